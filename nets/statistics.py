@@ -1,0 +1,31 @@
+"""Which forward passes batch normalisation learns its running statistics from."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+__all__ = ["untracked"]
+
+
+@contextmanager
+def untracked(net: nn.Module, but: Sequence[nn.Module] = ()) -> Iterator[None]:
+    """Lets a net normalise by each batch as in training while its running statistics stay as they are.
+
+    Eval mode uses the running statistics, so they should describe what the net meets there: a discriminator that also
+    serves as encoder reads real images, and must not remember the fakes.
+
+    Args:
+        net: whose statistics rest.
+        but: parts of it that go on learning theirs.
+    """
+    awake = {module for part in but for module in part.modules()}
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m not in awake]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

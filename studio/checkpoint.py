@@ -1,0 +1,165 @@
+"""Checkpoints: directories that are written whole or not at all, with a hash of every file.
+
+`checkpoints/NNNNNNNN/` (NNNNNNNN = images seen) holds `weights.safetensors`, `ema.safetensors`, `training.pt` (optimisers
+and counters, loadable without running code) and `manifest.json`, written last. A checkpoint is made beside the folder
+and renamed into it when everything has reached the disk, so what stands in `checkpoints/` is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from studio.errors import StudioError
+
+__all__ = ["FORMAT", "Checkpoint", "every", "newest", "prune", "save"]
+
+FORMAT = 1
+WRITING = ".writing-"  # prefix of the folders beside `checkpoints/` in which one is being made
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory in `checkpoints/` whose manifest exists.
+
+    Attributes:
+        path: the directory.
+        images_seen: its number.
+    """
+
+    path: Path
+    images_seen: int
+
+    def verify(self) -> dict[str, Any]:
+        """Compares every file with its hash and returns the manifest.
+
+        Raises:
+            StudioError: a file is missing or differs, or another version of the studio wrote it; names the file.
+        """
+        manifest_path = self.path / "manifest.json"
+        try:
+            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+            files, version = dict(manifest["files"]), manifest["format"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StudioError(f"{manifest_path}: not a checkpoint's manifest ({error})") from None
+        if version != FORMAT:
+            raise StudioError(f"{self.path}: written in format {version}, this studio reads format {FORMAT}")
+        for name, expected in files.items():
+            file = self.path / Path(name).name
+            found = _sha256(file) if file.is_file() else "no file"
+            if found != expected:
+                raise StudioError(f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}")
+        return manifest
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Returns the tensors of `weights` or `ema`."""
+        return load_file(self.path / f"{name}.safetensors")
+
+    def training(self) -> dict[str, Any]:
+        """Returns the optimisers' states and counters."""
+        return torch.load(self.path / "training.pt", weights_only=True, map_location="cpu")
+
+
+def every(run: Path) -> list[Checkpoint]:
+    """Returns a run's checkpoints, oldest first; anything else in the folder is passed over."""
+    folder = run / "checkpoints"
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.isdigit() and (path / "manifest.json").is_file()]
+    return sorted((Checkpoint(path, int(path.name)) for path in found), key=lambda checkpoint: checkpoint.images_seen)
+
+
+def newest(run: Path, warn: Any = None) -> Checkpoint | None:  # noqa: ANN401 - any callable that takes a line
+    """Returns the newest checkpoint whose files are whole, or None where no checkpoint exists.
+
+    Args:
+        run: the run's directory.
+        warn: called with a line for every damaged checkpoint that is passed over.
+
+    Raises:
+        StudioError: checkpoints exist and every one is damaged.
+    """
+    faults = []
+    for checkpoint in reversed(every(run)):
+        try:
+            checkpoint.verify()
+        except StudioError as error:
+            faults.append(str(error))
+            if warn is not None:
+                warn(f"{error}; trying the one before")
+            continue
+        return checkpoint
+    if faults:
+        raise StudioError(f"{run}: every checkpoint is damaged\n" + "\n".join(f"  {fault}" for fault in faults))
+    return None
+
+
+def save(
+    run: Path, images_seen: int, tensors: Mapping[str, Mapping[str, Tensor]], training: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+) -> Checkpoint:  # fmt: skip
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        run: the run's directory.
+        images_seen: number of the checkpoint.
+        tensors: file name -> tensors, written as safetensors.
+        training: plain containers and tensors.
+        manifest: what else the manifest says.
+
+    Returns:
+        the checkpoint; one that exists already is left as it is.
+    """
+    final = run / "checkpoints" / f"{images_seen:08d}"
+    if (final / "manifest.json").is_file():
+        return Checkpoint(final, images_seen)
+    for leftover in run.glob(f"{WRITING}*"):  # of a save that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = run / f"{WRITING}{images_seen:08d}-{os.getpid()}"
+    try:
+        folder.mkdir()
+        for name, group in tensors.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, folder / f"{name}.safetensors")
+        torch.save(dict(training), folder / "training.pt")
+        files = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+        head = {"format": FORMAT, "images_seen": images_seen, **manifest, "files": files}
+        (folder / "manifest.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
+        for file in folder.iterdir():
+            _flush(file)
+        _flush(folder)
+        final.parent.mkdir(exist_ok=True)
+        os.replace(folder, final)
+        _flush(final.parent)
+    except OSError as error:
+        raise StudioError(f"{final}: the checkpoint could not be written ({error}); earlier ones are untouched") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Checkpoint(final, images_seen)
+
+
+def prune(run: Path, keep: int) -> None:
+    """Removes all but the newest `keep` checkpoints, never the last."""
+    for checkpoint in every(run)[: -max(keep, 1)]:
+        (checkpoint.path / "manifest.json").unlink()  # first, so that a half-removed one is not taken for whole
+        shutil.rmtree(checkpoint.path)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""The verbs. Each is a thin layer of typed options over a plain function; nothing below here knows the command line."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from studio.errors import StudioError, nearest
+
+__all__ = ["app", "main", "train_main"]
+
+app = typer.Typer(
+    name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="A generative studio for contrastive analysis.",
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what exists, what is missing, previews.")
+app.add_typer(data_app, name="data")
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run's directory, e.g. runs/digits_dig-1")]
+Cfg = Annotated[str, typer.Option("--cfg", help="a YAML file, or the name of one of the studio's configs")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=v", help="override a field; repeatable")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout and nothing else")]
+Number = Annotated[int | None, typer.Option("--checkpoint", help="images seen; default: the newest")]
+Weights = Annotated[bool, typer.Option("--ema/--no-ema", help="averaged weights (default) or the last ones")]
+
+
+@app.command()
+def train(
+    cfg: Cfg,
+    assignments: Assignments = None,
+    run: Annotated[Path | None, typer.Option("--run", help="the run's directory; default: runs/CONFIG-N")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run instead of starting one")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved config and the parameter counts")] = False,
+    stop_after: Annotated[str | None, typer.Option("--stop-after", metavar="TIME", help="save and stop, e.g. 3h50m")] = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic", help="deterministic algorithms only")] = False,
+) -> None:
+    """Train a method; the same as `accelerate launch studio/train.py`."""
+    from studio import training
+    from studio.config import load
+
+    config = load(cfg, assignments or [])
+    if dry_run:
+        _print_plan(config)
+        return
+    from studio.finish import finish
+
+    seconds = training.duration(stop_after) if stop_after is not None else None
+    done = training.train(config, run, resume, seconds, deterministic, finish)
+    if done.stopped.startswith("SIG"):
+        raise typer.Exit(128 + getattr(signal, done.stopped))
+
+
+def _print_plan(config: Any) -> None:  # noqa: ANN401
+    from studio.build import build_dataset, build_method
+    from studio.config import dump
+
+    method = build_method(config, build_dataset(config).shape)
+    print(dump(config), end="")
+    for name, net in method.named_children():
+        print(f"# {name}: {sum(p.numel() for p in net.parameters()):,} parameters")
+
+
+@app.command()
+def render(
+    run: RunArgument,
+    kind: Annotated[str, typer.Argument(help="grid, reconstruct, swap, heal, isolate, traverse, interpolate or codes")],
+    out: Annotated[Path | None, typer.Option("--out", help="a PNG; default: RUN/grids/KIND.png")] = None,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="rows, images or points")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,
+    checkpoint: Number = None,
+    ema: Weights = True,
+) -> None:
+    """Draw a captioned picture."""
+    from studio.finish import PICTURES
+    from studio.render import KINDS
+    from studio.run import Run
+
+    if kind not in KINDS:
+        raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
+    if out is not None and out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
+        raise StudioError(f"--out {out}: expected a name that ends in .png, .jpg or .webp")
+    opened = Run.open(run, checkpoint, ema)
+    picture = KINDS[kind](opened.method, opened.data, n or PICTURES[kind], seed)
+    path = out or opened.folder / "grids" / f"{kind}.png"
+    _write(path, lambda partial: picture.save(partial))
+    print(path)
+
+
+@app.command()
+def probe(
+    run: RunArgument,
+    protocol: Annotated[str, typer.Option("--protocol", help="held-out or carton")] = "held-out",
+    as_json: Json = False,
+    checkpoint: Number = None,
+    ema: Weights = True,
+) -> None:
+    """Measure what can be read from which code."""
+    from studio.evaluate.probes import PROTOCOLS
+    from studio.evaluate.probes import probe as measure
+    from studio.evaluate.table import probe_table, verdict
+    from studio.run import Run
+
+    if protocol not in PROTOCOLS:
+        raise StudioError(f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}")
+    opened = Run.open(run, checkpoint, ema)
+    result = {**opened.describe(), **measure(opened.method, opened.data, protocol)}
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(probe_table(result), *(verdict(row) for row in result["rows"]), sep="\n", highlight=False)
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the data sets and what they need."""
+    from studio.data.catalogue import list_sets
+
+    rows = list_sets()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print("  ".join(str(value) for value in row.values()))
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a data set is complete, and what is missing where."""
+    from studio.data.catalogue import check, describe
+
+    result = check(_data_config(name, assignments))
+    print(json.dumps(result, indent=2) if as_json else describe(result))
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+@data_app.command("preview")
+def data_preview(
+    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    out: Annotated[Path, typer.Option("--out", help="the picture to write")] = Path("preview.png"),
+    n: Annotated[int, typer.Option("--n", min=1, help="images per row")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    assignments: Assignments = None,
+) -> None:
+    """Draw a contact sheet."""
+    from studio.data import DATASETS
+    from studio.data.catalogue import preview
+
+    config = _data_config(name, assignments)
+    picture = preview(DATASETS[config.name](config), n, seed)
+    _write(out, lambda partial: picture.save(partial))
+    print(out)
+
+
+@data_app.command("init")
+def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
+    """Write an example of the layout that `folders` reads."""
+    from studio.data.catalogue import init_example
+
+    init_example(root)
+    print(root)
+
+
+def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN401
+    """Takes a config's data section, or a data set's name."""
+    from studio.config import load, resolve
+    from studio.data import ALIASES, DATASETS
+
+    if ALIASES.get(name, name) in DATASETS:
+        raw = {"data": {"name": name}, "method": {"name": "dig"}}
+        return resolve(raw, name, f"data {name}", assignments or []).data
+    return load(name, assignments or []).data
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file, whole or not at all."""
+    partial = path.with_name(f".writing-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def main() -> None:
+    """Runs a verb; what is the user's to mend becomes a plain line on stderr and exit code 2."""
+    _guarded(app)
+
+
+def train_main() -> None:
+    """What `studio/train.py` runs."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command()(train)
+    _guarded(single)
+
+
+def _guarded(command: Callable[[], object]) -> None:
+    try:
+        command()
+    except StudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # `studio data list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None

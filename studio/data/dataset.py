@@ -1,0 +1,100 @@
+"""What a data set is: two domains, two splits, images by index, and attributes with where they belong."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor
+
+from studio.errors import StudioError, nearest
+from studio.schema import Section
+
+__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split"]
+
+Belongs = Literal["salient", "common"]
+Split = Literal["train", "test"]
+Labels = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A known factor of the images, used to measure and never to train.
+
+    Attributes:
+        belongs: the code in which it should be found.
+        classes: names of the categories, or () for a number.
+        target_only: whether background images have no such attribute.
+    """
+
+    belongs: Belongs
+    classes: tuple[str, ...] = ()
+    target_only: bool = False
+
+
+class DataConfig(Section):
+    """What every data set's section of a config has.
+
+    Attributes:
+        name: of the data set.
+        root: folder of the files, for sets that need any.
+        resolution: side of the square images in pixels.
+        attributes: where attributes belong, beyond or against what the data set declares.
+    """
+
+    name: str
+    root: str | None = None
+    resolution: int = Field(ge=6)
+    attributes: dict[str, Belongs] = {}
+
+
+class Dataset(ABC):
+    """Two unpaired sets of images, each split into train and test.
+
+    Item i of a split and domain is the same for ever: the same on every machine, in every run, after every resume.
+
+    Args:
+        config: the data set's section.
+
+    Attributes:
+        shape: (channels, height, width) of every image.
+        attributes: name -> Attribute.
+    """
+
+    Config: ClassVar[type[DataConfig]]
+    shape: tuple[int, int, int]
+    attributes: dict[str, Attribute]
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def size(self, split: Split, domain: str) -> int:
+        """Returns how many images a domain has in a split."""
+
+    @abstractmethod
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """Returns the images (len(indices), C, H, W), float32 in [-1, 1]."""
+
+    @abstractmethod
+    def labels(self, split: Split, domain: str) -> Labels:
+        """Returns attribute -> one value per item of the domain: class numbers, or floats.
+
+        An item without a value has -1 or NaN; an attribute that the domain does not have is absent.
+        """
+
+    def notes(self) -> list[str]:
+        """Returns what a user should know of this copy of the data: files set aside, sizes, windows."""
+        return []
+
+    def _declare(self, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+        """Applies the config's `attributes` to those that the data set knows."""
+        for name in self.config.attributes:
+            if name not in attributes:
+                raise StudioError(f"data.attributes.{name}: {self.config.name} has no such attribute{nearest(name, attributes)}")
+        return {
+            name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
+            for name, attribute in attributes.items()
+        }

@@ -1,0 +1,295 @@
+"""Reading what a user has on disk: one image of any supported format, or a table in a CSV file."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from studio.errors import StudioError
+
+__all__ = ["FORMATS", "Picture", "Row", "UnreadableError", "fit", "is_image", "read_image", "read_table"]
+
+FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
+MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
+FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
+LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's "L"
+
+Slice = int | Literal["middle"]
+
+
+class UnreadableError(Exception):
+    """Says why one file cannot be used."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as it is on disk.
+
+    Attributes:
+        values: (C, H, W), uint8 if the file has 8 bits per channel, else float32 in the file's own units.
+        size: height and width on disk, which a JPEG's values may not have.
+        spacing: height and width of a pixel; only their ratio matters.
+        transparent: whether it had an alpha channel and was laid on black.
+    """
+
+    values: np.ndarray
+    size: tuple[int, int]
+    spacing: tuple[float, float] = (1.0, 1.0)
+    transparent: bool = False
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends like one of the formats, in capitals or not."""
+    return name.lower().endswith(FORMATS)
+
+
+def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Picture:
+    """Reads one image.
+
+    Args:
+        path: a file in one of the formats.
+        at: number of the slice to take from a volume.
+        least: pixels of the shorter side that suffice; a larger JPEG is decoded at a fraction of its size.
+
+    Raises:
+        UnreadableError: the file is broken, too large, or of a kind that is not supported.
+    """
+    try:
+        if not path.is_file():
+            raise UnreadableError("is not a file, or is a link to nothing")
+        if path.stat().st_size == 0:
+            raise UnreadableError("is empty (0 bytes)")
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            picture = _read_nifti(path, at)
+        elif path.suffix.lower() == ".npy":
+            picture = _read_array(path, at)
+        else:
+            picture = _read_pixels(path, least)
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
+        raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
+    odd = picture.values.size - np.count_nonzero(np.isfinite(picture.values))
+    if odd:
+        raise UnreadableError(f"has {odd} values that are NaN or infinite")
+    return picture
+
+
+def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
+    """Resizes the shorter side to the resolution, antialiased, and crops the centre; pixels become square.
+
+    Args:
+        picture: what to resize.
+        resolution: side of the result.
+        channels: 1 or 3 to convert to; as the picture has them by default.
+
+    Returns:
+        (C, resolution, resolution), of the picture's type.
+    """
+    values = _with_channels(picture.values, channels)
+    height, width = values.shape[1:]
+    side = min(height * picture.spacing[0], width * picture.spacing[1])
+    tall, wide = min(side / picture.spacing[0], height), min(side / picture.spacing[1], width)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    box = (left, top, left + wide, top + tall)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
+    fitted = np.stack([plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes])
+    return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
+
+
+def _with_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
+    if channels == 3 and len(values) == 1:
+        return values.repeat(3, axis=0)
+    if channels == 1 and len(values) == 3:
+        gray = np.tensordot(LUMA, values.astype(np.float32), axes=1)[None]
+        return gray.round().astype(np.uint8) if values.dtype == np.uint8 else gray
+    return values
+
+
+def _read_pixels(path: Path, least: int | None) -> Picture:
+    """Reads a PNG or JPEG; the size is checked before anything is decoded."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    if header.startswith(b"\x89PNG") and header[24:25] == b"\x10" and header[25:26] != b"\0":
+        # Pillow drops the lower half of each value without a word, and torchvision's decoder crashes on damaged files.
+        raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
+    with _opened(path) as image:
+        size = (image.height, image.width)
+        _check_size(*size)
+        if least is not None:
+            image.draft(None, (2 * least, 2 * least))  # leaves the resize two pixels for each of its own
+        plain = _plain_mode(ImageOps.exif_transpose(image))
+    values = np.moveaxis(np.atleast_3d(np.asarray(plain)), -1, 0)
+    if plain.mode.startswith("I"):
+        return Picture(values.astype(np.float32), size)
+    if not plain.mode.endswith("A"):
+        return Picture(values, size)
+    on_black = values[:-1].astype(np.float32) * (values[-1:] / np.float32(255))
+    return Picture(on_black.round().astype(np.uint8), size, transparent=True)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path, formats=("PNG", "JPEG"))
+    except Image.DecompressionBombError:
+        raise UnreadableError(f"has more than {MOST_PIXELS} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
+
+
+def _plain_mode(image: Image.Image) -> Image.Image:
+    """Converts to a mode whose values mean what they say: L, LA, RGB, RGBA, or "I;16" and "I" for 16-bit gray."""
+    if image.mode.startswith("I"):
+        return image
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        raise UnreadableError(f"has colours of the kind {image.mode}: convert it to gray or RGB")
+    gray = image.mode in ("1", "L", "LA")
+    if image.mode == "P":
+        gray = not np.ptp(np.reshape(image.getpalette(), (-1, 3)), axis=1).any()
+    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
+        return image.convert("RGBA").convert("LA" if gray else "RGBA")
+    return image.convert("L" if gray else "RGB")
+
+
+def _read_array(path: Path, at: Slice) -> Picture:
+    """Reads (H, W), (C, H, W), (H, W, C) or a slice [:, :, at] of a volume, from a map of the file."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise UnreadableError("is an archive of arrays, not one array")
+    shape = array.shape
+    if array.ndim == 2:
+        planes = array[None]
+    elif array.ndim != 3:
+        raise UnreadableError(f"has shape {shape}: expected two or three axes")
+    elif min(shape) >= FEWEST_SLICES:
+        planes = array[:, :, _number(at, shape[2])][None]
+    elif (shape[0] in (1, 3)) != (shape[2] in (1, 3)):
+        planes = array if shape[0] in (1, 3) else np.moveaxis(array, -1, 0)
+    else:
+        raise UnreadableError(f"has shape {shape}: expected 1 or 3 channels, first or last")
+    _check_size(*planes.shape[1:])
+    return Picture(_plain(planes), planes.shape[1:])
+
+
+def _read_nifti(path: Path, at: Slice) -> Picture:
+    """Reads one axial slice, or an image that is a single slice; the affine says which way is up.
+
+    Axes are those of nibabel's `as_closest_canonical`: the patient's front is at the top and their right on the right
+    (in a sagittal or coronal image their head is at the top). Only the slice is read, not the volume.
+    """
+    import nibabel
+
+    image = nibabel.load(path)
+    if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:
+        raise UnreadableError(f"has shape {image.shape}: expected an image or one volume")
+    shape = (*image.shape, 1)[:3]
+    orientation = nibabel.io_orientation(image.affine)
+    if np.isnan(orientation).any():
+        raise UnreadableError("has an affine that leaves out an axis")
+    becomes = orientation[:, 0].astype(int)  # stored axis -> canonical axis
+    axis = shape.index(1) if 1 in shape else int(np.flatnonzero(becomes == 2)[0])
+    number = _number(at, shape[axis]) if shape[axis] > 1 else 0
+    number = number if orientation[axis, 1] > 0 else shape[axis] - 1 - number
+    _check_size(*np.delete(shape, axis))
+    index = [slice(number, number + 1) if i == axis else slice(None) for i in range(3)]
+    block = np.atleast_3d(image.dataobj[(*index, 0, 0, 0, 0)[: len(image.shape)]])
+    plane = nibabel.apply_orientation(block, orientation).squeeze(becomes[axis])
+    across, up = np.delete(nibabel.affines.voxel_sizes(image.affine)[np.argsort(becomes)], becomes[axis])
+    return Picture(_plain(plane.T[None, ::-1]), plane.T.shape, spacing=(float(up), float(across)))
+
+
+def _number(at: Slice, slices: int) -> int:
+    if at == "middle":
+        return slices // 2
+    if at >= slices:
+        raise UnreadableError(f"has {slices} slices, but data.slice is {at}")
+    return at
+
+
+def _check_size(height: int, width: int) -> None:
+    if not 0 < height * width <= MOST_PIXELS:
+        raise UnreadableError(f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}")
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Copies an array as uint8 if it is 8-bit or boolean, else as float32."""
+    if values.dtype.kind not in "buif":
+        raise UnreadableError(f"holds values of the type {values.dtype}: expected real numbers")
+    if values.dtype == bool:
+        return values.astype(np.uint8) * 255
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then refused as such
+        return values.astype(np.uint8 if values.dtype == np.uint8 else np.float32)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        line: where it ends in the file, counted from 1.
+        cells: column -> text without blanks around it.
+    """
+
+    line: int
+    cells: dict[str, str]
+
+
+def read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
+    """Reads a CSV file in UTF-8 whose cells are separated by commas, semicolons or tabs.
+
+    Args:
+        path: the file.
+        names: columns that may be written in capitals; the first must exist, and the separator is recognised by it.
+
+    Returns:
+        The named columns, and the rows that are not blank. In a table with semicolons, 3,5 is read as 3.5.
+
+    Raises:
+        StudioError: it cannot be read, lacks the first column, has a column twice, or a row of another length.
+    """
+    separator, text = _separated(path, names[0])
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise StudioError(f"{path}, line {reader.line_num}: {error}") from None
+    (_, header), *lines = [(number, cells) for number, cells in lines if any(cells)]
+    columns = [name.lower() if name.lower() in names else name for name in header]
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise StudioError(f"{path}: more than one column is called {', '.join(twice)}")
+    rows = []
+    for number, cells in lines:
+        if len(cells) < len(columns) or any(cells[len(columns) :]):
+            raise StudioError(f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}")
+        if separator == ";":
+            cells = [re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", cell) for cell in cells]
+        rows.append(Row(number, {name: cell for name, cell in zip(columns, cells, strict=False) if name}))
+    return [name for name in columns if name], rows
+
+
+def _separated(path: Path, required: str) -> tuple[str, str]:
+    """Returns the separator of a CSV file and its text."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StudioError(f"{path}: not UTF-8 (at byte {error.start}): save it as 'CSV UTF-8'") from None
+    except OSError as error:
+        raise StudioError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not text.strip():
+        raise StudioError(f"{path}: empty, expected a header with the column {required!r}")
+    header = next(line for line in text.splitlines() if line.strip())
+    split = {separator: [name.strip(' "') for name in header.split(separator)] for separator in ",;\t"}
+    for separator, columns in split.items():
+        if required in map(str.lower, columns):
+            return separator, text
+    columns = max(split.values(), key=len)
+    raise StudioError(f"{path}: no column {required!r} in the header; found {', '.join(columns)}")

@@ -1,0 +1,124 @@
+"""`textured_digits`: real handwritten digits over real photographs, all bundled with scikit-learn and scikit-image.
+
+The construction is that of CIFAR-10-MNIST (Carton et al. 2024, Sec. 5): background = 0.5 * photograph, target =
+0.5 * photograph + 0.5 * digit, the digit resized to the frame. Nothing is downloaded.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+
+__all__ = ["TexturedDigits"]
+
+SIDE = 64  # pixels of photograph in one image; at resolution 32 they are averaged two by two
+SIZES = {"train": 25_000, "test": 5_000}  # per domain, as in CIFAR-10-MNIST
+DIGITS, TEST_DIGITS = 1797, 449  # handwritten digits, and those of them kept for the test split
+TEST_SHARE = 0.3  # of each photograph's width, kept for the test split
+PHOTOGRAPHS = ("brick", "coins", "grass", "gravel")
+
+
+class TexturedDigitsConfig(DataConfig):
+    """The data set's section."""
+
+    name: Literal["textured_digits"] = "textured_digits"
+    root: None = None
+    resolution: Literal[32, 64] = 32
+    photographs: list[Literal["brick", "camera", "coins", "grass", "gravel", "moon"]] = Field(
+        default=list(PHOTOGRAPHS), min_length=2
+    )
+
+
+class TexturedDigits(Dataset):
+    """Digits (salient) over textures (common); train and test share neither a digit image nor a photograph's region.
+
+    Item i of a split shows the same digit on the same piece of photograph at either resolution.
+
+    Args:
+        config: the data set's section.
+    """
+
+    Config = TexturedDigitsConfig
+    config: TexturedDigitsConfig
+
+    def __init__(self, config: TexturedDigitsConfig) -> None:
+        super().__init__(config)
+        self.shape = (1, config.resolution, config.resolution)
+        self.attributes = self._declare({
+            "digit": Attribute("salient", tuple("0123456789"), target_only=True),
+            "texture": Attribute("common", tuple(config.photographs)),
+        })
+        self._digits, self._classes = _digits(config.resolution)
+        self._windows = [_windows(name, config.resolution) for name in config.photographs]
+        self._tables = {(split, domain): self._table(split, domain) for split in SIZES for domain in ("background", "target")}
+
+    def size(self, split: Split, domain: str) -> int:
+        return SIZES[split]
+
+    def labels(self, split: Split, domain: str) -> Labels:
+        table = self._tables[split, domain]
+        labels = {"texture": table["texture"]}
+        return {**labels, "digit": self._classes[table["digit"]]} if domain == "target" else labels
+
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        table = {name: column[np.asarray(indices)] for name, column in self._tables[split, domain].items()}
+        side = self.config.resolution
+        photographs = np.empty((len(table["texture"]), side, side), np.float32)
+        for texture in np.unique(table["texture"]):
+            rows = table["texture"] == texture
+            windows = self._windows[texture][split]
+            height, width = windows.shape[:2]
+            photographs[rows] = windows[(table["y"][rows] * height).astype(int), (table["x"][rows] * width).astype(int)]
+        photographs = np.where(table["flip"][:, None, None], photographs[:, :, ::-1], photographs)
+        images = torch.from_numpy(photographs)
+        if domain == "target":
+            images = images + self._digits[table["digit"]]
+        return images[:, None] - 1  # halves of [0, 1] each: 2 * (0.5 photograph + 0.5 digit) - 1
+
+    def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Draws what each item shows; every column has a generator of its own, so that none depends on another."""
+        columns = ("texture", "y", "x", "flip", "digit")
+        which = (list(SIZES).index(split), ("background", "target").index(domain))
+        drawn = {name: np.random.default_rng((2024, *which, i)).random(SIZES[split]) for i, name in enumerate(columns)}
+        digits = _digits_of(split)
+        return {
+            "texture": (drawn["texture"] * len(self._windows)).astype(np.int64),
+            "digit": digits[(drawn["digit"] * len(digits)).astype(np.int64)],
+            "y": drawn["y"],
+            "x": drawn["x"],
+            "flip": drawn["flip"] < 0.5,
+        }
+
+
+def _digits(resolution: int) -> tuple[Tensor, np.ndarray]:
+    """Returns all digits in [0, 1], resized to the frame, (1797, side, side), and their classes."""
+    from sklearn.datasets import load_digits  # a second to import, so only when needed
+
+    bunch = load_digits()
+    small = torch.from_numpy(bunch.images / 16).float()[:, None]
+    resized = interpolate(small, size=(resolution, resolution), mode="bicubic", align_corners=False)
+    return resized.clamp(0, 1)[:, 0], bunch.target
+
+
+def _digits_of(split: Split) -> np.ndarray:
+    order = np.random.default_rng(2024).permutation(DIGITS)
+    return order[:TEST_DIGITS] if split == "test" else order[TEST_DIGITS:]
+
+
+def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
+    """Returns every window of a photograph's two regions in [0, 1], (rows, columns, side, side), without copying."""
+    import skimage.data
+
+    photograph = torch.from_numpy(getattr(skimage.data, name)() / 255).float()
+    factor = SIDE // resolution
+    photograph = avg_pool2d(photograph[None], factor)[0].numpy() if factor > 1 else photograph.numpy()
+    edge = int(photograph.shape[1] * (1 - TEST_SHARE))
+    regions = {"train": photograph[:, :edge], "test": photograph[:, edge:]}
+    return {split: sliding_window_view(region, (resolution, resolution)) for split, region in regions.items()}

@@ -1,0 +1,39 @@
+"""An exponential moving average of a method's weights and running statistics."""
+
+import copy
+
+import torch
+
+from studio.method import Method
+
+__all__ = ["Ema"]
+
+
+class Ema:
+    """Keeps a copy of a method whose weights follow the trained ones with a half-life counted in images.
+
+    While few images have been seen the half-life is a twentieth of them (as in edm), so that the copy is useful from
+    the start. Batch normalisation's running statistics are averaged alike, since they belong to the averaged weights.
+
+    Args:
+        method: the trained method.
+        half_life: in images; 0 makes the copy follow at once.
+    """
+
+    RAMP = 0.05
+
+    def __init__(self, method: Method, half_life: int) -> None:
+        self.method = copy.deepcopy(method).eval().requires_grad_(False)
+        self.half_life = half_life
+
+    @torch.no_grad()
+    def update(self, method: Method, batch: int, images_seen: int) -> None:
+        """Moves the copy towards the method after an iteration of `batch` images, `images_seen` in all."""
+        half_life = min(self.half_life, self.RAMP * images_seen)
+        decay = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
+        average, current = self.method.state_dict(), method.state_dict()
+        floating = [name for name, value in average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([average[name] for name in floating], [current[name] for name in floating], 1 - decay)
+        for name, value in average.items():
+            if not value.is_floating_point():
+                value.copy_(current[name])

@@ -1,0 +1,1 @@
+"""Measurements of a trained method: codes -> prediction -> number."""

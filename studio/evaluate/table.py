@@ -1,0 +1,36 @@
+"""The probe's result as a table and as a sentence."""
+
+from typing import Any
+
+from rich.table import Table
+
+__all__ = ["probe_table", "verdict"]
+
+METRICS = {"balanced_accuracy": "balanced accuracy", "r2": "R2", "accuracy": "accuracy"}
+
+
+def probe_table(result: dict[str, Any]) -> Table:
+    """Returns the rows as a table; arrows say which way a column should go for the attribute."""
+    table = Table(title=f"{result['method']} on {result['dataset']}, {result['images_seen']:,} images, {result['protocol']}")
+    for column, justify in (
+        ("attribute", "left"), ("belongs", "left"), ("metric", "left"), ("salient", "right"), ("common", "right"),
+        ("both", "right"), ("chance", "right"), ("± s.e.", "right"), ("n", "right"),
+    ):  # fmt: skip
+        table.add_column(column, justify=justify, no_wrap=True)
+    for row in result["rows"]:
+        up = row["belongs"] == "salient"
+        table.add_row(
+            row["attribute"], row["belongs"], METRICS.get(row["metric"], row["metric"]),
+            f"{row['salient']:.3f} {'↑' if up else '↓'}", f"{row['common']:.3f} {'↓' if up else '↑'}",
+            f"{row['whole']:.3f}", f"{row['chance']:.3f}", f"{row['error']:.3f}", f"{row['n']:,}",
+        )  # fmt: skip
+    return table
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """Says in words how clean the split is for one attribute."""
+    home, away = (row["salient"], row["common"]) if row["belongs"] == "salient" else (row["common"], row["salient"])
+    other = "common" if row["belongs"] == "salient" else "salient"
+    right = "in the right place" if home - away > 2 * row["error"] else "not separated"
+    leak = f"leaks into {other} at" if away - row["chance"] > 2 * row["error"] else f"not readable from {other}:"
+    return f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"

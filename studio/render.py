@@ -1,0 +1,419 @@
+"""The pictures of `studio render`: one function per kind, all with one signature.
+
+Each takes a method in eval mode, a data set, how many rows (by default as many as look well, or as there are images for)
+and a seed, which picks the test images and draws the codes. The same seed gives the same pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from studio import sampling
+from studio.data.dataset import Attribute, Belongs, Dataset
+from studio.errors import StudioError
+from studio.grids import Cell, Grid, Scale, to_pixels
+from studio.method import DOMAINS, Code, Domain, Method
+from studio.seeds import seed_of
+
+__all__ = ["KINDS", "codes", "grid", "heal", "interpolate", "isolate", "reconstruct", "swap", "traverse"]
+
+SALIENT_SAMPLES = 7  # columns of `grid`
+TRAVERSED = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # Carton et al. (2024), Fig. 9
+STEPS = 7  # columns of `interpolate` and of the sweep in `isolate`
+FURTHEST = 1.5  # how far that sweep goes, where the image's own salient code is 1
+FAINTEST = 0.1  # full colour in a difference map means at least this much, so that no effect looks like none
+POINTS = 1000  # images per domain in `codes`
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less the yellow
+MARKERS = "o^sDv"
+NOTHING = "#CCCCCC"
+MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
+
+
+class Shown(NamedTuple):
+    """Test images and the names, such as `target 1234`, by which a person finds them again."""
+
+    images: Tensor
+    names: list[str]
+
+
+def grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """New images: one common code per row, one salient code per column, the blank one first.
+
+    Carton et al. (2024), Fig. 4 and 6.
+    """
+    n = 6 if n is None else _positive(n)
+    code = sampling.prior(method, n + SALIENT_SAMPLES, "target", seed)
+    made = _matrix(method, Code(code.z[:n], torch.cat([sampling.blank(method, 1), code.s[n:]])))
+    head = ["", "background", *(f"target s{i + 1}" for i in range(SALIENT_SAMPLES))]
+    return Grid(
+        [head, *([f"z{i + 1}", *row] for i, row in enumerate(made))],
+        "New images",
+        "All of them are made up. Each row has one common code z, each column one salient code s, all drawn from the "
+        f"prior; the first column's s is blank, which makes background images. {_note(dataset, seed)}",
+        column_breaks=[2],
+    ).draw()
+
+
+def reconstruct(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """Test images, their reconstructions, and how far these are off."""
+    shown = _both(dataset, n, 6, seed)
+    rebuilt = {domain: sampling.reconstruct(method, shown[domain].images, domain) for domain in DOMAINS}
+    off = {domain: _difference(rebuilt[domain], shown[domain].images).abs() for domain in DOMAINS}
+    scale = _scale("|reconstruction - image|", *off.values())
+    rows = zip(*(
+        column
+        for domain in DOMAINS
+        for column in (
+            shown[domain].names, _frames(shown[domain].images), _frames(rebuilt[domain]), scale.paint(off[domain].numpy())
+        )
+    ), strict=True)  # fmt: skip
+    means = " and ".join(f"{(rebuilt[d] - shown[d].images).abs().mean():.3f} ({d})" for d in DOMAINS)
+    return Grid(
+        [["", "image", "reconstruction", "difference"] * 2, *rows],
+        "Reconstruction of test images",
+        "Each image, what is decoded from its code, and the absolute difference; background images with a blank salient "
+        f"code, as in training. Images run from -1 to 1; the mean difference is {means}. {_note(dataset, seed)}",
+        [scale],
+        column_breaks=[4],
+    ).draw()
+
+
+def swap(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """Every common code of 2n test images with every salient code of the same: four blocks, one per pair of domains.
+
+    All columns of Carton et al. (2024), Fig. 3, are in it, and swaps within a domain besides.
+    """
+    shown = _both(dataset, n, 4, seed)
+    images = torch.cat([shown[domain].images for domain in DOMAINS])
+    names = [*chain.from_iterable(shown[domain].names for domain in DOMAINS)]
+    originals, made = _frames(images), _matrix(method, sampling.encode(method, images))
+    rows: list[list[Cell]] = [
+        ["", "", *names],
+        ["common code of ↓", "salient code of →", *originals],
+        *([name, original, *row] for name, original, row in zip(names, originals, made, strict=True)),
+    ]
+    breaks = [2, 2 + len(names) // 2]
+    return Grid(
+        rows,
+        "Salient content swapped",
+        "Top and left: test images. Every other image takes its common code from the image at the left of its row and "
+        "its salient code from the image at the top of its column, so what only target images have should follow the "
+        f"column and all else the row. The diagonal is the plain reconstruction. {_note(dataset, seed)}",
+        breaks=breaks,
+        column_breaks=breaks,
+    ).draw()
+
+
+def heal(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """Target images without their salient content, and what was taken away.
+
+    Carton et al. (2024), Fig. 7.
+    """
+    shown = _targets(dataset, n, 6, seed)
+    rebuilt, healed = sampling.reconstruct(method, shown.images), sampling.heal(method, shown.images)
+    removed = _difference(rebuilt, healed)
+    scale = _scale("reconstruction - healed", removed, signed=True)
+    columns = shown.names, _frames(shown.images), _frames(rebuilt), _frames(healed), scale.paint(removed.numpy())
+    return Grid(
+        [["", "image", "reconstruction", "healed", "removed"], *zip(*columns, strict=True)],
+        "Salient content removed",
+        "Target test images, decoded with their own salient code (reconstruction) and with a blank one (healed). The "
+        "difference between these two is what the salient code had added: red where it made the image brighter, blue "
+        f"where darker. {_note(dataset, seed)}",
+        [scale],
+    ).draw()
+
+
+def isolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """The salient content of target images alone, and growing from nothing.
+
+    Abid and Zou (2019), Fig. 6b; "Towards principled objectives for contrastive disentanglement" (2020), Fig. 5.
+    """
+    shown = _targets(dataset, n, 6, seed)
+    code, nothing = sampling.encode(method, shown.images), sampling.blank(method, 1)[0]
+    ends = torch.lerp(nothing, code.s, FURTHEST)
+    sweeps = [sampling.interpolate(method, torch.zeros_like(z), nothing, s, STEPS) for z, s in zip(code.z, ends, strict=True)]
+    shares = np.linspace(0, FURTHEST, STEPS)
+    alone = zip(shown.names, _frames(shown.images), _frames(sampling.isolate(method, shown.images)), strict=True)
+    return Grid(
+        [
+            ["", "image", "z = 0, own s", *(f"{share:.2g} s" for share in shares)],
+            *([*left, *_frames(sweep)] for left, sweep in zip(alone, sweeps, strict=True)),
+        ],
+        "Salient content alone",
+        "Target test images, and what is decoded from their salient code s with the common code z set to 0. On the right, "
+        f"still at z = 0, s goes from blank (0 s) through the image's own (1 s) to {FURTHEST:g} times that. "
+        f"{_note(dataset, seed)}",
+        column_breaks=[3],
+    ).draw()
+
+
+def traverse(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """One salient coordinate per row, moved while the rest of one target image's code stays; largest effect first.
+
+    Carton et al. (2024), Fig. 9.
+    """
+    most = 8 if n is None else _positive(n)
+    shown = _targets(dataset, 1, 1, seed)
+    image, length = shown.images[0], method.blank(1).shape[1]
+    moved = [sampling.traverse(method, image, k, TRAVERSED) for k in range(length)]
+    effect = torch.stack([images.std(0).mean() for images in moved])
+    share = effect / effect.sum().clamp(min=1e-12)
+    rebuilt = _frames(sampling.reconstruct(method, shown.images))[0]
+    rows: list[list[Cell]] = [
+        [shown.names[0], _frames(shown.images)[0], "its recon- struction:", rebuilt, *[None] * (len(TRAVERSED) - 3)],
+        ["", *(f"{value:g}" for value in TRAVERSED)],
+        *([f"s[{k}] {share[k]:.1%}", *_frames(moved[k])] for k in effect.argsort(descending=True)[:most].tolist()),
+    ]
+    return Grid(
+        rows,
+        "Salient coordinates, one at a time",
+        f"Each row sets one of the {length} coordinates of s to the values above and leaves the rest of the image's code "
+        "as it is. The percentage is the coordinate's share of the change that all of them make to this image (standard "
+        f"deviation along the row, averaged over pixels); the largest come first. {_note(dataset, seed)}",
+        breaks=[1],
+    ).draw()
+
+
+def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """From the salient code of one target image to that of another, at the common code of the first.
+
+    "Towards principled objectives for contrastive disentanglement" (2020), Fig. 8 and 10.
+    """
+    shown = _targets(dataset, n, 6, seed, per_row=2)
+    code = sampling.encode(method, shown.images)
+    frames = _frames(shown.images)
+    rows: list[list[Cell]] = [["", "image 1", "s of 1", *[""] * (STEPS - 2), "s of 2", "image 2", ""]]
+    for a in range(0, len(frames), 2):
+        between = _frames(sampling.interpolate(method, code.z[a], code.s[a], code.s[a + 1], STEPS))
+        rows.append([shown.names[a], frames[a], *between, frames[a + 1], shown.names[a + 1]])
+    return Grid(
+        rows,
+        "Interpolation of the salient code",
+        "Between two target test images: all images between them keep the common code of image 1 while the salient code "
+        f"moves on a straight line from that of image 1 to that of image 2. {_note(dataset, seed)}",
+        column_breaks=[2, 2 + STEPS],
+    ).draw()
+
+
+def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """The salient and the common codes of n test images per domain in two dimensions, coloured by each attribute."""
+    n = _count(dataset, n, POINTS, DOMAINS)
+    indices = {domain: _order(dataset, domain, seed)[:n] for domain in DOMAINS}
+    read = [sampling.encode(method, dataset.images("test", domain, indices[domain])) for domain in DOMAINS]
+    mixed = np.random.default_rng(seed).permutation(2 * n)  # so that no colour lies on top of the others
+    planes = {name: _plane(torch.cat(part).numpy()[mixed]) for name, part in zip("zs", zip(*read, strict=True), strict=True)}
+    colourings = {
+        name: (attribute, values[mixed]) for name, (attribute, values) in _colourings(dataset, indices).items()
+    }
+    return Grid(
+        [[_panels(planes, colourings)]],
+        "Codes in two dimensions",
+        f"The first two principal components of the salient code s (left) and of the common code z (right) of {n} "
+        f"background and {n} target test images; one row per attribute. What belongs to a code should be seen there "
+        f"and not in the other. {_note(dataset, seed)}",
+        zoom=1,
+    ).draw()
+
+
+KINDS: dict[str, Callable[[Method, Dataset, int | None, int], Image.Image]] = {
+    "grid": grid,
+    "reconstruct": reconstruct,
+    "swap": swap,
+    "heal": heal,
+    "isolate": isolate,
+    "traverse": traverse,
+    "interpolate": interpolate,
+    "codes": codes,
+}
+
+
+def _positive(n: int) -> int:
+    if n < 1:
+        raise StudioError(f"n must be at least 1, found {n}")
+    return n
+
+
+def _count(dataset: Dataset, n: int | None, default: int, domains: Sequence[Domain], per_row: int = 1) -> int:
+    """Returns n, or as much of the default as there are test images for."""
+    sizes = {domain: dataset.size("test", domain) for domain in domains}
+    for domain, size in sizes.items():
+        wanted = per_row * (1 if n is None else _positive(n))
+        if size < wanted:
+            raise StudioError(
+                f"data set {dataset.config.name!r} has {size} test images in its {domain} set; this picture needs {wanted}"
+            )
+    return min(default, *(size // per_row for size in sizes.values())) if n is None else n
+
+
+def _targets(dataset: Dataset, n: int | None, default: int, seed: int, per_row: int = 1) -> Shown:
+    n = _count(dataset, n, default, ["target"], per_row)
+    return _pick(dataset, "target", n * per_row, seed, "salient")
+
+
+def _both(dataset: Dataset, n: int | None, default: int, seed: int) -> dict[Domain, Shown]:
+    n = _count(dataset, n, default, DOMAINS)
+    return {
+        "background": _pick(dataset, "background", n, seed, "common"),
+        "target": _pick(dataset, "target", n, seed, "salient"),
+    }
+
+
+def _pick(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> Shown:
+    """Picks n test images, the classes of the first such attribute in turn."""
+    order = _order(dataset, domain, seed)
+    labels = dataset.labels("test", domain)
+    for name, attribute in dataset.attributes.items():
+        if attribute.belongs == vary and attribute.classes and name in labels:
+            order = order[np.argsort(_times_before(labels[name][order]), kind="stable")]
+            break
+    return Shown(dataset.images("test", domain, order[:n]), [f"{domain} {i}" for i in order[:n]])
+
+
+def _order(dataset: Dataset, domain: Domain, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed_of("render", seed, domain)).permutation(dataset.size("test", domain))
+
+
+def _times_before(values: np.ndarray) -> np.ndarray:
+    """Returns how often each value has occurred before it: [3, 5, 3, 3] -> [0, 0, 1, 2]."""
+    times = np.empty(len(values), np.int64)
+    for value in np.unique(values):
+        times[values == value] = np.arange((values == value).sum())
+    return times
+
+
+def _note(dataset: Dataset, seed: int) -> str:
+    channels = dataset.shape[0]
+    hidden = f" Only the first of {channels} channels is shown." if len(dataset.shape) == 3 and channels not in (1, 3) else ""
+    return f"Seed {seed}.{hidden}"
+
+
+def _visible(images: Tensor) -> Tensor:
+    """Returns gray and RGB images as they are, and the first channel of others."""
+    if images.ndim != 4:
+        raise StudioError(f"only images of shape (C, H, W) can be shown, found {tuple(images.shape[1:])}")
+    return images if images.shape[1] in (1, 3) else images[:, :1]
+
+
+def _frames(images: Tensor) -> list[np.ndarray]:
+    return list(to_pixels(_visible(images)))
+
+
+def _matrix(method: Method, code: Code) -> list[list[np.ndarray]]:
+    """Decodes every z (a row) with every s (a column)."""
+    rows, columns = len(code.z), len(code.s)
+    frames = _frames(sampling.decode(method, Code(code.z.repeat_interleave(columns, 0), code.s.repeat(rows, 1))))
+    return [frames[row * columns : (row + 1) * columns] for row in range(rows)]
+
+
+def _difference(a: Tensor, b: Tensor) -> Tensor:
+    """Returns a - b of shape (B, H, W), each pixel's in the channel where it is largest."""
+    difference = _visible(a) - _visible(b)
+    return difference.gather(1, difference.abs().argmax(1, keepdim=True))[:, 0]
+
+
+def _scale(label: str, *maps: Tensor, signed: bool = False) -> Scale:
+    most = max(FAINTEST, *(values.abs().max().item() for values in maps))
+    return Scale(label, -most, most, "RdBu_r") if signed else Scale(label, 0, most, "cividis")
+
+
+class Plane(NamedTuple):
+    """Codes in two dimensions: points (N, 2), and the share of the variance that each axis has."""
+
+    points: np.ndarray
+    shares: np.ndarray
+
+
+def _plane(code: np.ndarray) -> Plane:
+    """Projects codes (N, m) on their two principal components; a code of one dimension has nothing in the second."""
+    axes = PCA(min(2, *code.shape), svd_solver="full")
+    with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance anywhere
+        points = axes.fit_transform(code)
+    missing = 2 - points.shape[1]
+    return Plane(np.pad(points, ((0, 0), (0, missing))), np.pad(np.nan_to_num(axes.explained_variance_ratio_), (0, missing)))
+
+
+def _colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str, tuple[Attribute, np.ndarray]]:
+    """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain itself first."""
+    labels = {domain: dataset.labels("test", domain) for domain in DOMAINS}
+    found: dict[str, tuple[Attribute, np.ndarray]] = {
+        "background or target": (Attribute("salient", DOMAINS), np.repeat([0.0, 1.0], [len(i) for i in indices.values()]))
+    }
+    for name, attribute in dataset.attributes.items():
+        values = np.concatenate([
+            labels[domain][name][chosen].astype(float) if name in labels[domain] else np.full(len(chosen), np.nan)
+            for domain, chosen in indices.items()
+        ])
+        if attribute.classes:
+            values[values < 0] = np.nan
+        if np.isfinite(values).any():
+            found[name] = (attribute, values)
+    return found
+
+
+def _panels(planes: dict[str, Plane], colourings: dict[str, tuple[Attribute, np.ndarray]]) -> np.ndarray:
+    """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
+    figure = Figure(figsize=(8.4, 3.8 * len(colourings)), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(colourings), 3, squeeze=False, width_ratios=(1, 1, 0.05))
+    for (name, (attribute, values)), (*panels, side) in zip(colourings.items(), axes, strict=True):
+        for panel, (code, plane) in zip(panels, planes.items(), strict=True):
+            belongs = {"s": "salient", "z": "common"}[code] == attribute.belongs
+            panel.set_title(f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10)
+            panel.set_xlabel(f"component 1 ({plane.shares[0]:.0%} of variance)", fontsize=8)
+            panel.set_ylabel(f"component 2 ({plane.shares[1]:.0%})", fontsize=8)
+            panel.tick_params(labelsize=7)
+        points = [plane.points.T for plane in planes.values()]
+        if attribute.classes:
+            _colour_by_class(panels, side, points, values, attribute.classes)
+        else:
+            _colour_by_number(panels, side, points, values)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)  # tight: however long the names, none is cut
+    return np.asarray(Image.open(picture).convert("RGB"))
+
+
+def _colour_by_class(
+    panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray, classes: Sequence[str]
+) -> None:
+    """Gives each class a colour and a marker; beyond the most frequent ones, and where there is no value, gray."""
+    found, counts = np.unique(values[~np.isnan(values)].astype(int), return_counts=True)
+    named = np.sort(found[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
+    rank = {value: i for i, value in enumerate(named)}
+    gray = ~np.isin(values, named)
+    for panel, (x, y) in zip(panels, points, strict=True):
+        panel.scatter(x[gray], y[gray], 9, NOTHING, linewidths=0)
+        for i, marker in enumerate(MARKERS):
+            chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
+            colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
+            panel.scatter(x[chosen], y[chosen], 12, colours, marker, alpha=0.8, linewidths=0)
+    labels = [(_short(classes[value]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for value, i in rank.items()]
+    others = [("other or none" if len(found) > len(named) else "none", NOTHING, "o")] if gray.any() else []
+    keys = [Line2D([], [], linestyle="", marker=m, color=c, markersize=5, label=label) for label, c, m in labels + others]
+    side.axis("off")
+    side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
+
+
+def _colour_by_number(panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray) -> None:
+    """Colours by a number, gray where there is none."""
+    known = np.isfinite(values)
+    low, high = values[known].min(), values[known].max()
+    for panel, (x, y) in zip(panels, points, strict=True):
+        panel.scatter(x[~known], y[~known], 9, NOTHING, linewidths=0)
+        dots = panel.scatter(x[known], y[known], 12, values[known], cmap="cividis", vmin=low, vmax=high, linewidths=0)
+    side.figure.colorbar(dots, cax=side).ax.tick_params(labelsize=8)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -1,0 +1,117 @@
+"""A run: a directory that reopens as a method in eval mode. Every verb takes one."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from studio import checkpoint, sampling
+from studio.build import build_dataset, build_method
+from studio.config import Config, read_yaml, resolve
+from studio.data import Dataset
+from studio.errors import StudioError, warn
+from studio.method import Code, Domain, Method
+
+__all__ = ["Run"]
+
+
+class Run:
+    """A trained method with its config and data; use `Run.open`.
+
+    Attributes:
+        folder: the run's directory.
+        config: the experiment, resolved.
+        images_seen: of the checkpoint that was opened.
+        method: in eval mode, on `device`.
+    """
+
+    def __init__(self, folder: Path, config: Config, method: Method, images_seen: int) -> None:
+        self.folder, self.config, self.method, self.images_seen = folder, config, method, images_seen
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, checkpoint_number: int | None = None, ema: bool = True,
+        device: str | torch.device | None = None,
+    ) -> "Run":  # fmt: skip
+        """Opens a run directory.
+
+        Args:
+            folder: the run's directory.
+            checkpoint_number: images seen; the newest whole checkpoint when None.
+            ema: take the averaged weights (what every verb uses) rather than the last ones.
+            device: where to put the method; the first accelerator, or the CPU, when None.
+
+        Raises:
+            StudioError: not a run, no checkpoint, or a damaged one.
+        """
+        folder = Path(folder)
+        config = _config(folder)
+        chosen = _checkpoint(folder, checkpoint_number)
+        weights = chosen.tensors("ema" if ema else "weights")
+        shape = tuple(chosen.verify()["shape"])
+        method = build_method(config, shape)
+        try:
+            method.load_state_dict(weights)
+        except RuntimeError as error:
+            raise StudioError(f"{chosen.path}: does not fit {folder / 'config.yaml'}: {error}") from None
+        where = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(folder, config, method.to(where).eval().requires_grad_(False), chosen.images_seen)
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The run's data set, opened on first use."""
+        return build_dataset(self.config)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what every JSON answer begins with."""
+        return {
+            "run": str(self.folder), "method": self.config.method.name, "dataset": self.config.data.name,
+            "images_seen": self.images_seen,
+        }  # fmt: skip
+
+    def encode(self, images: Tensor) -> Code:
+        """Maps images (B, C, H, W) in [-1, 1] to Code(z, s)."""
+        return sampling.encode(self.method, images)
+
+    def decode(self, code: Code) -> Tensor:
+        """Maps codes to images (B, C, H, W) in [-1, 1]."""
+        return sampling.decode(self.method, code)
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Returns decode(encode(images))."""
+        return sampling.reconstruct(self.method, images)
+
+    def swap(self, a: Tensor, b: Tensor) -> Tensor:
+        """Returns images with the common content of a and the salient content of b."""
+        return sampling.swap(self.method, a, b)
+
+    def heal(self, images: Tensor) -> Tensor:
+        """Returns the images with nothing salient in them."""
+        return sampling.heal(self.method, images)
+
+    def sample(self, n: int, domain: Domain = "target", seed: int = 0) -> Tensor:
+        """Returns n new images of a domain."""
+        return sampling.sample(self.method, n, domain, seed)
+
+
+def _config(folder: Path) -> Config:
+    if not folder.exists():
+        raise StudioError(f"{folder}: no such run")
+    if not (folder / "config.yaml").is_file():
+        raise StudioError(f"{folder}: not a run (no config.yaml in it)")
+    return resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+
+
+def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:
+    if number is None:
+        chosen = checkpoint.newest(folder, warn)
+        if chosen is None:
+            raise StudioError(f"{folder}: no checkpoint yet; train with --resume --run {folder}")
+        return chosen
+    numbers = {c.images_seen: c for c in checkpoint.every(folder)}
+    if number not in numbers:
+        raise StudioError(f"{folder}: no checkpoint {number}; there are: {', '.join(map(str, numbers)) or 'none'}")
+    numbers[number].verify()
+    return numbers[number]

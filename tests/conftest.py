@@ -1,0 +1,27 @@
+"""One thread, and the tiny experiments that the batteries run on."""
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+from studio.config import Config, resolve  # noqa: E402 - after the thread count
+
+
+def tiny(method: str = "dig", data: str = "textured_digits", **train: object) -> Config:
+    """Returns an experiment that takes a second: narrow nets, short codes, few images."""
+    raw = {
+        "data": {"name": data, "resolution": 32},
+        "nets": {"width": 4},
+        "method": {"name": method, "z": 4, "s": 3},
+        "train": {"images": 64, "batch": 16, "threads": 1, "grid_every": 0, "save_every": 0, **train},
+    }
+    return resolve(raw, "tiny", "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _threads_and_place(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """Every test has a folder of its own as current directory, so that `runs/` goes there."""
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)

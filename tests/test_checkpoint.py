@@ -1,0 +1,134 @@
+"""Checkpoints: whole or not at all, hashed, the newest whole one is used."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from studio import checkpoint
+from studio.checkpoint import every, newest, prune, save
+from studio.errors import StudioError
+
+TENSORS = {"weights": {"a": torch.arange(4.0), "b": torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)}}
+
+
+def put(run: Path, number: int) -> checkpoint.Checkpoint:
+    tensors = {"weights": {"a": torch.full((4,), float(number))}, "ema": {"a": torch.zeros(4)}}
+    return save(run, number, tensors, {"iteration": number, "state": {0: torch.ones(2)}}, {"shape": [1, 32, 32]})
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    saved = save(tmp_path, 128, TENSORS, {"iteration": 3, "list": [1, 2.5, "x"]}, {"shape": [1, 2, 3]})
+    assert saved.path == tmp_path / "checkpoints" / "00000128"
+    found = newest(tmp_path)
+    assert found == saved
+    back = found.tensors("weights")
+    assert all(torch.equal(back[name], value) for name, value in TENSORS["weights"].items())
+    assert found.training() == {"iteration": 3, "list": [1, 2.5, "x"]}
+    manifest = found.verify()
+    assert manifest["format"] == checkpoint.FORMAT
+    assert manifest["images_seen"] == 128
+    assert manifest["shape"] == [1, 2, 3]
+    assert set(manifest["files"]) == {"weights.safetensors", "training.pt"}
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints"}
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "training.pt"])
+def test_a_flipped_byte_is_found_and_the_one_before_is_used(tmp_path: Path, name: str) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    file = tmp_path / "checkpoints" / "00000002" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    lines = []
+    assert newest(tmp_path, lines.append).images_seen == 1
+    assert len(lines) == 1
+    assert name in lines[0]
+    assert "damaged" in lines[0]
+    with pytest.raises(StudioError, match=f"{name}: damaged: sha256"):
+        every(tmp_path)[-1].verify()
+
+
+def test_when_every_checkpoint_is_damaged_that_is_said_and_none_is_used(tmp_path: Path) -> None:
+    (put(tmp_path, 1).path / "training.pt").unlink()
+    with pytest.raises(StudioError, match=r"every checkpoint is damaged\n.*training.pt"):
+        newest(tmp_path)
+    assert newest(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": 3}'])
+def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
+    put(tmp_path, 1)
+    (put(tmp_path, 2).path / "manifest.json").write_text(text)
+    assert newest(tmp_path).images_seen == 1
+
+
+def test_another_format_is_refused_by_number(tmp_path: Path) -> None:
+    path = put(tmp_path, 1).path / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(StudioError, match="format 99"):
+        newest(tmp_path)
+
+
+def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    path = put(tmp_path, 1).path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {"../../secret": manifest["files"]["training.pt"]}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StudioError, match="00000001/secret: damaged"):
+        newest(tmp_path)
+
+
+@pytest.mark.parametrize("call", ["save_file", "torch.save", "write_text", "_flush", "os.replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
+) -> None:
+    put(tmp_path, 1)
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    owner, name = {
+        "save_file": (checkpoint, "save_file"), "torch.save": (torch, "save"), "write_text": (Path, "write_text"),
+        "_flush": (checkpoint, "_flush"), "os.replace": (os, "replace"),
+    }[call]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        with pytest.raises(StudioError if isinstance(error, OSError) else KeyboardInterrupt):
+            put(tmp_path, 2)
+    assert [c.images_seen for c in every(tmp_path)] == [1]
+    assert newest(tmp_path).images_seen == 1
+    put(tmp_path, 2)
+    assert newest(tmp_path).images_seen == 2
+    assert {p.name for p in tmp_path.iterdir()} == {"checkpoints"}
+
+
+def test_leftovers_of_a_killed_save_are_not_taken_for_a_checkpoint_and_go(tmp_path: Path) -> None:
+    (tmp_path / ".writing-00000005-1").mkdir()
+    (tmp_path / "checkpoints" / "00000007").mkdir(parents=True)  # no manifest
+    (tmp_path / "checkpoints" / ".DS_Store").write_text("stray")
+    assert newest(tmp_path) is None
+    put(tmp_path, 1)
+    assert newest(tmp_path).images_seen == 1
+    assert not (tmp_path / ".writing-00000005-1").exists()
+
+
+def test_prune_keeps_the_newest_and_never_none(tmp_path: Path) -> None:
+    for number in (1, 2, 3, 10):
+        put(tmp_path, number)
+    prune(tmp_path, 2)
+    assert [c.images_seen for c in every(tmp_path)] == [3, 10]
+    prune(tmp_path, 0)
+    assert [c.images_seen for c in every(tmp_path)] == [10]
+
+
+def test_saving_twice_keeps_the_first(tmp_path: Path) -> None:
+    first = put(tmp_path, 1)
+    before = (first.path / "manifest.json").stat().st_mtime_ns
+    put(tmp_path, 1)
+    assert (first.path / "manifest.json").stat().st_mtime_ns == before

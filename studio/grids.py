@@ -40,7 +40,7 @@ def to_pixels(images: Tensor) -> np.ndarray:
         raise StudioError(f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}")
     broken = int((~images.isfinite()).flatten(1).any(1).sum())
     if broken:
-        raise StudioError(f"{broken} of {len(images)} images hold values that are not finite: the training has diverged")
+        raise StudioError(f"{broken} of {len(images)} images have values that are not finite: has training diverged?")
     levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
     return rearrange(levels, "b c h w -> b h w c").numpy().astype(np.uint8)
 
@@ -136,7 +136,9 @@ def _column_width(column: Sequence[Cell]) -> int:
     texts = [cell for cell in column if isinstance(cell, str)]
     images = [cell.shape[1] for cell in column if isinstance(cell, np.ndarray)]
     unbreakable = [_words(word, WIDEST_WORDS).width for text in texts for word in text.split()]
-    return max([1, *images, *unbreakable, *([] if images else [_words(text, WIDEST_WORDS).width for text in texts])])
+    if images or not texts:
+        return max([1, *images, *unbreakable])
+    return max(_words(text, WIDEST_WORDS).width for text in texts) + 2 * GAP
 
 
 def _drawn(cell: Cell, width: int) -> Image.Image:

@@ -1,7 +1,7 @@
 """The pictures of `studio render`: one function per kind, all with one signature.
 
-Each takes a method in eval mode, a data set, how many rows (by default as many as look well, or as there are images for)
-and a seed, which picks the test images and draws the codes. The same seed gives the same pixels.
+Each takes a method in eval mode, a data set, how many rows (by default as many as look well, or as there are images
+for) and a seed, which picks the test images and draws the codes. The same seed gives the same pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ STEPS = 7  # columns of `interpolate` and of the sweep in `isolate`
 FURTHEST = 1.5  # how far that sweep goes, where the image's own salient code is 1
 FAINTEST = 0.1  # full colour in a difference map means at least this much, so that no effect looks like none
 POINTS = 1000  # images per domain in `codes`
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less the yellow
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less yellow
 MARKERS = "o^sDv"
 NOTHING = "#CCCCCC"
 MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
@@ -71,19 +71,16 @@ def reconstruct(method: Method, dataset: Dataset, n: int | None = None, seed: in
     rebuilt = {domain: sampling.reconstruct(method, shown[domain].images, domain) for domain in DOMAINS}
     off = {domain: _difference(rebuilt[domain], shown[domain].images).abs() for domain in DOMAINS}
     scale = _scale("|reconstruction - image|", *off.values())
-    rows = zip(*(
-        column
-        for domain in DOMAINS
-        for column in (
-            shown[domain].names, _frames(shown[domain].images), _frames(rebuilt[domain]), scale.paint(off[domain].numpy())
-        )
-    ), strict=True)  # fmt: skip
+    halves = [
+        zip(shown[d].names, _frames(shown[d].images), _frames(rebuilt[d]), scale.paint(off[d].numpy()), strict=True)
+        for d in DOMAINS
+    ]
     means = " and ".join(f"{(rebuilt[d] - shown[d].images).abs().mean():.3f} ({d})" for d in DOMAINS)
     return Grid(
-        [["", "image", "reconstruction", "difference"] * 2, *rows],
+        [["", "image", "reconstruction", "difference"] * 2, *([*x, *y] for x, y in zip(*halves, strict=True))],
         "Reconstruction of test images",
-        "Each image, what is decoded from its code, and the absolute difference; background images with a blank salient "
-        f"code, as in training. Images run from -1 to 1; the mean difference is {means}. {_note(dataset, seed)}",
+        "Each image, what is decoded from its code, and the absolute difference; background images with a blank "
+        f"salient code, as in training. Images run from -1 to 1; mean difference: {means}. {_note(dataset, seed)}",
         [scale],
         column_breaks=[4],
     ).draw()
@@ -142,18 +139,18 @@ def isolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 
     """
     shown = _targets(dataset, n, 6, seed)
     code, nothing = sampling.encode(method, shown.images), sampling.blank(method, 1)[0]
-    ends = torch.lerp(nothing, code.s, FURTHEST)
-    sweeps = [sampling.interpolate(method, torch.zeros_like(z), nothing, s, STEPS) for z, s in zip(code.z, ends, strict=True)]
+    no_z = torch.zeros_like(code.z[0])
+    sweeps = [sampling.interpolate(method, no_z, nothing, torch.lerp(nothing, s, FURTHEST), STEPS) for s in code.s]
     shares = np.linspace(0, FURTHEST, STEPS)
     alone = zip(shown.names, _frames(shown.images), _frames(sampling.isolate(method, shown.images)), strict=True)
     return Grid(
         [
-            ["", "image", "z = 0, own s", *(f"{share:.2g} s" for share in shares)],
+            ["", "image", "z = 0, own s", *(f"{share:.3g} s" for share in shares)],
             *([*left, *_frames(sweep)] for left, sweep in zip(alone, sweeps, strict=True)),
         ],
         "Salient content alone",
-        "Target test images, and what is decoded from their salient code s with the common code z set to 0. On the right, "
-        f"still at z = 0, s goes from blank (0 s) through the image's own (1 s) to {FURTHEST:g} times that. "
+        "Target test images, and what is decoded from their salient code s with the common code z set to 0. On the "
+        f"right, still at z = 0, s goes from blank (0 s) through the image's own (1 s) to {FURTHEST:g} times that. "
         f"{_note(dataset, seed)}",
         column_breaks=[3],
     ).draw()
@@ -172,16 +169,16 @@ def traverse(method: Method, dataset: Dataset, n: int | None = None, seed: int =
     share = effect / effect.sum().clamp(min=1e-12)
     rebuilt = _frames(sampling.reconstruct(method, shown.images))[0]
     rows: list[list[Cell]] = [
-        [shown.names[0], _frames(shown.images)[0], "its recon- struction:", rebuilt, *[None] * (len(TRAVERSED) - 3)],
+        [shown.names[0], _frames(shown.images)[0], "reconstruction →", rebuilt, *[None] * (len(TRAVERSED) - 3)],
         ["", *(f"{value:g}" for value in TRAVERSED)],
         *([f"s[{k}] {share[k]:.1%}", *_frames(moved[k])] for k in effect.argsort(descending=True)[:most].tolist()),
     ]
     return Grid(
         rows,
         "Salient coordinates, one at a time",
-        f"Each row sets one of the {length} coordinates of s to the values above and leaves the rest of the image's code "
-        "as it is. The percentage is the coordinate's share of the change that all of them make to this image (standard "
-        f"deviation along the row, averaged over pixels); the largest come first. {_note(dataset, seed)}",
+        f"Each row sets one coordinate of s (of {length}) to the values above and leaves the rest of the image's "
+        "code as it is. The percentage is the coordinate's share of the change that all of them make to this image "
+        f"(standard deviation along the row, averaged over pixels); the largest come first. {_note(dataset, seed)}",
         breaks=[1],
     ).draw()
 
@@ -201,8 +198,8 @@ def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: in
     return Grid(
         rows,
         "Interpolation of the salient code",
-        "Between two target test images: all images between them keep the common code of image 1 while the salient code "
-        f"moves on a straight line from that of image 1 to that of image 2. {_note(dataset, seed)}",
+        "Between two target test images: all images between them keep the common code of image 1 while the salient "
+        f"code moves on a straight line from that of image 1 to that of image 2. {_note(dataset, seed)}",
         column_breaks=[2, 2 + STEPS],
     ).draw()
 
@@ -213,7 +210,7 @@ def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0)
     indices = {domain: _order(dataset, domain, seed)[:n] for domain in DOMAINS}
     read = [sampling.encode(method, dataset.images("test", domain, indices[domain])) for domain in DOMAINS]
     mixed = np.random.default_rng(seed).permutation(2 * n)  # so that no colour lies on top of the others
-    planes = {name: _plane(torch.cat(part).numpy()[mixed]) for name, part in zip("zs", zip(*read, strict=True), strict=True)}
+    planes = {name: _plane(torch.cat([getattr(code, name) for code in read]).numpy()[mixed]) for name in ("s", "z")}
     colourings = {
         name: (attribute, values[mixed]) for name, (attribute, values) in _colourings(dataset, indices).items()
     }
@@ -222,7 +219,7 @@ def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0)
         "Codes in two dimensions",
         f"The first two principal components of the salient code s (left) and of the common code z (right) of {n} "
         f"background and {n} target test images; one row per attribute. What belongs to a code should be seen there "
-        f"and not in the other. {_note(dataset, seed)}",
+        f"and not in the other. Seed {seed}.",
         zoom=1,
     ).draw()
 
@@ -251,9 +248,8 @@ def _count(dataset: Dataset, n: int | None, default: int, domains: Sequence[Doma
     for domain, size in sizes.items():
         wanted = per_row * (1 if n is None else _positive(n))
         if size < wanted:
-            raise StudioError(
-                f"data set {dataset.config.name!r} has {size} test images in its {domain} set; this picture needs {wanted}"
-            )
+            name = dataset.config.name
+            raise StudioError(f"data set {name!r} has {size} {domain} images in its test split, this needs {wanted}")
     return min(default, *(size // per_row for size in sizes.values())) if n is None else n
 
 
@@ -271,31 +267,32 @@ def _both(dataset: Dataset, n: int | None, default: int, seed: int) -> dict[Doma
 
 
 def _pick(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> Shown:
-    """Picks n test images, the classes of the first such attribute in turn."""
-    order = _order(dataset, domain, seed)
-    labels = dataset.labels("test", domain)
-    for name, attribute in dataset.attributes.items():
-        if attribute.belongs == vary and attribute.classes and name in labels:
-            order = order[np.argsort(_times_before(labels[name][order]), kind="stable")]
-            break
-    return Shown(dataset.images("test", domain, order[:n]), [f"{domain} {i}" for i in order[:n]])
+    """Picks n test images that vary: the classes of each attribute in turn, those that belong to `vary` first."""
+    order, labels = _order(dataset, domain, seed), dataset.labels("test", domain)
+    names = [name for name, attribute in dataset.attributes.items() if attribute.classes and name in labels]
+    names.sort(key=lambda name: dataset.attributes[name].belongs != vary)
+    chosen = order[_in_turn([labels[name][order] for name in names], n)] if names else order[:n]
+    return Shown(dataset.images("test", domain, chosen), [f"{domain} {i}" for i in chosen])
 
 
 def _order(dataset: Dataset, domain: Domain, seed: int) -> np.ndarray:
     return np.random.default_rng(seed_of("render", seed, domain)).permutation(dataset.size("test", domain))
 
 
-def _times_before(values: np.ndarray) -> np.ndarray:
-    """Returns how often each value has occurred before it: [3, 5, 3, 3] -> [0, 0, 1, 2]."""
-    times = np.empty(len(values), np.int64)
-    for value in np.unique(values):
-        times[values == value] = np.arange((values == value).sum())
-    return times
+def _in_turn(labels: Sequence[np.ndarray], n: int) -> list[int]:
+    """Takes n items, each time the first of those whose classes were taken least; earlier labels outrank later ones."""
+    taken, times = np.zeros(len(labels[0]), bool), np.zeros((len(labels), len(labels[0])), int)
+    chosen: list[int] = []
+    for _ in range(n):
+        chosen.append(int(np.lexsort((*times[::-1], taken))[0]))  # stable: ties go to the first
+        taken[chosen[-1]] = True
+        times += [column == column[chosen[-1]] for column in labels]
+    return chosen
 
 
 def _note(dataset: Dataset, seed: int) -> str:
     channels = dataset.shape[0]
-    hidden = f" Only the first of {channels} channels is shown." if len(dataset.shape) == 3 and channels not in (1, 3) else ""
+    hidden = "" if channels in (1, 3) else f" Only the first of {channels} channels is shown."
     return f"Seed {seed}.{hidden}"
 
 
@@ -329,34 +326,34 @@ def _scale(label: str, *maps: Tensor, signed: bool = False) -> Scale:
 
 
 class Plane(NamedTuple):
-    """Codes in two dimensions: points (N, 2), and the share of the variance that each axis has."""
+    """Codes in two dimensions: points (N, 2), and the share of the variance of each component, of which one may do."""
 
     points: np.ndarray
     shares: np.ndarray
 
 
 def _plane(code: np.ndarray) -> Plane:
-    """Projects codes (N, m) on their two principal components; a code of one dimension has nothing in the second."""
+    """Projects codes (N, m) on their two principal components; a code of one dimension is spread out in the second."""
+    if not np.isfinite(code).all():
+        raise StudioError("some codes are not finite: has training diverged?")
     axes = PCA(min(2, *code.shape), svd_solver="full")
-    with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance anywhere
+    with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance on each axis
         points = axes.fit_transform(code)
-    missing = 2 - points.shape[1]
-    return Plane(np.pad(points, ((0, 0), (0, missing))), np.pad(np.nan_to_num(axes.explained_variance_ratio_), (0, missing)))
+    if points.shape[1] == 1:
+        points = np.column_stack([points, np.random.default_rng(0).uniform(-1, 1, len(points))])
+    return Plane(points, np.nan_to_num(axes.explained_variance_ratio_))
 
 
 def _colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str, tuple[Attribute, np.ndarray]]:
-    """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain itself first."""
+    """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain first."""
     labels = {domain: dataset.labels("test", domain) for domain in DOMAINS}
-    found: dict[str, tuple[Attribute, np.ndarray]] = {
-        "background or target": (Attribute("salient", DOMAINS), np.repeat([0.0, 1.0], [len(i) for i in indices.values()]))
-    }
+    domains = np.repeat([0.0, 1.0], [len(indices[domain]) for domain in DOMAINS])
+    found = {"background or target": (Attribute("salient", DOMAINS), domains)}
     for name, attribute in dataset.attributes.items():
-        values = np.concatenate([
-            labels[domain][name][chosen].astype(float) if name in labels[domain] else np.full(len(chosen), np.nan)
-            for domain, chosen in indices.items()
-        ])
+        known = [labels[d].get(name, np.full(dataset.size("test", d), np.nan))[indices[d]] for d in DOMAINS]
+        values = np.concatenate(known)
         if attribute.classes:
-            values[values < 0] = np.nan
+            values = np.where(values < 0, np.nan, values)
         if np.isfinite(values).any():
             found[name] = (attribute, values)
     return found
@@ -364,30 +361,46 @@ def _colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str
 
 def _panels(planes: dict[str, Plane], colourings: dict[str, tuple[Attribute, np.ndarray]]) -> np.ndarray:
     """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
-    figure = Figure(figsize=(8.4, 3.8 * len(colourings)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8.4, 4 * len(colourings)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(colourings), 3, squeeze=False, width_ratios=(1, 1, 0.05))
+    legends = []
     for (name, (attribute, values)), (*panels, side) in zip(colourings.items(), axes, strict=True):
         for panel, (code, plane) in zip(panels, planes.items(), strict=True):
             belongs = {"s": "salient", "z": "common"}[code] == attribute.belongs
             panel.set_title(f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10)
-            panel.set_xlabel(f"component 1 ({plane.shares[0]:.0%} of variance)", fontsize=8)
-            panel.set_ylabel(f"component 2 ({plane.shares[1]:.0%})", fontsize=8)
-            panel.tick_params(labelsize=7)
+            _name_axes(panel, plane)
         points = [plane.points.T for plane in planes.values()]
         if attribute.classes:
-            _colour_by_class(panels, side, points, values, attribute.classes)
+            legends.append((side, _colour_by_class(panels, points, values, attribute.classes)))
+            side.axis("off")
         else:
             _colour_by_number(panels, side, points, values)
+    # Legends come after the layout, which would make room for long names by squeezing the panels.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for side, keys in legends:
+        side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
     picture = BytesIO()
-    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)  # tight: however long the names, none is cut
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)  # grows around the longest name
     return np.asarray(Image.open(picture).convert("RGB"))
 
 
+def _name_axes(panel: Axes, plane: Plane) -> None:
+    panel.locator_params(nbins=6)
+    panel.ticklabel_format(scilimits=(-2, 4))
+    names = [f"component {i} ({share:.0%} of variance)" for i, share in enumerate(plane.shares, 1)]
+    names = [*names, "no second dimension: spread at random"][:2]
+    for axis, name in zip((panel.xaxis, panel.yaxis), names, strict=True):
+        axis.set_label_text(name, fontsize=8)
+        axis.set_tick_params(labelsize=7)
+        axis.get_offset_text().set_fontsize(7)
+
+
 def _colour_by_class(
-    panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray, classes: Sequence[str]
-) -> None:
-    """Gives each class a colour and a marker; beyond the most frequent ones, and where there is no value, gray."""
+    panels: Sequence[Axes], points: Sequence[np.ndarray], values: np.ndarray, classes: Sequence[str]
+) -> list[Line2D]:
+    """Gives each class a colour and a marker, gray beyond the most frequent and without a value; returns the keys."""
     found, counts = np.unique(values[~np.isnan(values)].astype(int), return_counts=True)
     named = np.sort(found[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
     rank = {value: i for i, value in enumerate(named)}
@@ -398,11 +411,10 @@ def _colour_by_class(
             chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
             colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
             panel.scatter(x[chosen], y[chosen], 12, colours, marker, alpha=0.8, linewidths=0)
-    labels = [(_short(classes[value]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for value, i in rank.items()]
-    others = [("other or none" if len(found) > len(named) else "none", NOTHING, "o")] if gray.any() else []
-    keys = [Line2D([], [], linestyle="", marker=m, color=c, markersize=5, label=label) for label, c, m in labels + others]
-    side.axis("off")
-    side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
+    looks = [(_short(classes[v]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for v, i in rank.items()]
+    if gray.any():
+        looks.append(("other or none" if len(found) > len(named) else "none", NOTHING, "o"))
+    return [Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5) for label, c, m in looks]
 
 
 def _colour_by_number(panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray) -> None:
@@ -416,4 +428,6 @@ def _colour_by_number(panels: Sequence[Axes], side: Axes, points: Sequence[np.nd
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    """Shortens a name in its middle, since the names of a family often differ at their ends."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

@@ -1,4 +1,4 @@
-"""What a person does with a trained method: encode, decode, reconstruct, swap, heal, isolate, sample, traverse, interpolate.
+"""What a person does with a trained method: encode, decode, reconstruct, swap, heal, isolate, sample, traverse...
 
 Pure functions over a Method in eval mode. Inputs may be on any device and of any length: they go through the nets
 `BATCH` at a time, without gradients. Images and codes come back as float32 on the CPU.
@@ -38,7 +38,7 @@ def decode(method: Method, code: Code) -> Tensor:
         StudioError: the method is in training mode, or z and s differ in number.
     """
     if len(code.z) != len(code.s):
-        raise StudioError(f"every common code needs one salient code: found {len(code.z)} common, {len(code.s)} salient")
+        raise StudioError(f"each common code needs a salient one, found {len(code.z)} common and {len(code.s)} salient")
     images = _batched(method, lambda z, s: (method.decode(Code(z, s)),), *code)
     return torch.cat([part for (part,) in images])
 
@@ -136,9 +136,7 @@ def interpolate(method: Method, z: Tensor, s1: Tensor, s2: Tensor, steps: int) -
 
 
 @torch.no_grad()
-def _batched(
-    method: Method, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
-) -> list[tuple[Tensor, ...]]:
+def _batched(method: Method, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> list[tuple[Tensor, ...]]:
     """Returns what a function makes of each slice of its inputs."""
     if method.training:
         raise StudioError(f"{method.config.name} is in training mode; call method.eval() first")

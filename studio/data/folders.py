@@ -1,19 +1,17 @@
 """`folders`: a user's own two folders of images, with an optional table of splits, subjects and attributes.
 
-Nothing depends on the order or the number of the files: an image's side of the split follows from its subject's name
-(or, without a subject, from its own), so that adding images moves none of those that were there.
+An image's side of the split follows from its subject's name (or, without a subject, from its own) and from nothing
+else, so that adding images moves none of those that were there. Within a split, images are in the order of their names.
 """
 
 import hashlib
 import os
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -21,7 +19,18 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
-from studio.data.reading import Row, UnreadableError, fit, is_image, read_image, read_table
+from studio.data.reading import (
+    UnreadableError,
+    as_number,
+    composed,
+    encode,
+    fit,
+    is_image,
+    listed,
+    match_rows,
+    read_image,
+    read_table,
+)
 from studio.errors import StudioError, nearest
 from studio.method import DOMAINS
 
@@ -34,11 +43,11 @@ LAYOUT = (
 TABLE = "attributes.csv"
 COLUMNS = ("file", "split", "subject")
 SPLITS: tuple[Split, ...] = ("train", "test")
-MISSING = ("", "nan", "na", "n/a")
-MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 PERCENTILES = (0.5, 99.5)  # of the automatic window
 SAMPLE = 100  # training images per domain from which it is found
 SAMPLE_PIXELS = 2**14  # of each
+
+Table = dict[str, dict[str, str]]  # image -> column -> text
 
 
 class FoldersConfig(DataConfig):
@@ -49,7 +58,7 @@ class FoldersConfig(DataConfig):
     resolution: int = Field(default=64, ge=6)
     channels: Literal["auto", 1, 3] = "auto"  # auto: what most files have
     window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"  # of what is not 8-bit
-    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"  # of volumes, along their last axis
+    slice: Literal["middle"] | int = "middle"  # of volumes, along their last axis
     test_share: float = Field(default=0.2, gt=0, lt=1)
     max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the files that may be unusable
     memory_gb: float = Field(default=2.0, ge=0)  # images beyond it are read again when needed
@@ -61,12 +70,20 @@ class FoldersConfig(DataConfig):
             raise ValueError(f"missing: the folder with your images, laid out as {LAYOUT}")
         return root
 
-    @field_validator("window", mode="after")
+    @field_validator("window", mode="before")
     @classmethod
-    def _ordered(cls, window: Literal["auto"] | tuple[float, float]) -> Literal["auto"] | tuple[float, float]:
-        if window != "auto" and not -np.inf < window[0] < window[1] < np.inf:
-            raise ValueError(f"found {list(window)}, expected [low, high] with low < high")
+    def _two_numbers(cls, window: object) -> object:
+        numbers = window if isinstance(window, list | tuple) and all(type(n) in (int, float) for n in window) else ()
+        if window != "auto" and not (len(numbers) == 2 and -np.inf < numbers[0] < numbers[1] < np.inf):
+            raise ValueError(f"found {window!r}, expected auto or [low, high] with low < high")
         return window
+
+    @field_validator("slice", mode="before")
+    @classmethod
+    def _one_slice(cls, number: object) -> object:
+        if number != "middle" and not (type(number) is int and number >= 0):
+            raise ValueError(f"found {number!r}, expected middle or the number of a slice, from 0")
+        return number
 
 
 class QuarantineError(StudioError):
@@ -77,7 +94,7 @@ class QuarantineError(StudioError):
         self.quarantined = quarantined
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Item:
     """An image that was opened once.
 
@@ -103,6 +120,11 @@ class Item:
     channels: int
     deep: bool
 
+    @property
+    def bytes(self) -> int:
+        """Memory that the pixels take."""
+        return 0 if self.pixels is None else self.pixels.nbytes
+
 
 class Folders(Dataset):
     """Your own images in two folders, `background` and `target`.
@@ -116,7 +138,7 @@ class Folders(Dataset):
     Attributes:
         root: the folder.
         quarantined: (file, reason) for every file that is set aside.
-        window: the values that become -1 and 1 in images that are not 8-bit; None if all are.
+        window: the values that become -1 and 1, except in 8-bit images, where 0 and 255 do.
 
     Raises:
         StudioError: a folder is missing or a split empty, the table is at fault, or too many files cannot be used.
@@ -143,11 +165,12 @@ class Folders(Dataset):
         declared, self._labels = self._read_labels(table)
         self.attributes = self._declare(declared)
         self._notes = [
-            *_file_notes(items, len(domains), ignored, self.quarantined),
-            *self._pixel_notes(),
-            *_table_notes(items, table, spare),
-            *self._label_notes(table),
-            *self._twin_notes(),
+            *_file_notes(self.quarantined, ignored, len(domains)),
+            *_pixel_notes(items, config.resolution),
+            *self._depth_notes(items),
+            *_table_notes(list(domains), table, spare),
+            *self._label_notes(),
+            *_twin_notes(items, splits),
         ]
 
     def size(self, split: Split, domain: str) -> int:
@@ -161,8 +184,8 @@ class Folders(Dataset):
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        absent = {name for name, attribute in self.attributes.items() if attribute.target_only and domain == "background"}
-        return {name: values.copy() for name, values in self._labels[split, domain].items() if name not in absent}
+        labels = self._labels[split, domain].items()
+        return {name: v.copy() for name, v in labels if domain == "target" or not self.attributes[name].target_only}
 
     def notes(self) -> list[str]:
         return list(self._notes)
@@ -177,22 +200,19 @@ class Folders(Dataset):
                 if isinstance(found, str):
                     reasons[name] = found
                     continue
-                room -= found.pixels.nbytes
-                if room < 0:
-                    for item in (*items, found):
-                        item.pixels = None
-                items.append(found)
+                room -= found.bytes
+                items.append(found if room >= 0 else replace(found, pixels=None))
         usual = _usual_channels(items)
         reasons |= {
-            item.name: f"has {item.channels} channels and most files have {usual}: set data.channels to 1 or 3 to convert"
+            item.name: f"has {item.channels} channels, most files have {usual}: set data.channels to 1 or 3"
             for item in items if item.channels != usual
         }  # fmt: skip
         quarantined = [(name, reasons[name]) for name in domains if name in reasons]
         if len(quarantined) > self.config.max_bad * len(domains):
-            raise QuarantineError(
-                f"{self.root}: {len(quarantined)} of {len(domains)} files cannot be used (data.max_bad allows "
-                f"{self.config.max_bad:.0%})" + _listed(f"{name}: {reason}" for name, reason in quarantined), quarantined
-            )  # fmt: skip
+            counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
+            lines = listed([f"{name} {reason}" for name, reason in quarantined])
+            message = f"{self.root}: {counts}, data.max_bad allows {self.config.max_bad:.0%}{lines}"
+            raise QuarantineError(message, quarantined)
         return [item for item in items if item.name not in reasons], quarantined
 
     def _look(self, name: str, domain: str) -> Item | str:
@@ -204,7 +224,7 @@ class Folders(Dataset):
         except UnreadableError as error:
             return str(error)
         pixels = fit(picture, self.config.resolution, channels)
-        if (pixels == pixels[:, :1, :1]).all():
+        if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
             return "has the same value everywhere"
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
         deep = pixels.dtype != np.uint8
@@ -234,10 +254,10 @@ class Folders(Dataset):
         low, high = (0, 255) if pixels.dtype == np.uint8 else self.window
         return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
-    def _find_window(self) -> tuple[float, float] | None:
+    def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
         if not any(item.deep for items in self._items.values() for item in items):
-            return None
+            return 0.0, 255.0
         if self.config.window != "auto":
             return self.config.window
         sample = []
@@ -247,7 +267,7 @@ class Folders(Dataset):
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
         if not sample:
-            raise StudioError("data.window: no training image is 16-bit or float, but test images are: give [low, high]")
+            raise StudioError("data.window: only test images are 16-bit or float: give [low, high]")
         values = np.concatenate(sample)
         low, high = np.percentile(values, PERCENTILES).tolist()
         if low == high:  # nearly all pixels are empty
@@ -257,13 +277,13 @@ class Folders(Dataset):
     def _refuse_empty(self) -> None:
         for (split, domain), items in self._items.items():
             if not items:
-                others = {s: len(self._items[s, domain]) for s in SPLITS if s != split}
+                others = sum(len(self._items[other, domain]) for other in SPLITS)
                 raise StudioError(
-                    f"{self.root}: no image of {domain}/ is in the {split} split ({next(iter(others.values()))} in the "
-                    f"other): add images or subjects, change data.test_share, or state the split in {TABLE}"
+                    f"{self.root}: none of the {others} images of {domain}/ is in the {split} split: add images or "
+                    f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
 
-    def _read_labels(self, table: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Attribute], dict]:
+    def _read_labels(self, table: Table) -> tuple[dict[str, Attribute], dict]:
         """Turns the table's columns into attributes and labels."""
         declared: dict[str, Attribute] = {}
         labels: dict = {key: {} for key in self._items}
@@ -278,3 +298,207 @@ class Folders(Dataset):
                 raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")
             declared[name] = Attribute(belongs, classes, target_only=not known["background"])
         return declared, labels
+
+    def _depth_notes(self, items: Sequence[Item]) -> Iterator[str]:
+        deep = [item for item in items if item.deep]
+        if deep:
+            source = "data.window" if self.config.window != "auto" else "0.5 and 99.5 percent of a sample for training"
+            low, high = self.window
+            yield f"{_share(deep, items)} not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})"
+        elif self.config.window != "auto":
+            yield "data.window is not used: every image is 8-bit"
+        if deep and len(deep) < len(items):
+            counts = Counter(item.domain for item in deep)
+            of_each = " and ".join(f"{counts[domain]} {domain}" for domain in DOMAINS)
+            yield f"8-bit images and others are mixed: {of_each} images are not 8-bit, the rest keeps 0 to 255"
+        again = [item for item in items if item.pixels is None]
+        if again:
+            yield f"{_share(again, items)} beyond data.memory_gb and read again whenever needed"
+
+    def _label_notes(self) -> Iterator[str]:
+        for name, attribute in self.attributes.items():
+            words = [value for value in attribute.classes if as_number(value) is None]
+            if 0 < len(words) < len(attribute.classes):
+                yield f"attribute {name} is read as categories, because some values are no numbers: {_named(words)}"
+        for (split, domain), labels in self._labels.items():
+            for name in self.labels(split, domain):
+                values = labels[name][_known(labels[name])]
+                if len(np.unique(values)) < 2:
+                    what = "the same value" if len(values) else "no value"
+                    yield f"attribute {name} has {what} on every {domain} image of the {split} split"
+
+
+def _root(config: FoldersConfig) -> Path:
+    """Returns the folder, which holds one folder per domain."""
+    root = Path(str(config.root)).expanduser()
+    if not os.path.isdir(root):
+        raise StudioError(f"data.root: no folder {root.absolute()}; expected {LAYOUT}")
+    try:
+        inside = sorted(path.name for path in root.iterdir() if path.is_dir())
+    except OSError as error:
+        _refuse(error)
+    for domain in DOMAINS:
+        if domain not in inside:
+            found = _named(inside) or "no folders"
+            raise StudioError(f"{root}: no folder {domain}/, found {found}; expected {LAYOUT}")
+    return root
+
+
+def _find(root: Path) -> tuple[dict[str, str], list[str]]:
+    """Returns image -> domain, sorted by name, and the other files; names are relative to the root.
+
+    Links are followed, but no folder is entered twice. Hidden files and folders do not count.
+    """
+    images: dict[str, str] = {}
+    others: list[str] = []
+    entered: set[str] = set()
+    for domain in DOMAINS:
+        names: list[str] = []
+        for here, folders, files in os.walk(root / domain, followlinks=True, onerror=_refuse):
+            if os.path.realpath(here) in entered:
+                others.append(f"{Path(here).relative_to(root).as_posix()}/ (a link to a folder that was read already)")
+                folders.clear()
+                continue
+            entered.add(os.path.realpath(here))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            visible = [Path(here, name).relative_to(root).as_posix() for name in files if not name.startswith(".")]
+            names += [name for name in visible if is_image(name) and _is_text(name)]
+            others += [_text(name) for name in visible if not (is_image(name) and _is_text(name))]
+        if not names:
+            raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
+        images |= dict.fromkeys(sorted(names, key=composed), domain)
+    return images, sorted(others)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
+
+
+def _is_text(name: str) -> bool:
+    return _text(name) == name
+
+
+def _text(name: str) -> str:
+    """Returns a file's name with bytes that are no UTF-8 spelled out, so that it can be printed."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _hash(*parts: str) -> float:
+    """Returns a number in [0, 1) that depends on the words alone."""
+    digest = hashlib.sha256("\0".join(map(composed, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Table, list[str]]:
+    """Returns the table's cells for each image that has a row, and the columns that nobody asked for."""
+    path = root / TABLE
+    reserved = sorted({*COLUMNS, "target"}.intersection(wanted))  # `target` is what the probe calls the domain itself
+    if reserved:
+        raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
+    if not path.exists():
+        if wanted:
+            raise StudioError(f"{path}: missing, but data.attributes names {', '.join(wanted)}")
+        return {}, []
+    columns, rows = read_table(path, COLUMNS)
+    for name in wanted:
+        if name not in columns:
+            raise StudioError(f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}")
+    return match_rows(path, rows, names), [name for name in columns if name not in (*COLUMNS, *wanted)]
+
+
+def split_of(subject: str, test_share: float) -> Split:
+    """Returns the side of a subject, or of a file that has none: a matter of its name and of nothing else."""
+    return "test" if _hash("split", subject) < test_share else "train"
+
+
+def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
+    """Splits by subject.
+
+    What the table states for one image holds for all of its subject's images; where it states nothing, `split_of`
+    decides.
+
+    Args:
+        names: of the images.
+        table: image -> cells, of which `split` and `subject` matter here.
+        test_share: expected share of subjects in the test split.
+
+    Raises:
+        StudioError: the table puts a subject on both sides, or states a split that is neither train nor test.
+    """
+    units = {name: composed(table.get(name, {}).get("subject") or name) for name in names}
+    stated: dict[str, Split] = {}
+    for name, cells in table.items():
+        split = cells.get("split", "").lower()
+        if split and split not in SPLITS:
+            raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
+        if split and stated.setdefault(units[name], split) != split:
+            raise StudioError(f"{TABLE}: subject {units[name]!r} is in both splits, see {name}")
+    return {name: stated.get(unit) or split_of(unit, test_share) for name, unit in units.items()}
+
+
+def _known(values: np.ndarray) -> np.ndarray:
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
+
+
+def _usual_channels(items: Sequence[Item]) -> int:
+    counts = Counter(item.channels for item in items)
+    return max(counts, key=lambda channels: (counts[channels], -channels), default=1)
+
+
+def _named(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _share(some: Sequence, every: Sequence) -> str:
+    return f"{len(some)} of {len(every)} images are"
+
+
+def _file_notes(quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int) -> Iterator[str]:
+    if quarantined:
+        reasons = [f"{name} ({reason})" for name, reason in quarantined]
+        yield f"{len(quarantined)} of {files} files are set aside: {_named(reasons)}"
+    if ignored:
+        yield f"{len(ignored)} other files are ignored: {_named(ignored)}"
+
+
+def _pixel_notes(items: Sequence[Item], resolution: int) -> Iterator[str]:
+    if len({item.size for item in items}) > 1:
+        for domain in DOMAINS:
+            sizes = sorted({item.size for item in items if item.domain == domain}, key=lambda size: size[0] * size[1])
+            ends = " to ".join(f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1])))
+            yield f"{domain} images have {len(sizes)} size{'s' * (len(sizes) > 1)} on disk: {ends}"
+    oblong = [item for item in items if item.size[0] != item.size[1]]
+    if oblong:
+        yield f"{_share(oblong, items)} not square: only their centre is used"
+    small = [item for item in items if min(item.size) < resolution]
+    if small:
+        yield f"{_share(small, items)} smaller than {resolution} pixels and enlarged"
+    transparent = [item for item in items if item.transparent]
+    if transparent:
+        yield f"{_share(transparent, items)} laid on black where they are transparent"
+
+
+def _table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> Iterator[str]:
+    without = [name for name in names if name not in table]
+    if table and without:
+        yield f"{len(without)} of {len(names)} files have no row in {TABLE}: {_named(without)}"
+    if spare:
+        yield f"columns that data.attributes does not name are not used: {_named(spare, 20)}"
+    stated = [name for name, cells in table.items() if cells.get("split")]
+    subjects = [name for name, cells in table.items() if cells.get("subject") and not cells.get("split")]
+    rules = {f"as {TABLE} says": len(stated), "by subject": len(subjects)}
+    rules["by their own name"] = len(names) - sum(rules.values())
+    yield "split: " + ", ".join(f"{count} files {rule}" for rule, count in rules.items() if count)
+
+
+def _twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[str]:
+    """Says which images show exactly the same on both sides of something that should separate them."""
+    groups = defaultdict(list)
+    for item in items:
+        groups[item.digest].append(item)
+    sides = {"in both splits": lambda item: splits[item.name], "in both folders": lambda item: item.domain}
+    for what, side in sides.items():
+        twins = [group for group in groups.values() if len({side(item) for item in group}) > 1]
+        if twins:
+            names = [" = ".join(item.name for item in group[:3]) for group in twins]
+            yield f"{len(twins)} images are {what}: {_named(names)}"

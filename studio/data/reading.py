@@ -1,24 +1,34 @@
-"""Reading what a user has on disk: one image of any supported format, or a table in a CSV file."""
+"""Reading what a user has on disk: an image of any supported format, and a table of what is known of the images."""
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.errors import StudioError
+from studio.errors import StudioError, nearest
 
-__all__ = ["FORMATS", "Picture", "Row", "UnreadableError", "fit", "is_image", "read_image", "read_table"]
+__all__ = [
+    "FORMATS", "Picture", "Row", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image", "listed",
+    "match_rows", "read_image", "read_table",
+]  # fmt: skip
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
 MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
+LARGEST = 1e30  # values from here on would overflow when they are resized
 FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
-LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as in Pillow's "L"
+LISTED = 10  # lines in a message
+MISSING = ("", "nan", "na", "n/a")  # cells without a value
+MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
 Slice = int | Literal["middle"]
 
@@ -77,9 +87,9 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
-    odd = picture.values.size - np.count_nonzero(np.isfinite(picture.values))
+    odd = np.count_nonzero(~(np.abs(picture.values) < LARGEST))
     if odd:
-        raise UnreadableError(f"has {odd} values that are NaN or infinite")
+        raise UnreadableError(f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}")
     return picture
 
 
@@ -101,7 +111,8 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     top, left = (height - tall) // 2, (width - wide) // 2
     box = (left, top, left + wide, top + tall)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
-    fitted = np.stack([plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes])
+    sized = [plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes]
+    fitted = np.stack([np.asarray(plane) for plane in sized])
     return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
 
 
@@ -153,7 +164,7 @@ def _plain_mode(image: Image.Image) -> Image.Image:
         raise UnreadableError(f"has colours of the kind {image.mode}: convert it to gray or RGB")
     gray = image.mode in ("1", "L", "LA")
     if image.mode == "P":
-        gray = not np.ptp(np.reshape(image.getpalette(), (-1, 3)), axis=1).any()
+        gray = not np.ptp(np.reshape(image.getpalette() or [0, 0, 0], (-1, 3)), axis=1).any()
     if image.mode in ("LA", "RGBA") or "transparency" in image.info:
         return image.convert("RGBA").convert("LA" if gray else "RGBA")
     return image.convert("L" if gray else "RGB")
@@ -170,7 +181,7 @@ def _read_array(path: Path, at: Slice) -> Picture:
     elif array.ndim != 3:
         raise UnreadableError(f"has shape {shape}: expected two or three axes")
     elif min(shape) >= FEWEST_SLICES:
-        planes = array[:, :, _number(at, shape[2])][None]
+        planes = array[:, :, _slice_number(at, shape[2])][None]
     elif (shape[0] in (1, 3)) != (shape[2] in (1, 3)):
         planes = array if shape[0] in (1, 3) else np.moveaxis(array, -1, 0)
     else:
@@ -186,8 +197,9 @@ def _read_nifti(path: Path, at: Slice) -> Picture:
     (in a sagittal or coronal image their head is at the top). Only the slice is read, not the volume.
     """
     import nibabel
+    from nibabel.affines import voxel_sizes
 
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:
         raise UnreadableError(f"has shape {image.shape}: expected an image or one volume")
     shape = (*image.shape, 1)[:3]
@@ -196,17 +208,17 @@ def _read_nifti(path: Path, at: Slice) -> Picture:
         raise UnreadableError("has an affine that leaves out an axis")
     becomes = orientation[:, 0].astype(int)  # stored axis -> canonical axis
     axis = shape.index(1) if 1 in shape else int(np.flatnonzero(becomes == 2)[0])
-    number = _number(at, shape[axis]) if shape[axis] > 1 else 0
+    number = _slice_number(at, shape[axis]) if shape[axis] > 1 else 0
     number = number if orientation[axis, 1] > 0 else shape[axis] - 1 - number
     _check_size(*np.delete(shape, axis))
     index = [slice(number, number + 1) if i == axis else slice(None) for i in range(3)]
     block = np.atleast_3d(image.dataobj[(*index, 0, 0, 0, 0)[: len(image.shape)]])
     plane = nibabel.apply_orientation(block, orientation).squeeze(becomes[axis])
-    across, up = np.delete(nibabel.affines.voxel_sizes(image.affine)[np.argsort(becomes)], becomes[axis])
+    across, up = np.delete(voxel_sizes(image.affine)[np.argsort(becomes)], becomes[axis])
     return Picture(_plain(plane.T[None, ::-1]), plane.T.shape, spacing=(float(up), float(across)))
 
 
-def _number(at: Slice, slices: int) -> int:
+def _slice_number(at: Slice, slices: int) -> int:
     if at == "middle":
         return slices // 2
     if at >= slices:
@@ -226,7 +238,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
     if values.dtype == bool:
         return values.astype(np.uint8) * 255
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then refused as such
-        return values.astype(np.uint8 if values.dtype == np.uint8 else np.float32)
+        return np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32)
 
 
 @dataclass(frozen=True)
@@ -293,3 +305,93 @@ def _separated(path: Path, required: str) -> tuple[str, str]:
             return separator, text
     columns = max(split.values(), key=len)
     raise StudioError(f"{path}: no column {required!r} in the header; found {', '.join(columns)}")
+
+
+def match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Finds the image of each row, by its path or by its bare name where only one image has that.
+
+    Args:
+        path: of the table; names are relative to its folder.
+        rows: with a cell `file`.
+        names: of the images.
+
+    Returns:
+        image -> cells.
+
+    Raises:
+        StudioError: rows that name no image, several, one that another row has, or something outside the folder.
+    """
+    whole = {composed(name): [name] for name in names}
+    bare = defaultdict(list)
+    for name in names:
+        bare[PurePosixPath(composed(name)).name].append(name)
+    found: dict[str, Row] = {}
+    faults = []
+    for row in rows:
+        given = composed(row.cells["file"]).replace("\\", "/")
+        matches = whole.get(PurePosixPath(given).as_posix()) or bare.get(given, [])
+        if len(matches) == 1 and matches[0] not in found:
+            found[matches[0]] = row
+        else:
+            near = get_close_matches(given, whole, 1) if len(faults) < LISTED else []  # slow, so only where it is shown
+            faults.append(f"line {row.line}: {_row_fault(given, matches, found, path.parent, near)}")
+    if faults:
+        raise StudioError(f"{path}: {len(faults)} of {len(rows)} rows are at fault{listed(faults)}")
+    return {name: row.cells for name, row in found.items()}
+
+
+def _row_fault(given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]) -> str:
+    if len(matches) == 1:
+        return f"{matches[0]} has a row already, line {found[matches[0]].line}"
+    if matches:
+        return f"{given!r} is the name of {len(matches)} images: write {' or '.join(matches[:2])}"
+    if not given:
+        return "no file name"
+    if ".." in PurePosixPath(given).parts or PurePosixPath(given).is_absolute():
+        return f"{given!r} leaves {root}"
+    if (root / given).exists():
+        return f"{given!r} is not among the images"
+    return f"no image {given!r}{nearest(given, near)}"
+
+
+def encode(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Turns a column into categories or numbers.
+
+    Args:
+        texts: one per image.
+
+    Returns:
+        The classes, or () for numbers; and per image the class's number (-1 where missing) or the number (NaN).
+    """
+    texts = ["" if text.lower() in MISSING else text for text in texts]
+    numbers = [as_number(text) for text in texts]
+    if all((number is None) == (text == "") for number, text in zip(numbers, texts, strict=True)):
+        distinct = sorted({number for number in numbers if number is not None})
+        if len(distinct) > MOST_CLASSES:
+            return (), np.array([np.nan if number is None else number for number in numbers])
+        texts = ["" if number is None else f"{number:.12g}" for number in numbers]  # 1 and 1.0 are the same class
+        classes = tuple(f"{number:.12g}" for number in distinct)
+    else:
+        classes = tuple(sorted(set(texts) - {""}))
+    places = {"": -1} | {name: i for i, name in enumerate(classes)}
+    return classes, np.array([places[text] for text in texts], np.int64)
+
+
+def as_number(text: str) -> float | None:
+    """Returns the finite number that a text is, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) and "_" not in text else None
+
+
+def composed(name: str) -> str:
+    """Returns a name with its accents in one form: the same name has two on macOS and elsewhere."""
+    return unicodedata.normalize("NFC", name)
+
+
+def listed(lines: Sequence[str]) -> str:
+    """Returns the first few lines for the end of a message."""
+    rest = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "".join(f"\n  {line}" for line in (*lines[:LISTED], *rest))

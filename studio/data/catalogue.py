@@ -1,0 +1,214 @@
+"""What the verbs `studio data list`, `check`, `preview` and `init` do."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from studio.data import DATASETS
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.errors import StudioError
+from studio.grids import Grid, to_pixels
+from studio.method import DOMAINS
+
+__all__ = ["check", "describe", "init_example", "list_sets", "preview"]
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
+ABOUT = """\
+An example of the layout that `studio` reads as the data set `folders`.
+
+  background/     images without what interests you: photographs
+  target/         images with it: photographs with a handwritten digit over them
+  attributes.csv  one row per image; only `file` is needed, and without the table everything still works
+    file          path of the image in this folder
+    split         train or test; leave it out, and the studio divides the subjects four to one
+    subject       whose image it is; all images of a subject go to the same side of the split
+    digit         an attribute: known facts, used to measure what the model has separated and never to train it
+    texture       another one
+  folders_dig.yaml  a config; its data.attributes says in which code each attribute should be found
+
+Put your own png, jpg, npy, nii or nii.gz files in place of these, in as many subfolders as you like. Then:
+
+  studio data check {config}
+  studio train --cfg {config}
+
+The photographs come with scikit-image, the digits with scikit-learn.
+"""
+CONFIG = """\
+# Double InfoGAN on your own two folders; `studio train --cfg THIS_FILE --dry-run` shows everything that can be set.
+data:
+  name: folders
+  root: {root}
+  resolution: 32
+  attributes: {{digit: salient, texture: common}} # salient: only the target has it; common: both have it
+nets: {{width: 32}}
+method: {{name: dig, z: 32, s: 16}}
+train: {{images: 100_000, batch: 128}}
+"""
+
+
+def list_sets() -> list[dict[str, Any]]:
+    """Returns a row per data set: its name, what it is, whether it needs files, and where they are expected."""
+    rows = []
+    for name, cls in DATASETS.items():
+        needs_files = cls.Config.model_fields["root"].annotation is not type(None)
+        layout = getattr(cls, "LAYOUT", "the folder data.root" if needs_files else "nothing: it is bundled")
+        what = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
+        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": layout})
+    return rows
+
+
+def check(config: DataConfig) -> dict[str, Any]:
+    """Opens a data set and reports what was found; what is the user's to mend is reported, too, and never raised.
+
+    Args:
+        config: the data set's section.
+
+    Returns:
+        `name`, `ok`, `counts` (split -> domain -> images), `shape`, `attributes` (name -> `belongs`, `classes`,
+        `target_only`), `notes`, `quarantined` ([file, reason] each) and `problems`; all of it goes into JSON.
+    """
+    report: dict[str, Any] = {
+        "name": config.name, "ok": False, "counts": {}, "shape": None, "attributes": {},
+        "notes": [], "quarantined": [], "problems": [],
+    }  # fmt: skip
+    try:
+        dataset = DATASETS[config.name](config)
+    except StudioError as error:
+        quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
+        return {**report, "quarantined": quarantined, "problems": [str(error)]}
+    return {
+        **report,
+        "ok": True,
+        "counts": {split: {domain: dataset.size(split, domain) for domain in DOMAINS} for split in SPLITS},
+        "shape": list(dataset.shape),
+        "attributes": {name: _described(attribute) for name, attribute in dataset.attributes.items()},
+        "notes": dataset.notes(),
+        "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
+    }
+
+
+def _described(attribute: Attribute) -> dict[str, Any]:
+    return {
+        "belongs": attribute.belongs,
+        "classes": list(attribute.classes),
+        "target_only": attribute.target_only,
+    }
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Returns what `check` found as plain lines."""
+    lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
+    if report["shape"] is not None:
+        lines.append("images: {} x {} x {} (channels, height, width)".format(*report["shape"]))
+    for split, counts in report["counts"].items():
+        lines.append(f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items()))
+    for name, attribute in report["attributes"].items():
+        kind = f"one of {', '.join(attribute['classes'])}" if attribute["classes"] else "a number"
+        lines.append(f"attribute {name}: {attribute['belongs']}, {kind}{', target only' * attribute['target_only']}")
+    lines += [f"note: {note}" for note in report["notes"]]
+    lines += [f"set aside: {name} {reason}" for name, reason in report["quarantined"]]
+    lines += [f"problem: {problem}" for problem in report["problems"]]
+    return "\n".join(lines)
+
+
+def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
+    """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
+
+    Args:
+        dataset: what to show.
+        n: images per row.
+        seed: which images.
+    """
+    rows: list[list[np.ndarray | str | None]] = []
+    for domain in DOMAINS:
+        for split in SPLITS:
+            size = dataset.size(split, domain)
+            indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
+            gap = [None] * (n - len(indices))
+            rows.append([f"{domain} {split}: {size}", *to_pixels(dataset.images(split, domain, indices)), *gap])
+            values = _values(dataset.attributes, dataset.labels(split, domain), indices)
+            rows.append([None, *values, *gap])
+    shape = " x ".join(map(str, dataset.shape))
+    caption = f"{shape} (channels, height, width)"
+    caption += f"; below each image: {', '.join(dataset.attributes)}" * bool(dataset.attributes)
+    return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
+
+
+def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str]:
+    """Returns one text per image: the values of its attributes."""
+    texts = []
+    for index in indices:
+        values = [(attributes[name].classes, column[index]) for name, column in labels.items()]
+        texts.append(", ".join(_value(classes, value) for classes, value in values))
+    return texts
+
+
+def _value(classes: Sequence[str], value: Any) -> str:
+    if not classes:
+        return "-" if np.isnan(value) else f"{value:.4g}"
+    return classes[value] if value >= 0 else "-"
+
+
+def init_example(root: str | Path) -> None:
+    """Writes an example of the layout of `folders`: a few hundred small images, a table, a config and a README.
+
+    Args:
+        root: a folder that does not exist or is empty; it appears complete or not at all.
+
+    Raises:
+        StudioError: there is something in it, or it cannot be written.
+    """
+    root = Path(root).expanduser().resolve()
+    try:
+        with _appearing(root) as folder:
+            _write_images(folder)
+            about = ABOUT.format(config=shlex.quote(str(root / "folders_dig.yaml")))
+            (folder / "README.txt").write_text(about, encoding="utf-8")
+            (folder / "folders_dig.yaml").write_text(CONFIG.format(root=json.dumps(str(root))), encoding="utf-8")
+    except OSError as error:
+        raise StudioError(f"{root}: cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _appearing(root: Path) -> Iterator[Path]:
+    """Gives a folder beside `root` to write into, which then takes its place; nothing stays if the writing fails."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise StudioError(f"{root}: not an empty folder; the example needs a new or an empty one")
+    folder = root.with_name(f".writing-{root.name}-{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        if root.exists():
+            root.rmdir()
+        folder.rename(root)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_images(folder: Path) -> None:
+    dataset = TexturedDigits(TexturedDigitsConfig(resolution=64))
+    with (folder / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, ["file", "split", "subject", *dataset.attributes])
+        table.writeheader()
+        for domain in DOMAINS:
+            (folder / domain).mkdir()
+            for split, count in EXAMPLE.items():
+                labels = dataset.labels(split, domain)
+                for i, pixels in enumerate(to_pixels(dataset.images(split, domain, np.arange(count)))):
+                    name = f"{domain}/{split}_{i:03}.png"
+                    Image.fromarray(pixels[:, :, 0]).save(folder / name)
+                    values = {key: dataset.attributes[key].classes[column[i]] for key, column in labels.items()}
+                    # Each subject has two images here, one in either folder, as a patient might.
+                    table.writerow({"file": name, "split": split, "subject": f"{split}_{i:03}", **values})

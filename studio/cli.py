@@ -76,7 +76,6 @@ def render(
     ema: Weights = True,
 ) -> None:
     """Draw a captioned picture."""
-    from studio.finish import PICTURES
     from studio.render import KINDS
     from studio.run import Run
 
@@ -85,7 +84,7 @@ def render(
     if out is not None and out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
         raise StudioError(f"--out {out}: expected a name that ends in .png, .jpg or .webp")
     opened = Run.open(run, checkpoint, ema)
-    picture = KINDS[kind](opened.method, opened.data, n or PICTURES[kind], seed)
+    picture = KINDS[kind](opened.method, opened.data, n, seed)
     path = out or opened.folder / "grids" / f"{kind}.png"
     _write(path, lambda partial: picture.save(partial))
     print(path)
@@ -102,7 +101,7 @@ def probe(
     """Measure what can be read from which code."""
     from studio.evaluate.probes import PROTOCOLS
     from studio.evaluate.probes import probe as measure
-    from studio.evaluate.table import probe_table, verdict
+    from studio.evaluate.table import show
     from studio.run import Run
 
     if protocol not in PROTOCOLS:
@@ -112,9 +111,7 @@ def probe(
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    from rich.console import Console
-
-    Console().print(probe_table(result), *(verdict(row) for row in result["rows"]), sep="\n", highlight=False)
+    show(result)
 
 
 @data_app.command("list")

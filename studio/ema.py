@@ -33,7 +33,8 @@ class Ema:
         decay = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
         average, current = self.method.state_dict(), method.state_dict()
         floating = [name for name, value in average.items() if value.is_floating_point()]
-        torch._foreach_lerp_([average[name] for name in floating], [current[name] for name in floating], 1 - decay)
+        ours, theirs = ([state[name] for name in floating] for state in (average, current))
+        torch._foreach_lerp_(ours, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for name, value in average.items():
             if not value.is_floating_point():
                 value.copy_(current[name])

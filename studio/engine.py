@@ -165,6 +165,7 @@ class Engine:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        assert isinstance(flat, Tensor)
         for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
             parameter.grad = piece.view_as(parameter)
 

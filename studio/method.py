@@ -6,7 +6,7 @@ trains either, and every verb works on either.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -57,7 +57,7 @@ class Step:
     Attributes:
         name: as in the paper ("D", "G"); log lines carry it.
         trains: the nets that this step moves; nothing else gets a gradient.
-        loss: from a Draw to the unweighted terms. A term's name is one or more weight names joined by dots, and its
+        loss: from the method's Draw to the unweighted terms. A term's name is one or more weight names joined by dots, and its
             weight their product: `adv.background` weighs `weights["adv"] * weights["background"]`. Terms of shape (B,)
             are averaged.
         times: how often per iteration; each repetition after the first has a draw of its own.
@@ -66,7 +66,7 @@ class Step:
 
     name: str
     trains: Sequence[nn.Module]
-    loss: Callable[[Draw], dict[str, Tensor]]
+    loss: Callable[[Any], dict[str, Tensor]]
     times: int = 1
     fresh: bool = False
 

@@ -14,6 +14,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -60,7 +61,7 @@ def grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
         [head, *([f"z{i + 1}", *row] for i, row in enumerate(made))],
         "New images",
         "All of them are made up. Each row has one common code z, each column one salient code s, all drawn from the "
-        f"prior; the first column's s is blank, which makes background images. {_note(dataset, seed)}",
+        f"prior; the first column's s is blank, which makes background images. {_note(method, dataset, seed)}",
         column_breaks=[2],
     ).draw()
 
@@ -80,7 +81,8 @@ def reconstruct(method: Method, dataset: Dataset, n: int | None = None, seed: in
         [["", "image", "reconstruction", "difference"] * 2, *([*x, *y] for x, y in zip(*halves, strict=True))],
         "Reconstruction of test images",
         "Each image, what is decoded from its code, and the absolute difference; background images with a blank "
-        f"salient code, as in training. Images run from -1 to 1; mean difference: {means}. {_note(dataset, seed)}",
+        f"salient code, as in training. Images run from -1 to 1; mean difference: {means}. "
+        f"{_note(method, dataset, seed)}",
         [scale],
         column_breaks=[4],
     ).draw()
@@ -106,7 +108,7 @@ def swap(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
         "Salient content swapped",
         "Top and left: test images. Every other image takes its common code from the image at the left of its row and "
         "its salient code from the image at the top of its column, so what only target images have should follow the "
-        f"column and all else the row. The diagonal is the plain reconstruction. {_note(dataset, seed)}",
+        f"column and all else the row. The diagonal is the plain reconstruction. {_note(method, dataset, seed)}",
         breaks=breaks,
         column_breaks=breaks,
     ).draw()
@@ -127,7 +129,7 @@ def heal(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
         "Salient content removed",
         "Target test images, decoded with their own salient code (reconstruction) and with a blank one (healed). The "
         "difference between these two is what the salient code had added: red where it made the image brighter, blue "
-        f"where darker. {_note(dataset, seed)}",
+        f"where darker. {_note(method, dataset, seed)}",
         [scale],
     ).draw()
 
@@ -151,7 +153,7 @@ def isolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 
         "Salient content alone",
         "Target test images, and what is decoded from their salient code s with the common code z set to 0. On the "
         f"right, still at z = 0, s goes from blank (0 s) through the image's own (1 s) to {FURTHEST:g} times that. "
-        f"{_note(dataset, seed)}",
+        f"{_note(method, dataset, seed)}",
         column_breaks=[3],
     ).draw()
 
@@ -178,7 +180,8 @@ def traverse(method: Method, dataset: Dataset, n: int | None = None, seed: int =
         "Salient coordinates, one at a time",
         f"Each row sets one coordinate of s (of {length}) to the values above and leaves the rest of the image's "
         "code as it is. The percentage is the coordinate's share of the change that all of them make to this image "
-        f"(standard deviation along the row, averaged over pixels); the largest come first. {_note(dataset, seed)}",
+        f"(standard deviation along the row, averaged over pixels); the largest come first. "
+        f"{_note(method, dataset, seed)}",
         breaks=[1],
     ).draw()
 
@@ -199,7 +202,7 @@ def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: in
         rows,
         "Interpolation of the salient code",
         "Between two target test images: all images between them keep the common code of image 1 while the salient "
-        f"code moves on a straight line from that of image 1 to that of image 2. {_note(dataset, seed)}",
+        f"code moves on a straight line from that of image 1 to that of image 2. {_note(method, dataset, seed)}",
         column_breaks=[2, 2 + STEPS],
     ).draw()
 
@@ -207,7 +210,7 @@ def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: in
 def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
     """The salient and the common codes of n test images per domain in two dimensions, coloured by each attribute."""
     n = _count(dataset, n, POINTS, DOMAINS)
-    indices = {domain: _order(dataset, domain, seed)[:n] for domain in DOMAINS}
+    indices: dict[Domain, np.ndarray] = {domain: _order(dataset, domain, seed)[:n] for domain in DOMAINS}
     read = [sampling.encode(method, dataset.images("test", domain, indices[domain])) for domain in DOMAINS]
     mixed = np.random.default_rng(seed).permutation(2 * n)  # so that no colour lies on top of the others
     planes = {name: _plane(torch.cat([getattr(code, name) for code in read]).numpy()[mixed]) for name in ("s", "z")}
@@ -219,7 +222,7 @@ def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0)
         "Codes in two dimensions",
         f"The first two principal components of the salient code s (left) and of the common code z (right) of {n} "
         f"background and {n} target test images; one row per attribute. What belongs to a code should be seen there "
-        f"and not in the other. Seed {seed}.",
+        f"and not in the other. {_source(method, dataset, seed)}",
         zoom=1,
     ).draw()
 
@@ -290,10 +293,14 @@ def _in_turn(labels: Sequence[np.ndarray], n: int) -> list[int]:
     return chosen
 
 
-def _note(dataset: Dataset, seed: int) -> str:
+def _source(method: Method, dataset: Dataset, seed: int) -> str:
+    return f"({method.config.name} on {dataset.config.name}, seed {seed})"
+
+
+def _note(method: Method, dataset: Dataset, seed: int) -> str:
     channels = dataset.shape[0]
-    hidden = "" if channels in (1, 3) else f" Only the first of {channels} channels is shown."
-    return f"Seed {seed}.{hidden}"
+    hidden = "" if channels in (1, 3) else f"Only the first of {channels} channels is shown. "
+    return hidden + _source(method, dataset, seed)
 
 
 def _visible(images: Tensor) -> Tensor:
@@ -361,7 +368,8 @@ def _colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str
 
 def _panels(planes: dict[str, Plane], colourings: dict[str, tuple[Attribute, np.ndarray]]) -> np.ndarray:
     """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
-    figure = Figure(figsize=(8.4, 4 * len(colourings)), dpi=100, layout="constrained")
+    layout = ConstrainedLayoutEngine()
+    figure = Figure(figsize=(8.4, 4 * len(colourings)), dpi=100, layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(colourings), 3, squeeze=False, width_ratios=(1, 1, 0.05))
     legends = []
@@ -377,7 +385,7 @@ def _panels(planes: dict[str, Plane], colourings: dict[str, tuple[Attribute, np.
         else:
             _colour_by_number(panels, side, points, values)
     # Legends come after the layout, which would make room for long names by squeezing the panels.
-    figure.draw_without_rendering()
+    layout.execute(figure)
     figure.set_layout_engine("none")
     for side, keys in legends:
         side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
@@ -410,8 +418,8 @@ def _colour_by_class(
         for i, marker in enumerate(MARKERS):
             chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
             colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
-            panel.scatter(x[chosen], y[chosen], 12, colours, marker, alpha=0.8, linewidths=0)
-    looks = [(_short(classes[v]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for v, i in rank.items()]
+            panel.scatter(x[chosen], y[chosen], 12, colours, marker=marker, alpha=0.8, linewidths=0)
+    looks = [(_short(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for v, i in rank.items()]
     if gray.any():
         looks.append(("other or none" if len(found) > len(named) else "none", NOTHING, "o"))
     return [Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5) for label, c, m in looks]

@@ -202,7 +202,7 @@ class Training:
         if self.engine.accelerator.is_main_process:
             from studio.render import KINDS
 
-            picture = KINDS["grid"](self.engine.ema.method, self.dataset, 6, self.config.seed)
+            picture = KINDS["grid"](self.engine.ema.method, self.dataset, seed=self.config.seed)
             self.journal.picture(self.engine.images_seen, f"{self.engine.images_seen:08d}", picture)
 
     def _probe(self) -> None:
@@ -210,7 +210,7 @@ class Training:
             from studio.evaluate.probes import probe
 
             rows = probe(self.engine.ema.method, self.dataset, limit=2_000)["rows"]
-            flat = {f"probe/{r['attribute']}/{space}": r[space] for r in rows for space in ("salient", "common")}
+            flat = {f"probe/{r['attribute']}/{space}": r[space] for r in rows for space in ("salient", "common") if r[space] is not None}
             self.journal.log(self.engine.images_seen, flat)
 
     def save(self) -> None:

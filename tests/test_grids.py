@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from studio.errors import StudioError
-from studio.grids import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale, _font, _words, _wrapped, from_pixels, to_pixels
+from studio.grids import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale, from_pixels, to_pixels
+from studio.grids import _font as font
+from studio.grids import _words as words_of
+from studio.grids import _wrapped as wrapped
 
 RED, GREEN, BLUE = (np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255]))
 CAPTION = "Every line of this caption has to be seen whole, from its first letter to its last, however long it may be. "
@@ -23,7 +26,8 @@ def test_pixels_of_known_values() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_level_survives_the_way_to_an_image_and_back(channels: int) -> None:
-    pixels = np.random.default_rng(0).permuted(np.arange(256 * channels) % 256).reshape(1, 16, 16, channels).astype(np.uint8)
+    levels = np.random.default_rng(0).permutation(256 * channels) % 256
+    pixels = levels.reshape(1, 16, 16, channels).astype(np.uint8)
     images = from_pixels(pixels)
     assert images.shape == (1, channels, 16, 16)
     assert (images.min(), images.max()) == (-1, 1)
@@ -89,20 +93,34 @@ def test_small_images_are_enlarged_pixel_by_pixel(side: int, zoom: int) -> None:
 @pytest.mark.parametrize("width", [30, 96, 150, 420])
 @pytest.mark.parametrize("text", [CAPTION * 3, "a" * 300, "", "one", "jfjf Qgyp_ÅÉ |x| → ≤"])
 def test_words_are_never_cut_off(text: str, width: int) -> None:
-    drawn = _words(text, width)
-    lines = _wrapped(text, _font(13, False), width - 2)
+    drawn = words_of(text, width)
+    lines = wrapped(text, font(13, False), width - 2)
     assert drawn.width <= width
     assert "".join("".join(lines).split()) == "".join(text.split()), "every letter is in a line"
-    alone = [_words(line, 10_000) for line in lines]
+    alone = [words_of(line, 10_000) for line in lines]
     assert ink(drawn) == pytest.approx(sum(ink(line) for line in alone), rel=0.02), "lines do not overlap"
-    padded = [_words(f"x {line} x", 10_000) for line in lines if line]
-    rest = [ink(whole) - 2 * ink(_words("x", 99)) for whole in padded]
+    padded = [words_of(f"x {line} x", 10_000) for line in lines if line]
+    rest = [ink(whole) - 2 * ink(words_of("x", 99)) for whole in padded]
     assert sum(rest) == pytest.approx(ink(drawn), rel=0.05), "no letter reaches out of its image"
+
+
+def test_a_column_is_as_wide_as_its_longest_word_and_no_wider() -> None:
+    def table(title: str) -> tuple[int, int]:
+        return Grid([[title], [RED]], zoom=8)._table().size
+
+    line = words_of("x", 99).height
+    word = words_of("reconstruction", 999).width
+    assert word > 32
+    assert table("reconstruction") == (word, line + GAP + 32), "a word is not broken"
+    assert table("a b") == (32, line + GAP + 32)
+    assert table("ab cd ef gh ij kl")[0] == 32, "words wrap"
+    assert table("ab cd ef gh ij kl")[1] > 2 * line + GAP + 32
 
 
 def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
     head = ["", "a-very-long-column-title", "two words"]
-    rows = [head, ["a row title of several words that will have to wrap more than once", RED, GREEN], [CAPTION, BLUE, RED]]
+    side = "a row title of several words that will have to wrap more than once"
+    rows = [head, [side, RED, GREEN], [CAPTION, BLUE, RED]]
     scale = Scale("what the colours mean", -1, 1, "RdBu_r")
     picture = Grid(rows, "A title " * 12, CAPTION * 2, [scale], zoom=4).draw()
     pixels = np.asarray(picture)
@@ -112,9 +130,9 @@ def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
     assert ink(inside) == ink(pixels), "nothing in the margins"
     assert all(ink(edge) for edge in (inside[:14], inside[-18:], inside[:, :6])), "and no more margin than needed"
     images = sum(ink(cell) * 16 for row in rows for cell in row if isinstance(cell, np.ndarray))
-    words = [*head, rows[1][0], rows[2][0], CAPTION * 2]
-    text = sum(ink(_words(word, 10_000)) for word in words if word) + ink(_words("A title " * 12, 10_000, 16, bold=True))
-    assert ink(pixels) == pytest.approx(images + text + ink(scale.bar()), rel=0.02)
+    text = sum(ink(words_of(text, 10_000)) for text in (*head[1:], side, CAPTION, CAPTION * 2))
+    title = ink(words_of("A title " * 12, 10_000, 16, bold=True))
+    assert ink(pixels) == pytest.approx(images + text + title + ink(scale.bar()), rel=0.02)
 
 
 def test_the_same_grid_gives_the_same_bytes() -> None:

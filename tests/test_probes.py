@@ -152,6 +152,27 @@ def test_limit_takes_the_first_images_of_each_domain() -> None:
     assert "kind" not in some.values  # the background has none
 
 
+def test_what_cannot_be_probed_says_why() -> None:
+    class Odd(Planted):
+        def labels(self, split: str, domain: str) -> dict[str, np.ndarray]:
+            labels = super().labels(split, domain)
+            labels["place"] = labels["place"] * (split == "test")
+            labels["size"] = np.full(N, np.nan)
+            if domain == "target":
+                labels["kind"][3:] = np.minimum(labels["kind"][3:], 1)
+                labels["kind"][:3] = 2
+            return labels
+
+    result = probe(Rows().eval(), Odd())
+    assert row(result, "place")["also"]["note"] == f"not probed: always the same on the {2 * N} training images"
+    assert row(result, "size")["also"]["note"] == "not probed: unknown on every training image"
+    assert row(result, "kind")["salient"] > 0.5
+    assert "folds" in row(probe(Rows().eval(), Odd(), "carton"), "kind")["also"]["note"]
+    json.dumps(result, allow_nan=False)
+    assert "unknown on every training image" in verdict(row(result, "size"))
+    assert probe_table({"method": "rows", "dataset": "planted", "images_seen": 0} | result).row_count == 4
+
+
 def test_verdict_and_table_tell_separated_from_leaking(result: dict) -> None:
     head = {"method": "rows", "dataset": "planted", "images_seen": 0}
     table = probe_table({**head, **result})

@@ -7,31 +7,23 @@ else, so that adding images moves none of those that were there. Within a split,
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain, product
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from statistics import multimode
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from studio.data import reading
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
-from studio.data.reading import (
-    UnreadableError,
-    as_number,
-    composed,
-    encode,
-    fit,
-    is_image,
-    listed,
-    match_rows,
-    read_image,
-    read_table,
-)
-from studio.errors import StudioError, nearest
+from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number, composed
+from studio.errors import StudioError
 from studio.method import DOMAINS
 
 __all__ = ["Folders", "FoldersConfig", "QuarantineError", "split_of"]
@@ -40,14 +32,11 @@ LAYOUT = (
     "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; optionally ROOT/attributes.csv "
     "with a column `file`, and if you have them `split` (train or test), `subject` and any attributes"
 )
-TABLE = "attributes.csv"
-COLUMNS = ("file", "split", "subject")
 SPLITS: tuple[Split, ...] = ("train", "test")
 PERCENTILES = (0.5, 99.5)  # of the automatic window
 SAMPLE = 100  # training images per domain from which it is found
 SAMPLE_PIXELS = 2**14  # of each
-
-Table = dict[str, dict[str, str]]  # image -> column -> text
+NOT_KEPT = np.empty(0, np.uint8)
 
 
 class FoldersConfig(DataConfig):
@@ -78,13 +67,6 @@ class FoldersConfig(DataConfig):
             raise ValueError(f"found {window!r}, expected auto or [low, high] with low < high")
         return window
 
-    @field_validator("slice", mode="before")
-    @classmethod
-    def _one_slice(cls, number: object) -> object:
-        if number != "middle" and not (type(number) is int and number >= 0):
-            raise ValueError(f"found {number!r}, expected middle or the number of a slice, from 0")
-        return number
-
 
 class QuarantineError(StudioError):
     """Too many files cannot be used; `quarantined` has them all."""
@@ -96,34 +78,15 @@ class QuarantineError(StudioError):
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """An image that was opened once.
+    """An image that was opened once: where it is, what it was and what it has become."""
 
-    Attributes:
-        name: of its file, relative to the root.
-        domain: which of the two sets it belongs to.
-        stamp: size and time of the file.
-        size: height and width on disk.
-        transparent: whether it had an alpha channel.
-        digest: of its pixels.
-        pixels: (C, resolution, resolution), uint8 or float32, or None where they are not kept.
-        channels: of the pixels.
-        deep: whether they are not 8-bit.
-    """
-
-    name: str
+    name: str  # of its file, relative to the root
     domain: str
-    stamp: tuple[int, int]
-    size: tuple[int, int]
-    transparent: bool
-    digest: bytes
-    pixels: np.ndarray | None
+    picture: Picture  # without its values
+    pixels: np.ndarray  # (C, resolution, resolution), uint8 or float32; empty where they are not kept
     channels: int
-    deep: bool
-
-    @property
-    def bytes(self) -> int:
-        """Memory that the pixels take."""
-        return 0 if self.pixels is None else self.pixels.nbytes
+    deep: bool  # not 8-bit
+    digest: bytes  # of the pixels
 
 
 class Folders(Dataset):
@@ -152,40 +115,38 @@ class Folders(Dataset):
         super().__init__(config)
         self.root = _root(config)
         domains, ignored = _find(self.root)
-        table, spare = _read_attributes(self.root, list(domains), list(config.attributes))
+        table, spare = reading.read_attributes(self.root, list(domains), list(config.attributes))
         splits = assign_splits(list(domains), table, config.test_share)
-        items, self.quarantined = self._open(domains)
-        self._items = {
-            (split, domain): [item for item in items if (splits[item.name], item.domain) == (split, domain)]
-            for split in SPLITS for domain in DOMAINS
-        }  # fmt: skip
+        self._items, self.quarantined = self._open(domains)
+        places = [(splits[item.name], item.domain) for item in self._items]
+        self._rows: dict[tuple[Split, str], list[int]] = {
+            place: [row for row, found in enumerate(places) if found == place] for place in product(SPLITS, DOMAINS)
+        }
         self._refuse_empty()
-        self.shape = (items[0].channels, config.resolution, config.resolution)
+        self.shape = (self._items[0].channels, config.resolution, config.resolution)
         self.window = self._find_window()
-        declared, self._labels = self._read_labels(table)
+        declared, self._columns = self._read_columns(table)
         self.attributes = self._declare(declared)
         self._notes = [
             *_file_notes(self.quarantined, ignored, len(domains)),
-            *_pixel_notes(items, config.resolution),
-            *self._depth_notes(items),
+            *self._pixel_notes(),
             *_table_notes(list(domains), table, spare),
             *self._label_notes(),
-            *_twin_notes(items, splits),
+            *_twin_notes(self._items, splits),
         ]
 
     def size(self, split: Split, domain: str) -> int:
-        return len(self._items[split, domain])
+        return len(self._rows[split, domain])
 
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
-        items = self._items[split, domain]
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            image[:] = self._scaled(self._pixels(items[index]))
+            image[:] = self._scaled(self._pixels(self._items[self._rows[split, domain][index]]))
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        labels = self._labels[split, domain].items()
-        return {name: v.copy() for name, v in labels if domain == "target" or not self.attributes[name].target_only}
+        names = [name for name, known in self.attributes.items() if domain == "target" or not known.target_only]
+        return {name: self._columns[name][self._rows[split, domain]] for name in names}
 
     def notes(self) -> list[str]:
         return list(self._notes)
@@ -200,54 +161,45 @@ class Folders(Dataset):
                 if isinstance(found, str):
                     reasons[name] = found
                     continue
-                room -= found.bytes
-                items.append(found if room >= 0 else replace(found, pixels=None))
-        usual = _usual_channels(items)
+                room -= found.pixels.nbytes
+                items.append(found if room >= 0 else replace(found, pixels=NOT_KEPT))
+        usual = min(multimode(item.channels for item in items), default=1)
         reasons |= {
             item.name: f"has {item.channels} channels, most files have {usual}: set data.channels to 1 or 3"
             for item in items if item.channels != usual
         }  # fmt: skip
         quarantined = [(name, reasons[name]) for name in domains if name in reasons]
         if len(quarantined) > self.config.max_bad * len(domains):
+            lines = reading.listed([f"{name} {reason}" for name, reason in quarantined])
             counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
-            lines = listed([f"{name} {reason}" for name, reason in quarantined])
-            message = f"{self.root}: {counts}, data.max_bad allows {self.config.max_bad:.0%}{lines}"
-            raise QuarantineError(message, quarantined)
+            raise QuarantineError(f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined)
         return [item for item in items if item.name not in reasons], quarantined
 
     def _look(self, name: str, domain: str) -> Item | str:
         """Decodes a file; returns what was found, or why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
-            stamp = self._stamp(name)
-            picture = read_image(self.root / name, self.config.slice, self.config.resolution)
+            picture = reading.read_image(self.root / name, self.config.slice, self.config.resolution)
         except UnreadableError as error:
             return str(error)
-        pixels = fit(picture, self.config.resolution, channels)
+        pixels = reading.fit(picture, self.config.resolution, channels)
         if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
             return "has the same value everywhere"
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-        deep = pixels.dtype != np.uint8
-        return Item(name, domain, stamp, picture.size, picture.transparent, digest, pixels, len(pixels), deep)
-
-    def _stamp(self, name: str) -> tuple[int, int]:
-        try:
-            found = (self.root / name).stat()
-        except OSError as error:
-            raise UnreadableError(f"cannot be read: {error.strerror or error}") from None
-        return found.st_size, found.st_mtime_ns
+        seen = replace(picture, values=NOT_KEPT)
+        return Item(name, domain, seen, pixels, len(pixels), pixels.dtype != np.uint8, digest)
 
     def _pixels(self, item: Item) -> np.ndarray:
         """Returns the fitted pixels, from memory or from the file."""
-        if item.pixels is not None:
+        if item.pixels.size:
             return item.pixels
         try:
-            if self._stamp(item.name) != item.stamp:
+            picture = reading.read_image(self.root / item.name, self.config.slice, self.config.resolution)
+            if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")
-            picture = read_image(self.root / item.name, self.config.slice, self.config.resolution)
         except UnreadableError as error:
             raise StudioError(f"{self.root / item.name}: {error} since the data set was opened") from None
-        return fit(picture, self.config.resolution, self.shape[0])
+        return reading.fit(picture, self.config.resolution, self.shape[0])
 
     def _scaled(self, pixels: np.ndarray) -> np.ndarray:
         """Maps 0..255, or the window, to [-1, 1]."""
@@ -256,14 +208,14 @@ class Folders(Dataset):
 
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
-        if not any(item.deep for items in self._items.values() for item in items):
+        if not any(item.deep for item in self._items):
             return 0.0, 255.0
         if self.config.window != "auto":
             return self.config.window
         sample = []
         for domain in DOMAINS:
-            deep = [item for item in self._items["train", domain] if item.deep]
-            for item in sorted(deep, key=lambda item: _hash("window", item.name))[:SAMPLE]:
+            items = [self._items[row] for row in self._rows["train", domain] if self._items[row].deep]
+            for item in sorted(items, key=lambda item: _hash("window", item.name))[:SAMPLE]:
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
         if not sample:
@@ -275,54 +227,54 @@ class Folders(Dataset):
         return low, high
 
     def _refuse_empty(self) -> None:
-        for (split, domain), items in self._items.items():
-            if not items:
-                others = sum(len(self._items[other, domain]) for other in SPLITS)
+        for (split, domain), rows in self._rows.items():
+            if not rows:
+                others = sum(len(self._rows[other, domain]) for other in SPLITS)
                 raise StudioError(
                     f"{self.root}: none of the {others} images of {domain}/ is in the {split} split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
 
-    def _read_labels(self, table: Table) -> tuple[dict[str, Attribute], dict]:
-        """Turns the table's columns into attributes and labels."""
+    def _read_columns(self, table: Table) -> tuple[dict[str, Attribute], Labels]:
+        """Turns the table's columns into attributes and one value per image."""
         declared: dict[str, Attribute] = {}
-        labels: dict = {key: {} for key in self._items}
-        ends = np.cumsum([len(items) for items in self._items.values()])[:-1]
+        columns: Labels = {}
         for name, belongs in self.config.attributes.items():
-            texts = [table.get(item.name, {}).get(name, "") for items in self._items.values() for item in items]
-            classes, values = encode(texts)
-            for key, part in zip(labels, np.split(values, ends), strict=True):
-                labels[key][name] = part
-            known = {domain: any(_known(labels[split, domain][name]).any() for split in SPLITS) for domain in DOMAINS}
-            if not known["target"]:
+            classes, columns[name] = reading.encode([table.get(item.name, {}).get(name, "") for item in self._items])
+            having = {item.domain for item, known in zip(self._items, _known(columns[name]), strict=True) if known}
+            if "target" not in having:
                 raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")
-            declared[name] = Attribute(belongs, classes, target_only=not known["background"])
-        return declared, labels
+            declared[name] = Attribute(belongs, classes, target_only="background" not in having)
+        return declared, columns
 
-    def _depth_notes(self, items: Sequence[Item]) -> Iterator[str]:
-        deep = [item for item in items if item.deep]
-        if deep:
-            source = "data.window" if self.config.window != "auto" else "0.5 and 99.5 percent of a sample for training"
-            low, high = self.window
-            yield f"{_share(deep, items)} not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})"
-        elif self.config.window != "auto":
-            yield "data.window is not used: every image is 8-bit"
-        if deep and len(deep) < len(items):
-            counts = Counter(item.domain for item in deep)
-            of_each = " and ".join(f"{counts[domain]} {domain}" for domain in DOMAINS)
-            yield f"8-bit images and others are mixed: {of_each} images are not 8-bit, the rest keeps 0 to 255"
-        again = [item for item in items if item.pixels is None]
-        if again:
-            yield f"{_share(again, items)} beyond data.memory_gb and read again whenever needed"
+    def _pixel_notes(self) -> Iterator[str]:
+        if len({item.picture.size for item in self._items}) > 1:
+            for domain in DOMAINS:
+                sizes = sorted({item.picture.size for item in self._items if item.domain == domain})
+                ends = " to ".join(f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1])))
+                yield f"{domain} images have {len(sizes)} size{'s' * (len(sizes) > 1)} on disk: {ends}"
+        low, high = self.window
+        source = "data.window" if self.config.window != "auto" else "0.5 and 99.5 percent of a sample for training"
+        facts: dict[str, Callable[[Item], bool]] = {
+            "not square: only their centre is used": lambda item: item.picture.size[0] != item.picture.size[1],
+            "smaller than data.resolution and enlarged": lambda item: min(item.picture.size) < self.config.resolution,
+            "laid on black where they are transparent": lambda item: item.picture.transparent,
+            f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: item.deep,
+            "beyond data.memory_gb and read again whenever needed": lambda item: not item.pixels.size,
+        }
+        for fact, applies in facts.items():
+            counts = Counter(item.domain for item in self._items if applies(item))
+            if counts:
+                yield f"{counts['background']} background and {counts['target']} target images are {fact}"
 
     def _label_notes(self) -> Iterator[str]:
         for name, attribute in self.attributes.items():
             words = [value for value in attribute.classes if as_number(value) is None]
             if 0 < len(words) < len(attribute.classes):
                 yield f"attribute {name} is read as categories, because some values are no numbers: {_named(words)}"
-        for (split, domain), labels in self._labels.items():
-            for name in self.labels(split, domain):
-                values = labels[name][_known(labels[name])]
+        for split, domain in self._rows:
+            for name, column in self.labels(split, domain).items():
+                values = column[_known(column)]
                 if len(np.unique(values)) < 2:
                     what = "the same value" if len(values) else "no value"
                     yield f"attribute {name} has {what} on every {domain} image of the {split} split"
@@ -333,10 +285,7 @@ def _root(config: FoldersConfig) -> Path:
     root = Path(str(config.root)).expanduser()
     if not os.path.isdir(root):
         raise StudioError(f"data.root: no folder {root.absolute()}; expected {LAYOUT}")
-    try:
-        inside = sorted(path.name for path in root.iterdir() if path.is_dir())
-    except OSError as error:
-        _refuse(error)
+    inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
         if domain not in inside:
             found = _named(inside) or "no folders"
@@ -349,61 +298,35 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
 
     Links are followed, but no folder is entered twice. Hidden files and folders do not count.
     """
-    images: dict[str, str] = {}
+    names: list[str] = []
     others: list[str] = []
     entered: set[str] = set()
+    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=_refuse) for d in DOMAINS)):
+        place, real = Path(here).relative_to(root), os.path.realpath(here)
+        if real in entered:
+            others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
+        names += filter(reading.is_image, visible)
+        others += [name for name in visible if not reading.is_image(name)]
+    images = {name: name.split("/")[0] for name in sorted(names, key=composed)}
     for domain in DOMAINS:
-        names: list[str] = []
-        for here, folders, files in os.walk(root / domain, followlinks=True, onerror=_refuse):
-            if os.path.realpath(here) in entered:
-                others.append(f"{Path(here).relative_to(root).as_posix()}/ (a link to a folder that was read already)")
-                folders.clear()
-                continue
-            entered.add(os.path.realpath(here))
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            visible = [Path(here, name).relative_to(root).as_posix() for name in files if not name.startswith(".")]
-            names += [name for name in visible if is_image(name) and _is_text(name)]
-            others += [_text(name) for name in visible if not (is_image(name) and _is_text(name))]
-        if not names:
+        if domain not in images.values():
             raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
-        images |= dict.fromkeys(sorted(names, key=composed), domain)
-    return images, sorted(others)
+    return images, sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
 
 
-def _refuse(error: OSError) -> NoReturn:
+def _refuse(error: OSError) -> None:
     raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
-
-
-def _is_text(name: str) -> bool:
-    return _text(name) == name
-
-
-def _text(name: str) -> str:
-    """Returns a file's name with bytes that are no UTF-8 spelled out, so that it can be printed."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _hash(*parts: str) -> float:
     """Returns a number in [0, 1) that depends on the words alone."""
     digest = hashlib.sha256("\0".join(map(composed, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def _read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Table, list[str]]:
-    """Returns the table's cells for each image that has a row, and the columns that nobody asked for."""
-    path = root / TABLE
-    reserved = sorted({*COLUMNS, "target"}.intersection(wanted))  # `target` is what the probe calls the domain itself
-    if reserved:
-        raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
-    if not path.exists():
-        if wanted:
-            raise StudioError(f"{path}: missing, but data.attributes names {', '.join(wanted)}")
-        return {}, []
-    columns, rows = read_table(path, COLUMNS)
-    for name in wanted:
-        if name not in columns:
-            raise StudioError(f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}")
-    return match_rows(path, rows, names), [name for name in columns if name not in (*COLUMNS, *wanted)]
 
 
 def split_of(subject: str, test_share: float) -> Split:
@@ -440,42 +363,15 @@ def _known(values: np.ndarray) -> np.ndarray:
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
-def _usual_channels(items: Sequence[Item]) -> int:
-    counts = Counter(item.channels for item in items)
-    return max(counts, key=lambda channels: (counts[channels], -channels), default=1)
-
-
 def _named(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _share(some: Sequence, every: Sequence) -> str:
-    return f"{len(some)} of {len(every)} images are"
-
-
 def _file_notes(quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int) -> Iterator[str]:
     if quarantined:
-        reasons = [f"{name} ({reason})" for name, reason in quarantined]
-        yield f"{len(quarantined)} of {files} files are set aside: {_named(reasons)}"
+        yield f"{len(quarantined)} of {files} files are set aside: {_named([f'{n} ({why})' for n, why in quarantined])}"
     if ignored:
         yield f"{len(ignored)} other files are ignored: {_named(ignored)}"
-
-
-def _pixel_notes(items: Sequence[Item], resolution: int) -> Iterator[str]:
-    if len({item.size for item in items}) > 1:
-        for domain in DOMAINS:
-            sizes = sorted({item.size for item in items if item.domain == domain}, key=lambda size: size[0] * size[1])
-            ends = " to ".join(f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1])))
-            yield f"{domain} images have {len(sizes)} size{'s' * (len(sizes) > 1)} on disk: {ends}"
-    oblong = [item for item in items if item.size[0] != item.size[1]]
-    if oblong:
-        yield f"{_share(oblong, items)} not square: only their centre is used"
-    small = [item for item in items if min(item.size) < resolution]
-    if small:
-        yield f"{_share(small, items)} smaller than {resolution} pixels and enlarged"
-    transparent = [item for item in items if item.transparent]
-    if transparent:
-        yield f"{_share(transparent, items)} laid on black where they are transparent"
 
 
 def _table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> Iterator[str]:

@@ -3,10 +3,11 @@
 import csv
 import io
 import re
+import stat
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -17,8 +18,8 @@ from PIL import Image, ImageOps
 from studio.errors import StudioError, nearest
 
 __all__ = [
-    "FORMATS", "Picture", "Row", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image", "listed",
-    "match_rows", "read_image", "read_table",
+    "FORMATS", "TABLE", "Picture", "Table", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image",
+    "listed", "read_attributes", "read_image",
 ]  # fmt: skip
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
@@ -26,10 +27,14 @@ MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
 LARGEST = 1e30  # values from here on would overflow when they are resized
 FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
 LISTED = 10  # lines in a message
+TABLE = "attributes.csv"
+COLUMNS = ("file", "split", "subject")
 MISSING = ("", "nan", "na", "n/a")  # cells without a value
 MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
+Table = dict[str, dict[str, str]]  # image -> column -> text
+Row = tuple[int, dict[str, str]]  # number of its line, column -> text
 Slice = int | Literal["middle"]
 
 
@@ -46,17 +51,19 @@ class Picture:
         size: height and width on disk, which a JPEG's values may not have.
         spacing: height and width of a pixel; only their ratio matters.
         transparent: whether it had an alpha channel and was laid on black.
+        stamp: length and time of the file.
     """
 
     values: np.ndarray
     size: tuple[int, int]
     spacing: tuple[float, float] = (1.0, 1.0)
     transparent: bool = False
+    stamp: tuple[int, int] = (0, 0)
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like one of the formats, in capitals or not."""
-    return name.lower().endswith(FORMATS)
+    """Whether a file's name ends like one of the formats, in capitals or not, and can be printed at all."""
+    return name.lower().endswith(FORMATS) and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Picture:
@@ -71,9 +78,10 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
         UnreadableError: the file is broken, too large, or of a kind that is not supported.
     """
     try:
-        if not path.is_file():
-            raise UnreadableError("is not a file, or is a link to nothing")
-        if path.stat().st_size == 0:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableError("is not a file")
+        if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
         if path.name.lower().endswith((".nii", ".nii.gz")):
             picture = _read_nifti(path, at)
@@ -83,6 +91,10 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
             picture = _read_pixels(path, least)
     except UnreadableError:
         raise
+    except Image.DecompressionBombError:
+        raise UnreadableError(f"has more than {MOST_PIXELS} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
@@ -90,7 +102,7 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
     odd = np.count_nonzero(~(np.abs(picture.values) < LARGEST))
     if odd:
         raise UnreadableError(f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}")
-    return picture
+    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
 
 
 def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
@@ -132,7 +144,7 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
     if header.startswith(b"\x89PNG") and header[24:25] == b"\x10" and header[25:26] != b"\0":
         # Pillow drops the lower half of each value without a word, and torchvision's decoder crashes on damaged files.
         raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
-    with _opened(path) as image:
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
         size = (image.height, image.width)
         _check_size(*size)
         if least is not None:
@@ -145,15 +157,6 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
         return Picture(values, size)
     on_black = values[:-1].astype(np.float32) * (values[-1:] / np.float32(255))
     return Picture(on_black.round().astype(np.uint8), size, transparent=True)
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path, formats=("PNG", "JPEG"))
-    except Image.DecompressionBombError:
-        raise UnreadableError(f"has more than {MOST_PIXELS} pixels") from None
-    except Image.UnidentifiedImageError:
-        raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
 
 
 def _plain_mode(image: Image.Image) -> Image.Image:
@@ -241,31 +244,11 @@ def _plain(values: np.ndarray) -> np.ndarray:
         return np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes:
-        line: where it ends in the file, counted from 1.
-        cells: column -> text without blanks around it.
-    """
-
-    line: int
-    cells: dict[str, str]
-
-
-def read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
+def _read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
     """Reads a CSV file in UTF-8 whose cells are separated by commas, semicolons or tabs.
 
-    Args:
-        path: the file.
-        names: columns that may be written in capitals; the first must exist, and the separator is recognised by it.
-
-    Returns:
-        The named columns, and the rows that are not blank. In a table with semicolons, 3,5 is read as 3.5.
-
-    Raises:
-        StudioError: it cannot be read, lacks the first column, has a column twice, or a row of another length.
+    Columns in `names` may be written in capitals; the first of them must exist. Rows that are blank are left out. In a
+    table with semicolons, 3,5 is read as 3.5.
     """
     separator, text = _separated(path, names[0])
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
@@ -284,7 +267,7 @@ def read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
             raise StudioError(f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}")
         if separator == ";":
             cells = [re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", cell) for cell in cells]
-        rows.append(Row(number, {name: cell for name, cell in zip(columns, cells, strict=False) if name}))
+        rows.append((number, {name: cell for name, cell in zip(columns, cells, strict=False) if name}))
     return [name for name in columns if name], rows
 
 
@@ -307,42 +290,59 @@ def _separated(path: Path, required: str) -> tuple[str, str]:
     raise StudioError(f"{path}: no column {required!r} in the header; found {', '.join(columns)}")
 
 
-def match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Finds the image of each row, by its path or by its bare name where only one image has that.
+def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Table, list[str]]:
+    """Reads what the user's table says of the images.
 
     Args:
-        path: of the table; names are relative to its folder.
-        rows: with a cell `file`.
+        root: the folder of the table; the file names in it are relative to this.
         names: of the images.
+        wanted: columns that are attributes.
 
     Returns:
-        image -> cells.
+        The cells of each image that has a row, and the columns that nobody asked for.
 
     Raises:
-        StudioError: rows that name no image, several, one that another row has, or something outside the folder.
+        StudioError: a wanted column is missing, or the table or any of its rows is at fault.
     """
+    path = root / TABLE
+    reserved = sorted({*COLUMNS, "target"}.intersection(wanted))  # `target` is what the probe calls the domain itself
+    if reserved:
+        raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
+    if not path.exists():
+        if wanted:
+            raise StudioError(f"{path}: missing, but data.attributes names {', '.join(wanted)}")
+        return {}, []
+    columns, rows = _read_table(path, COLUMNS)
+    for name in wanted:
+        if name not in columns:
+            raise StudioError(f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}")
+    return _match_rows(path, rows, names), [name for name in columns if name not in (*COLUMNS, *wanted)]
+
+
+def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Finds the image of each row, by its path or by its bare name where only one image has that."""
     whole = {composed(name): [name] for name in names}
     bare = defaultdict(list)
     for name in names:
         bare[PurePosixPath(composed(name)).name].append(name)
     found: dict[str, Row] = {}
     faults = []
-    for row in rows:
-        given = composed(row.cells["file"]).replace("\\", "/")
+    for line, cells in rows:
+        given = composed(cells["file"]).replace("\\", "/")
         matches = whole.get(PurePosixPath(given).as_posix()) or bare.get(given, [])
         if len(matches) == 1 and matches[0] not in found:
-            found[matches[0]] = row
+            found[matches[0]] = (line, cells)
         else:
             near = get_close_matches(given, whole, 1) if len(faults) < LISTED else []  # slow, so only where it is shown
-            faults.append(f"line {row.line}: {_row_fault(given, matches, found, path.parent, near)}")
+            faults.append(f"line {line}: {_row_fault(given, matches, found, path.parent, near)}")
     if faults:
         raise StudioError(f"{path}: {len(faults)} of {len(rows)} rows are at fault{listed(faults)}")
-    return {name: row.cells for name, row in found.items()}
+    return {name: cells for name, (_, cells) in found.items()}
 
 
 def _row_fault(given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]) -> str:
     if len(matches) == 1:
-        return f"{matches[0]} has a row already, line {found[matches[0]].line}"
+        return f"{matches[0]} has a row already, line {found[matches[0]][0]}"
     if matches:
         return f"{given!r} is the name of {len(matches)} images: write {' or '.join(matches[:2])}"
     if not given:

@@ -19,7 +19,7 @@ from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
 __all__ = ["TexturedDigits"]
 
 SIDE = 64  # pixels of photograph in one image; at resolution 32 they are averaged two by two
-SIZES = {"train": 25_000, "test": 5_000}  # per domain, as in CIFAR-10-MNIST
+SIZES: dict[Split, int] = {"train": 25_000, "test": 5_000}  # per domain, as in CIFAR-10-MNIST
 DIGITS, TEST_DIGITS = 1797, 449  # handwritten digits, and those of them kept for the test split
 TEST_SHARE = 0.3  # of each photograph's width, kept for the test split
 PHOTOGRAPHS = ("brick", "coins", "grass", "gravel")
@@ -101,10 +101,10 @@ def _digits(resolution: int) -> tuple[Tensor, np.ndarray]:
     """Returns all digits in [0, 1], resized to the frame, (1797, side, side), and their classes."""
     from sklearn.datasets import load_digits  # a second to import, so only when needed
 
-    bunch = load_digits()
-    small = torch.from_numpy(bunch.images / 16).float()[:, None]
+    pixels, classes = load_digits(return_X_y=True)
+    small = torch.from_numpy(pixels.reshape(-1, 1, 8, 8) / 16).float()
     resized = interpolate(small, size=(resolution, resolution), mode="bicubic", align_corners=False)
-    return resized.clamp(0, 1)[:, 0], bunch.target
+    return resized.clamp(0, 1)[:, 0], classes
 
 
 def _digits_of(split: Split) -> np.ndarray:

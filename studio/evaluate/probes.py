@@ -107,6 +107,10 @@ def _row(attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, se
     measure = _held_out if protocol == "held-out" else _folded
     headline = "r2" if not attribute.classes else "balanced_accuracy" if protocol == "held-out" else "accuracy"
     x, y = train.values[name], test.values[name]
+    impossible = _impossible(attribute, x, y, protocol)
+    if impossible:
+        nothing = dict.fromkeys((*SPACES, "chance", "error"))
+        return {"metric": headline, **nothing, "n": len(y), "also": {"note": impossible}}
     values: dict[str, Any] = {}
     also: dict[str, Any] = {"n_train": len(x) if protocol == "held-out" else 0}
     for space in SPACES:
@@ -122,13 +126,24 @@ def _row(attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, se
     return {"metric": headline, **values, "chance": float(chance), "error": error, "n": len(y), "also": also}
 
 
+def _impossible(attribute: Attribute, x: np.ndarray, y: np.ndarray, protocol: Protocol) -> str:
+    """Says why an attribute cannot be probed, or nothing."""
+    for split, values in {"training": x, "test": y}.items() if protocol == "held-out" else {"test": y}.items():
+        if len(np.unique(values)) < 2:
+            found = f"always the same on the {len(values)} {split} images" if len(values) else f"unknown on every {split} image"
+            return f"not probed: {found}"
+    if protocol == "carton" and (np.bincount(y)[np.unique(y)].min() if attribute.classes else len(y)) < FOLDS:
+        return f"not probed: {FOLDS} folds need at least {FOLDS} test images of each class"
+    return ""
+
+
 def _held_out(
     attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
 ) -> tuple[dict[str, float | None], float, bool]:
     """Fits on (a, x), scores on (b, y); the standard error is that of a bootstrap over the test images."""
     model, converged = _fit(_model(attribute, standardise=True), a, x)
     metrics = _metrics(attribute, model)
-    scores = {name: metric(b, y) for name, metric in metrics.items()}
+    scores: dict[str, float | None] = {name: metric(b, y) for name, metric in metrics.items()}
     rng, read = np.random.default_rng(seed), model.predict(b)
     point = r2_score if headline == "r2" else _balanced
     resamples = (rng.integers(len(y), size=len(y)) for _ in range(RESAMPLES))
@@ -145,7 +160,7 @@ def _folded(
         model, done = _fit(_model(attribute, standardise=False), b[fit], y[fit])
         converged &= done
         scores.append({name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()})
-    means = {name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]}
+    means: dict[str, float | None] = {name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]}
     return means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged
 
 

@@ -1,0 +1,412 @@
+"""The eight pictures: what they show, checked on a method whose images are known, and how they fail."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from studio import render
+from studio.data import Attribute, DataConfig, Dataset
+from studio.data.dataset import Labels
+from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.errors import StudioError
+from studio.grids import Grid
+from studio.method import Code, Domain, Method, MethodConfig
+from studio.methods import DoubleInfoGAN
+from studio.methods.double_infogan import DoubleInfoGANConfig
+from studio.render import KINDS
+from studio.schema import NetsConfig
+
+torch.set_num_threads(1)
+Z, S, SIDE, BLANK = 2, 3, 6, -0.5
+OF_IMAGES = [kind for kind in KINDS if kind not in ("grid", "codes")]
+
+
+class Painter(Method):
+    """Paints z[k] into row 0, column k, and s[k] into the first k + 1 pixels of row 1 + k, and reads them there."""
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__(MethodConfig(name="painter", z=Z, s=S))
+        self.nothing = torch.nn.Parameter(torch.full((S,), BLANK))
+        self.channels = channels
+
+    def encode(self, images: Tensor) -> Code:
+        return Code(images[:, 0, 0, :Z], images[:, 0, 1 : 1 + S, 0])
+
+    def decode(self, code: Code) -> Tensor:
+        image = torch.zeros(len(code.z), self.channels, SIDE, SIDE)
+        image[:, :, 0, :Z] = code.z[:, None]
+        for k in range(S):
+            image[:, :, 1 + k, : k + 1] = code.s[:, k, None, None]
+        return image
+
+    def prior(self, n: int, domain: Domain) -> Code:
+        return Code(torch.rand(n, Z), self.blank(n) if domain == "background" else torch.rand(n, S))
+
+    def blank(self, n: int) -> Tensor:
+        return self.nothing.expand(n, -1)
+
+
+class Painted(Dataset):
+    """Images that the Painter can have painted: background with s blank, target with any."""
+
+    def __init__(
+        self, size: int = 40, attributes: dict[str, Attribute] | None = None, labels: Labels | None = None
+    ) -> None:
+        super().__init__(DataConfig(name="painted", resolution=SIDE))
+        self.shape = (1, SIDE, SIDE)
+        self.n, self.attributes, self.known = size, attributes or {}, labels or {}
+
+    def size(self, split: str, domain: str) -> int:
+        return self.n if split == "test" else 0
+
+    def labels(self, split: str, domain: str) -> Labels:
+        here = {name for name, attribute in self.attributes.items() if domain == "target" or not attribute.target_only}
+        return {name: column for name, column in self.known.items() if name in here}
+
+    def code(self, domain: str, indices: Sequence[int] | np.ndarray) -> Code:
+        codes = np.random.default_rng(domain == "target").uniform(-1, 1, (self.n, Z + S))[np.asarray(indices)]
+        z, s = torch.from_numpy(codes).float().split([Z, S], 1)
+        return Code(z, s if domain == "target" else torch.full_like(s, BLANK))
+
+    def images(self, split: str, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        return Painter(self.shape[0]).decode(self.code(domain, indices)).detach()
+
+
+@pytest.fixture
+def painter() -> Painter:
+    return Painter().eval()
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Grid]:
+    """The grids behind the pictures."""
+    grids: list[Grid] = []
+    draw = Grid.draw
+    monkeypatch.setattr(Grid, "draw", lambda grid: (grids.append(grid), draw(grid))[1])
+    return grids
+
+
+@pytest.fixture(scope="module")
+def digits() -> TexturedDigits:
+    return TexturedDigits(TexturedDigitsConfig())
+
+
+@pytest.fixture(scope="module")
+def gan() -> DoubleInfoGAN:
+    torch.manual_seed(0)
+    return DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), (1, 32, 32)).eval()
+
+
+def read(cell: np.ndarray) -> tuple[list[int], list[int]]:
+    """Returns the levels of z and s in a picture's cell."""
+    return cell[0, :Z, 0].tolist(), cell[1 : 1 + S, 0, 0].tolist()
+
+
+def levels(numbers: Tensor | Sequence[float]) -> list[int]:
+    return ((torch.as_tensor(numbers) + 1) * 127.5).round().clamp(0, 255).int().tolist()
+
+
+def code_of(name: str, dataset: Painted) -> tuple[list[int], list[int]]:
+    """Returns the levels of the codes of an image called `target 12`."""
+    domain, index = name.split()
+    code = dataset.code(domain, [int(index)])
+    return levels(code.z[0]), levels(code.s[0])
+
+
+def test_there_are_the_eight_kinds_of_the_design() -> None:
+    assert list(KINDS) == "grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_same_pixels_another_seed_others(
+    kind: str, painter: Painter, gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]
+) -> None:
+    subject = (painter, Painted(), 20) if kind == "codes" else (gan, digits, 2)  # a panel per attribute takes long
+    first = KINDS[kind](*subject, 3)
+    assert first.mode == "RGB"
+    assert first.tobytes() == KINDS[kind](*subject, 3).tobytes()
+    assert KINDS[kind](*subject, 4)
+    once, again, other = ([c.tobytes() for row in g.rows for c in row if isinstance(c, np.ndarray)] for g in drawn)
+    assert once == again
+    assert once != other, "other images, not just another caption"
+    assert not np.asarray(first)[0].min() < 255, "white at its edge"
+
+
+@pytest.mark.parametrize("kind", OF_IMAGES)
+def test_names_lead_back_to_the_test_images(kind: str, painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    KINDS[kind](painter, dataset, 2, 0)
+    found = 0
+    for line in (*drawn[0].rows, *zip(*drawn[0].rows, strict=True)):
+        for name, image in pairwise(line):
+            if isinstance(name, str) and name.startswith(("target ", "background ")) and isinstance(image, np.ndarray):
+                assert read(image) == code_of(name, dataset)
+                found += 1
+    assert found >= (1 if kind == "traverse" else 2)
+
+
+def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(painter: Painter, drawn: list[Grid]) -> None:
+    render.grid(painter, Painted(), 3, 0)
+    cells = [[read(cell) for cell in row[1:]] for row in drawn[0].rows[1:]]
+    assert len(cells) == 3
+    for row in cells:
+        assert [z for z, _ in row] == [row[0][0]] * len(row)
+        assert [s for _, s in row] == [s for _, s in cells[0]]
+    assert cells[0][0][1] == levels([BLANK] * S)
+    assert len({tuple(s) for _, s in cells[0]}) == len(cells[0])
+    assert len({tuple(row[0][0]) for row in cells}) == 3
+
+
+def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:
+    render.reconstruct(painter, Painted(), 3, 0)
+    for _, image, rebuilt, off, _, image2, rebuilt2, off2 in drawn[0].rows[1:]:
+        assert np.array_equal(image, rebuilt)
+        assert np.array_equal(image2, rebuilt2)
+        assert len(np.unique(np.concatenate([off, off2]).reshape(-1, 3), axis=0)) == 1, "no difference anywhere"
+    right, wrong = painter.decode, torch.zeros(SIDE, SIDE)
+    wrong[-1, -1] = 0.2
+    monkeypatch.setattr(painter, "decode", lambda code: right(code) + wrong)
+    render.reconstruct(painter, Painted(), 3, 0)
+    scale = drawn[1].scales[0]
+    assert scale.high == pytest.approx(0.2)
+    for row in drawn[1].rows[1:]:
+        assert np.array_equal(row[3], scale.paint(wrong.numpy()))
+        assert np.array_equal(row[7], scale.paint(wrong.numpy()))
+    assert "mean difference: 0.006 (background) and 0.006 (target)" in drawn[1].caption
+
+
+def test_background_images_are_reconstructed_with_a_blank_salient_code(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), 0.7))
+    render.reconstruct(painter, dataset, 1, 0)
+    row = drawn[0].rows[1]
+    assert read(row[2])[1] == levels([BLANK] * S)
+    assert read(row[6])[1] == levels([0.7] * S)
+
+
+def test_swap_takes_z_from_the_row_and_s_from_the_column(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    render.swap(painter, dataset, 2, 0)
+    names, originals, *rows = drawn[0].rows
+    assert [name.split()[0] for name in names[2:]] == ["background"] * 2 + ["target"] * 2
+    assert [row[0] for row in rows] == names[2:]
+    for name, original, *cells in rows:
+        for column, cell in enumerate(cells, 2):
+            assert read(cell) == (code_of(name, dataset)[0], code_of(names[column], dataset)[1])
+            if names[column] == name:
+                assert np.array_equal(cell, original)
+                assert np.array_equal(cell, originals[column])
+
+
+def test_heal_blanks_s_and_colours_only_where_s_was(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    render.heal(painter, dataset, 4, 0)
+    scale = drawn[0].scales[0]
+    strongest = 0.0
+    for name, image, rebuilt, healed, removed in drawn[0].rows[1:]:
+        index = int(name.split()[1])
+        assert np.array_equal(image, rebuilt)
+        assert read(healed) == (code_of(name, dataset)[0], levels([BLANK] * S))
+        s = dataset.code("target", [index]).s[0].numpy() - BLANK
+        assert np.array_equal(removed[1 : 1 + S, 0], scale.paint(s)), "red where s had made it brighter"
+        assert (removed[0] == scale.paint(np.zeros(SIDE))).all(), "z changes nothing"
+        strongest = max(strongest, np.abs(s).max())
+    assert (-scale.low, scale.high) == pytest.approx((strongest, strongest))
+
+
+def test_no_effect_looks_like_none(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), -0.499))
+    render.heal(painter, dataset, 1, 0)
+    assert np.asarray(drawn[0].rows[1][4]).min() > 240, "white, not full colour"
+
+
+def test_the_difference_of_rgb_images_is_that_of_the_channel_where_it_is_largest() -> None:
+    a, b = torch.zeros(1, 3, 1, 2), torch.zeros(1, 3, 1, 2)
+    a[0, :, 0, 0] = torch.tensor([0.5, -0.5, 0.25])  # a change of hue alone must not cancel out
+    a[0, :, 0, 1] = torch.tensor([0.1, -0.9, 0.2])
+    assert render._difference(a, b).tolist() == [[[0.5, pytest.approx(-0.9)]]]
+
+
+def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    render.isolate(painter, dataset, 3, 0)
+    shares = [float(title.split()[0]) for title in drawn[0].rows[0][3:]]
+    assert shares == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
+    for name, _, alone, *sweep in drawn[0].rows[1:]:
+        own = dataset.code("target", [int(name.split()[1])]).s[0]
+        assert read(alone) == (levels([0.0] * Z), levels(own))
+        for share, cell in zip(shares, sweep, strict=True):
+            z, s = read(cell)
+            assert z == levels([0.0] * Z)
+            assert s == pytest.approx(levels(BLANK + share * (own - BLANK)), abs=1)
+        assert np.array_equal(sweep[shares.index(1)], alone)
+
+
+def test_traverse_orders_coordinates_by_their_effect(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    render.traverse(painter, dataset, None, 0)
+    (name, image, _, rebuilt, *_), titles, *rows = drawn[0].rows
+    assert np.array_equal(image, rebuilt)
+    assert [float(title) for title in titles[1:]] == [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
+    # s[k] is painted into k + 1 pixels, so the shares are 3 : 2 : 1
+    assert [row[0] for row in rows] == ["s[2] 50.0%", "s[1] 33.3%", "s[0] 16.7%"]
+    z, own = code_of(name, dataset)
+    for row, k in zip(rows, (2, 1, 0), strict=True):
+        for title, cell in zip(titles[1:], row[1:], strict=True):
+            expected = [*own[:k], levels([float(title)])[0], *own[k + 1 :]]
+            assert read(cell) == (z, expected)
+    render.traverse(painter, dataset, 2, 0)
+    assert [row[0] for row in drawn[1].rows[2:]] == ["s[2] 50.0%", "s[1] 33.3%"]
+
+
+def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(painter: Painter, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    render.interpolate(painter, dataset, 3, 0)
+    assert len(drawn[0].rows) == 1 + 3
+    for name1, image1, *between, image2, name2 in drawn[0].rows[1:]:
+        (z, s1), (_, s2) = code_of(name1, dataset), code_of(name2, dataset)
+        assert read(image2) == code_of(name2, dataset)
+        assert np.array_equal(between[0], image1)
+        assert read(between[-1]) == (z, s2)
+        assert read(between[3]) == (z, pytest.approx((np.array(s1) + s2) / 2, abs=1))
+
+
+def test_shown_images_take_the_classes_in_turn(gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]) -> None:
+    render.heal(gan, digits, 20, 0)
+    indices = [int(row[0].split()[1]) for row in drawn[0].rows[1:]]
+    labels = digits.labels("test", "target")
+    assert sorted(labels["digit"][indices[:10]]) == list(range(10))
+    assert sorted(labels["digit"][indices]) == sorted([*range(10)] * 2)
+    assert sorted(labels["texture"][indices[:4]]) == list(range(4))
+    assert len(set(indices)) == 20
+    render.reconstruct(gan, digits, 4, 0)
+    indices = [int(row[0].split()[1]) for row in drawn[1].rows[1:]]
+    assert sorted(digits.labels("test", "background")["texture"][indices]) == list(range(4))
+
+
+# In a traverse n counts coordinates, of which it shows at most as many as there are.
+@pytest.mark.parametrize("kind", sorted({*OF_IMAGES, "codes"} - {"traverse"}))
+def test_more_than_there_is_is_refused_with_the_number(kind: str, painter: Painter) -> None:
+    per_row = 2 if kind == "interpolate" else 1
+    dataset = Painted(size=4)
+    assert KINDS[kind](painter, dataset, 4 // per_row, 0)
+    with pytest.raises(StudioError, match=f"has 4 .* test split, this needs {4 + per_row}"):
+        KINDS[kind](painter, dataset, 4 // per_row + 1, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_number_small_sets_are_shown_whole(kind: str, painter: Painter) -> None:
+    assert KINDS[kind](painter, Painted(size=2), None, 0)
+    with pytest.raises(StudioError, match="at least 1, found 0"):
+        KINDS[kind](painter, Painted(size=2), 0, 0)
+
+
+@pytest.mark.parametrize("kind", [*OF_IMAGES, "codes"])
+def test_an_empty_set_is_refused(kind: str, painter: Painter) -> None:
+    with pytest.raises(StudioError, match=r"has 0 .* images in its test split"):
+        KINDS[kind](painter, Painted(size=0), None, 0)
+
+
+@pytest.mark.parametrize("kind", OF_IMAGES)
+def test_two_channels_show_the_first_and_say_so(kind: str, drawn: list[Grid]) -> None:
+    dataset = Painted()
+    dataset.shape = (2, SIDE, SIDE)
+    KINDS[kind](Painter(channels=2).eval(), dataset, 1, 0)
+    assert "first of 2 channels" in drawn[0].caption
+    assert {cell.shape[2] for row in drawn[0].rows for cell in row if isinstance(cell, np.ndarray)} <= {1, 3}
+    KINDS[kind](Painter().eval(), Painted(), 1, 0)
+    assert "channel" not in drawn[1].caption
+
+
+@pytest.mark.parametrize("kind", OF_IMAGES)
+def test_vectors_are_refused_by_their_shape(kind: str, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Painted()
+    monkeypatch.setattr(dataset, "images", lambda split, domain, indices: torch.zeros(len(indices), 7))
+    monkeypatch.setattr(painter, "encode", lambda images: Code(images[:, :Z], images[:, Z : Z + S]))
+    monkeypatch.setattr(painter, "decode", lambda code: torch.cat([code.joined(), code.z], 1))
+    with pytest.raises(StudioError, match=r"found \(7,\)"):
+        KINDS[kind](painter, dataset, 1, 0)
+
+
+def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
+    attributes = {"place": Attribute("common", tuple("abc")), "kind": Attribute("salient", tuple("abcd"))}
+    dataset = Painted(40, attributes, {"place": np.arange(40) % 3, "kind": np.arange(40) * 7 % 40 // 10})
+    for vary, name, classes in (("salient", "kind", 4), ("common", "place", 3)):
+        names = render._pick(dataset, "target", classes, 0, vary).names
+        assert len({dataset.known[name][int(shown.split()[1])] for shown in names}) == classes
+
+
+def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    panels = render._panels
+    monkeypatch.setattr(render, "_panels", lambda *given: seen.append(given) or panels(*given))
+    dataset = Painted(30)
+    first = dataset.code("target", range(30)).z[:, 0].numpy()
+    dataset.attributes, dataset.known = {"first": Attribute("common", (), True)}, {"first": first}
+    render.codes(painter, dataset, None, 0)
+    planes, colourings = seen[0]
+    target, values = colourings["background or target"][1] == 1, colourings["first"][1]
+    assert np.ptp(planes["s"].points[~target], axis=0) == pytest.approx([0, 0], abs=1e-6), "all background is blank"
+    assert (np.ptp(planes["s"].points[target], axis=0) > 0.5).all()
+    assert np.isnan(values).tolist() == (~target).tolist()
+    fit, *_ = np.linalg.lstsq(np.column_stack([planes["z"].points, np.ones(60)])[target], values[target], rcond=None)
+    rest = np.column_stack([planes["z"].points, np.ones(60)])[target] @ fit - values[target]
+    assert np.abs(rest).max() < 1e-5, "z has two coordinates, so its plane holds the first of them exactly"
+
+
+def test_codes_separate_what_the_codes_separate() -> None:
+    direction = np.random.default_rng(0).normal(size=5)
+    code = np.random.default_rng(1).normal(size=(200, 5)) * 0.01 + np.repeat([-1, 1], 100)[:, None] * direction
+    plane = render._plane(code)
+    assert plane.shares[0] > 0.99
+    signs = np.sign(plane.points[:, 0])
+    assert np.array_equal(signs, np.repeat([signs[0], -signs[0]], 100))
+
+
+def test_codes_are_coloured_by_what_belongs_to_each_point() -> None:
+    dataset = Painted(6, {"kind": Attribute("salient", ("a", "b"), True), "age": Attribute("common")}, {
+        "kind": np.array([0, 1, 0, 1, -1, 0]), "age": np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]),
+    })  # fmt: skip
+    found = render._colourings(dataset, {"background": np.array([5, 0]), "target": np.array([1, 4, 2])})
+    nan = np.nan
+    expected = {"background or target": [0, 0, 1, 1, 1], "kind": [nan, nan, 1, nan, 0], "age": [6, 1, 2, 5, nan]}
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name][1], values)
+
+
+def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    colour = render._colour_by_class
+    monkeypatch.setattr(render, "_colour_by_class", lambda *given: keys.append(colour(*given)) or keys[-1])
+    classes = tuple(f"a class with a long name, the same as others but for number {i}" for i in range(30))
+    labels = {"kind": np.arange(40) % 30, "age": np.linspace(0, 1, 40), "never": np.full(40, np.nan)}
+    attributes = {"kind": Attribute("salient", classes), "age": Attribute("common"), "never": Attribute("common")}
+    picture = render.codes(painter, Painted(40, attributes, labels), None, 0)
+    assert len(keys) == 2, "the domain and the classes; numbers have a bar, and what is never known no panel"
+    looks = {(key.get_color(), key.get_marker()) for key in keys[1]}
+    names = [key.get_label() for key in keys[1]]
+    assert len(looks) == len(names) == len(set(names)) == render.MOST_CLASSES + 1
+    assert names[-1] == "other or none"
+    assert max(map(len, names)) <= render.LONGEST_NAME + 1
+    plain = render.codes(painter, Painted(40), None, 0)
+    assert picture.height > 2.5 * plain.height
+    assert picture.width > plain.width, "room for the names"
+
+
+@pytest.mark.filterwarnings("error")
+def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: Painter) -> None:
+    dataset = Painted(5)
+    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.ones(len(indices), S))
+    assert render.codes(painter, dataset, None, 0)
+    plane = render._plane(np.arange(5.0)[:, None])
+    assert plane.shares.tolist() == [1]
+    assert plane.points.shape == (5, 2)
+    assert np.ptp(plane.points[:, 0]) == pytest.approx(4)
+    with pytest.raises(StudioError, match="not finite"):
+        render._plane(np.array([[1.0, np.nan], [0.0, 1.0]]))

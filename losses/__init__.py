@@ -6,7 +6,8 @@ weight. Everything takes logits, never probabilities, so that it stays finite in
 
 from losses.adversarial import looks_fake, looks_real
 from losses.classification import is_background, is_target
+from losses.contrast import shared_coordinate
 from losses.information import code_error
 from losses.reconstruction import image_error
 
-__all__ = ["code_error", "image_error", "is_background", "is_target", "looks_fake", "looks_real"]
+__all__ = ["code_error", "image_error", "is_background", "is_target", "looks_fake", "looks_real", "shared_coordinate"]

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Laplace, Normal
+from torch.distributions import Bernoulli, Categorical, Laplace, Normal
 
 import losses
-from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real
+from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real, shared_coordinate
 
 LOGITS = torch.tensor([-3.0, -0.5, 0.0, 0.7, 4.0], dtype=torch.float64)
 
@@ -55,6 +55,12 @@ def test_image_error_is_an_element_mean_per_image() -> None:
     made, real = torch.rand(3, 2, 4, 5), torch.rand(3, 2, 4, 5)
     slow = [sum(abs(a - b) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)) / 40 for x, y in zip(made, real, strict=True)]
     torch.testing.assert_close(image_error(made, real), torch.tensor(slow))
+
+
+def test_shared_coordinate_is_a_categorical_likelihood() -> None:
+    logits, k = torch.randn(5, 3) * 4, torch.tensor([0, 2, 1, 1, 0])
+    torch.testing.assert_close(shared_coordinate(logits, k), -Categorical(logits=logits).log_prob(k))
+    assert torch.isfinite(shared_coordinate(torch.tensor([[1e4, -1e4]]), torch.tensor([1]))).all()
 
 
 def test_every_loss_cites_its_equation() -> None:

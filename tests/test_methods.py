@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import tiny
+from conftest import VARIANTS, tiny
 from torch import Tensor, nn
 
 from studio.build import build_dataset, build_method
@@ -15,7 +15,7 @@ from studio.methods import METHODS
 from studio.methods.double_infogan import DoubleInfoGAN
 
 
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=VARIANTS)
 def engine(request: pytest.FixtureRequest) -> Engine:
     config = tiny(request.param)
     return Engine(config, build_dataset(config))
@@ -33,6 +33,10 @@ def moved(net: nn.Module, before: dict[str, Tensor]) -> set[str]:
     return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
 
 
+def _tensors(net: nn.Module) -> dict[str, Tensor]:
+    return {**dict(net.named_parameters()), **dict(net.named_buffers())}
+
+
 def each_step(engine: Engine) -> Iterator[tuple[Step, dict[str, Tensor]]]:
     """Runs one iteration step by step, yielding the state before each."""
     engine.method.train()
@@ -47,10 +51,10 @@ def each_step(engine: Engine) -> Iterator[tuple[Step, dict[str, Tensor]]]:
 def test_each_step_moves_its_nets_and_nothing_else(engine: Engine) -> None:
     # Peers' trap 6. Buffers are in the state as well: the opponents' running statistics must rest, too.
     for step, before in each_step(engine):
-        mine = {
-            name for name, p in engine.method.named_parameters() if any(p is q for net in step.trains for q in net.parameters())
-        }
-        assert moved(engine.method, before) == mine, step.name
+        own = {id(p) for net in step.trains for p in (*net.parameters(), *net.buffers())}
+        changed = moved(engine.method, before)
+        assert {name for name, p in engine.method.named_parameters() if id(p) in own} <= changed, step.name
+        assert all(id(p) in own for name, p in _tensors(engine.method).items() if name in changed), step.name
         assert all(p.requires_grad for p in engine.method.parameters())
 
 
@@ -66,12 +70,12 @@ def test_terms_are_weighted_by_name_and_each_weight_is_used(engine: Engine) -> N
     for step in method.steps():
         terms = step.loss(draw)
         expected = sum(method.weight(name) * float(value.detach().float().mean()) for name, value in terms.items())
-        assert float(method.total(terms)) == pytest.approx(expected, rel=1e-5)
+        assert float(method.total(terms).detach()) == pytest.approx(expected, rel=1e-5)
         used |= {part for name in terms for part in name.split(".")}
         for value in terms.values():
             assert value.ndim <= 1
             assert torch.isfinite(value).all()
-    assert used == set(method.weights)
+    assert used == {name for name, weight in method.weights.items() if weight}
 
 
 def test_a_weight_of_zero_takes_the_term_out_even_when_it_is_not_finite() -> None:
@@ -135,6 +139,10 @@ def test_only_unfreezes_again_after_an_error(engine: Engine) -> None:
     assert all(p.requires_grad for p in engine.method.parameters())
 
 
+def test_the_battery_runs_over_every_method() -> None:
+    assert {name.split("+")[0] for name in VARIANTS} == set(METHODS)
+
+
 # Double InfoGAN
 
 
@@ -149,7 +157,7 @@ def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
     config = DoubleInfoGAN.Config()
     assert (config.z, config.s) == (64, 64)
     assert config.weights == {
-        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0, "background": 0.5, "target": 1.0
+        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0, "cr": 0.0, "background": 0.5, "target": 1.0
     }  # fmt: skip
     assert dig().weight("adv.background") == 0.25
     assert dig().weight("info_real") == 1.0  # times neither half's weight
@@ -264,3 +272,46 @@ def test_times_repeats_a_step_on_a_draw_of_its_own() -> None:
     engine.advance(engine.pairs[0])
     counts = {name: int(next(iter(o.state_dict()["state"].values()))["step"]) for name, o in engine.optimizers.items()}
     assert counts == {"D": 1, "G": 3}
+
+
+def test_contrast_shares_z_and_one_coordinate_and_nothing_else() -> None:
+    method = dig(weights={"cr": 1.0})
+    codes = []
+    method.decode = lambda code: codes.append(code) or method.G(code.joined())
+    contrast = method.contrast(32)
+    assert contrast.images.shape == (32, 2, 32, 32)
+    z, s = codes[0]
+    assert torch.equal(z[:32], z[32:])
+    same = s[:32] == s[32:]
+    assert torch.equal(same.sum(1), torch.ones(32, dtype=torch.long))
+    assert torch.equal(same.long().argmax(1), contrast.k)
+    assert set(contrast.k.tolist()) == {0, 1, 2}
+
+
+def test_contrast_of_weight_zero_costs_nothing_and_has_no_net() -> None:
+    # Peers' trap 15: their CR forward runs in every G step even where its weight is 0.
+    method = dig(weights={"cr": 0.0})
+    assert method.H is None
+    assert [step.name for step in method.steps()] == ["D", "G"]
+    calls = []
+    method.G.register_forward_hook(lambda *_: calls.append(1))
+    draw = method.draw(Pair(torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)))
+    assert draw.contrast is None
+    assert len(calls) == 2
+    assert "cr" not in method.generator_terms(draw)
+
+
+def test_contrast_refuses_a_single_salient_coordinate() -> None:
+    with pytest.raises(StudioError, match=r"weights.cr needs at least two salient coordinates"):
+        dig(s=1, weights={"cr": 1.0})
+    assert dig(s=1).H is None
+
+
+def test_contrast_teaches_g_through_h_and_h_never_through_g() -> None:
+    method = dig(weights={"cr": 1.0})
+    assert [step.name for step in method.steps()] == ["D", "CR", "G"]
+    draw = method.draw(Pair(torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)))
+    own = method.contrast_terms(draw)["cr"].mean()
+    assert torch.autograd.grad(own, list(method.G.parameters()), allow_unused=True) == (None,) * len(list(method.G.parameters()))
+    through = method.generator_terms(draw)["cr"].mean()
+    assert all(g.abs().sum() > 0 for g in torch.autograd.grad(through, list(method.G.parameters())))

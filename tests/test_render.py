@@ -334,11 +334,15 @@ def test_vectors_are_refused_by_their_shape(kind: str, painter: Painter, monkeyp
 
 
 def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
-    attributes = {"place": Attribute("common", tuple("abc")), "kind": Attribute("salient", tuple("abcd"))}
-    dataset = Painted(40, attributes, {"place": np.arange(40) % 3, "kind": np.arange(40) * 7 % 40 // 10})
-    for vary, name, classes in (("salient", "kind", 4), ("common", "place", 3)):
-        names = render._pick(dataset, "target", classes, 0, vary).names
-        assert len({dataset.known[name][int(shown.split()[1])] for shown in names}) == classes
+    attributes = {"place": Attribute("common", tuple("abcde")), "kind": Attribute("salient", tuple("abcd"))}
+    # Kinds 1 to 3 occur at place 4 alone, so four different kinds and four different places exclude each other.
+    place, kind = np.repeat([0, 1, 2, 3, 4], 9), np.repeat([0, 0, 0, 0, 1, 2, 3], [9, 9, 9, 9, 3, 3, 3])
+    dataset = Painted(45, attributes, {"place": place, "kind": kind})
+    salient = [int(name.split()[1]) for name in render._pick(dataset, "target", 4, 0, "salient").names]
+    common = [int(name.split()[1]) for name in render._pick(dataset, "target", 4, 0, "common").names]
+    assert (len(set(kind[salient])), len(set(place[salient]))) == (4, 2)
+    assert len(set(place[common])) == 4
+    assert len(set(kind[common])) <= 2
 
 
 def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:

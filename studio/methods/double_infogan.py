@@ -14,17 +14,20 @@ Where the paper leaves a choice, or we differ from it:
 * Background and target go through a net in one call, in equal halves, so that batch normalisation sees the mixture
   that it will meet when encoding; the authors' code passes each domain, real and fake, on its own. Running statistics
   come from real images (trunk) and prior samples (generator), never from fakes shown to the discriminator.
+* The contrastive regulariser (CR, Eq. 18, Fig. 10; on where `weights.cr` > 0) has a net H of its own, which reads two
+  images stacked: the architecture of the authors' code (noise 0.1, none before the last layer), where the caption of
+  Table 4 says "the same architecture as Q_s". H learns before G, on the same pairs of fakes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real
+from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real, shared_coordinate
 from nets import Generator, Reader, Trunk, untracked
 from studio import method
 from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, halves
@@ -34,8 +37,9 @@ __all__ = ["DoubleInfoGAN", "DoubleInfoGANConfig"]
 
 
 class Times(Section):
-    """How often each step runs per iteration: "loop G" and "loop D" of Table 6."""
+    """How often each step runs per iteration: "loop G", "loop D" and "loop CR" of Table 6."""
 
+    CR: int = Field(default=1, ge=1)
     D: int = Field(default=1, ge=1)
     G: int = Field(default=1, ge=1)
 
@@ -44,7 +48,7 @@ class DoubleInfoGANConfig(MethodConfig):
     """The method's section; defaults are Table 6's column for CIFAR-MNIST, latent sizes from Sec. 5 (64 + 64)."""
 
     defaults = {  # noqa: RUF012 - a mapping per class, read only
-        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0,
+        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0, "cr": 0.0,
         "background": 0.5, "target": 1.0,
     }  # fmt: skip
 
@@ -58,6 +62,19 @@ class DoubleInfoGANConfig(MethodConfig):
     noise: float = Field(default=0.2, ge=0)  # Tables 4 and 5
     times: Times = Times()
 
+    @model_validator(mode="after")
+    def _something_to_contrast(self) -> Self:
+        if self.weights["cr"] and self.s == 1:
+            raise ValueError("weights.cr needs at least two salient coordinates (s: 2); with one, which is shared is no question")
+        return self
+
+
+class Contrast(NamedTuple):
+    """Pairs of fakes that share z and one salient coordinate: `images` stacked by channel (B, 2C, H, W), `k` (B,)."""
+
+    images: Tensor
+    k: Tensor
+
 
 @dataclass
 class Draw(method.Draw):
@@ -69,6 +86,7 @@ class Draw(method.Draw):
         fakes: what G makes of `code`.
         read: what the trunk's heads read from `reals`.
         rebuilt: what G makes of the codes read from `reals`, s = 0 in the first half.
+        contrast: pairs for the contrastive regulariser, where it is on.
     """
 
     reals: Tensor
@@ -76,10 +94,11 @@ class Draw(method.Draw):
     fakes: Tensor
     read: dict[str, Tensor]
     rebuilt: Tensor
+    contrast: Contrast | None
 
 
 class DoubleInfoGAN(Method):
-    """Creates the generator `G` and the reader `D` with heads D, C, z, s (Fig. 2, Table 4).
+    """Creates the generator `G`, the reader `D` with heads D, C, z, s (Fig. 2, Table 4) and, for CR, the net `H`.
 
     Args:
         config: the method's section.
@@ -96,12 +115,18 @@ class DoubleInfoGAN(Method):
         self.G = Generator(config.z + config.s, channels, resolution, nets.width)
         trunk = Trunk(channels, resolution, nets.width, config.noise)
         self.D = Reader(trunk, {"D": 1, "C": 1, "z": config.z, "s": config.s})
+        self.H = None
+        if config.weights["cr"]:
+            pairs = Trunk(2 * channels, resolution, nets.width, noise=min(config.noise, 0.1))
+            self.H = Reader(pairs, {"k": config.s}, noise=0)
 
     def steps(self) -> Sequence[Step]:
         times = self.config.times
         D = Step("D", [self.D], self.discriminator_terms, times.D, fresh=self.config.order == "G-D")
         G = Step("G", [self.G], self.generator_terms, times.G)
-        return [D, G] if self.config.order == "D-G" else [G, D]
+        fresh = self.config.order == "G-D"
+        CR = [] if self.H is None else [Step("CR", [self.H], self.contrast_terms, times.CR, fresh)]
+        return [G, D, *CR] if fresh else [D, *CR, G]
 
     def draw(self, pair: Pair) -> Draw:
         reals = torch.cat(pair)
@@ -112,7 +137,17 @@ class DoubleInfoGAN(Method):
         fakes = self.decode(code)
         with untracked(self.G):
             rebuilt = self.decode(seen)
-        return Draw(pair, reals, code, fakes, read, rebuilt)
+            contrast = None if self.H is None else self.contrast(len(reals))
+        return Draw(pair, reals, code, fakes, read, rebuilt, contrast)
+
+    def contrast(self, n: int) -> Contrast:
+        """Makes n pairs of fakes with the same z, one salient coordinate k in common and the others different (Fig. 10)."""
+        z, first = self.prior(n, "target")
+        second = self.prior(n, "target").s
+        k = torch.randint(first.shape[1], (n,), device=first.device)
+        second = second.scatter(1, k[:, None], first.gather(1, k[:, None]))
+        images = self.decode(Code(torch.cat([z, z]), torch.cat([first, second])))
+        return Contrast(torch.cat(images.chunk(2), 1), k)
 
     def discriminator_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 4 as D sees it, Eq. 5 on real images, Eq. 6 with its real term, Eq. 8."""
@@ -140,7 +175,17 @@ class DoubleInfoGAN(Method):
             "class.target": is_target(y_class),
             **self._info(fake, draw),
             **halves("image", image_error(draw.rebuilt, draw.reals)),
+            **({} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)),
         }
+
+    def contrast_terms(self, draw: Draw) -> dict[str, Tensor]:
+        """Eq. 18 as H sees it."""
+        assert draw.contrast is not None  # the step exists only where H does
+        return self._shared(draw.contrast.images.detach(), draw.contrast.k)
+
+    def _shared(self, images: Tensor, k: Tensor) -> dict[str, Tensor]:
+        assert self.H is not None
+        return {"cr": shared_coordinate(self.H(images)["k"], k)}
 
     def _info(self, fake: dict[str, Tensor], draw: Draw) -> dict[str, Tensor]:
         norm = self.config.info

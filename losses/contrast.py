@@ -1,0 +1,21 @@
+"""The contrastive regulariser: which salient coordinate do two images share?"""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+__all__ = ["shared_coordinate"]
+
+
+def shared_coordinate(logits: Tensor, k: Tensor) -> Tensor:
+    r"""Cross-entropy of naming the coordinate that two images' salient codes share.
+
+    $CE(H(G(z, s^1), G(z, s^2)), k)$ with $s^1_k = s^2_k$: Eq. 18 and Fig. 10, Carton et al. (2024); after InfoGAN-CR.
+
+    Args:
+        logits: of H, one per salient coordinate, shape (B, m).
+        k: the shared coordinate, shape (B,), int64.
+
+    Returns:
+        (B,).
+    """
+    return cross_entropy(logits.float(), k, reduction="none")

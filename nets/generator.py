@@ -32,14 +32,16 @@ class Generator(nn.Module):
         self.first = nn.Sequential(
             nn.ConvTranspose2d(latents, widths[-1], base, bias=False), nn.BatchNorm2d(widths[-1]), nn.ReLU(inplace=True)
         )
-        self.doublings = nn.Sequential(*(
-            nn.Sequential(
-                nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(narrow),
-                nn.ReLU(inplace=True),
+        self.doublings = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(narrow),
+                    nn.ReLU(inplace=True),
+                )
+                for wide, narrow in zip(widths[::-1], widths[-2::-1], strict=False)
             )
-            for wide, narrow in zip(widths[::-1], widths[-2::-1], strict=False)
-        ))
+        )
         self.last = nn.Sequential(nn.ConvTranspose2d(widths[0], channels, 4, stride=2, padding=1, bias=False), nn.Tanh())
         dcgan_init(self)
 

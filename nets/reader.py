@@ -26,12 +26,16 @@ class Reader(nn.Module):
     def __init__(self, trunk: Trunk, heads: Mapping[str, int], noise: float | None = None) -> None:
         super().__init__()
         self.trunk = trunk
-        self.heads = nn.ModuleDict({
-            name: nn.Sequential(
-                GaussianNoise(trunk.noise if noise is None else noise), nn.Conv2d(trunk.features, outputs, trunk.base, bias=False), nn.Flatten()
-            )
-            for name, outputs in heads.items()
-        })
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    GaussianNoise(trunk.noise if noise is None else noise),
+                    nn.Conv2d(trunk.features, outputs, trunk.base, bias=False),
+                    nn.Flatten(),
+                )
+                for name, outputs in heads.items()
+            }
+        )
         dcgan_init(self.heads)
 
     def forward(self, image: Tensor, heads: Iterable[str] | None = None) -> dict[str, Tensor]:

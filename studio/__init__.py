@@ -1,10 +1,10 @@
 """A generative studio for contrastive analysis: separate what two image sets share from what only one of them has.
 
-    from studio import Run
+from studio import Run
 
-    run = Run.open("runs/digits_dig-1")
-    code = run.encode(images)              # Code(z, s): common and salient
-    healed = run.heal(images)              # the same images with nothing salient in them
+run = Run.open("runs/digits_dig-1")
+code = run.encode(images)              # Code(z, s): common and salient
+healed = run.heal(images)              # the same images with nothing salient in them
 """
 
 from importlib.util import find_spec

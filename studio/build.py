@@ -22,7 +22,6 @@ def build_dataset(config: Config) -> Dataset:
 
 def build_method(config: Config, shape: tuple[int, ...]) -> Method:
     """Makes the config's method for images of a shape, initialised from the config's seed."""
-    import torch
 
     with torch.random.fork_rng(devices=[]):
         seed_everything("init", config.seed)

@@ -58,7 +58,7 @@ for _tag, _pattern, _first in (
      list("-+0123456789.")),
 ):  # fmt: skip
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
 def available() -> list[str]:
@@ -140,11 +140,10 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     for key, cls in (("nets", NetsConfig), ("train", TrainConfig)):
         sections[key] = _validated(cls, tree.pop(key, {}), key, faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
-    if None not in sections.values():
-        config = _validated(Config, sections, "", faults)
-        if config is not None:
-            faults += _misfits(config)
-    if faults:
+    config = None if None in sections.values() else _validated(Config, sections, "", faults)
+    if config is not None:
+        faults += _misfits(config)
+    if config is None or faults:
         raise StudioError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {f}" for f in faults))
     return _rounded(config)
 

@@ -78,7 +78,9 @@ class Engine:
         self.accelerator = _accelerator(config.train.mixed_precision)
         world = self.accelerator.num_processes
         if config.train.batch % (2 * world):
-            raise StudioError(f"train.batch: found {config.train.batch}, expected a multiple of {2 * world} for {world} processes")
+            raise StudioError(
+                f"train.batch: found {config.train.batch}, expected a multiple of {2 * world} for {world} processes"
+            )
         half = config.train.batch // (2 * world)
         self.pairs = PairStream(dataset, half, config.seed, self.accelerator.process_index, world)
         self.method = build_method(config, dataset.shape).to(self.accelerator.device)

@@ -96,7 +96,9 @@ class Journal:
         path.parent.mkdir(exist_ok=True)
         picture.save(self.folder / ".writing.png")
         (self.folder / ".writing.png").replace(path)
-        self.board.add_image(name.lstrip("0123456789-") or "grid", np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
+        self.board.add_image(
+            name.lstrip("0123456789-") or "grid", np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC"
+        )
 
     def say(self, line: str) -> None:
         """Prints a line on stderr, above the bar."""

@@ -85,9 +85,7 @@ def isolate(method: Method, images: Tensor) -> Tensor:
     return decode(method, Code(torch.zeros_like(code.z), code.s))
 
 
-def traverse(
-    method: Method, image: Tensor, coordinate: int, values: Sequence[float], space: Literal["s", "z"] = "s"
-) -> Tensor:
+def traverse(method: Method, image: Tensor, coordinate: int, values: Sequence[float], space: Literal["s", "z"] = "s") -> Tensor:
     """Sets one coordinate of an image's code to each value in turn and leaves the others as they were read.
 
     Carton et al. (2024), Fig. 9: from -1.5 to 1.5.

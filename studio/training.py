@@ -210,7 +210,12 @@ class Training:
             from studio.evaluate.probes import probe
 
             rows = probe(self.engine.ema.method, self.dataset, limit=2_000)["rows"]
-            flat = {f"probe/{r['attribute']}/{space}": r[space] for r in rows for space in ("salient", "common") if r[space] is not None}
+            flat = {
+                f"probe/{r['attribute']}/{space}": r[space]
+                for r in rows
+                for space in ("salient", "common")
+                if r[space] is not None
+            }
             self.journal.log(self.engine.images_seen, flat)
 
     def save(self) -> None:

@@ -5,13 +5,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
+import pytest
+import torch
 
 torch.set_num_threads(1)
 
 from studio.config import Config, resolve  # noqa: E402 - after the thread count
-
 
 # Every method, and the variants that add nets or steps to it.
 VARIANTS: dict[str, dict] = {"dig": {}, "dig+cr": {"weights": {"cr": 1.0}}}

@@ -89,7 +89,8 @@ def test_the_examples_subjects_are_on_one_side(root: Path) -> None:
     assert len({row["subject"] for row in rows}) == len({(row["subject"], row["split"]) for row in rows}) == 200
 
 
-def test_an_empty_folder_is_filled_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_an_empty_folder_is_filled_and_nothing_else_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "EXAMPLE", {"train": 2, "test": 1})
     (tmp_path / "new").mkdir()
     init_example(str(tmp_path / "new"))
     init_example(tmp_path / "made/on the way")
@@ -143,9 +144,7 @@ def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
     assert "no folder" in report["problems"][0]
     assert describe(report).startswith("folders: not usable\nproblem: data.root: no folder")
     report = check(config(root, attributes={"digits": "salient"}))
-    assert report["problems"] == [
-        f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"
-    ]
+    assert report["problems"] == [f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"]
 
 
 def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_three_typos_come_in_one_message_with_paths_and_nearest_names() -> None:
         ("method.z=0", "method.z: found 0"),
         ("method.weights.adv=-1", "not negative"),
         ("method.weights.adv=.nan", "finite"),
-        ("method.times.H=2", "method.times.H: no such field; valid: D, G"),
+        ("method.times.H=2", "method.times.H: no such field; valid: CR, D, G"),
         ("data.attributes.digit=saliant", "did you mean 'salient'?"),
         ("train=3", "train: found 3, expected a mapping"),
         ("seed=-1", "seed: found -1"),
@@ -86,12 +86,15 @@ def test_yaml_means_what_people_write(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("a: 1e-4\nb: no\nc: 2_000_000\nd: 1.5e3\ne: off\nf: 012\ng: 1:30\nh: true\ni:\nj: -3\nk: .5\n")
     assert read_yaml(path) == {
-        "a": 1e-4, "b": "no", "c": 2_000_000, "d": 1500.0, "e": "off", "f": 12, "g": "1:30", "h": True, "i": None, "j": -3, "k": 0.5
+        "a": 1e-4,
+        "b": "no", "c": 2_000_000, "d": 1500.0, "e": "off", "f": 12, "g": "1:30", "h": True, "i": None, "j": -3, "k": 0.5
     }  # fmt: skip
 
 
 def test_overrides_are_yaml_and_win() -> None:
-    config = resolve(RAW, "x", "x", ["train.lr=1e-4", "train.mixed_precision=no", "method.weights.image=0", "train.betas=[0, 0.9]"])
+    config = resolve(
+        RAW, "x", "x", ["train.lr=1e-4", "train.mixed_precision=no", "method.weights.image=0", "train.betas=[0, 0.9]"]
+    )
     assert config.train.lr == 1e-4
     assert config.train.mixed_precision == "no"
     assert config.train.betas == (0.0, 0.9)
@@ -106,7 +109,9 @@ def test_budget_is_rounded_up_to_whole_steps_and_short_names_become_long() -> No
     assert resolve(RAW | {"method": {"name": "double_infogan"}}, "x", "x").method.name == "dig"
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "a: 1\na: 2", "a: !!python/object/apply:os.system ['true']", "\x00", "? [a]: b"])
+@pytest.mark.parametrize(
+    "text", ["a: [1", "- 1\n- 2", "a: 1\na: 2", "a: !!python/object/apply:os.system ['true']", "\x00", "? [a]: b"]
+)
 def test_faulty_yaml_is_one_line_naming_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faulty config.yaml"
     path.write_text(text)

@@ -176,7 +176,9 @@ def test_due_once_per_multiple() -> None:
     assert not any(_due(0, n - 16, n) for n in range(16, 400, 16))
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("3h50m", 13800), ("25m", 1500), ("90s", 90), ("90", 90), ("1h", 3600), ("0.5s", 0.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("3h50m", 13800), ("25m", 1500), ("90s", 90), ("90", 90), ("1h", 3600), ("0.5s", 0.5)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 

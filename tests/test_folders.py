@@ -152,6 +152,17 @@ def test_hidden_files_do_not_count_and_others_are_noted(tmp_path: Path) -> None:
     assert "1 other files are ignored: target/notes.txt" in dataset.notes()
 
 
+def test_a_name_that_cannot_be_printed_is_ignored_and_noted(tmp_path: Path) -> None:
+    fill(tmp_path)
+    try:
+        os.rename(tmp_path / "target/000.png", os.fsencode(tmp_path) + b"/target/caf\xe9.png")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    dataset = opened(tmp_path)
+    assert len(items(dataset)) == 39
+    assert r"1 other files are ignored: target/caf\xe9.png" in dataset.notes()
+
+
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     fill(tmp_path / "root")
     write(tmp_path / "elsewhere/far.png", noise("far"))
@@ -249,13 +260,20 @@ def test_8_bit_images_are_not_windowed(tmp_path: Path) -> None:
 def test_transparent_colours_lie_on_black(tmp_path: Path) -> None:
     values = noise(0, (8, 8, 4))
     expected = (values[..., :3] * (values[..., 3:] / 255)).round()
-    Image.fromarray(values, "RGBA").save(tmp_path / "a.png")
+    Image.fromarray(values).save(tmp_path / "a.png")
     picture = read_image(tmp_path / "a.png")
     assert picture.transparent
     np.testing.assert_allclose(picture.values, np.moveaxis(expected, -1, 0), atol=1)
     gray = Image.merge("LA", [Image.fromarray(values[..., 0]), Image.fromarray(values[..., 3])])
     gray.save(tmp_path / "b.png")
     np.testing.assert_allclose(read_image(tmp_path / "b.png").values, expected[None, ..., 0], atol=1)
+    coloured = Image.fromarray(noise(1, high=2))
+    coloured.putpalette([255, 0, 0, 0, 0, 255])
+    coloured.save(tmp_path / "c.png", transparency=0)  # what is red there is nothing
+    blue = noise(1, high=2) * 255
+    np.testing.assert_array_equal(read_image(tmp_path / "c.png").values, [blue * 0, blue * 0, blue])
+    Image.fromarray(noise(2, high=3) + np.uint8(7)).save(tmp_path / "d.png", transparency=8)
+    np.testing.assert_array_equal(read_image(tmp_path / "d.png").values, np.array([7, 0, 9])[noise(2, high=3)][None])
 
 
 def test_palettes_and_bits(tmp_path: Path) -> None:
@@ -331,9 +349,7 @@ def test_mixed_channels_set_the_fewer_aside(tmp_path: Path) -> None:
     write(tmp_path / "target/colour.png", noise(0, (8, 8, 3)))
     dataset = opened(tmp_path)
     assert dataset.shape[0] == 1
-    assert dataset.quarantined == [
-        ("target/colour.png", "has 3 channels, most files have 1: set data.channels to 1 or 3")
-    ]
+    assert dataset.quarantined == [("target/colour.png", "has 3 channels, most files have 1: set data.channels to 1 or 3")]
     assert "target/colour.png" not in sides(dataset)
 
 
@@ -370,6 +386,12 @@ def test_a_volume_gives_the_slice_that_is_asked_for(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(path, at=8).values[0], values[:, :, 8])
     with pytest.raises(UnreadableError, match=r"has 9 slices, but data\.slice is 9"):
         read_image(path, at=9)
+
+
+@pytest.mark.parametrize("number", [-1, 1.0, True, "first"])
+def test_a_slice_that_is_none(number: object) -> None:
+    with pytest.raises(ValidationError, match=r"slice\."):
+        FoldersConfig(root="x", slice=number)
 
 
 # ---- NIfTI ----
@@ -441,7 +463,7 @@ def gif(path: Path) -> None:
 
 
 def cmyk(path: Path) -> None:
-    Image.fromarray(noise(0, (8, 8, 4)), "CMYK").save(path, "JPEG")
+    Image.fromarray(noise(0, (8, 8, 3))).convert("CMYK").save(path, "JPEG")
 
 
 def truncated(path: Path) -> None:

@@ -53,7 +53,10 @@ def test_code_error_is_a_laplace_or_gaussian_likelihood_per_element() -> None:
 
 def test_image_error_is_an_element_mean_per_image() -> None:
     made, real = torch.rand(3, 2, 4, 5), torch.rand(3, 2, 4, 5)
-    slow = [sum(abs(a - b) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)) / 40 for x, y in zip(made, real, strict=True)]
+    slow = [
+        sum(abs(a - b) for a, b in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)) / 40
+        for x, y in zip(made, real, strict=True)
+    ]
     torch.testing.assert_close(image_error(made, real), torch.tensor(slow))
 
 

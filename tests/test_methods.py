@@ -133,7 +133,7 @@ def test_training_changes_what_is_drawn_and_every_term_stays_finite(engine: Engi
 
 def test_only_unfreezes_again_after_an_error(engine: Engine) -> None:
     step = engine.method.steps()[0]
-    with pytest.raises(RuntimeError, match="inside"), only(step.trains, engine.method):
+    with pytest.raises(RuntimeError, match="inside"), only(step.trains, engine.method):  # noqa: PT012
         assert sum(p.requires_grad for p in engine.method.parameters()) == sum(1 for n in step.trains for _ in n.parameters())
         raise RuntimeError("inside")
     assert all(p.requires_grad for p in engine.method.parameters())
@@ -147,7 +147,12 @@ def test_the_battery_runs_over_every_method() -> None:
 
 
 def dig(**options: object) -> DoubleInfoGAN:
-    raw = {"data": {"name": "digits"}, "nets": {"width": 4}, "method": {"name": "dig", "z": 4, "s": 3, **options}, "train": {"batch": 16}}
+    raw = {
+        "data": {"name": "digits"},
+        "nets": {"width": 4},
+        "method": {"name": "dig", "z": 4, "s": 3, **options},
+        "train": {"batch": 16},
+    }
     from studio.config import resolve
 
     return build_method(resolve(raw, "tiny", "tiny"), (1, 32, 32))
@@ -157,7 +162,8 @@ def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
     config = DoubleInfoGAN.Config()
     assert (config.z, config.s) == (64, 64)
     assert config.weights == {
-        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0, "cr": 0.0, "background": 0.5, "target": 1.0
+        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0,
+        "cr": 0.0, "background": 0.5, "target": 1.0
     }  # fmt: skip
     assert dig().weight("adv.background") == 0.25
     assert dig().weight("info_real") == 1.0  # times neither half's weight

@@ -43,7 +43,12 @@ def test_reader_is_table_4() -> None:
     stage = ["GaussianNoise", "Conv2d", "BatchNorm2d", "LeakyReLU"]
     assert trunk == ["GaussianNoise", "Conv2d", "LeakyReLU", *stage * 3]
     convs = [m for m in D.modules() if isinstance(m, nn.Conv2d)]
-    assert [(m.in_channels, m.out_channels, m.stride[0]) for m in convs[:4]] == [(3, 64, 2), (64, 128, 2), (128, 256, 2), (256, 512, 2)]
+    assert [(m.in_channels, m.out_channels, m.stride[0]) for m in convs[:4]] == [
+        (3, 64, 2),
+        (64, 128, 2),
+        (128, 256, 2),
+        (256, 512, 2),
+    ]
     assert [(m.in_channels, m.out_channels, m.kernel_size[0], m.padding[0]) for m in convs[4:]] == [
         (512, 1, 4, 0), (512, 1, 4, 0), (512, 64, 4, 0), (512, 36, 4, 0)
     ]  # fmt: skip
@@ -52,7 +57,9 @@ def test_reader_is_table_4() -> None:
     assert all(m.negative_slope == 0.2 for m in D.modules() if isinstance(m, nn.LeakyReLU))
     noise = [m for m in D.modules() if isinstance(m, GaussianNoise)]
     assert len(noise) == 8  # at the image, before three more layers, before four heads
-    assert sum(p.numel() for p in D.parameters()) == 3_072 + 131_072 + 524_288 + 2_097_152 + 2 * (128 + 256 + 512) + 512 * 16 * 102
+    assert (
+        sum(p.numel() for p in D.parameters()) == 3_072 + 131_072 + 524_288 + 2_097_152 + 2 * (128 + 256 + 512) + 512 * 16 * 102
+    )
 
 
 def test_initialisation_is_dcgans() -> None:
@@ -68,7 +75,7 @@ def test_initialisation_is_dcgans() -> None:
 
 @pytest.mark.parametrize("resolution", [0, 1, 5, 13, 33, 44, 100])
 def test_impossible_resolutions_are_refused_with_the_nearest(resolution: int) -> None:
-    with pytest.raises(ValueError, match="b = 3..7") as caught:
+    with pytest.raises(ValueError, match=r"b = 3\.\.7") as caught:
         stages(resolution, 64)
     nearest = [int(word.strip(",")) for word in str(caught.value).split("are: ")[1].split()]
     assert all(stages(side, 64) for side in nearest)

@@ -34,7 +34,9 @@ def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(installed:
     assert ours <= {str(p.relative_to(installed)) for p in installed.rglob("*.py")}
     configs = {p.name for p in (ROOT / "configs").glob("*.yaml")}
     assert configs == {p.name for p in (installed / "studio" / "configs").glob("*.yaml")}
-    done = python("import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)", installed, tmp_path)
+    done = python(
+        "import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)", installed, tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(installed / "studio" / "configs" / "digits_dig.yaml"), "64"]
 

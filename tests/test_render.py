@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from studio import render
+from studio import render, scatter
 from studio.data import Attribute, DataConfig, Dataset
 from studio.data.dataset import Labels
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
@@ -53,9 +53,7 @@ class Painter(Method):
 class Painted(Dataset):
     """Images that the Painter can have painted: background with s blank, target with any."""
 
-    def __init__(
-        self, size: int = 40, attributes: dict[str, Attribute] | None = None, labels: Labels | None = None
-    ) -> None:
+    def __init__(self, size: int = 40, attributes: dict[str, Attribute] | None = None, labels: Labels | None = None) -> None:
         super().__init__(DataConfig(name="painted", resolution=SIDE))
         self.shape = (1, SIDE, SIDE)
         self.n, self.attributes, self.known = size, attributes or {}, labels or {}
@@ -347,8 +345,8 @@ def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
 
 def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    panels = render._panels
-    monkeypatch.setattr(render, "_panels", lambda *given: seen.append(given) or panels(*given))
+    panels = render.panels
+    monkeypatch.setattr(render, "panels", lambda *given: seen.append(given) or panels(*given))
     dataset = Painted(30)
     first = dataset.code("target", range(30)).z[:, 0].numpy()
     dataset.attributes, dataset.known = {"first": Attribute("common", (), True)}, {"first": first}
@@ -366,7 +364,7 @@ def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatc
 def test_codes_separate_what_the_codes_separate() -> None:
     direction = np.random.default_rng(0).normal(size=5)
     code = np.random.default_rng(1).normal(size=(200, 5)) * 0.01 + np.repeat([-1, 1], 100)[:, None] * direction
-    plane = render._plane(code)
+    plane = scatter.plane(code)
     assert plane.shares[0] > 0.99
     signs = np.sign(plane.points[:, 0])
     assert np.array_equal(signs, np.repeat([signs[0], -signs[0]], 100))
@@ -376,7 +374,7 @@ def test_codes_are_coloured_by_what_belongs_to_each_point() -> None:
     dataset = Painted(6, {"kind": Attribute("salient", ("a", "b"), True), "age": Attribute("common")}, {
         "kind": np.array([0, 1, 0, 1, -1, 0]), "age": np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]),
     })  # fmt: skip
-    found = render._colourings(dataset, {"background": np.array([5, 0]), "target": np.array([1, 4, 2])})
+    found = scatter.colourings(dataset, {"background": np.array([5, 0]), "target": np.array([1, 4, 2])})
     nan = np.nan
     expected = {"background or target": [0, 0, 1, 1, 1], "kind": [nan, nan, 1, nan, 0], "age": [6, 1, 2, 5, nan]}
     assert list(found) == list(expected)
@@ -386,8 +384,8 @@ def test_codes_are_coloured_by_what_belongs_to_each_point() -> None:
 
 def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = []
-    colour = render._colour_by_class
-    monkeypatch.setattr(render, "_colour_by_class", lambda *given: keys.append(colour(*given)) or keys[-1])
+    colour = scatter._colour_by_class
+    monkeypatch.setattr(scatter, "_colour_by_class", lambda *given: keys.append(colour(*given)) or keys[-1])
     classes = tuple(f"a class with a long name, the same as others but for number {i}" for i in range(30))
     labels = {"kind": np.arange(40) % 30, "age": np.linspace(0, 1, 40), "never": np.full(40, np.nan)}
     attributes = {"kind": Attribute("salient", classes), "age": Attribute("common"), "never": Attribute("common")}
@@ -395,9 +393,9 @@ def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkey
     assert len(keys) == 2, "the domain and the classes; numbers have a bar, and what is never known no panel"
     looks = {(key.get_color(), key.get_marker()) for key in keys[1]}
     names = [key.get_label() for key in keys[1]]
-    assert len(looks) == len(names) == len(set(names)) == render.MOST_CLASSES + 1
+    assert len(looks) == len(names) == len(set(names)) == scatter.MOST_CLASSES + 1
     assert names[-1] == "other or none"
-    assert max(map(len, names)) <= render.LONGEST_NAME + 1
+    assert max(map(len, names)) <= scatter.LONGEST_NAME + 1
     plain = render.codes(painter, Painted(40), None, 0)
     assert picture.height > 2.5 * plain.height
     assert picture.width > plain.width, "room for the names"
@@ -408,9 +406,9 @@ def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: 
     dataset = Painted(5)
     dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.ones(len(indices), S))
     assert render.codes(painter, dataset, None, 0)
-    plane = render._plane(np.arange(5.0)[:, None])
+    plane = scatter.plane(np.arange(5.0)[:, None])
     assert plane.shares.tolist() == [1]
     assert plane.points.shape == (5, 2)
     assert np.ptp(plane.points[:, 0]) == pytest.approx(4)
     with pytest.raises(StudioError, match="not finite"):
-        render._plane(np.array([[1.0, np.nan], [0.0, 1.0]]))
+        scatter.plane(np.array([[1.0, np.nan], [0.0, 1.0]]))

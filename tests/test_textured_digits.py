@@ -40,7 +40,7 @@ def test_target_is_half_photograph_plus_half_digit(digits: TexturedDigits) -> No
     assert x.dtype == torch.float32
     assert x.min() >= -1
     assert x.max() <= 0  # half of the range, as in CIFAR-10-MNIST
-    assert -1 <= y.min()
+    assert y.min() >= -1
     assert 0 < y.max() <= 1
     number = digits._tables["train", "target"]["digit"][:64]
     rest = y[:, 0] - digits._digits[number]

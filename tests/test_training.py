@@ -57,7 +57,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_training_leaves_what_the_design_says(finished: Path) -> None:
-    assert {p.name for p in finished.iterdir()} == {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "grids", "probe.json"}
+    assert {p.name for p in finished.iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "grids",
+        "probe.json",
+    }
     assert {p.name for p in (finished / "checkpoints").iterdir()} == {"00000048", "00000096"}
     kinds = ("grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate", "codes")
     assert {f"{kind}.png" for kind in kinds} <= {p.name for p in (finished / "grids").iterdir()}
@@ -262,7 +269,9 @@ def test_wrong_input_is_one_plain_line(finished: Path, arguments: list[str], exp
     assert "\n" not in error.strip()
 
 
-def test_errors_leave_main_as_a_plain_line_on_stderr_with_code_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_errors_leave_main_as_a_plain_line_on_stderr_with_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.setattr("sys.argv", ["studio", "probe", "nowhere"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -279,7 +288,9 @@ def test_dry_run_prints_the_resolved_config_and_trains_nothing() -> None:
     assert not Path("runs").exists()
 
 
-def test_a_damaged_checkpoint_is_named_and_the_older_one_opens(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_named_and_the_older_one_opens(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     import shutil
 
     copy = tmp_path / "copy"

@@ -154,7 +154,7 @@ def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[
     return texts
 
 
-def _value(classes: tuple[str, ...], value: Any) -> str:
+def _value(classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
     if not classes:
         return "-" if np.isnan(value) else f"{value:.4g}"
     return classes[value] if value >= 0 else "-"

@@ -47,7 +47,7 @@ class DataConfig(Section):
     name: str
     root: str | None = None
     resolution: int = Field(ge=6)
-    attributes: dict[str, Belongs] = {}
+    attributes: dict[str, Belongs] = Field(default={})
 
 
 class Dataset(ABC):

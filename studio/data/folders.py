@@ -47,7 +47,7 @@ class FoldersConfig(DataConfig):
     resolution: int = Field(default=64, ge=6)
     channels: Literal["auto", 1, 3] = "auto"  # auto: what most files have
     window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"  # of what is not 8-bit
-    slice: Literal["middle"] | int = "middle"  # of volumes, along their last axis
+    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"  # of volumes, along their last axis
     test_share: float = Field(default=0.2, gt=0, lt=1)
     max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the files that may be unusable
     memory_gb: float = Field(default=2.0, ge=0)  # images beyond it are read again when needed

@@ -45,9 +45,7 @@ class PairStream(TorchDataset):
         first = (iteration * self.world + self.rank) * self.half
         positions = np.arange(first, first + self.half)
         rounds = positions // size
-        return np.concatenate([
-            self._permutation(domain, int(r))[positions[rounds == r] % size] for r in np.unique(rounds)
-        ])
+        return np.concatenate([self._permutation(domain, int(r))[positions[rounds == r] % size] for r in np.unique(rounds)])
 
     def _permutation(self, domain: str, number: int) -> np.ndarray:
         return np.random.default_rng(seed_of("pairs", self.seed, domain, number)).permutation(self.sizes[domain])

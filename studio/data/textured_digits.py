@@ -51,10 +51,12 @@ class TexturedDigits(Dataset):
     def __init__(self, config: TexturedDigitsConfig) -> None:
         super().__init__(config)
         self.shape = (1, config.resolution, config.resolution)
-        self.attributes = self._declare({
-            "digit": Attribute("salient", tuple("0123456789"), target_only=True),
-            "texture": Attribute("common", tuple(config.photographs)),
-        })
+        self.attributes = self._declare(
+            {
+                "digit": Attribute("salient", tuple("0123456789"), target_only=True),
+                "texture": Attribute("common", tuple(config.photographs)),
+            }
+        )
         self._digits, self._classes = _digits(config.resolution)
         self._windows = [_windows(name, config.resolution) for name in config.photographs]
         self._tables = {(split, domain): self._table(split, domain) for split in SIZES for domain in ("background", "target")}

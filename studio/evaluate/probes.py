@@ -91,14 +91,18 @@ def probe(method: Method, dataset: Dataset, protocol: Protocol = "held-out", lim
     test = {"both": codes(method, dataset, "test", limit=limit), "target": codes(method, dataset, "test", ("target",), limit)}
     train = test
     if protocol == "held-out":
-        train = {"both": codes(method, dataset, "train", limit=limit), "target": codes(method, dataset, "train", ("target",), limit)}
+        train = {
+            "both": codes(method, dataset, "train", limit=limit),
+            "target": codes(method, dataset, "train", ("target",), limit),
+        }
     attributes = {**dataset.attributes, "target": Attribute("salient", ("background", "target"))}
     rows = []
     for name, attribute in attributes.items():
         group = "target" if attribute.target_only or (protocol == "carton" and name != "target") else "both"
-        rows.append({"attribute": name, "belongs": attribute.belongs} | _row(
-            attribute, train[group].known(name), test[group].known(name), protocol, seed, name
-        ))
+        rows.append(
+            {"attribute": name, "belongs": attribute.belongs}
+            | _row(attribute, train[group].known(name), test[group].known(name), protocol, seed, name)
+        )
     sizes = [len(group["both"].spaces["common"]) for group in (train, test)]
     return {"protocol": protocol, "n_train": sizes[0] if protocol == "held-out" else 0, "n_test": sizes[1], "rows": rows}
 
@@ -160,7 +164,9 @@ def _folded(
         model, done = _fit(_model(attribute, standardise=False), b[fit], y[fit])
         converged &= done
         scores.append({name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()})
-    means: dict[str, float | None] = {name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]}
+    means: dict[str, float | None] = {
+        name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]
+    }
     return means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged
 
 

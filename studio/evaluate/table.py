@@ -51,4 +51,6 @@ def verdict(row: dict[str, Any]) -> str:
     other = "common" if row["belongs"] == "salient" else "salient"
     right = "in the right place" if home - away > 2 * row["error"] else "not separated"
     leak = f"leaks into {other} at" if away - row["chance"] > 2 * row["error"] else f"not readable from {other}:"
-    return f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"
+    return (
+        f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"
+    )

@@ -13,7 +13,7 @@ Where the paper leaves a choice, or we differ from it:
   code moves G first and draws new fakes for D (`order: G-D`).
 * Background and target go through a net in one call, in equal halves, so that batch normalisation sees the mixture
   that it will meet when encoding; the authors' code passes each domain, real and fake, on its own. Running statistics
-  come from real images (trunk) and prior samples (generator), never from fakes shown to the discriminator.
+  come from what the verbs pass: real images (trunk), codes of the prior and of real images (generator).
 * The contrastive regulariser (CR, Eq. 18, Fig. 10; on where `weights.cr` > 0) has a net H of its own, which reads two
   images stacked: the architecture of the authors' code (noise 0.1, none before the last layer), where the caption of
   Table 4 says "the same architecture as Q_s". H learns before G, on the same pairs of fakes.
@@ -134,9 +134,8 @@ class DoubleInfoGAN(Method):
         code = Code(torch.cat([background.z, target.z]), torch.cat([background.s, target.s]))
         read = self.D(reals)
         seen = Code(read["z"], torch.cat([self.blank(len(pair.x)).to(read["s"]), read["s"][len(pair.x) :]]))
-        fakes = self.decode(code)
+        fakes, rebuilt = self.decode(code), self.decode(seen)
         with untracked(self.G):
-            rebuilt = self.decode(seen)
             contrast = None if self.H is None else self.contrast(len(reals))
         return Draw(pair, reals, code, fakes, read, rebuilt, contrast)
 

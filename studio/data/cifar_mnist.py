@@ -1,0 +1,116 @@
+"""`cifar_mnist`: CIFAR-10 images, half of them with an MNIST digit (Carton et al. 2024, Sec. 5; Louiset et al. 2024).
+
+background = 0.5 * CIFAR and target = 0.5 * CIFAR' + 0.5 * digit in [0, 1], then 2 * that - 1: nothing clips. At 64 px
+(Carton) CIFAR and digit are resized to the frame, bilinearly with antialiasing; at 32 px (Louiset) the digit is padded
+with zeros. Target and background share no CIFAR image; train and test share neither an image nor a digit, where the
+authors' code took training digits for the evaluation.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from studio.data.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
+from studio.data.dataset import Attribute, Dataset, Labels, Split
+from studio.data.files import Part, folder
+from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded, resized
+from studio.data.tables import SPLITS, ContaminationConfig, column, order, picked, salient_rows
+from studio.errors import StudioError
+from studio.method import DOMAINS
+
+__all__ = ["CifarMnist", "CifarMnistConfig"]
+
+SEED = 10_2024
+Opened = tuple[dict[Split, Part], list[str]]  # the parts of a set of images, and notes
+AMPLITUDE = 0.5  # of either layer; Sec. 5
+
+
+class CifarMnistConfig(ContaminationConfig):
+    """The data set's section."""
+
+    name: Literal["cifar_mnist"] = "cifar_mnist"
+    resolution: Literal[32, 64] = 64
+    # Amplitude of CIFAR in the target images; the background set stays at 0.5, as in Fig. 7a of Abid & Zou (2019).
+    background_amplitude: float = Field(default=AMPLITUDE, ge=0, le=AMPLITUDE)
+
+
+class CifarMnist(Dataset):
+    """CIFAR-10 images (common), with an MNIST digit over them (salient) in the target set.
+
+    Args:
+        config: the data set's section.
+
+    Raises:
+        StudioError: a file of CIFAR-10 or MNIST is missing, cut short or of another kind.
+    """
+
+    Config = CifarMnistConfig
+    LAYOUT = f"{CIFAR_LAYOUT}; {MNIST_LAYOUT}"
+    config: CifarMnistConfig
+
+    def __init__(self, config: CifarMnistConfig) -> None:
+        super().__init__(config)
+        root = folder(config, self.LAYOUT)
+        (self._cifar, cifar_notes), (self._mnist, mnist_notes) = _both(root)
+        self._notes = [*cifar_notes, *mnist_notes]
+        self.shape = (3, config.resolution, config.resolution)
+        digit = Attribute("salient", tuple("0123456789"), target_only=True)
+        self.attributes = self._declare({"digit": digit, "object": Attribute("common", OBJECTS)})
+        self._tables = {(split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS}
+
+    def size(self, split: Split, domain: str) -> int:
+        return self._cifar[split].size // 2
+
+    def labels(self, split: Split, domain: str) -> Labels:
+        table = self._tables[split, domain]
+        labels = {"object": self._cifar[split].classes[table["object"]]}
+        if domain == "background":
+            return labels
+        return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1), **labels}
+
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        table = {name: values[np.asarray(indices)] for name, values in self._tables[split, domain].items()}
+        side = self.config.resolution
+        images = torch.from_numpy(self._cifar[split].take(table["object"]).astype(np.float32) / 255)
+        if side != images.shape[-1]:
+            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        images *= self.config.background_amplitude if domain == "target" else AMPLITUDE
+        if table["salient"].any():
+            digits = self._mnist[split].take(table["digit"][table["salient"]])
+            digits = padded(digits, side) if side == 32 else resized(digits, side)
+            images[torch.from_numpy(table["salient"])] += AMPLITUDE * digits[:, None]  # the same on all three channels
+        return images.mul_(2).sub_(1)
+
+    def notes(self) -> list[str]:
+        odd = [split for split in SPLITS if self._cifar[split].size % 2]
+        spare = [f"one image of CIFAR-10's {split} part is left over: both domains get as many" for split in odd]
+        return [*self._notes, *spare]
+
+    def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Returns which CIFAR image and which digit each item shows: either half of one permutation per domain."""
+        size, first = self.size(split, domain), self.size(split, domain) * DOMAINS.index(domain)
+        return {
+            "object": order(SEED, split, self._cifar[split].size)[first : first + size],
+            "digit": picked(column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)),
+            "salient": salient_rows(self.config, split, domain, column(SEED, split, domain, 2, size)),
+        }
+
+
+def _both(root: Path) -> tuple[Opened, Opened]:
+    """Opens CIFAR-10 and MNIST; if both are at fault, the message says both."""
+    found: list[Opened] = []
+    faults: list[str] = []
+    for opening in (open_cifar, open_mnist):
+        try:
+            found.append(opening(root))
+        except StudioError as error:
+            faults.append(str(error))
+    if faults:
+        raise StudioError("\n".join(faults))
+    return found[0], found[1]

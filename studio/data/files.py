@@ -1,0 +1,212 @@
+"""Files of a data set: the folder they are in, arrays that are mapped rather than read, and what is missing or cut short.
+
+Opening a data set looks at names, headers and sizes only. Values are mapped where the layout allows (plain arrays, and
+arrays that an npz stores without compression), else read when they are first needed; they stay uint8 in either case.
+"""
+
+import gzip
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from studio.data.dataset import DataConfig
+from studio.errors import StudioError
+
+__all__ = ["ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder"]
+
+ROOT = "STUDIO_DATA"  # environment variable: the folder of the files when a config names none
+CLASSES = 10  # of MNIST and of CIFAR-10
+
+
+class FilesConfig(DataConfig):
+    """The section of a data set that reads files; without `root` they are in the folder that STUDIO_DATA names."""
+
+    root: str | None = Field(default=None, validate_default=True)
+
+    @field_validator("root")
+    @classmethod
+    def _or_environment(cls, root: str | None) -> str | None:
+        return root or os.environ.get(ROOT) or None
+
+
+@dataclass
+class Stored:
+    """One array of a file: its shape is known at once, its values are opened when they are first needed.
+
+    Attributes:
+        path: of the file, for messages.
+        shape: of the array.
+        load: opens or reads the values.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    load: Callable[[], np.ndarray]
+    _values: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The array; reading it may find that the file is damaged, which is a StudioError."""
+        if self._values is None:
+            try:
+                self._values = self.load()
+            except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+                raise StudioError(f"{self.path}: damaged: {error}") from None
+        return self._values
+
+    def __getstate__(self) -> dict:
+        # A loader process opens the file itself instead of receiving its content.
+        return {**self.__dict__, "_values": None}
+
+
+class Part:
+    """The train or the test part of a set of images with classes.
+
+    Args:
+        images: arrays (N_i, ...) uint8 that follow each other.
+        labels: an array of N_i classes for each.
+        arrange: brings a few images from the file's layout into ours.
+
+    Attributes:
+        size: number of images.
+    """
+
+    def __init__(
+        self, images: Sequence[Stored], labels: Sequence[Stored], arrange: Callable[[np.ndarray], np.ndarray] = np.asarray
+    ) -> None:
+        self._images, self._labels, self._arrange = images, labels, arrange
+        self._starts = np.cumsum([0, *(array.shape[0] for array in images)])
+        self.size = int(self._starts[-1])
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Class of each image, (size,) int64.
+
+        Raises:
+            StudioError: a label is none of 0 to 9, or the file is damaged.
+        """
+        columns = []
+        for array in self._labels:
+            column = np.asarray(array.values).reshape(-1).astype(np.int64)
+            if len(column) and not (column.min() >= 0 and column.max() < CLASSES):
+                wrong = column[(column < 0) | (column >= CLASSES)][0]
+                raise StudioError(f"{array.path}: a label is {wrong}, expected 0 to {CLASSES - 1}")
+            columns.append(column)
+        return np.concatenate(columns)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the images at `indices`, uint8, in our layout; only these are read."""
+        indices = np.asarray(indices)
+        which = np.searchsorted(self._starts, indices, side="right") - 1
+        taken: np.ndarray | None = None
+        for number in np.unique(which):
+            rows = which == number
+            some = self._arrange(self._images[number].values[indices[rows] - self._starts[number]])
+            taken = np.empty((len(indices), *some.shape[1:]), np.uint8) if taken is None else taken
+            taken[rows] = some
+        return np.empty((0,), np.uint8) if taken is None else taken
+
+
+def folder(config: DataConfig, layout: str) -> Path:
+    """Returns the folder of a data set's files.
+
+    Raises:
+        StudioError: the config names none, or it does not exist; the message says what should be in it.
+    """
+    if config.root is None:
+        raise StudioError(f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}")
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise StudioError(f"data.root: no folder {root.absolute()}; expected {layout}")
+    return root
+
+
+def first_of(root: Path, names: Sequence[str]) -> Path | None:
+    """Returns the first of some paths below a folder that exists."""
+    return next((root / name for name in names if (root / name).exists()), None)
+
+
+def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict[str, Stored]:
+    """Opens arrays of an npz by their headers.
+
+    Args:
+        path: of the file.
+        expected: key -> shape with None where any length will do; axes of length 1 at the end may be missing or spare.
+
+    Raises:
+        StudioError: no npz or cut short, a key is missing, a shape differs, or it holds objects or no integers.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+            for key in expected:
+                if key not in keys:
+                    wanted, found = ", ".join(expected), ", ".join(keys) or "nothing"
+                    raise StudioError(f"{path}: no array {key!r}, found {found}; expected the arrays {wanted}")
+            return {key: _stored(archive, path, key, shape) for key, shape in expected.items()}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+        raise StudioError(f"{path}: not a whole npz file, perhaps cut short: {error}") from None
+
+
+def array_in(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of an npy stream: shape, whether in Fortran's order, type."""
+    version = np.lib.format.read_magic(stream)
+    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return reader(stream)
+
+
+def _stored(archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int | None, ...]) -> Stored:
+    entry = archive.getinfo(f"{key}.npy")
+    with archive.open(entry) as stream:
+        shape, fortran, dtype = array_in(stream)
+        header = stream.tell()
+    if dtype.kind not in "ui" or (len(expected) > 2 and dtype != np.uint8):
+        raise StudioError(f"{path}: {key} holds {dtype}, expected {'uint8' if len(expected) > 2 else 'integers'}")
+    plain = shape[:-1] if len(shape) == len(expected) + 1 and shape[-1] == 1 else shape  # Keras: labels (N, 1)
+    if len(plain) != len(expected) or any(want not in (None, found) for want, found in zip(expected, plain, strict=True)):
+        wanted = ", ".join("N" if length is None else str(length) for length in expected)
+        raise StudioError(f"{path}: {key} has the shape {shape}, expected ({wanted}{',' * (len(expected) == 1)})")
+    if entry.file_size != header + dtype.itemsize * int(np.prod(shape)):
+        raise StudioError(f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return Stored(path, shape, partial(_decompressed, path, key))
+    offset = _data_offset(path, entry) + header
+    order = "F" if fortran else "C"
+    return Stored(path, shape, partial(np.memmap, path, dtype, "r", offset, shape, order))
+
+
+def _decompressed(path: Path, key: str) -> np.ndarray:
+    with np.load(path, allow_pickle=False) as file:
+        return file[key]
+
+
+def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Returns where an entry's bytes begin; its local header has a length of its own."""
+    with open(path, "rb") as file:
+        file.seek(entry.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return entry.header_offset + 30 + name + extra
+
+
+def uncompressed_size(path: Path) -> int:
+    """Returns how many bytes a file has after decompression if its name ends in .gz, from its last four bytes."""
+    size = path.stat().st_size
+    if path.suffix != ".gz":
+        return size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 4))
+        return int.from_bytes(file.read(4), "little")
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Opens a file for reading, through gzip if its name ends in .gz."""
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]

@@ -1,0 +1,138 @@
+"""Pieces of grass, 28 x 28 pixels: from a folder of photographs, or from the one that comes with scikit-image."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch.nn.functional import avg_pool2d
+
+from studio.data.dataset import Split
+from studio.data.reading import UnreadableError, fit, read_image
+from studio.data.tables import SPLITS
+from studio.errors import StudioError
+from studio.method import DOMAINS
+
+__all__ = ["GRASS_LAYOUT", "GrassFolder", "GrassPhotograph"]
+
+SIDE = 28
+FRAME = 2 * SIDE  # photographs of a folder are resized to it, and a piece is a quarter of that
+TEST_SHARE = {"photograph": 0.3, "folder": 0.2}  # of the photograph's width, of the folder's files
+SUFFIXES = (".png", ".jpg", ".jpeg")
+GRASS_LAYOUT = "data.grass_root=FOLDER with png or jpg photographs of grass, in subfolders or not"
+STD_SAMPLE = 64  # photographs of a folder from which the contrast of grass is found
+
+
+class GrassPhotograph:
+    """scikit-image's photograph of grass, averaged two by two; the right three tenths of its width are for testing.
+
+    Background and target take pieces from the same region, each at random places of its own.
+    """
+
+    @cached_property
+    def regions(self) -> dict[Split, np.ndarray]:
+        """The two regions in [0, 1], (256, 179) and (256, 77)."""
+        import skimage.data  # half a second to import, so only when needed
+
+        pixels = torch.from_numpy(skimage.data.grass() / 255).float()
+        small = avg_pool2d(pixels[None], 2)[0].numpy()
+        edge = int(small.shape[1] * (1 - TEST_SHARE["photograph"]))
+        return {"train": small[:, :edge], "test": small[:, edge:]}
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the pixels for training, of values in [0, 1]."""
+        return float(self.regions["train"].std())
+
+    def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
+        """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers; the first has no meaning here."""
+        windows = sliding_window_view(self.regions[split], (SIDE, SIDE))
+        height, width = windows.shape[:2]
+        return _flipped(windows[(where[:, 1] * height).astype(int), (where[:, 2] * width).astype(int)], where)
+
+    def notes(self) -> list[str]:
+        """Returns what a user should know."""
+        return ["grass: scikit-image's photograph, its left 70% in train and the rest in test; data.grass_root takes a folder"]
+
+
+class GrassFolder:
+    """A user's folder; every photograph serves one split and one domain, which follow from its name and nothing else.
+
+    A photograph's centre square is made gray, resized to 56 px and kept so once it was needed; pieces are cut from that.
+
+    Args:
+        root: the folder.
+
+    Raises:
+        StudioError: it does not exist, or a split and domain would have no photograph.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root).expanduser()
+        if not self.root.is_dir():
+            raise StudioError(f"data.grass_root: no folder {self.root.absolute()}; expected {GRASS_LAYOUT}")
+        self._files: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for name in _photographs(self.root):
+            self._files[_side(name)].append(name)
+        for split in SPLITS:
+            for domain in DOMAINS:
+                if not self._files[split, domain]:
+                    found = sum(map(len, self._files.values()))
+                    raise StudioError(
+                        f"data.grass_root: none of the {found} photographs in {self.root.absolute()} falls to {domain} "
+                        f"{split}; about 50 are needed, expected {GRASS_LAYOUT}"
+                    )
+        self._kept: dict[str, np.ndarray] = {}
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the pixels of some photographs for training, of values in [0, 1]."""
+        return float(np.std([self._frame(name) for name in self._files["train", "background"][:STD_SAMPLE]]) / 255)
+
+    def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
+        """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers, the first of which chooses the photograph."""
+        files = self._files[split, domain]
+        steps = FRAME - SIDE + 1
+        pieces = np.empty((len(where), SIDE, SIDE), np.float32)
+        for piece, row in zip(pieces, where, strict=True):
+            y, x = int(row[1] * steps), int(row[2] * steps)
+            piece[:] = self._frame(files[int(row[0] * len(files))])[y : y + SIDE, x : x + SIDE] / np.float32(255)
+        return _flipped(pieces, where)
+
+    def notes(self) -> list[str]:
+        """Returns what a user should know."""
+        counts = ", ".join(f"{len(self._files[split, domain])} {domain} {split}" for split in SPLITS for domain in DOMAINS)
+        return [f"grass: photographs in {self.root}, by their names: {counts}"]
+
+    def _frame(self, name: str) -> np.ndarray:
+        if name not in self._kept:
+            try:
+                pixels = fit(read_image(self.root / name, least=FRAME), FRAME, 1)[0]
+            except UnreadableError as error:
+                raise StudioError(f"{self.root / name}: {error}") from None
+            if pixels.dtype != np.uint8:
+                raise StudioError(f"{self.root / name}: not 8-bit")
+            self._kept[name] = pixels
+        return self._kept[name]
+
+
+def _photographs(root: Path) -> Sequence[str]:
+    found = (Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root) for name in names)
+    return sorted(name for name in found if name.lower().endswith(SUFFIXES) and not Path(name).name.startswith("."))
+
+
+def _side(name: str) -> tuple[str, str]:
+    """Returns split and domain of a photograph."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    split = "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE["folder"] else "train"
+    return split, DOMAINS[digest[8] % 2]
+
+
+def _flipped(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
+    pieces = np.where(where[:, 3, None, None] < 0.5, pieces[:, :, ::-1], pieces)
+    return np.where(where[:, 4, None, None] < 0.5, pieces[:, ::-1], pieces)

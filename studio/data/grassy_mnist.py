@@ -1,0 +1,145 @@
+"""`grassy_mnist`: MNIST digits over grass, in the three forms that were published (28 px, gray).
+
+| mode | target | background | source |
+|---|---|---|---|
+| linear | 0.5 grass + 0.5 digit | 0.5 grass | Choudhuri et al., App. A.1, Eq. 10 |
+| nonlinear | the same where grass > 0.3, else 0 | 0.5 grass | the same, Eq. 11 |
+| abid | 2/3 grass + 1/3 digit, digits 0, 1, 2 | 2/3 grass | Abid & Zou (2019), Sec. 4.1 |
+
+Grass and digit are in [0, 1], and so is every sum; then 2 * that - 1. Abid & Zou give grass twice the amplitude of the
+digit, and the divisor 3 is what keeps that in range. The background set shows grass as dim as the targets do, so that
+brightness does not tell the sets apart; Choudhuri et al. leave it at full contrast (`dim_background: false`).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from studio.data.dataset import Attribute, Dataset, Labels, Split
+from studio.data.files import folder
+from studio.data.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
+from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded
+from studio.data.tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
+from studio.errors import StudioError
+from studio.method import DOMAINS
+from studio.schema import Flag
+
+__all__ = ["GrassyMnist", "GrassyMnistConfig"]
+
+SEED = 12_2024
+SIDE = 28
+TEST = 5_000  # images per domain
+SCALE = {"linear": 1.0, "nonlinear": 1.0, "abid": 2.0}  # amplitude of grass for a digit's 1
+DIGITS = {"linear": 10, "nonlinear": 10, "abid": 3}
+THRESHOLD = 0.3  # of the non-linear form, on grass in [0, 1]
+
+
+class GrassyMnistConfig(ContaminationConfig):
+    """The data set's section."""
+
+    name: Literal["grassy_mnist"] = "grassy_mnist"
+    resolution: Literal[28] = SIDE
+    mode: Literal["linear", "nonlinear", "abid"] = "linear"
+    grass_root: str | None = None  # a folder of photographs of grass; scikit-image's photograph when not given
+    # Amplitude of grass in the targets for a digit's 1; the mode's when not given. The background set keeps the mode's.
+    grass_scale: float | None = Field(default=None, ge=0)
+    dim_background: Flag = True
+    # Gaussian noise on the training background set, in units of its grass's standard deviation: Abid & Zou, Fig. 7b.
+    background_noise: float = Field(default=0, ge=0)
+    train_background: int = Field(default=25_000, ge=1)  # images; Choudhuri et al. have 4,986, and 4,986 per digit
+    train_target: int = Field(default=25_000, ge=1)
+
+    @model_validator(mode="after")
+    def _in_range(self) -> "GrassyMnistConfig":
+        if self.grass_scale is not None and self.grass_scale > SCALE[self.mode]:
+            raise ValueError(f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} for {self.mode}")
+        return self
+
+
+class GrassyMnist(Dataset):
+    """Grass (common), with an MNIST digit over it (salient) in the target set.
+
+    Args:
+        config: the data set's section.
+
+    Raises:
+        StudioError: a file of MNIST is missing, cut short or of another kind, or the folder of grass has too few images.
+    """
+
+    Config = GrassyMnistConfig
+    LAYOUT = f"{MNIST_LAYOUT}; grass comes with scikit-image, or {GRASS_LAYOUT}"
+    config: GrassyMnistConfig
+
+    def __init__(self, config: GrassyMnistConfig) -> None:
+        super().__init__(config)
+        self._mnist, self._notes = open_mnist(folder(config, self.LAYOUT))
+        self._grass = GrassFolder(config.grass_root) if config.grass_root else GrassPhotograph()
+        self.shape = (1, SIDE, SIDE)
+        classes = tuple("0123456789")[: DIGITS[config.mode]]
+        self.attributes = self._declare({"digit": Attribute("salient", classes, target_only=True)})
+        self._tables = {(split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS}
+
+    def size(self, split: Split, domain: str) -> int:
+        if split == "test":
+            return TEST
+        return self.config.train_target if domain == "target" else self.config.train_background
+
+    def labels(self, split: Split, domain: str) -> Labels:
+        if domain == "background":
+            return {}
+        table = self._tables[split, domain]
+        return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1)}
+
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        indices = np.asarray(indices)
+        table = {name: values[indices] for name, values in self._tables[split, domain].items()}
+        grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
+        salient = torch.from_numpy(table["salient"])[:, None, None]
+        unit = 1 / (1 + SCALE[self.config.mode])  # a digit's amplitude
+        digits = unit * padded(self._mnist[split].take(table["digit"]), SIDE)
+        background = grass * self._background_amplitude()
+        if split == "train" and domain == "background" and self.config.background_noise:
+            background = background + self._noise(indices)
+        over = grass * (unit * self._scale()) + digits
+        if self.config.mode == "nonlinear":
+            over = over * (grass > THRESHOLD)
+        # Only noise can leave the range; `notes` says how much of it does.
+        return torch.where(salient, over, background).clamp(0, 1)[:, None] * 2 - 1
+
+    def notes(self) -> list[str]:
+        clipped = []
+        if self.config.background_noise:
+            grass = torch.from_numpy(self._grass.take("train", "background", self._tables["train", "background"]["where"][:200]))
+            noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
+            share = ((noisy < 0) | (noisy > 1)).float().mean().item()
+            clipped = [f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"]
+        return [*self._notes, *self._grass.notes(), *clipped]
+
+    def _scale(self) -> float:
+        return SCALE[self.config.mode] if self.config.grass_scale is None else self.config.grass_scale
+
+    def _background_amplitude(self) -> float:
+        scale = SCALE[self.config.mode]
+        return scale / (1 + scale) if self.config.dim_background else 1.0
+
+    def _noise(self, indices: np.ndarray) -> Tensor:
+        """Returns each item's own noise (n, 28, 28)."""
+        std = self.config.background_noise * self._background_amplitude() * self._grass.std
+        drawn = [np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32) for i in indices]
+        return torch.from_numpy(np.stack(drawn)) * std
+
+    def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Draws what each item shows: where grass is cut, whether there is a digit, and which."""
+        size = self.size(split, domain)
+        digits = np.flatnonzero(self._mnist[split].classes < DIGITS[self.config.mode])
+        if not len(digits):
+            raise StudioError(f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}")
+        return {
+            "where": np.stack([column(SEED, split, domain, i, size) for i in range(5)], 1),
+            "salient": salient_rows(self.config, split, domain, column(SEED, split, domain, 5, size)),
+            "digit": permuted(SEED, split, domain, digits, size),
+        }

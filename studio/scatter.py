@@ -1,0 +1,134 @@
+"""Codes in two dimensions: the scatter plots of `studio render RUN codes`."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from studio.data.dataset import Attribute, Dataset
+from studio.errors import StudioError
+from studio.method import DOMAINS, Domain
+
+__all__ = ["Plane", "colourings", "panels", "plane"]
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less yellow
+MARKERS = "o^sDv"
+NOTHING = "#CCCCCC"
+MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
+
+
+class Plane(NamedTuple):
+    """Codes in two dimensions: points (N, 2), and the share of the variance of each component, of which one may do."""
+
+    points: np.ndarray
+    shares: np.ndarray
+
+
+def plane(code: np.ndarray) -> Plane:
+    """Projects codes (N, m) on their two principal components; a code of one dimension is spread out in the second."""
+    if not np.isfinite(code).all():
+        raise StudioError("some codes are not finite: has training diverged?")
+    axes = PCA(min(2, *code.shape), svd_solver="full")
+    with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance on each axis
+        points = axes.fit_transform(code)
+    if points.shape[1] == 1:
+        points = np.column_stack([points, np.random.default_rng(0).uniform(-1, 1, len(points))])
+    return Plane(points, np.nan_to_num(axes.explained_variance_ratio_))
+
+
+def colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str, tuple[Attribute, np.ndarray]]:
+    """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain first."""
+    labels = {domain: dataset.labels("test", domain) for domain in DOMAINS}
+    domains = np.repeat([0.0, 1.0], [len(indices[domain]) for domain in DOMAINS])
+    found = {"background or target": (Attribute("salient", DOMAINS), domains)}
+    for name, attribute in dataset.attributes.items():
+        known = [labels[d].get(name, np.full(dataset.size("test", d), np.nan))[indices[d]] for d in DOMAINS]
+        values = np.concatenate(known)
+        if attribute.classes:
+            values = np.where(values < 0, np.nan, values)
+        if np.isfinite(values).any():
+            found[name] = (attribute, values)
+    return found
+
+
+def panels(planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.ndarray]]) -> np.ndarray:
+    """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
+    layout = ConstrainedLayoutEngine()
+    figure = Figure(figsize=(8.4, 4 * len(coloured)), dpi=100, layout=layout)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(coloured), 3, squeeze=False, width_ratios=(1, 1, 0.05))
+    legends = []
+    for (name, (attribute, values)), (*panels, side) in zip(coloured.items(), axes, strict=True):
+        for panel, (code, plane) in zip(panels, planes.items(), strict=True):
+            belongs = {"s": "salient", "z": "common"}[code] == attribute.belongs
+            panel.set_title(f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10)
+            _name_axes(panel, plane)
+        points = [plane.points.T for plane in planes.values()]
+        if attribute.classes:
+            legends.append((side, _colour_by_class(panels, points, values, attribute.classes)))
+            side.axis("off")
+        else:
+            _colour_by_number(panels, side, points, values)
+    # Legends come after the layout, which would make room for long names by squeezing the panels.
+    layout.execute(figure)
+    figure.set_layout_engine("none")
+    for side, keys in legends:
+        side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)  # grows around the longest name
+    return np.asarray(Image.open(picture).convert("RGB"))
+
+
+def _name_axes(panel: Axes, plane: Plane) -> None:
+    panel.locator_params(nbins=6)
+    panel.ticklabel_format(scilimits=(-2, 4))
+    names = [f"component {i} ({share:.0%} of variance)" for i, share in enumerate(plane.shares, 1)]
+    names = [*names, "no second dimension: spread at random"][:2]
+    for axis, name in zip((panel.xaxis, panel.yaxis), names, strict=True):
+        axis.set_label_text(name, fontsize=8)
+        axis.set_tick_params(labelsize=7)
+        axis.get_offset_text().set_fontsize(7)
+
+
+def _colour_by_class(
+    panels: Sequence[Axes], points: Sequence[np.ndarray], values: np.ndarray, classes: Sequence[str]
+) -> list[Line2D]:
+    """Gives each class a colour and a marker, gray beyond the most frequent and without a value; returns the keys."""
+    found, counts = np.unique(values[~np.isnan(values)].astype(int), return_counts=True)
+    named = np.sort(found[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
+    rank = {value: i for i, value in enumerate(named)}
+    gray = ~np.isin(values, named)
+    for panel, (x, y) in zip(panels, points, strict=True):
+        panel.scatter(x[gray], y[gray], 9, NOTHING, linewidths=0)
+        for i, marker in enumerate(MARKERS):
+            chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
+            colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
+            panel.scatter(x[chosen], y[chosen], 12, colours, marker=marker, alpha=0.8, linewidths=0)
+    looks = [(_short(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for v, i in rank.items()]
+    if gray.any():
+        looks.append(("other or none" if len(found) > len(named) else "none", NOTHING, "o"))
+    return [Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5) for label, c, m in looks]
+
+
+def _colour_by_number(panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray) -> None:
+    """Colours by a number, gray where there is none."""
+    known = np.isfinite(values)
+    low, high = values[known].min(), values[known].max()
+    for panel, (x, y) in zip(panels, points, strict=True):
+        panel.scatter(x[~known], y[~known], 9, NOTHING, linewidths=0)
+        dots = panel.scatter(x[known], y[known], 12, values[known], cmap="cividis", vmin=low, vmax=high, linewidths=0)
+    side.figure.colorbar(dots, cax=side).ax.tick_params(labelsize=8)
+
+
+def _short(name: str) -> str:
+    """Shortens a name in its middle, since the names of a family often differ at their ends."""
+    half = LONGEST_NAME // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

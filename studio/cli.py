@@ -124,7 +124,7 @@ def data_list(as_json: Json = False) -> None:
         print(json.dumps(rows, indent=2))
         return
     for row in rows:
-        print("  ".join(str(value) for value in row.values()))
+        print(f"{row['name']}: {row['what']}\n    expects {row['expected']}")
 
 
 @data_app.command("check")

@@ -23,7 +23,7 @@ from studio.engine import Engine
 from studio.errors import StudioError
 from studio.journal import Averages, Journal
 
-__all__ = ["Training", "duration", "prepare_folder", "train"]
+__all__ = ["Training", "claim_folder", "duration", "find_folder", "train"]
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
     "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
@@ -53,8 +53,10 @@ def train(
     """
     if deterministic:
         torch.use_deterministic_algorithms(True)
-    folder = prepare_folder(config, folder, resume)
-    training = Training(config, folder, stop_after)
+    folder = find_folder(config, folder, resume)
+    engine = Engine(config, build_dataset(config))  # before anything is written: data or machine may stand in the way
+    claim_folder(config, folder)
+    training = Training(config, folder, engine, stop_after)
     try:
         training.run(finish)
     finally:
@@ -62,8 +64,8 @@ def train(
     return training
 
 
-def prepare_folder(config: Config, folder: Path | None, resume: bool) -> Path:
-    """Finds or makes the run's directory and saves the resolved config in it.
+def find_folder(config: Config, folder: Path | None, resume: bool) -> Path:
+    """Finds the run's directory and whether it may be used; writes nothing.
 
     Raises:
         StudioError: there is a run already and `resume` is off, none and it is on, or its config differs.
@@ -77,14 +79,22 @@ def prepare_folder(config: Config, folder: Path | None, resume: bool) -> Path:
         _refuse_changes(folder, config)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudioError(f"{folder}: not empty and not a run (no config.yaml in it); give another --run")
+    return folder
+
+
+def claim_folder(config: Config, folder: Path) -> None:
+    """Makes the run's directory and saves the resolved config in it.
+
+    Raises:
+        StudioError: it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / ".writing.yaml"
         partial.write_text(dump(config), encoding="utf-8")
-        partial.replace(saved)
+        partial.replace(folder / "config.yaml")
     except OSError as error:
         raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
-    return folder
 
 
 def _next_run(name: str) -> Path:
@@ -140,20 +150,21 @@ class Training:
     Attributes:
         config: the experiment.
         folder: the run's directory.
+        engine: what trains; takes up the directory's newest whole checkpoint, if there is one.
         stop_after: seconds after which to save and stop.
         stopped: why it ended before its budget: "SIGINT", "SIGTERM", "--stop-after", or "".
     """
 
     config: Config
     folder: Path
+    engine: Engine
     stop_after: float | None = None
     stopped: str = ""
     averages: Averages = field(default_factory=Averages)
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
-        self.dataset = build_dataset(self.config)
-        self.engine = Engine(self.config, self.dataset)
+        self.dataset = self.engine.dataset
         faults: list[str] = []
         last = checkpoint.newest(self.folder, faults.append)
         if last is not None:

@@ -13,7 +13,7 @@ from conftest import tiny
 from typer.testing import CliRunner
 
 from studio import Run, checkpoint, cli, training
-from studio.config import Config
+from studio.config import Config, resolve
 from studio.errors import StudioError
 from studio.training import Training, train
 
@@ -312,4 +312,12 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
     Path("file").touch()
     with pytest.raises(StudioError, match="file/run: cannot be written"):
         train(tiny(images=16), Path("file/run"))
-    assert training.prepare_folder(tiny(), Path("fine/run"), False) == Path("fine/run")
+    training.claim_folder(tiny(), Path("fine/run"))
+    assert "seed: 0" in Path("fine/run/config.yaml").read_text()
+
+
+def test_a_training_that_cannot_start_leaves_nothing_behind() -> None:
+    raw = {"data": {"name": "folders", "root": "nowhere", "resolution": 32}, "method": {"name": "dig"}}
+    with pytest.raises(StudioError, match="nowhere"):
+        train(resolve(raw, "x", "x"), Path("run"))
+    assert not Path("run").exists()

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from studio.errors import StudioError
+from studio.errors import StudioError, warn
 
-__all__ = ["FORMAT", "Checkpoint", "every", "newest", "prune", "save"]
+__all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save"]
 
 FORMAT = 1
 WRITING = ".writing-"  # prefix of the folders beside `checkpoints/` in which one is being made
@@ -77,12 +78,12 @@ def every(run: Path) -> list[Checkpoint]:
     return sorted((Checkpoint(path, int(path.name)) for path in found), key=lambda checkpoint: checkpoint.images_seen)
 
 
-def newest(run: Path, warn: Any = None) -> Checkpoint | None:  # noqa: ANN401 - any callable that takes a line
+def newest(run: Path, tell: Any = None) -> Checkpoint | None:  # noqa: ANN401 - any callable that takes a line
     """Returns the newest checkpoint whose files are whole, or None where no checkpoint exists.
 
     Args:
         run: the run's directory.
-        warn: called with a line for every damaged checkpoint that is passed over.
+        tell: called with a line for every damaged checkpoint that is passed over.
 
     Raises:
         StudioError: checkpoints exist and every one is damaged.
@@ -93,8 +94,8 @@ def newest(run: Path, warn: Any = None) -> Checkpoint | None:  # noqa: ANN401 - 
             checkpoint.verify()
         except StudioError as error:
             faults.append(str(error))
-            if warn is not None:
-                warn(f"{error}; trying the one before")
+            if tell is not None:
+                tell(f"{error}; trying the one before")
             continue
         return checkpoint
     if faults:
@@ -116,10 +117,13 @@ def save(
         manifest: what else the manifest says.
 
     Returns:
-        the checkpoint; one that exists already is left as it is.
+        the checkpoint; one that exists already and is whole is left as it is.
+
+    Raises:
+        StudioError: the disk is full or does not let us write; earlier checkpoints are untouched.
     """
     final = run / "checkpoints" / f"{images_seen:08d}"
-    if (final / "manifest.json").is_file():
+    if _whole(Checkpoint(final, images_seen)):
         return Checkpoint(final, images_seen)
     for leftover in run.glob(f"{WRITING}*"):  # of a save that was killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -136,20 +140,44 @@ def save(
             _flush(file)
         _flush(folder)
         final.parent.mkdir(exist_ok=True)
+        if final.exists():  # damaged, or half removed
+            shutil.rmtree(final)
         os.replace(folder, final)
         _flush(final.parent)
-    except OSError as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # the last two are how torch and safetensors say "disk full"
         raise StudioError(f"{final}: the checkpoint could not be written ({error}); earlier ones are untouched") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Checkpoint(final, images_seen)
 
 
+def _whole(checkpoint: Checkpoint) -> bool:
+    try:
+        checkpoint.verify()
+    except StudioError:
+        return False
+    return True
+
+
+def discard_after(run: Path, images_seen: int) -> None:
+    """Removes the checkpoints of a future that is trained anew, all of which are damaged: resuming takes the newest whole."""
+    for checkpoint in every(run):
+        if checkpoint.images_seen > images_seen:
+            _remove(checkpoint)
+
+
 def prune(run: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints, never the last."""
     for checkpoint in every(run)[: -max(keep, 1)]:
+        _remove(checkpoint)
+
+
+def _remove(checkpoint: Checkpoint) -> None:
+    try:
         (checkpoint.path / "manifest.json").unlink()  # first, so that a half-removed one is not taken for whole
         shutil.rmtree(checkpoint.path)
+    except OSError as error:
+        warn(f"{checkpoint.path}: could not be removed: {error.strerror}")
 
 
 def _sha256(file: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from nets import stages
 from studio import data as data_sets
@@ -26,11 +26,23 @@ HERE = Path(__file__).resolve().parent
 FOLDERS = (HERE.parent / "configs", HERE / "configs")  # a checkout's, then the installed package's
 
 
-class Config(Section):
-    """A whole experiment."""
+class Head(Section):
+    """What belongs to no section."""
 
     name: str
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
+            raise ValueError(f"found {name!r}, expected a plain name")
+        return name
+
+
+class Config(Head):
+    """A whole experiment."""
+
     data: SerializeAsAny[DataConfig]
     nets: NetsConfig = NetsConfig()
     method: SerializeAsAny[MethodConfig]
@@ -50,6 +62,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` or any YAML 1.1 reader would take for something else: a run named 08 must open again."""
+
+
 for _tag, _pattern, _first in (
     ("null", r"^(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
@@ -57,7 +73,8 @@ for _tag, _pattern, _first in (
     ("float", r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
      list("-+0123456789.")),
 ):  # fmt: skip
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
@@ -131,7 +148,8 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     """
     tree = _merged(raw, assignments)
     faults: list[str] = []
-    sections: dict[str, Any] = {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}
+    head = _validated(Head, {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}, "", faults)
+    sections: dict[str, Any] = {}
     for key, choices, aliases in (
         ("data", data_sets.DATASETS, data_sets.ALIASES),
         ("method", methods.METHODS, methods.ALIASES),
@@ -140,17 +158,15 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     for key, cls in (("nets", NetsConfig), ("train", TrainConfig)):
         sections[key] = _validated(cls, tree.pop(key, {}), key, faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
-    config = None if None in sections.values() else _validated(Config, sections, "", faults)
-    if config is not None:
-        faults += _misfits(config)
-    if config is None or faults:
+    faults += _misfits(**sections)
+    if faults:
         raise StudioError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {f}" for f in faults))
-    return _rounded(config)
+    return _rounded(Config(**dict(head), **sections))
 
 
 def dump(config: Config) -> str:
     """Returns the resolved config as YAML; reading it back gives the same config."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -224,17 +240,18 @@ def _fields(cls: type[Section], loc: Sequence[str]) -> list[str]:
     return list(cls.model_fields)
 
 
-def _misfits(config: Config) -> list[str]:
-    """Returns what is wrong between fields."""
+def _misfits(
+    data: DataConfig | None, method: MethodConfig | None, nets: NetsConfig | None, train: TrainConfig | None
+) -> list[str]:
+    """Returns what is wrong between fields, of whatever is right in itself."""
     faults = []
-    try:
-        stages(config.data.resolution, config.nets.width)
-    except ValueError as error:
-        faults.append(f"data.resolution: {error}")
-    if config.train.batch % 2:
-        faults.append(f"train.batch: found {config.train.batch}, expected an even number (it counts both halves)")
-    if not re.fullmatch(r"[^/\\\0]+", config.name) or config.name in (".", ".."):
-        faults.append(f"name: found {config.name!r}, expected a plain name")
+    if data is not None:
+        try:
+            stages(data.resolution, 1 if nets is None else nets.width)
+        except ValueError as error:
+            faults.append(f"data.resolution: {error}")
+    if train is not None and train.batch % 2:
+        faults.append(f"train.batch: found {train.batch}, expected an even number (it counts both halves)")
     return faults
 
 

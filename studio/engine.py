@@ -7,12 +7,15 @@ images live here once.
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -109,7 +112,8 @@ class Engine:
         workers = self.config.train.workers
         loader = DataLoader(
             self.pairs, batch_size=None, sampler=range(self.iteration, last), num_workers=workers,
-            prefetch_factor=4 if workers else None, pin_memory=self.accelerator.device.type == "cuda",
+            prefetch_factor=4 if workers else None, worker_init_fn=_leave_signals_to_the_main_process,
+            pin_memory=self.accelerator.device.type == "cuda",
         )  # fmt: skip
         for pair in loader:
             terms = self.advance(Pair(*pair))
@@ -153,12 +157,12 @@ class Engine:
         return means
 
     def _refuse_non_finite(self, step: Step, total: Tensor, means: dict[str, Tensor]) -> None:
-        if math.isfinite(float(total.detach())):
+        if not self.any_process(not math.isfinite(float(total.detach()))):
             return
         broken = [f"{name} = {float(mean)}" for name, mean in means.items() if not math.isfinite(float(mean))]
         raise StudioError(
             f"not finite at iteration {self.iteration} ({self.images_seen} images), step {step.name}: "
-            f"{', '.join(broken) or 'the weighted sum'}; no step was taken"
+            f"{', '.join(broken) or 'the weighted sum, or another process'}; no step was taken"
         )
 
     def _average(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -169,13 +173,38 @@ class Engine:
         flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
         assert isinstance(flat, Tensor)
         for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
-            parameter.grad = piece.view_as(parameter)
+            # In the parameter's own memory order: the fused optimiser walks both side by side.
+            parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))
+
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set in any process: a signal may reach one, and clocks differ, but all must stop together."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        total = self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum")
+        assert isinstance(total, Tensor)
+        return bool(total.item())
+
+    def decided_by_first(self, decide: Callable[[], Path]) -> Path:
+        """Lets the first process decide, and gives every process its answer, or its error."""
+        if self.accelerator.num_processes == 1:
+            return decide()
+        answer: list[Path | str | None] = [None]
+        if self.accelerator.is_main_process:
+            try:
+                answer = [decide()]
+            except StudioError as error:
+                answer = [str(error)]
+        broadcast_object_list(answer)
+        if not isinstance(answer[0], Path):
+            raise StudioError(str(answer[0]))
+        return answer[0]
 
     def state(self) -> dict[str, object]:
         """Returns what resuming needs beside the weights, in plain containers and tensors."""
         return {
             "iteration": self.iteration,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            **({} if self.accelerator.scaler is None else {"scaler": self.accelerator.scaler.state_dict()}),
         }
 
     def load(self, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict) -> None:
@@ -184,7 +213,15 @@ class Engine:
         self.ema.method.load_state_dict(ema)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if self.accelerator.scaler is not None and "scaler" in state:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.iteration = int(state["iteration"])
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """A signal to the whole group must not kill the workers while the main process finishes its iteration and saves."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _parameters(nets: Iterable[nn.Module]) -> list[nn.Parameter]:

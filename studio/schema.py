@@ -17,7 +17,8 @@ class Section(BaseModel):
 
 # The YAML reader leaves `no` and `off` as words (so that `mixed_precision: no` says what it means); here they are flags.
 Flag = Annotated[bool, BeforeValidator(lambda v: WORDS.get(v.lower(), v) if isinstance(v, str) else v)]
-Pairing = Annotated[tuple[float, float], Field(strict=False)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Pairing = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
 
 class NetsConfig(Section):
@@ -31,10 +32,10 @@ class TrainConfig(Section):
 
     images: int = Field(default=25_000_000, ge=1)  # 500 epochs of 50,000 images: Carton et al. (2024), Sec. 5
     batch: int = Field(default=128, ge=4)  # caption of Table 4; both halves together
-    lr: float = Field(default=2e-4, gt=0)  # Table 6, CIFAR-MNIST and CelebA
+    lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)  # Table 6, CIFAR-MNIST and CelebA
     betas: Pairing = (0.5, 0.999)  # the authors' code
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    threads: int | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     workers: int = Field(default=0, ge=0)  # processes that read images; 0 reads them in the training process
     ema: int = Field(default=10_000, ge=0)  # half-life of the averaged weights in images; 0 switches the average off
     log_every: int = Field(default=2_000, ge=1)

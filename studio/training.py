@@ -53,9 +53,8 @@ def train(
     """
     if deterministic:
         torch.use_deterministic_algorithms(True)
-    folder = find_folder(config, folder, resume)
     engine = Engine(config, build_dataset(config))  # before anything is written: data or machine may stand in the way
-    claim_folder(config, folder)
+    folder = engine.decided_by_first(lambda: claim_folder(config, find_folder(config, folder, resume)))
     training = Training(config, folder, engine, stop_after)
     try:
         training.run(finish)
@@ -77,13 +76,15 @@ def find_folder(config: Config, folder: Path | None, resume: bool) -> Path:
         if not resume:
             raise StudioError(f"{folder}: a run is there already; --resume continues it, another --run leaves it alone")
         _refuse_changes(folder, config)
+    elif resume and not folder.exists():
+        raise StudioError(f"--resume: {folder}: no such run")
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudioError(f"{folder}: not empty and not a run (no config.yaml in it); give another --run")
     return folder
 
 
-def claim_folder(config: Config, folder: Path) -> None:
-    """Makes the run's directory and saves the resolved config in it.
+def claim_folder(config: Config, folder: Path) -> Path:
+    """Makes the run's directory, saves the resolved config in it, and returns it.
 
     Raises:
         StudioError: it cannot be written.
@@ -95,6 +96,7 @@ def claim_folder(config: Config, folder: Path) -> None:
         partial.replace(folder / "config.yaml")
     except OSError as error:
         raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
+    return folder
 
 
 def _next_run(name: str) -> Path:
@@ -170,6 +172,8 @@ class Training:
         if last is not None:
             self.engine.load(last.tensors("weights"), last.tensors("ema"), last.training())
         main = self.engine.accelerator.is_main_process
+        if main:
+            checkpoint.discard_after(self.folder, self.engine.images_seen)
         self.journal = Journal(self.folder, self.config.train.images, self.engine.images_seen, quiet=not main)
         for line in [*faults, *self.dataset.notes()]:
             self.journal.say(line)
@@ -182,8 +186,9 @@ class Training:
             if self.engine.images_seen < self.config.train.images:
                 self.engine.fit(self.config.train.images, self._after)
             self.save()
-            if not self.stopped and finish is not None and self.engine.accelerator.is_main_process:
-                finish(self)
+        # Outside: everything is saved by now, so a signal may end the pictures at once.
+        if not self.stopped and finish is not None and self.engine.accelerator.is_main_process:
+            finish(self)
         if self.stopped:
             self.journal.say(f"stopped by {self.stopped} at {self.engine.images_seen:,} images; saved, --resume continues")
 
@@ -202,7 +207,10 @@ class Training:
             self.save()
         if self.stop_after is not None and time.monotonic() - self.started >= self.stop_after:
             self._stop("--stop-after")
-        return bool(self.stopped)
+        stop = self.engine.any_process(bool(self.stopped))
+        if stop:
+            self._stop("another process")
+        return stop
 
     def _log(self) -> None:
         elapsed = time.monotonic() - self.journal.started

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from studio import checkpoint
 from studio.checkpoint import every, newest, prune, save
@@ -84,7 +85,10 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["save_file", "torch.save", "write_text", "_flush", "os.replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("file write failed"), SafetensorError("I/O"), KeyboardInterrupt()],
+)
 def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
 ) -> None:
@@ -99,7 +103,7 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
     }[call]  # fmt: skip
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        with pytest.raises(StudioError if isinstance(error, OSError) else KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else StudioError):
             put(tmp_path, 2)
     assert [c.images_seen for c in every(tmp_path)] == [1]
     assert newest(tmp_path).images_seen == 1
@@ -111,11 +115,14 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
 def test_leftovers_of_a_killed_save_are_not_taken_for_a_checkpoint_and_go(tmp_path: Path) -> None:
     (tmp_path / ".writing-00000005-1").mkdir()
     (tmp_path / "checkpoints" / "00000007").mkdir(parents=True)  # no manifest
+    (tmp_path / "checkpoints" / "00000007" / "weights.safetensors").touch()
     (tmp_path / "checkpoints" / ".DS_Store").write_text("stray")
     assert newest(tmp_path) is None
     put(tmp_path, 1)
     assert newest(tmp_path).images_seen == 1
     assert not (tmp_path / ".writing-00000005-1").exists()
+    put(tmp_path, 7)  # where the half-removed one stands
+    assert newest(tmp_path).images_seen == 7
 
 
 def test_prune_keeps_the_newest_and_never_none(tmp_path: Path) -> None:

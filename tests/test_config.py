@@ -62,13 +62,33 @@ def test_three_typos_come_in_one_message_with_paths_and_nearest_names() -> None:
         ("data.attributes.digit=saliant", "did you mean 'salient'?"),
         ("train=3", "train: found 3, expected a mapping"),
         ("seed=-1", "seed: found -1"),
+        ("seed=null", "seed: found None"),
+        ("train.threads=0", "train.threads"),
+        ("train.betas=[1, 1]", "train.betas"),
+        ("train.lr=.inf", "train.lr: found inf"),
         ("name=a/b", "name: found 'a/b', expected a plain name"),
     ],
 )
 def test_each_fault_has_a_path_what_was_found_and_what_is_expected(assignment: str, expected: str) -> None:
     message = fault(assignment)
     assert expected in message
-    assert "1 fault\n" in message
+    assert " fault" in message
+    assert "\n  " in message
+
+
+def test_a_fault_in_one_section_hides_none_in_another() -> None:
+    message = fault("seed=-1", "train.batch=7", "data.resolutoin=32", "name=a/b", "method.z=0")
+    assert "5 faults" in message
+    for path in ("seed", "train.batch", "data.resolutoin", "name", "method.z"):
+        assert f"\n  {path}: " in message
+
+
+@pytest.mark.parametrize("name", ["08", "0815", "1e5", "1e-4", "no", "null", "1:30", "true", "a: b", "~"])
+def test_names_that_look_like_something_else_survive_the_file(name: str) -> None:
+    config = resolve(RAW, name, "x")
+    Path("again.yaml").write_text(dump(config))
+    assert load("again.yaml") == config
+    assert load("again.yaml").name == name
 
 
 @pytest.mark.parametrize("assignment", ["train.lr", "=3", "train..lr=3"])

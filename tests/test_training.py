@@ -156,7 +156,19 @@ def test_a_resumed_run_continues_from_the_last_whole_checkpoint_after_a_kill() -
     newest.write_bytes(newest.read_bytes()[:-7])  # cut short, as by a dying disk
     again = train(config, Path("killed"), resume=True)
     assert again.journal.first == 64
-    assert digest(Path("killed"), 64) == digest(Path("straight"), 64)
+    assert checkpoint.newest(Path("killed")).images_seen == 96
+    assert digest(Path("killed"), 96) == digest(Path("straight"), 96)
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one() -> None:
+    config = tiny(images=96, save_every=32)
+    train(config, Path("run"))
+    newest = Path("run/checkpoints/00000096/ema.safetensors")
+    newest.write_bytes(newest.read_bytes()[:-7])
+    stopped = train(changed(config, keep=1), Path("run"), resume=True, stop_after=0.0)
+    assert stopped.engine.images_seen == 80
+    assert [c.images_seen for c in checkpoint.every(Path("run"))] == [80]
+    assert checkpoint.newest(Path("run")).images_seen == 80
 
 
 def test_log_lines_of_a_lost_future_are_dropped() -> None:
@@ -240,6 +252,8 @@ def test_a_run_is_never_overwritten_and_a_strange_folder_is_left_alone() -> None
     with pytest.raises(StudioError, match="not empty and not a run"):
         train(config, Path("photos"))
     assert [p.name for p in Path("photos").iterdir()] == ["a.jpg"]
+    with pytest.raises(StudioError, match="--resume: typo: no such run"):
+        train(config, Path("typo"), resume=True)
     with pytest.raises(StudioError, match="no run of other"):
         train(config.model_copy(update={"name": "other"}), resume=True)
 

@@ -1,0 +1,71 @@
+"""Two real processes: gradients averaged element by element, one run directory, the same weights, one stop."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = '''
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+import torch.distributed as dist
+from conftest import tiny
+from studio.engine import Engine
+from studio.errors import StudioError
+from studio.training import Training, train
+
+checked = []
+original = Engine._average
+
+def average(self, parameters):
+    expected = []
+    for parameter in parameters:
+        both = [torch.empty(parameter.shape) for _ in range(2)]
+        dist.all_gather(both, parameter.grad.contiguous())
+        assert not torch.equal(*both), "both processes saw the same images"
+        expected.append((both[0] + both[1]) / 2)
+    original(self, parameters)
+    for parameter, mean in zip(parameters, expected):
+        torch.testing.assert_close(parameter.grad, mean)
+        assert parameter.grad.stride() == parameter.stride(), "the fused optimiser needs one memory order"
+    checked.append(len(parameters))
+
+Engine._average = average
+stop = Training._after
+
+def after(self, terms):
+    if self.engine.iteration == 2 and self.engine.accelerator.process_index == 1:
+        self._stop("SIGTERM")  # as if a signal had reached only the second process
+    return stop(self, terms)
+
+Training._after = after
+done = train(tiny(images=160))
+assert done.engine.accelerator.num_processes == 2
+assert done.engine.iteration == 2 and done.stopped, (done.engine.iteration, done.stopped)
+assert len(checked) == 4
+for value in done.engine.method.parameters():
+    both = [torch.empty(value.shape) for _ in range(2)]
+    dist.all_gather(both, value.detach().contiguous())
+    assert torch.equal(*both)
+dist.barrier()
+try:
+    train(tiny(images=160), done.folder)
+except StudioError as error:
+    assert "a run is there already" in str(error)
+else:
+    raise AssertionError("the run was overwritten")
+print("fine", done.folder)
+'''
+
+
+def test_two_processes_train_one_run(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", str(script)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("fine runs/tiny-1") == 2
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["tiny-1"]
+    assert [p.name for p in (tmp_path / "runs" / "tiny-1" / "checkpoints").iterdir()] == ["00000032"]

@@ -67,6 +67,13 @@ def test_launching_finds_this_tree_from_elsewhere_even_beside_another_clone(tmp_
     assert Path("r/probe.json").is_file()
 
 
+def test_pictures_exist_and_nothing_is_left_to_fill_in() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert all((ROOT / picture).is_file() for picture in pictures)
+    assert not re.search(r"[A-Z]_RESULT|TODO|FIXME|XXX", README)
+
+
 def test_every_verb_of_the_table_exists_with_its_options() -> None:
     table = re.findall(r"^\| `studio (\w+) ?([^|]*(?:\\\|[^|]*)*)` \|", README, re.M)
     assert {verb for verb, _ in table} == {"train", "render", "probe", "data"}

@@ -94,6 +94,7 @@ def render(
 def probe(
     run: RunArgument,
     protocol: Annotated[str, typer.Option("--protocol", help="held-out or carton")] = "held-out",
+    regime: Annotated[str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")] = "clean",
     as_json: Json = False,
     checkpoint: Number = None,
     ema: Weights = True,
@@ -101,13 +102,16 @@ def probe(
     """Measure what can be read from which code."""
     from studio.evaluate.probes import PROTOCOLS
     from studio.evaluate.probes import probe as measure
+    from studio.evaluate.regime import REGIMES
     from studio.evaluate.table import show
     from studio.run import Run
 
     if protocol not in PROTOCOLS:
         raise StudioError(f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}")
+    if regime not in REGIMES:
+        raise StudioError(f"--eval {regime}: no such regime{nearest(regime, REGIMES)}")
     opened = Run.open(run, checkpoint, ema)
-    result = {**opened.describe(), **measure(opened.method, opened.data, protocol)}
+    result = {**opened.describe(), **measure(opened.method, opened.data, protocol, regime=regime)}
     if as_json:
         print(json.dumps(result, indent=2))
         return

@@ -88,6 +88,28 @@ def test_a_weight_of_zero_takes_the_term_out_even_when_it_is_not_finite() -> Non
         method.total({"imag.target": torch.tensor(0.0)})
 
 
+def test_weights_do_not_depend_on_the_batch_size() -> None:
+    # Peers' trap 10: sums over the batch make every weight mean something else at another batch size.
+    method = dig(noise=0.0).eval()  # running statistics, so that an image's terms do not depend on its neighbours
+    half = torch.rand(4, 1, 32, 32)
+    totals = []
+    for times in (1, 3):
+        torch.manual_seed(0)
+        draw = method.draw(Pair(half, half))
+        rows = torch.cat([torch.arange(4).repeat(times), 4 + torch.arange(4).repeat(times)])
+        draw = type(draw)(
+            draw.pair,
+            draw.reals[rows],
+            Code(draw.code.z[rows], draw.code.s[rows]),
+            draw.fakes[rows],
+            {name: out[rows] for name, out in draw.read.items()},
+            draw.rebuilt[rows],
+            None,
+        )
+        totals.append([float(method.total(step.loss(draw)).detach()) for step in method.steps()])
+    assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
 def test_codes_and_images_have_the_right_shapes(engine: Engine) -> None:
     method, config = engine.method.eval(), engine.config.method
     x, _ = pair_of(engine)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = '''
+SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
 import torch
@@ -56,7 +56,7 @@ except StudioError as error:
 else:
     raise AssertionError("the run was overwritten")
 print("fine", done.folder)
-'''
+"""
 
 
 def test_two_processes_train_one_run(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Linear probes: which attribute can be read from which code?
 
 A data set declares for every attribute where it belongs; a clean split reads it there and not elsewhere. Everything is
-measured in eval mode: no noise, running statistics.
+measured in eval mode (no noise, running statistics) unless the published regime is asked for.
 """
 
 import warnings
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score
@@ -20,7 +21,8 @@ from threadpoolctl import threadpool_limits
 
 from studio.data import Attribute, Dataset
 from studio.data.dataset import Split
-from studio.method import DOMAINS, Method
+from studio.evaluate.regime import encode_as_authors
+from studio.method import DOMAINS, Code, Domain, Method
 from studio.sampling import encode
 
 __all__ = ["PROTOCOLS", "Codes", "codes", "probe"]
@@ -52,24 +54,46 @@ class Codes:
         return Codes({k: v[rows] for k, v in self.spaces.items()}, {name: value[rows]})
 
 
-def codes(method: Method, dataset: Dataset, split: Split, domains: Sequence[str] = DOMAINS, limit: int = LIMIT) -> Codes:
+def codes(
+    method: Method,
+    dataset: Dataset,
+    split: Split,
+    domains: Sequence[Domain] = DOMAINS,
+    limit: int = LIMIT,
+    regime: str = "clean",
+    seed: int = 0,
+) -> Codes:
     """Encodes the first `limit` images of each domain of a split; `values["target"]` tells the domains apart."""
-    z, s, values = [], [], []
+    indices = {domain: np.arange(min(limit, dataset.size(split, domain))) for domain in DOMAINS}
+    if regime == "authors":  # mixes the domains in its batches, so both are needed
+        read = encode_as_authors(method, dataset, split, indices, seed)
+    else:
+        read = {domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains}
+    values = []
     for domain in domains:
-        indices = np.arange(min(limit, dataset.size(split, domain)))
-        for chunk in np.array_split(indices, max(1, len(indices) // 1000)):
-            code = encode(method, dataset.images(split, domain, chunk))
-            z.append(code.z.numpy())
-            s.append(code.s.numpy())
-        labels = {name: value[indices] for name, value in dataset.labels(split, domain).items()}
-        values.append({**labels, "target": np.full(len(indices), int(domain == "target"))})
-    common, salient = np.concatenate(z), np.concatenate(s)
+        labels = {name: value[indices[domain]] for name, value in dataset.labels(split, domain).items()}
+        values.append({**labels, "target": np.full(len(indices[domain]), int(domain == "target"))})
+    common = np.concatenate([read[domain].z.numpy() for domain in domains])
+    salient = np.concatenate([read[domain].s.numpy() for domain in domains])
     shared = [name for name in values[0] if all(name in v for v in values)]
     spaces = {"salient": salient, "common": common, "whole": np.concatenate([common, salient], 1)}
     return Codes(spaces, {name: np.concatenate([v[name] for v in values]) for name in shared})
 
 
-def probe(method: Method, dataset: Dataset, protocol: Protocol = "held-out", limit: int = LIMIT, seed: int = 0) -> dict[str, Any]:
+def _clean(method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray) -> Code:
+    chunks = np.array_split(indices, max(1, len(indices) // 1000))
+    read = [encode(method, dataset.images(split, domain, chunk)) for chunk in chunks]
+    return Code(torch.cat([code.z for code in read]), torch.cat([code.s for code in read]))
+
+
+def probe(
+    method: Method,
+    dataset: Dataset,
+    protocol: Protocol = "held-out",
+    limit: int = LIMIT,
+    seed: int = 0,
+    regime: str = "clean",
+) -> dict[str, Any]:
     """Reads every attribute, and the domain itself, from the salient code, the common code and both together.
 
     Protocols:
@@ -83,18 +107,17 @@ def probe(method: Method, dataset: Dataset, protocol: Protocol = "held-out", lim
         dataset: with labels for its attributes.
         protocol: see above.
         limit: images per split and domain.
-        seed: of the bootstrap behind the standard errors.
+        seed: of the bootstrap behind the standard errors, and of the authors' noise.
+        regime: `clean` (eval mode), or `authors` (noise on and batch statistics, as in the published evaluation).
 
     Returns:
-        `protocol`, `n_train`, `n_test` and `rows`, one per attribute as in the README.
+        `protocol`, `eval`, `n_train`, `n_test` and `rows`, one per attribute as in the README.
     """
-    test = {"both": codes(method, dataset, "test", limit=limit), "target": codes(method, dataset, "test", ("target",), limit)}
+    groups: dict[str, Sequence[Domain]] = {"both": DOMAINS, "target": ("target",)}
+    test = {name: codes(method, dataset, "test", domains, limit, regime, seed) for name, domains in groups.items()}
     train = test
     if protocol == "held-out":
-        train = {
-            "both": codes(method, dataset, "train", limit=limit),
-            "target": codes(method, dataset, "train", ("target",), limit),
-        }
+        train = {name: codes(method, dataset, "train", domains, limit, regime, seed) for name, domains in groups.items()}
     attributes = {**dataset.attributes, "target": Attribute("salient", ("background", "target"))}
     rows = []
     for name, attribute in attributes.items():
@@ -104,7 +127,13 @@ def probe(method: Method, dataset: Dataset, protocol: Protocol = "held-out", lim
             | _row(attribute, train[group].known(name), test[group].known(name), protocol, seed, name)
         )
     sizes = [len(group["both"].spaces["common"]) for group in (train, test)]
-    return {"protocol": protocol, "n_train": sizes[0] if protocol == "held-out" else 0, "n_test": sizes[1], "rows": rows}
+    return {
+        "protocol": protocol,
+        "eval": regime,
+        "n_train": sizes[0] if protocol == "held-out" else 0,
+        "n_test": sizes[1],
+        "rows": rows,
+    }
 
 
 def _row(attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, seed: int, name: str) -> dict[str, Any]:

@@ -14,6 +14,8 @@ METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy"}
 def probe_table(result: dict[str, Any]) -> Table:
     """Returns the rows as a table; arrows say which way a column should go for the attribute."""
     title = f"{result['method']} on {result['dataset']}, {result['images_seen']:,} images, {result['protocol']}"
+    if result.get("eval") == "authors":
+        title += ", in the published regime (noise on, batch statistics)"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
     columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
         ("attribute", "left"), ("belongs", "left"), ("metric", "left"), ("salient", "right"), ("common", "right"),

@@ -13,7 +13,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check studio nets losses
 
 types: .venv/dev
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 check: .venv/dev
 	$(BIN)/python -m pytest

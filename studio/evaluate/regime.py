@@ -9,7 +9,7 @@ import torch
 from nets import untracked
 from studio.data import Dataset
 from studio.data.dataset import Split
-from studio.method import Code, Domain, Method
+from studio.method import Code, Method
 from studio.seeds import seed_everything
 
 __all__ = ["REGIMES", "encode_as_authors"]
@@ -30,8 +30,8 @@ def _training(method: Method) -> Iterator[None]:
 
 
 def encode_as_authors(
-    method: Method, dataset: Dataset, split: Split, indices: dict[Domain, np.ndarray], seed: int
-) -> dict[Domain, Code]:
+    method: Method, dataset: Dataset, split: Split, indices: dict[str, np.ndarray], seed: int
+) -> dict[str, Code]:
     """Encodes images of both domains in shuffled, mixed batches of 128 with noise and batch statistics.
 
     The published numbers of Double InfoGAN were made so, since its evaluation never calls `eval()`; a code then depends on
@@ -56,7 +56,7 @@ def encode_as_authors(
         seed_everything("authors", seed)
         for chunk in np.array_split(order, max(1, -(-len(order) // BATCH))):
             rows = {domain: [where[i][1] for i in chunk if where[i][0] == domain] for domain in indices}
-            present: Sequence[Domain] = [domain for domain in indices if rows[domain]]
+            present: Sequence[str] = [domain for domain in indices if rows[domain]]
             images = [dataset.images(split, domain, indices[domain][rows[domain]]) for domain in present]
             code = method.encode(torch.cat(images).to(method.device))
             sizes = [len(rows[domain]) for domain in present]

@@ -47,12 +47,16 @@ def train(
     if dry_run:
         _print_plan(config)
         return
-    from studio.finish import finish
-
     seconds = training.duration(stop_after) if stop_after is not None else None
-    done = training.train(config, run, resume, seconds, deterministic, finish)
+    done = training.train(config, run, resume, seconds, deterministic, _finish)
     if done.stopped.startswith("SIG"):
         raise typer.Exit(128 + getattr(signal, done.stopped))
+
+
+def _finish(done: Any) -> None:  # noqa: ANN401
+    from studio.finish import finish  # two seconds of imports that the first step need not wait for
+
+    finish(done)
 
 
 def _print_plan(config: Any) -> None:  # noqa: ANN401

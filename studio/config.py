@@ -155,8 +155,11 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
         ("method", methods.METHODS, methods.ALIASES),
     ):
         sections[key] = _chosen(key, tree.pop(key, None), choices, aliases, faults)
-    for key, cls in (("nets", NetsConfig), ("train", TrainConfig)):
-        sections[key] = _validated(cls, tree.pop(key, {}), key, faults)
+    sections["nets"] = _validated(NetsConfig, tree.pop("nets", {}), "nets", faults)
+    training = tree.pop("train", {})
+    if sections["method"] is not None and isinstance(training, dict):
+        training = {**sections["method"].training, **training}
+    sections["train"] = _validated(TrainConfig, training, "train", faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
     faults += _misfits(**sections)
     if faults:

@@ -85,7 +85,8 @@ class Engine:
                 f"train.batch: found {config.train.batch}, expected a multiple of {2 * world} for {world} processes"
             )
         half = config.train.batch // (2 * world)
-        self.pairs = PairStream(dataset, half, config.seed, self.accelerator.process_index, world)
+        severity = getattr(config.method, "severity", None)
+        self.pairs = PairStream(dataset, half, config.seed, self.accelerator.process_index, world, severity)
         self.method = build_method(config, dataset.shape).to(self.accelerator.device)
         self.ema = Ema(self.method, config.train.ema)
         self.optimizers = {step.name: self._optimizer(step) for step in self.method.steps()}
@@ -109,6 +110,9 @@ class Engine:
             after: called after every iteration with the terms' means by "STEP/term"; returning True stops.
         """
         last = -(-images // self.config.train.batch)
+        if not self.method.steps():
+            self._solve(last, after)
+            return
         workers = self.config.train.workers
         loader = DataLoader(
             self.pairs, batch_size=None, sampler=range(self.iteration, last), num_workers=workers,
@@ -120,12 +124,22 @@ class Engine:
             if after(terms):
                 return
 
+    def _solve(self, last: int, after: Callable[[dict[str, Tensor]], bool]) -> None:
+        """Fits a method in closed form to as many images as the budget has."""
+        seed_everything("fit", self.config.seed)
+        self.method.fit(self.dataset, last * self.config.train.batch)
+        self.ema.method.load_state_dict(self.method.state_dict())
+        self.iteration = last
+        after({})
+
     def advance(self, pair: Pair) -> dict[str, Tensor]:
         """Does one iteration on a pair and returns the mean of every term by "STEP/term"."""
         # After the fetch: the loader itself draws random numbers when it starts.
         seed_everything("iteration", self.config.seed, self.accelerator.process_index, self.iteration)
         self.method.train()
-        pair = Pair(*(half.contiguous(memory_format=torch.channels_last) for half in pair.to(self.accelerator.device)))
+        pair = pair.to(self.accelerator.device)
+        pair = pair._replace(x=_arranged(pair.x), y=_arranged(pair.y))
+        self._forget_moments()
         draw, means = self._draw(pair), {}
         plan = [(step, i) for step in self.method.steps() for i in range(step.times)]
         for number, (step, repetition) in enumerate(plan):
@@ -135,6 +149,12 @@ class Engine:
         self.iteration += 1
         self.ema.update(self.method, self.config.train.batch, self.images_seen)
         return means
+
+    def _forget_moments(self) -> None:
+        """Makes new optimisers every `train.reset_optimizers` images: Louiset et al. (2024), App. E.1, at each epoch."""
+        every, seen = self.config.train.reset_optimizers, self.images_seen
+        if every and seen and seen // every > (seen - self.config.train.batch) // every:
+            self.optimizers = {step.name: self._optimizer(step) for step in self.method.steps()}
 
     def _draw(self, pair: Pair) -> Draw:
         with self.accelerator.autocast():
@@ -216,6 +236,11 @@ class Engine:
         if self.accelerator.scaler is not None and "scaler" in state:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.iteration = int(state["iteration"])
+
+
+def _arranged(images: Tensor) -> Tensor:
+    """Lays images out as their convolutions like it."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

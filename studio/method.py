@@ -6,7 +6,8 @@ trains either, and every verb works on either.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 
+if TYPE_CHECKING:
+    from studio.data import Dataset
+
 __all__ = ["Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
 
 Domain = Literal["background", "target"]
@@ -22,14 +26,20 @@ DOMAINS: tuple[Domain, ...] = ("background", "target")
 
 
 class Pair(NamedTuple):
-    """Equal halves: `x` background and `y` target images, each (B, C, H, W) in [-1, 1]."""
+    """Equal halves: `x` background and `y` target images, each (B, C, H, W) in [-1, 1].
+
+    Methods that take the target's severity into account (`method.severity`) get it as `severity`, (B,) in [0, 1] with NaN
+    where it is not known.
+    """
 
     x: Tensor
     y: Tensor
+    severity: Tensor | None = None
 
     def to(self, device: torch.device) -> "Pair":
         """Returns the pair on a device."""
-        return Pair(self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True))
+        severity = None if self.severity is None else self.severity.to(device, non_blocking=True)
+        return Pair(self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True), severity)
 
 
 class Code(NamedTuple):
@@ -88,6 +98,7 @@ class MethodConfig(Section):
     """
 
     defaults: ClassVar[Mapping[str, float]] = {}
+    training: ClassVar[Mapping[str, Any]] = {}  # what the papers of this method set in the training's section
 
     name: str
     z: int = Field(ge=1)
@@ -117,6 +128,7 @@ class Method(nn.Module):
     """
 
     Config: ClassVar[type[MethodConfig]]
+    contrastive: ClassVar[bool] = True  # whether background images are decoded with a blank salient code
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
@@ -126,7 +138,7 @@ class Method(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the nets are."""
-        return next(self.parameters()).device
+        return next(chain(self.parameters(), self.buffers())).device
 
     def weight(self, term: str) -> float:
         """Returns the weight of a term, the product of the weights its dotted name is made of.
@@ -153,7 +165,11 @@ class Method(nn.Module):
         return Draw(pair)
 
     def steps(self) -> Sequence[Step]:
-        """The paper's algorithm, in order."""
+        """The paper's algorithm, in order; () for a method in closed form, which has `fit` instead."""
+        raise NotImplementedError
+
+    def fit(self, dataset: "Dataset", images: int) -> None:
+        """Solves a method in closed form from the first training images, `images` of both halves together."""
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> Code:

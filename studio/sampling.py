@@ -60,9 +60,10 @@ def sample(method: Method, n: int, domain: Domain, seed: int) -> Tensor:
 
 
 def reconstruct(method: Method, images: Tensor, domain: Domain = "target") -> Tensor:
-    """Encodes and decodes images; background images with their salient code blanked, as in training."""
+    """Encodes and decodes images; background images with their salient code blanked, where that is so in training."""
     code = encode(method, images)
-    return decode(method, code if domain == "target" else Code(code.z, blank(method, len(images))))
+    blanked = domain == "background" and method.contrastive
+    return decode(method, Code(code.z, blank(method, len(images))) if blanked else code)
 
 
 def swap(method: Method, a: Tensor, b: Tensor) -> Tensor:

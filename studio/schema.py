@@ -34,6 +34,7 @@ class TrainConfig(Section):
     batch: int = Field(default=128, ge=4)  # caption of Table 4; both halves together
     lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)  # Table 6, CIFAR-MNIST and CelebA
     betas: Pairing = (0.5, 0.999)  # the authors' code
+    reset_optimizers: int = Field(default=0, ge=0)  # images after which the optimisers start anew; 0: never
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     workers: int = Field(default=0, ge=0)  # processes that read images; 0 reads them in the training process

@@ -13,7 +13,19 @@ torch.set_num_threads(1)
 from studio.config import Config, resolve  # noqa: E402 - after the thread count
 
 # Every method, and the variants that add nets or steps to it.
-VARIANTS: dict[str, dict] = {"dig": {}, "dig+cr": {"weights": {"cr": 1.0}}}
+VARIANTS: dict[str, dict] = {
+    "dig": {},
+    "dig+cr": {"weights": {"cr": 1.0}},
+    "vae": {},
+    "cvae": {},
+    "cvae+published": {"as_published": True, "weights": {"critic": 0.0}},
+    "mm_cvae": {},
+    "sepvae": {"weights": {"class": 1.0}},
+    "srb_vae": {},
+    "srb_vae+asymmetric": {"symmetric": False, "weights": {"reverse": 0.0, "codes": 0.0, "critic": 0.0}},
+    "principled": {},
+    "cpca": {},
+}
 
 
 def tiny(method: str = "dig", data: str = "textured_digits", **train: object) -> Config:

@@ -3,10 +3,11 @@
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from studio.data.dataset import Dataset
-from studio.errors import StudioError
+from studio.errors import StudioError, nearest
 from studio.method import DOMAINS, Pair
 from studio.seeds import seed_of
 
@@ -26,13 +27,17 @@ class PairStream(TorchDataset):
         seed: of the permutations.
         rank: this process.
         world: number of processes.
+        severity: attribute of the target images that the pairs carry along.
 
     Raises:
-        StudioError: a domain has no training images.
+        StudioError: a domain has no training images, or there is no such attribute, or it is no number in [0, 1].
     """
 
-    def __init__(self, dataset: Dataset, half: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, dataset: Dataset, half: int, seed: int, rank: int = 0, world: int = 1, severity: str | None = None
+    ) -> None:
         self.dataset, self.half, self.seed, self.rank, self.world = dataset, half, seed, rank, world
+        self.severity = None if severity is None else _severity(dataset, severity)
         self.sizes = {domain: dataset.size("train", domain) for domain in DOMAINS}
         for domain, size in self.sizes.items():
             if size == 0:
@@ -51,7 +56,9 @@ class PairStream(TorchDataset):
         return np.random.default_rng(seed_of("pairs", self.seed, domain, number)).permutation(self.sizes[domain])
 
     def __getitem__(self, iteration: int) -> Pair:
-        return Pair(*(self.dataset.images("train", domain, self.indices(iteration, domain)) for domain in DOMAINS))
+        indices = [self.indices(iteration, domain) for domain in DOMAINS]
+        x, y = (self.dataset.images("train", domain, rows) for domain, rows in zip(DOMAINS, indices, strict=True))
+        return Pair(x, y, None if self.severity is None else torch.from_numpy(self.severity[indices[1]]))
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k != "_permutation"}
@@ -59,3 +66,18 @@ class PairStream(TorchDataset):
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._permutation = lru_cache(maxsize=4)(type(self)._permutation.__get__(self))
+
+
+def _severity(dataset: Dataset, name: str) -> np.ndarray:
+    """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN where it is not known."""
+    labels = dataset.labels("train", "target")
+    if name not in labels:
+        where = f"{dataset.config.name} has no attribute {name!r} of its targets"
+        raise StudioError(f"method.severity: {where}{nearest(name, labels)}")
+    if dataset.attributes[name].classes:
+        raise StudioError(f"method.severity: {name} is a category of {dataset.config.name}, expected a number")
+    values = labels[name].astype(np.float32)
+    known = values[np.isfinite(values)]
+    if len(known) and (known.min() < 0 or known.max() > 1):
+        raise StudioError(f"method.severity: {name} runs from {known.min():g} to {known.max():g}, expected 0 (none) to 1")
+    return values

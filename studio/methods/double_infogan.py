@@ -129,7 +129,7 @@ class DoubleInfoGAN(Method):
         return [G, D, *CR] if fresh else [D, *CR, G]
 
     def draw(self, pair: Pair) -> Draw:
-        reals = torch.cat(pair)
+        reals = torch.cat([pair.x, pair.y])
         background, target = self.prior(len(pair.x), "background"), self.prior(len(pair.y), "target")
         code = Code(torch.cat([background.z, target.z]), torch.cat([background.s, target.s]))
         read = self.D(reals)

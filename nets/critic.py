@@ -1,0 +1,72 @@
+"""Small nets that look at codes, or at images together with their codes."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Critic", "JointCritic", "Reference"]
+
+
+class Critic(nn.Module):
+    """Creates a multilayer perceptron: vectors -> one logit each.
+
+    With hidden layers it estimates density ratios or tells the domains apart (Louiset et al. 2024: three layers for the
+    mutual information, App. F, two for the salient classifier, Sec. 3); without any it is the logistic regression of Abid
+    and Zou (2019), App. C.
+
+    Args:
+        inputs: length of the vectors.
+        width: of every hidden layer.
+        depth: number of hidden layers.
+    """
+
+    def __init__(self, inputs: int, width: int, depth: int = 2) -> None:
+        super().__init__()
+        sizes = [inputs, *[width] * depth]
+        hidden = [nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(0.2)) for before, after in pairwise(sizes)]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Maps vectors (B, inputs) to logits (B,)."""
+        return self.layers(vectors).squeeze(1)
+
+
+class JointCritic(nn.Module):
+    """Creates a critic of images together with codes, as in Ruiz et al. (2019).
+
+    Args:
+        reader: images -> {"features": (B, features)}.
+        features: that the reader emits.
+        latents: length of the code.
+        width: of the hidden layers.
+    """
+
+    def __init__(self, reader: nn.Module, features: int, latents: int, width: int) -> None:
+        super().__init__()
+        self.reader = reader
+        self.critic = Critic(features + latents, width)
+
+    def forward(self, images: Tensor, code: Tensor) -> Tensor:
+        """Maps images (B, ...) and their codes (B, latents) to logits (B,)."""
+        features = self.reader(images)["features"]
+        return self.critic(torch.cat([features, code.to(features)], 1))
+
+
+class Reference(nn.Module):
+    """Creates a learnt code that stands for "nothing salient" (the reference of Ruiz et al. 2019).
+
+    It starts uniformly in [0, 1), as in the re-implementations; a Parameter, so that it moves, is saved and goes along to
+    an accelerator.
+
+    Args:
+        length: of the code.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.code = nn.Parameter(torch.rand(length))
+
+    def forward(self, n: int) -> Tensor:
+        """Returns it n times, (n, length)."""
+        return self.code.expand(n, -1)

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from nets import untracked
+from nets import layout, untracked
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
@@ -87,6 +87,7 @@ class Engine:
         half = config.train.batch // (2 * world)
         self.pairs = PairStream(dataset, half, config.seed, self.accelerator.process_index, world)
         self.method = build_method(config, dataset.shape).to(self.accelerator.device)
+        self.layout = layout(dataset.shape)
         self.ema = Ema(self.method, config.train.ema)
         self.optimizers = {step.name: self._optimizer(step) for step in self.method.steps()}
         self.iteration = 0
@@ -125,7 +126,7 @@ class Engine:
         # After the fetch: the loader itself draws random numbers when it starts.
         seed_everything("iteration", self.config.seed, self.accelerator.process_index, self.iteration)
         self.method.train()
-        pair = Pair(*(half.contiguous(memory_format=torch.channels_last) for half in pair.to(self.accelerator.device)))
+        pair = Pair(*(half.contiguous(memory_format=self.layout) for half in pair.to(self.accelerator.device)))
         draw, means = self._draw(pair), {}
         plan = [(step, i) for step in self.method.steps() for i in range(step.times)]
         for number, (step, repetition) in enumerate(plan):

@@ -1,8 +1,10 @@
-"""Initialisation of the DCGAN family."""
+"""Initialisation: that of the DCGAN family, or PyTorch's own."""
 
 from torch import nn
 
-__all__ = ["dcgan_init"]
+__all__ = ["dcgan_init", "initialised"]
+
+LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
 
 
 def dcgan_init(net: nn.Module, std: float = 0.02) -> nn.Module:
@@ -15,8 +17,13 @@ def dcgan_init(net: nn.Module, std: float = 0.02) -> nn.Module:
         the same net.
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, LINEAR):
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net
+
+
+def initialised(net: nn.Module, init: str) -> nn.Module:
+    """Initialises a net that has just been made: `dcgan`, or `torch` for what PyTorch has drawn already."""
+    return dcgan_init(net) if init == "dcgan" else net

@@ -32,7 +32,7 @@ class GaussianNoise(nn.Module):
 def _normal_like(x: Tensor) -> Tensor:
     # On the CPU `randn_like` of a channels-last tensor draws one scalar at a time (ten times slower), so the numbers
     # are drawn in the order in which they lie in memory.
-    if x.ndim == 4 and x.device.type == "cpu" and not x.is_contiguous():
-        b, c, h, w = x.shape
-        return torch.randn(b, h, w, c, dtype=x.dtype).permute(0, 3, 1, 2)
+    if x.ndim in (4, 5) and x.device.type == "cpu" and not x.is_contiguous():
+        batch, channels, *sides = x.shape
+        return torch.randn(batch, *sides, channels, dtype=x.dtype).movedim(-1, 1)
     return torch.randn_like(x)

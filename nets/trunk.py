@@ -1,8 +1,11 @@
 """The convolutional trunk that discriminator, classifier and encoder share."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from nets.init import dcgan_init
+from nets.dimensions import KINDS, halving, sides
+from nets.init import initialised
 from nets.noise import GaussianNoise
 from nets.stages import stages
 
@@ -10,38 +13,42 @@ __all__ = ["Trunk"]
 
 
 class Trunk(nn.Module):
-    """Creates a DCGAN trunk: image -> feature map of `features` channels and `base` x `base` pixels.
+    """Creates a DCGAN trunk: image -> feature map of `features` channels and side `base`.
 
     Carton et al. (2024), Table 4: 4x4 convolutions of stride 2 to 64, 128, 256, 512 channels without biases, batch
-    normalisation on all but the first, LeakyReLU 0.2, Gaussian noise before each.
+    normalisation on all but the first, LeakyReLU 0.2, Gaussian noise before each. Volumes get the same with a third
+    dimension, vectors two linear layers to 512.
 
     Args:
-        channels: of the image.
-        resolution: side of the image, `b * 2**k` with b = 3..7.
+        shape: of the image: (C, H, W), (C, D, H, W) or (F,).
         width: channels of the first stage (64 in the paper).
         noise: standard deviation of the noise before every layer; 0 for a VAE's encoder.
+        init: `dcgan` or `torch`, see `nets.init`.
 
     Attributes:
         features: channels of the feature map (512 in the paper).
-        base: side of the feature map (4 in the paper).
+        base: side of the feature map (4 in the paper); 1 for a vector of features.
+        shape: of the features, without the batch.
 
     Raises:
-        ValueError: the resolution cannot be built.
+        ValueError: the shape cannot be built.
     """
 
-    def __init__(self, channels: int, resolution: int, width: int = 64, noise: float = 0.2) -> None:
+    def __init__(self, shape: Sequence[int], width: int = 64, noise: float = 0.2, init: str = "dcgan") -> None:
         super().__init__()
-        self.base, widths = stages(resolution, width)
+        dims = len(sides(shape))
+        self.base, widths = stages(shape, width)
         self.features = widths[-1]
-        self.noise = noise
+        self.shape = (self.features, *(self.base,) * dims)
+        self.noise, self.init = noise, init
         layers = []
-        for before, after in zip((channels, *widths), widths, strict=False):
-            norm = [nn.BatchNorm2d(after)] if layers else []
-            conv = nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False)
+        for before, after in zip((shape[0], *widths), widths, strict=False):
+            norm = [KINDS[dims].batch(after)] if layers else []
+            conv = halving(dims, before, after)
             layers.append(nn.Sequential(GaussianNoise(noise), conv, *norm, nn.LeakyReLU(0.2, inplace=True)))
         self.halvings = nn.Sequential(*layers)
-        dcgan_init(self)
+        initialised(self, init)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (B, channels, resolution, resolution) to features (B, features, base, base)."""
+        """Maps images (B, *shape) to features (B, features, base, base), (B, features, base, base, base) or (B, features)."""
         return self.halvings(image)

@@ -7,7 +7,7 @@ does not exist, the nearest one that does.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
@@ -20,7 +20,7 @@ from studio.errors import StudioError, nearest
 from studio.method import MethodConfig
 from studio.schema import NetsConfig, Section, TrainConfig
 
-__all__ = ["Config", "available", "dump", "find", "load", "resolve"]
+__all__ = ["Config", "available", "dump", "find", "load", "presets", "resolve"]
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = (HERE.parent / "configs", HERE / "configs")  # a checkout's, then the installed package's
@@ -149,6 +149,7 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     tree = _merged(raw, assignments)
     faults: list[str] = []
     head = _validated(Head, {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}, "", faults)
+    tree["nets"] = _with_preset(tree.get("nets", {}), faults)
     sections: dict[str, Any] = {}
     for key, choices, aliases in (
         ("data", data_sets.DATASETS, data_sets.ALIASES),
@@ -190,6 +191,26 @@ def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
             node = node[key]
         node[keys[-1]] = value
     return tree
+
+
+def presets() -> list[str]:
+    """Returns the names of the papers' architectures, files of `configs/nets`."""
+    return sorted({path.stem for folder in FOLDERS for path in folder.glob("nets/*.yaml")})
+
+
+def _with_preset(section: object, faults: list[str]) -> object:
+    """Fills a nets section with the fields of its preset; what the section states itself wins.
+
+    A resolved config has the fields and not the preset's name, so a run reopens whatever becomes of the file.
+    """
+    if not isinstance(section, dict) or section.get("preset") is None:
+        return section
+    name, own = section["preset"], {key: value for key, value in section.items() if key != "preset"}
+    if name not in presets():
+        faults.append(f"nets.preset: found {name!r}{nearest(name, presets())}")
+        return own
+    path = next(path for folder in FOLDERS if (path := folder / "nets" / f"{name}.yaml").is_file())
+    return {**read_yaml(path), **own}
 
 
 def _chosen(
@@ -236,11 +257,20 @@ def _fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
 
 def _fields(cls: type[Section], loc: Sequence[str]) -> list[str]:
     for part in loc:
-        inner = cls.model_fields[part].annotation if part in cls.model_fields else None
-        if not (isinstance(inner, type) and issubclass(inner, Section)):
+        if part.isdigit():  # an item of a list
+            continue
+        inner = _section_in(cls.model_fields[part].annotation) if part in cls.model_fields else None
+        if inner is None:
             return []
         cls = inner
     return list(cls.model_fields)
+
+
+def _section_in(annotation: Any) -> type[Section] | None:  # noqa: ANN401
+    """Returns the section that an annotation is or holds, as in `list[Layer] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
 
 
 def _misfits(
@@ -248,9 +278,10 @@ def _misfits(
 ) -> list[str]:
     """Returns what is wrong between fields, of whatever is right in itself."""
     faults = []
-    if data is not None:
+    # Listed layers say themselves what they fit; that is checked as soon as the data's shape is known.
+    if data is not None and (nets is None or nets.encoder is None or nets.decoder is None):
         try:
-            stages(data.resolution, 1 if nets is None else nets.width)
+            stages((1, data.resolution, data.resolution), 1)
         except ValueError as error:
             faults.append(f"data.resolution: {error}")
     if train is not None and train.batch % 2:

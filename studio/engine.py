@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from nets import untracked
+from nets import layout, untracked
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
@@ -88,6 +88,7 @@ class Engine:
         severity = getattr(config.method, "severity", None)
         self.pairs = PairStream(dataset, half, config.seed, self.accelerator.process_index, world, severity)
         self.method = build_method(config, dataset.shape).to(self.accelerator.device)
+        self.layout = layout(dataset.shape)
         self.ema = Ema(self.method, config.train.ema)
         self.optimizers = {step.name: self._optimizer(step) for step in self.method.steps()}
         self.iteration = 0
@@ -138,7 +139,8 @@ class Engine:
         seed_everything("iteration", self.config.seed, self.accelerator.process_index, self.iteration)
         self.method.train()
         pair = pair.to(self.accelerator.device)
-        pair = pair._replace(x=_arranged(pair.x), y=_arranged(pair.y))
+        x, y = (half.contiguous(memory_format=self.layout) for half in (pair.x, pair.y))
+        pair = pair._replace(x=x, y=y)
         self._forget_moments()
         draw, means = self._draw(pair), {}
         plan = [(step, i) for step in self.method.steps() for i in range(step.times)]
@@ -236,11 +238,6 @@ class Engine:
         if self.accelerator.scaler is not None and "scaler" in state:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.iteration = int(state["iteration"])
-
-
-def _arranged(images: Tensor) -> Tensor:
-    """Lays images out as their convolutions like it."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:

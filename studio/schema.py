@@ -1,10 +1,18 @@
 """The sections of a config that belong to no method or data set, and what every section is: typed, strict, frozen."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-__all__ = ["Flag", "NetsConfig", "Section", "TrainConfig"]
+__all__ = ["Flag", "Layer", "NetsConfig", "Section", "TrainConfig"]
 
 WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
@@ -21,10 +29,112 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 Pairing = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
 
+def _size(value: object) -> object:
+    if value == "image" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"found {value!r}, expected a number of at least 1, or image")
+
+
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int | Literal["image"], BeforeValidator(_size)]
+
+LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")  # as in `nets.layers`, which would import torch
+WEIGHTED = frozenset({"bias", "norm", "norm_after_act", "act", "slope"})
+CONVOLVED = WEIGHTED | {"kernel", "stride", "padding"}
+OPTIONS = {"conv": CONVOLVED, "deconv": CONVOLVED | {"output_padding"}, "linear": WEIGHTED}
+
+
+class Layer(Section):
+    """One layer of a list; `nets.layers` documents the vocabulary."""
+
+    conv: Size | None = None
+    deconv: Size | None = None
+    linear: Size | None = None
+    flatten: Flag = False
+    unflatten: Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=4)] | None = None
+    pool: Literal["average"] | None = None
+    up: Annotated[int, Field(ge=2)] | None = None
+    kernel: Count | None = None
+    stride: Count = 1
+    padding: int = Field(default=0, ge=0)
+    output_padding: int = Field(default=0, ge=0)
+    bias: Flag = True
+    norm: Literal["none", "batch", "instance", "channel"] = "none"
+    norm_after_act: Flag = False
+    act: Literal["none", "relu", "leaky", "tanh", "sigmoid"] = "none"
+    slope: float | None = Field(default=None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_layer(self) -> Self:
+        kinds = [kind for kind in LAYERS if getattr(self, kind) not in (None, False)]
+        if len(kinds) != 1:
+            raise ValueError(f"found {' and '.join(kinds) or 'none'}, expected exactly one of {', '.join(LAYERS)}")
+        kind = kinds[0]
+        foreign = sorted(self._stated() - {kind} - OPTIONS.get(kind, frozenset()))
+        if foreign:
+            raise ValueError(f"{kind} has no {', '.join(foreign)}")
+        if kind in ("conv", "deconv") and self.kernel is None:
+            raise ValueError(f"{kind} needs a kernel, e.g. kernel: 4")
+        if self.output_padding >= self.stride and self.output_padding:
+            raise ValueError(f"output_padding must be below the stride, found {self.output_padding} and {self.stride}")
+        if self.slope is not None and self.act != "leaky":
+            raise ValueError(f"slope is that of act: leaky, found act: {self.act}")
+        if self.norm_after_act and "none" in (self.norm, self.act):
+            raise ValueError("norm_after_act needs a norm and an act")
+        if kind == "linear" and self.norm == "instance":
+            raise ValueError("norm: instance needs a map, linear makes a vector; expected batch or channel")
+        return self
+
+    def _stated(self) -> set[str]:
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+
+    @model_serializer(mode="wrap")
+    def _brief(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what is not stated, so that a resolved config shows lists as they were written."""
+        return {name: value for name, value in whole(self).items() if name in self._stated()}
+
+
 class NetsConfig(Section):
-    """The networks' section."""
+    """The networks' section. `preset` fills it from a file in `configs/nets`; see `studio.config`."""
 
     width: int = Field(default=64, ge=1)  # channels of the stage next to the image; Table 4 of Carton et al. (2024)
+    encoder: list[Layer] | None = None  # none: Double InfoGAN's trunk, whatever the method
+    head: list[Layer] = Field(default=[])  # before each output; linear only
+    decoder: list[Layer] | None = None  # none: Double InfoGAN's generator
+    output: Literal["tanh", "sigmoid", "linear"] = "tanh"  # the last two on the papers' [0, 1] scale, see `nets.scale`
+    init: Literal["auto", "dcgan", "torch"] = "auto"  # dcgan for Double InfoGAN's nets, torch for listed layers
+    zero_bias: Flag = False  # Abid & Zou (2019), Sec. 3: a code of zeros is black, exactly
+    preset: None = Field(default=None, exclude=True)  # `studio.config` has merged it before the section gets here
+
+    @model_validator(mode="after")
+    def _lists_make_sense(self) -> Self:
+        faults = [f"head.{i}: expected linear" for i, layer in enumerate(self.head) if layer.linear is None]
+        if self.decoder is not None:
+            faults += self._last_is_the_outputs(self.decoder)
+        if self.zero_bias:
+            faults += self._shifts()
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _last_is_the_outputs(self, decoder: list[Layer]) -> list[str]:
+        if not decoder or decoder[-1].act == "none":
+            return []
+        return [f"decoder.{len(decoder) - 1}: the last activation is nets.output, found act: {decoder[-1].act}"]
+
+    def _shifts(self) -> list[str]:
+        """What would turn a zero into something else."""
+        faults = [] if self.output == "linear" else [f"zero_bias needs output: linear, found {self.output}"]
+        for name in ("encoder", "head", "decoder"):
+            listed = getattr(self, name)
+            if listed is None:
+                faults.append(f"zero_bias needs {name} as a list of layers (Double InfoGAN's has batch normalisation)")
+            for i, layer in enumerate(listed or []):
+                if layer.norm != "none":
+                    faults.append(f"{name}.{i}: zero_bias allows no norm, whose shift is a bias; found {layer.norm}")
+                if layer.act == "sigmoid":
+                    faults.append(f"{name}.{i}: zero_bias allows no act: sigmoid, which makes 0.5 of 0")
+        return faults
 
 
 class TrainConfig(Section):

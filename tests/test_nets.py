@@ -1,23 +1,30 @@
-"""Generator, trunk, reader: shapes, parameters and layers of Table 4; noise; statistics."""
+"""Generator, trunk, reader: shapes, parameters and layers of Table 4; images, volumes, vectors; noise; statistics."""
+
+import re
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from nets import GaussianNoise, Generator, Reader, Trunk, stages, untracked
+from nets import GaussianNoise, Generator, Reader, Trunk, layout, stages, untracked
 
-SIZES = [(28, 1), (32, 3), (48, 4), (64, 3), (96, 1), (128, 1)]
-
-
-def reader(resolution: int = 32, channels: int = 1, width: int = 4, noise: float = 0.2) -> Reader:
-    return Reader(Trunk(channels, resolution, width, noise), {"D": 1, "C": 1, "z": 5, "s": 2})
+IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (4, 48, 48), (3, 64, 64), (1, 96, 96), (1, 128, 128)]
+SHAPES = [*IMAGES, (1, 16, 16, 16), (2, 32, 32, 32), (7,), (77,), (2000,)]
 
 
-@pytest.mark.parametrize(("resolution", "channels"), SIZES)
-def test_every_resolution_and_every_parameter_gets_a_gradient(resolution: int, channels: int) -> None:
-    G, D = Generator(7, channels, resolution, width=4), reader(resolution, channels)
+def reader(shape: tuple[int, ...] = (1, 32, 32), width: int = 4, noise: float = 0.2) -> Reader:
+    return Reader(Trunk(shape, width, noise), {"D": 1, "C": 1, "z": 5, "s": 2})
+
+
+def count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_shape_and_every_parameter_gets_a_gradient(shape: tuple[int, ...]) -> None:
+    G, D = Generator(7, shape, width=4), reader(shape)
     images = G(torch.randn(3, 7))
-    assert images.shape == (3, channels, resolution, resolution)
+    assert images.shape == (3, *shape)
     assert images.abs().max() <= 1
     read = D(images)
     assert {name: tuple(out.shape) for name, out in read.items()} == {"D": (3, 1), "C": (3, 1), "z": (3, 5), "s": (3, 2)}
@@ -27,7 +34,7 @@ def test_every_resolution_and_every_parameter_gets_a_gradient(resolution: int, c
 
 
 def test_generator_is_table_4() -> None:
-    G = Generator(100, 3, 64)
+    G = Generator(100, (3, 64, 64))
     layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d | nn.BatchNorm2d | nn.ReLU | nn.Tanh)]
     conv = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0]) for m in layers[::3]]
     assert conv == [(100, 512, 4, 1, 0), (512, 256, 4, 2, 1), (256, 128, 4, 2, 1), (128, 64, 4, 2, 1), (64, 3, 4, 2, 1)]
@@ -37,7 +44,7 @@ def test_generator_is_table_4() -> None:
 
 
 def test_reader_is_table_4() -> None:
-    D = Reader(Trunk(3, 64), {"D": 1, "C": 1, "z": 64, "s": 36})
+    D = Reader(Trunk((3, 64, 64)), {"D": 1, "C": 1, "z": 64, "s": 36})
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU, GaussianNoise)
     trunk = [type(m).__name__ for m in D.trunk.modules() if isinstance(m, kinds)]
     stage = ["GaussianNoise", "Conv2d", "BatchNorm2d", "LeakyReLU"]
@@ -62,35 +69,94 @@ def test_reader_is_table_4() -> None:
     )
 
 
-def test_initialisation_is_dcgans() -> None:
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 16, 16, 16), (77,)], ids=str)
+def test_initialisation_is_dcgans(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    for net in (Generator(100, 3, 64), Reader(Trunk(3, 64), {"z": 64})):
+    for net in (Generator(100, shape), Reader(Trunk(shape), {"z": 64})):
         for m in net.modules():
-            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d):
+            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d | nn.Linear):
                 assert m.weight.std().item() == pytest.approx(0.02, rel=0.06)
                 assert abs(m.weight.mean().item()) < 1e-3
-            if isinstance(m, nn.BatchNorm2d):
+            if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
                 assert torch.equal(m.weight, torch.ones_like(m.weight))
 
 
-@pytest.mark.parametrize("resolution", [0, 1, 5, 13, 33, 44, 100])
+@pytest.mark.parametrize("resolution", [1, 5, 13, 33, 44, 100])
 def test_impossible_resolutions_are_refused_with_the_nearest(resolution: int) -> None:
     with pytest.raises(ValueError, match=r"b = 3\.\.7") as caught:
-        stages(resolution, 64)
+        stages((1, resolution, resolution), 64)
     nearest = [int(word.strip(",")) for word in str(caught.value).split("are: ")[1].split()]
-    assert all(stages(side, 64) for side in nearest)
+    assert all(stages((1, side, side), 64) and stages((1, side, side, side), 64) for side in nearest)
 
 
 def test_stages_prefer_a_base_of_four_and_stop_widening_at_eight_times() -> None:
-    assert stages(64, 64) == (4, (64, 128, 256, 512))
-    assert stages(128, 64) == (4, (64, 128, 256, 512, 512))  # Table 5
-    assert stages(28, 8) == (7, (8, 16))
-    assert stages(96, 8) == (3, (8, 16, 32, 64, 64))
+    assert stages((3, 64, 64), 64) == (4, (64, 128, 256, 512))
+    assert stages((1, 128, 128), 64) == stages((1, 128, 128, 128), 64) == (4, (64, 128, 256, 512, 512))  # Table 5
+    assert stages((1, 28, 28), 8) == (7, (8, 16))
+    assert stages((1, 96, 96), 8) == (3, (8, 16, 32, 64, 64))
+    assert stages((77,), 8) == (1, (64, 64))
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_noise_has_its_std_while_training_and_is_off_in_eval(layout: torch.memory_format) -> None:
-    noise, x = GaussianNoise(0.2), torch.zeros(16, 8, 16, 16).contiguous(memory_format=layout)
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 32, 16), "images must be square, found 32 x 16"),
+        ((1, 32, 32, 16), "volumes must be cubes, found 32 x 32 x 16"),
+        ((1, 0, 0), "found shape (1, 0, 0), expected (C, H, W), (C, D, H, W) or (F,)"),
+        ((32, 32), "found shape (32, 32), expected"),
+        ((1, 2, 8, 8, 8), "expected (C, H, W)"),
+    ],
+)
+def test_other_shapes_are_refused_by_name(shape: tuple[int, ...], expected: str) -> None:
+    for make in (lambda: Generator(3, shape, 4), lambda: Trunk(shape, 4)):
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            make()
+
+
+def test_volumes_and_vectors_have_the_parameters_that_one_counts_by_hand() -> None:
+    # 16^3 = 4 * 2^2: stages of 8 and 16 channels, kernels of 4^3 = 64 numbers, batch norm's gain and shift.
+    assert count(Trunk((2, 16, 16, 16), 8)) == 64 * (2 * 8 + 8 * 16) + 2 * 16
+    assert count(Generator(5, (2, 16, 16, 16), 8)) == 64 * (5 * 16 + 16 * 8 + 8 * 2) + 2 * (16 + 8)
+    assert count(Reader(Trunk((2, 16, 16, 16), 8), {"z": 3})) == count(Trunk((2, 16, 16, 16), 8)) + 64 * 16 * 3
+    # Vectors: two layers of 8 * 8 = 64.
+    assert count(Trunk((77,), 8)) == 77 * 64 + 64 * 64 + 2 * 64
+    assert count(Generator(5, (77,), 8)) == 5 * 64 + 64 * 64 + 64 * 77 + 2 * (64 + 64)
+    assert count(Reader(Trunk((77,), 8), {"z": 3})) == count(Trunk((77,), 8)) + 64 * 3
+
+
+def redrawn(layers: list[nn.Module]) -> list[Tensor]:
+    """DCGAN's initialisation over layers in the order in which they were made."""
+    return [nn.init.normal_(m.weight, 0.0, 0.02) for m in layers if not isinstance(m, nn.BatchNorm2d)]
+
+
+def test_names_and_first_weights_of_two_dimensional_nets_never_change() -> None:
+    # Runs of every earlier version reopen, and measured figures stay what the same seed gives.
+    torch.manual_seed(3)
+    G, D = Generator(6, (1, 16, 16), width=4), reader((1, 16, 16))
+    torch.manual_seed(3)
+    made = [nn.ConvTranspose2d(6, 8, 4, bias=False), nn.ConvTranspose2d(8, 4, 4, bias=False)]
+    generator = redrawn([*made, nn.ConvTranspose2d(4, 1, 4, bias=False)])
+    trunk = redrawn([nn.Conv2d(1, 4, 4, bias=False), nn.Conv2d(4, 8, 4, bias=False)])
+    heads = redrawn([nn.Conv2d(8, outputs, 4, bias=False) for outputs in (1, 1, 5, 2)])
+    names = ["first.0", "doublings.0.0", "last.0"]
+    expected = {f"{name}.weight": weight for name, weight in zip(names, generator, strict=True)}
+    found = {name: p for name, p in G.named_parameters() if p.ndim == 4}
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    names = ["trunk.halvings.0.1", "trunk.halvings.1.1", *(f"heads.{head}.1" for head in "DCzs")]
+    expected = {f"{name}.weight": weight for name, weight in zip(names, [*trunk, *heads], strict=True)}
+    found = {name: p for name, p in D.named_parameters() if p.ndim == 4}
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    norms = {name.rsplit(".", 1)[0] for net in (G, D) for name in net.state_dict() if "running_mean" in name}
+    assert norms == {"first.1", "doublings.0.1", "trunk.halvings.1.2"}
+
+
+@pytest.mark.parametrize("shape", [(64, 16, 16), (8, 16, 16), (8, 16, 16, 8), (2000,)], ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_noise_has_its_std_while_training_and_is_off_in_eval(shape: tuple[int, ...], last: bool) -> None:
+    order = layout(shape) if last else torch.contiguous_format
+    noise, x = GaussianNoise(0.2), torch.zeros(16, *shape).contiguous(memory_format=order)
     added = noise(x)
     assert added.std().item() == pytest.approx(0.2, rel=0.03)
     assert abs(added.mean().item()) < 0.005
@@ -120,9 +186,10 @@ def test_eval_does_not_depend_on_the_batch_but_training_does() -> None:
     assert (D(x)["z"][:2] - D(x[:2])["z"]).abs().max() > 1e-4
 
 
-def test_untracked_normalises_by_the_batch_and_learns_nothing() -> None:
-    D = reader(noise=0.0)
-    x = torch.randn(6, 1, 32, 32) * 3 + 1
+@pytest.mark.parametrize("shape", [(1, 32, 32), (1, 16, 16, 16), (9,)], ids=str)
+def test_untracked_normalises_by_the_batch_and_learns_nothing(shape: tuple[int, ...]) -> None:
+    D = reader(shape, noise=0.0)
+    x = torch.randn(6, *shape) * 3 + 1
     before = {k: v.clone() for k, v in D.named_buffers()}
     with untracked(D):
         inside = D(x)["z"]

@@ -59,12 +59,12 @@ class Dataset(ABC):
         config: the data set's section.
 
     Attributes:
-        shape: (channels, height, width) of every image.
+        shape: of every image: (channels, height, width), (channels, depth, height, width) of a volume, (features,) of a vector.
         attributes: name -> Attribute.
     """
 
     Config: ClassVar[type[DataConfig]]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     attributes: dict[str, Attribute]
 
     def __init__(self, config: DataConfig) -> None:

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real, shared_coordinate
-from nets import Generator, Reader, Trunk, untracked
+from nets import decoder, encoder, untracked
 from studio import method
 from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, halves
 from studio.schema import NetsConfig, Section
@@ -103,22 +103,20 @@ class DoubleInfoGAN(Method):
     Args:
         config: the method's section.
         nets: the nets' section.
-        shape: (channels, height, width) of the images.
+        shape: of the images: (C, H, W), (C, D, H, W) or (F,).
     """
 
     Config = DoubleInfoGANConfig
     config: DoubleInfoGANConfig
 
-    def __init__(self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, int, int]) -> None:
+    def __init__(self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config)
-        channels, resolution, _ = shape
-        self.G = Generator(config.z + config.s, channels, resolution, nets.width)
-        trunk = Trunk(channels, resolution, nets.width, config.noise)
-        self.D = Reader(trunk, {"D": 1, "C": 1, "z": config.z, "s": config.s})
+        self.G = decoder(config.z + config.s, shape, nets)
+        self.D = encoder(shape, {"D": 1, "C": 1, "z": config.z, "s": config.s}, nets, config.noise)
         self.H = None
         if config.weights["cr"]:
-            pairs = Trunk(2 * channels, resolution, nets.width, noise=min(config.noise, 0.1))
-            self.H = Reader(pairs, {"k": config.s}, noise=0)
+            stacked = (2 * shape[0], *shape[1:])
+            self.H = encoder(stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0)
 
     def steps(self) -> Sequence[Step]:
         times = self.config.times

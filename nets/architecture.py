@@ -1,0 +1,99 @@
+"""The two nets that every method is made of, as the config's `nets` section describes them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from nets.dimensions import sides
+from nets.generator import Generator
+from nets.layers import flat, trace
+from nets.listed import ListedGenerator, ListedTrunk
+from nets.reader import Reader
+from nets.stages import stages
+from nets.trunk import Trunk
+
+__all__ = ["Nets", "check_nets", "decoder", "encoder"]
+
+Nets: TypeAlias = Any  # the config's section: width, encoder, head, decoder, output, init, zero_bias
+
+
+def encoder(
+    shape: Sequence[int], heads: Mapping[str, int], nets: Nets, noise: float = 0.0, head_noise: float | None = None
+) -> Reader:
+    """Makes what reads images: Double InfoGAN's trunk, or the config's list of layers, with named heads.
+
+    Without a list all methods read with the same net, so that they differ in their objective only.
+
+    Args:
+        shape: of the images: (C, H, W), (C, D, H, W) or (F,).
+        heads: name -> number of outputs.
+        nets: the config's section. Where `output` is not tanh, listed layers read images on the papers' [0, 1] scale.
+        noise: standard deviation of the noise before every layer while training; 0 for a VAE's encoder.
+        head_noise: the same before the heads' layers; `noise` when None.
+
+    Returns:
+        a net that maps images (B, *shape) to head -> (B, outputs).
+
+    Raises:
+        ValueError: the shape cannot be built, or the layers do not fit.
+    """
+    if nets.encoder is None:
+        trunk = Trunk(shape, nets.width, noise, _init(nets, "dcgan"))
+        return Reader(trunk, heads, head_noise, nets.head, bias=bool(nets.head) and not nets.zero_bias)
+    bias = not nets.zero_bias
+    listed = ListedTrunk(shape, nets.encoder, noise, _init(nets, "torch"), bias, unit=nets.output != "tanh")
+    return Reader(listed, heads, head_noise, nets.head, bias)
+
+
+def decoder(latents: int, shape: Sequence[int], nets: Nets) -> Generator | ListedGenerator:
+    """Makes what makes images: Double InfoGAN's generator, or the config's list of layers.
+
+    Args:
+        latents: length of the code, that is z and s together.
+        shape: of the images: (C, H, W), (C, D, H, W) or (F,).
+        nets: the config's section.
+
+    Returns:
+        a net that maps codes (B, latents) to images (B, *shape).
+
+    Raises:
+        ValueError: the shape cannot be built, or the layers do not fit.
+    """
+    if nets.decoder is None:
+        return Generator(latents, shape, nets.width, nets.output, _init(nets, "dcgan"))
+    return ListedGenerator(latents, shape, nets.decoder, nets.output, _init(nets, "torch"), not nets.zero_bias)
+
+
+def check_nets(shape: Sequence[int], nets: Nets, latents: int) -> None:
+    """Checks, without making anything, that encoder and decoder can be built.
+
+    Args:
+        shape: of the images.
+        nets: the config's section.
+        latents: length of the code.
+
+    Raises:
+        ValueError: they cannot; all reasons, one a line.
+    """
+    faults, dims = [], len(sides(shape))
+    if nets.encoder is None or nets.decoder is None:
+        faults += _fault(stages, shape, nets.width)
+    if nets.encoder is not None:
+        faults += _fault(trace, "encoder", nets.encoder, tuple(shape), dims)
+    faults += _fault(trace, "head", nets.head, flat(shape), 0)
+    if nets.decoder is not None:
+        faults += _fault(trace, "decoder", nets.decoder, (latents,), dims, tuple(shape))
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def _init(nets: Nets, own: str) -> str:
+    """What `init: auto` means: N(0, 0.02^2) for Double InfoGAN's nets, PyTorch's own for listed layers."""
+    return own if nets.init == "auto" else nets.init
+
+
+def _fault(check: Any, *arguments: Any) -> list[str]:  # noqa: ANN401
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return [str(error)]
+    return []

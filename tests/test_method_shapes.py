@@ -1,0 +1,65 @@
+"""Every method on images, colour images, volumes and vectors: it trains, and codes and images have the right shapes."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import VARIANTS, tiny
+from torch import Tensor
+
+from studio import sampling
+from studio.data import DataConfig, Dataset
+from studio.engine import Engine
+from studio.errors import StudioError
+from studio.method import Code
+
+SHAPES = {"colour": (3, 12, 12), "volume": (1, 8, 8, 8), "vector": (20,)}
+
+
+class Blobs(Dataset):
+    """Smooth noise; the targets have a bright first element more."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(DataConfig(name="blobs", resolution=8))
+        self.shape = shape
+        self.attributes = {}
+
+    def size(self, split: str, domain: str) -> int:
+        return 200
+
+    def labels(self, split: str, domain: str) -> dict:
+        return {}
+
+    def images(self, split: str, domain: str, indices: np.ndarray) -> Tensor:
+        rows = [np.random.default_rng((int(i), domain == "target")).uniform(-0.5, 0.5, self.shape) for i in indices]
+        images = torch.from_numpy(np.stack(rows)).float()
+        images[:, 0] += 0.5 * (domain == "target")
+        return images.clamp(-1, 1)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_trains_encodes_and_decodes(name: str, kind: str) -> None:
+    shape = SHAPES[kind]
+    engine = Engine(tiny(name, images=160), Blobs(shape))
+    before = {key: value.clone() for key, value in engine.ema.method.state_dict().items()}
+    seen = []
+    engine.fit(160, seen.append)
+    assert engine.images_seen == 160
+    assert all(torch.isfinite(value) for terms in seen for value in terms.values())
+    method = engine.ema.method
+    assert any(not torch.equal(value, before[key]) for key, value in method.state_dict().items())
+    x, y = (engine.dataset.images("test", domain, np.arange(5)) for domain in ("background", "target"))
+    code = sampling.encode(method, y)
+    assert code.z.shape == (5, 4)
+    assert code.s.shape == (5, 3)
+    for images in (sampling.swap(method, x, y), sampling.heal(method, y), sampling.decode(method, Code(code.z, code.s))):
+        assert images.shape == (5, *shape)
+        assert torch.isfinite(images).all()
+        assert images.abs().max() <= 1
+    alone = sampling.encode(method, y[2:3])
+    torch.testing.assert_close(alone.s, code.s[2:3], rtol=1e-3, atol=1e-4)
+
+
+def test_a_volume_that_is_no_cube_is_refused_before_training() -> None:
+    with pytest.raises((StudioError, ValueError), match="8, 8, 16"):
+        Engine(tiny("vae"), Blobs((1, 8, 8, 16)))

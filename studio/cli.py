@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -179,10 +180,18 @@ def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder"
 
 def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN401
     """Takes a config's data section, or a data set's name."""
-    from studio.config import load, resolve
+    from pydantic import ValidationError
+
     from studio.data import ALIASES, DATASETS
 
-    if ALIASES.get(name, name) in DATASETS:
+    known = ALIASES.get(name, name)
+    if known in DATASETS and not assignments:
+        with suppress(ValidationError):  # whatever is wrong with it is said below
+            return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
+
+    from studio.config import load, resolve  # imports torch, two seconds that the defaults alone do not need
+
+    if known in DATASETS:
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
         return resolve(raw, name, f"data {name}", assignments or []).data
     return load(name, assignments or []).data

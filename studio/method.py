@@ -6,19 +6,17 @@ trains either, and every verb works on either.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from studio.domains import DOMAINS, Domain
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 
-__all__ = ["Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
-
-Domain = Literal["background", "target"]
-DOMAINS: tuple[Domain, ...] = ("background", "target")
+__all__ = ["DOMAINS", "Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
 
 
 class Pair(NamedTuple):

@@ -8,17 +8,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from studio.data import DATASETS
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.grids import Grid, to_pixels
-from studio.method import DOMAINS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["check", "describe", "init_example", "list_sets", "preview"]
 
@@ -122,7 +123,7 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
+def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
     """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
 
     Args:
@@ -130,6 +131,8 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
         n: images per row.
         seed: which images.
     """
+    from studio.grids import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
+
     rows: list[list[np.ndarray | str | None]] = []
     for domain in DOMAINS:
         for split in SPLITS:
@@ -141,22 +144,22 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
             rows.append([None, *values, *gap])
     shape = " x ".join(map(str, dataset.shape))
     caption = f"{shape} (channels, height, width)"
-    caption += f"; below each image: {', '.join(dataset.attributes)}" * bool(dataset.attributes)
+    names = [name + " (target only)" * attribute.target_only for name, attribute in dataset.attributes.items()]
+    caption += f"; below each image: {', '.join(names)}" * bool(names)
     return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
 
 
-def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str]:
-    """Returns one text per image: the values of its attributes."""
-    texts = []
-    for index in indices:
-        values = [(attributes[name].classes, column[index]) for name, column in labels.items()]
-        texts.append(", ".join(_value(classes, value) for classes, value in values))
-    return texts
+def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str | None]:
+    """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
+    having = {name: attribute.classes for name, attribute in attributes.items() if name in labels}
+    texts = (", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices)
+    return [text or None for text in texts]
 
 
-def _value(classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
+def _value(name: str, classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
+    """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
     if not classes:
-        return "-" if np.isnan(value) else f"{value:.4g}"
+        return f"{name} -" if np.isnan(value) else f"{name} {value:.4g}"
     return classes[value] if value >= 0 else "-"
 
 
@@ -198,6 +201,10 @@ def _appearing(root: Path) -> Iterator[Path]:
 
 
 def _write_images(folder: Path) -> None:
+    from PIL import Image
+
+    from studio.grids import to_pixels
+
     dataset = TexturedDigits(TexturedDigitsConfig(resolution=64))
     with (folder / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["file", "split", "subject", *dataset.attributes])

@@ -3,14 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
 from studio.errors import StudioError, nearest
 from studio.schema import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split"]
 
@@ -75,7 +77,7 @@ class Dataset(ABC):
         """Returns how many images a domain has in a split."""
 
     @abstractmethod
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         """Returns the images (len(indices), C, H, W), float32 in [-1, 1]."""
 
     @abstractmethod

@@ -12,21 +12,22 @@ brightness does not tell the sets apart; Choudhuri et al. leave it at full contr
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.files import folder
 from studio.data.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded
 from studio.data.tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
 from studio.schema import Flag
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["GrassyMnist", "GrassyMnistConfig"]
 
@@ -94,7 +95,9 @@ class GrassyMnist(Dataset):
         table = self._tables[split, domain]
         return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1)}
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        import torch
+
         indices = np.asarray(indices)
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
         grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
@@ -103,7 +106,7 @@ class GrassyMnist(Dataset):
         digits = unit * padded(self._mnist[split].take(table["digit"]), SIDE)
         background = grass * self._background_amplitude()
         if split == "train" and domain == "background" and self.config.background_noise:
-            background = background + self._noise(indices)
+            background = background + torch.from_numpy(self._noise(indices))
         over = grass * (unit * self._scale()) + digits
         if self.config.mode == "nonlinear":
             over = over * (grass > THRESHOLD)
@@ -113,9 +116,9 @@ class GrassyMnist(Dataset):
     def notes(self) -> list[str]:
         clipped = []
         if self.config.background_noise:
-            grass = torch.from_numpy(self._grass.take("train", "background", self._tables["train", "background"]["where"][:200]))
+            grass = self._grass.take("train", "background", self._tables["train", "background"]["where"][:200])
             noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
-            share = ((noisy < 0) | (noisy > 1)).float().mean().item()
+            share = ((noisy < 0) | (noisy > 1)).mean()
             clipped = [f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"]
         return [*self._notes, *self._grass.notes(), *clipped]
 
@@ -126,11 +129,11 @@ class GrassyMnist(Dataset):
         scale = SCALE[self.config.mode]
         return scale / (1 + scale) if self.config.dim_background else 1.0
 
-    def _noise(self, indices: np.ndarray) -> Tensor:
-        """Returns each item's own noise (n, 28, 28)."""
+    def _noise(self, indices: np.ndarray) -> np.ndarray:
+        """Returns each item's own noise (n, 28, 28) float32."""
         std = self.config.background_noise * self._background_amplitude() * self._grass.std
         drawn = [np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32) for i in indices]
-        return torch.from_numpy(np.stack(drawn)) * std
+        return np.stack(drawn) * std
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws what each item shows: where grass is cut, whether there is a digit, and which."""

@@ -4,15 +4,16 @@ import struct
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
 from studio.data.dataset import Split
 from studio.data.files import Part, Stored, arrays_in, first_of, opened, uncompressed_size
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["MNIST_LAYOUT", "open_mnist", "padded", "resized"]
 
@@ -58,14 +59,20 @@ def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
     return parts, [f"MNIST: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
-def resized(digits: np.ndarray, side: int) -> Tensor:
+def resized(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with antialiasing."""
+    import torch
+    from torch.nn.functional import interpolate
+
     images = torch.from_numpy(digits.astype(np.float32) / 255)[:, None]
     return interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[:, 0]
 
 
-def padded(digits: np.ndarray, side: int) -> Tensor:
+def padded(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1] with zeros around them."""
+    import torch
+    from torch.nn.functional import pad
+
     margin = (side - SIDE) // 2
     return pad(torch.from_numpy(digits.astype(np.float32) / 255), (margin, side - SIDE - margin) * 2)
 

@@ -242,8 +242,8 @@ def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, mon
     (tmp_path / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
     preview(Folders(config(tmp_path, attributes={**BELONGS, "age": "common"})), 12, 0)
     assert any("a very long name of gravel" in word for word in words)
-    assert any(word.endswith(", age -") for word in words)
-    assert any(re.search(r", age \d+\.5$", word) for word in words)
+    assert any(word.endswith(", age=-") for word in words)
+    assert any(re.search(r", age=\d+\.5$", word) for word in words)
     assert {"background train: 160", "background test: 40", "target train: 160", "target test: 40"} < set(words)
 
 
@@ -253,11 +253,11 @@ def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.Mo
     dataset = TexturedDigits(TexturedDigitsConfig())
     preview(dataset, 6, 3)
     rows, caption = seen
-    assert caption.endswith("below each image: digit (target only), texture")
+    assert caption.endswith("; below each image: texture; below each target image: digit")
     indices = np.sort(np.random.default_rng(3).permutation(5_000)[:6])
     labels = dataset.labels("test", "target")
     photographs = ("brick", "coins", "grass", "gravel")
-    assert rows[-1][1:] == [f"{labels['digit'][i]}, {photographs[labels['texture'][i]]}" for i in indices]
+    assert rows[-1][1:] == [f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices]
     assert set(rows[1][1:]) <= set(photographs)
 
 

@@ -144,14 +144,16 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
             rows.append([None, *values, *gap])
     shape = " x ".join(map(str, dataset.shape))
     caption = f"{shape} (channels, height, width)"
-    names = [name + " (target only)" * attribute.target_only for name, attribute in dataset.attributes.items()]
-    caption += f"; below each image: {', '.join(names)}" * bool(names)
+    both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
+    owners = {"each image": both, "each target image": [name for name in dataset.attributes if name not in both]}
+    caption += "".join(f"; below {owner}: {', '.join(names)}" for owner, names in owners.items() if names)
     return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
 
 
 def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str | None]:
     """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
-    having = {name: attribute.classes for name, attribute in attributes.items() if name in labels}
+    names = sorted(attributes, key=lambda name: attributes[name].target_only)
+    having = {name: attributes[name].classes for name in names if name in labels}
     texts = (", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices)
     return [text or None for text in texts]
 
@@ -159,7 +161,7 @@ def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[
 def _value(name: str, classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
     """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
     if not classes:
-        return f"{name} -" if np.isnan(value) else f"{name} {value:.4g}"
+        return f"{name}=-" if np.isnan(value) else f"{name}={value:.4g}"
     return classes[value] if value >= 0 else "-"
 
 

@@ -98,7 +98,8 @@ def test_the_example_is_complete_and_checks_out(root: Path) -> None:
     assert report["attributes"]["digit"] == {"belongs": "salient", "classes": list("0123456789"), "target_only": True}
     assert report["attributes"]["texture"]["belongs"] == "common"
     assert report["attributes"]["texture"]["target_only"] is False
-    assert report["notes"] == ["split: 400 files as attributes.csv says"]
+    few = "attribute digit: the test split has only one target image each of 1, 3"
+    assert report["notes"] == ["split: 400 files as attributes.csv says", few]
 
 
 def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studio.data import DATASETS
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, label_notes
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
@@ -21,7 +21,7 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["check", "describe", "init_example", "list_sets", "preview"]
+__all__ = ["check", "describe", "init_example", "list_sets", "preview", "unusable"]
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
@@ -63,10 +63,13 @@ def list_sets() -> list[dict[str, Any]]:
     rows = []
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
-        layout = getattr(cls, "LAYOUT", "the folder data.root" if needs_files else "nothing: it is bundled")
         what = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
-        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": layout})
+        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": _expected(name)})
     return rows
+
+
+def _expected(name: str) -> str:
+    return getattr(DATASETS[name], "LAYOUT", "nothing: it is bundled")
 
 
 def check(config: DataConfig) -> dict[str, Any]:
@@ -76,15 +79,14 @@ def check(config: DataConfig) -> dict[str, Any]:
         config: the data set's section.
 
     Returns:
-        `name`, `ok`, `counts` (split -> domain -> images), `shape`, `attributes` (name -> `belongs`, `classes`,
-        `target_only`), `notes`, `quarantined` ([file, reason] each) and `problems`; all of it goes into JSON.
+        `name`, `ok`, `root` (where files are expected), `expected` (which files), `counts` (split -> domain -> images),
+        `shape`, `attributes` (name -> `belongs`, `classes`, `target_only`), `notes`, `quarantined` ([file, reason]
+        each) and `problems`; all of it goes into JSON, and all keys are always there.
     """
-    report: dict[str, Any] = {
-        "name": config.name, "ok": False, "counts": {}, "shape": None, "attributes": {},
-        "notes": [], "quarantined": [], "problems": [],
-    }  # fmt: skip
+    report = _report(config.name, config.root)
     try:
         dataset = DATASETS[config.name](config)
+        notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]  # labels are read only here: they may be damaged
     except StudioError as error:
         quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}
@@ -94,9 +96,21 @@ def check(config: DataConfig) -> dict[str, Any]:
         "counts": {split: {domain: dataset.size(split, domain) for domain in DOMAINS} for split in SPLITS},
         "shape": list(dataset.shape),
         "attributes": {name: _described(attribute) for name, attribute in dataset.attributes.items()},
-        "notes": dataset.notes(),
+        "notes": notes,
         "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
     }
+
+
+def unusable(name: str, problem: str) -> dict[str, Any]:
+    """Returns what `check` reports of a data set whose section of a config is at fault."""
+    return {**_report(name, None), "problems": [problem]}
+
+
+def _report(name: str, root: str | None) -> dict[str, Any]:
+    return {
+        "name": name, "ok": False, "root": root, "expected": _expected(name), "counts": {}, "shape": None, "attributes": {},
+        "notes": [], "quarantined": [], "problems": [],
+    }  # fmt: skip
 
 
 def _described(attribute: Attribute) -> dict[str, Any]:
@@ -174,7 +188,7 @@ def init_example(root: str | Path) -> None:
     Raises:
         StudioError: there is something in it, or it cannot be written.
     """
-    root = Path(root).expanduser().resolve()
+    root = Path(os.path.expanduser(root)).resolve()
     try:
         with _appearing(root) as folder:
             _write_images(folder)

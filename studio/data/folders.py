@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data import reading
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
+from studio.data.files import listable, unlisted
 from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number, composed
 from studio.data.splits import assign_splits, number_of
 from studio.data.tables import SPLITS
@@ -148,7 +149,7 @@ class Folders(Dataset):
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        names = [name for name, known in self.attributes.items() if domain == "target" or not known.target_only]
+        names = [name for name, attribute in self.attributes.items() if domain == "target" or not attribute.target_only]
         return {name: self._columns[name][self._rows[split, domain]] for name in names}
 
     def notes(self) -> list[str]:
@@ -244,7 +245,7 @@ class Folders(Dataset):
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
             classes, columns[name] = reading.encode([table.get(item.name, {}).get(name, "") for item in self._items])
-            having = {item.domain for item, known in zip(self._items, _known(columns[name]), strict=True) if known}
+            having = {item.domain for item, has in zip(self._items, known(columns[name]), strict=True) if has}
             if "target" not in having:
                 raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")
             declared[name] = Attribute(belongs, classes, target_only="background" not in having)
@@ -275,19 +276,12 @@ class Folders(Dataset):
             words = [value for value in attribute.classes if as_number(value) is None]
             if 0 < len(words) < len(attribute.classes):
                 yield f"attribute {name} is read as categories, because some values are no numbers: {_named(words)}"
-        for split, domain in self._rows:
-            for name, column in self.labels(split, domain).items():
-                values = column[_known(column)]
-                if len(np.unique(values)) < 2:
-                    what = "the same value" if len(values) else "no value"
-                    yield f"attribute {name} has {what} on every {domain} image of the {split} split"
+        yield from label_notes(self)
 
 
 def _root(config: FoldersConfig) -> Path:
     """Returns the folder, which holds one folder per domain."""
-    root = Path(str(config.root)).expanduser()
-    if not os.path.isdir(root):
-        raise StudioError(f"data.root: no folder {root.absolute()}; expected {LAYOUT}")
+    root = listable(str(config.root), "data.root", LAYOUT)
     inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
         if domain not in inside:
@@ -304,7 +298,7 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
     names: list[str] = []
     others: list[str] = []
     entered: set[str] = set()
-    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=_refuse) for d in DOMAINS)):
+    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=unlisted) for d in DOMAINS)):
         place, real = Path(here).relative_to(root), os.path.realpath(here)
         if real in entered:
             others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
@@ -320,14 +314,6 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
         if domain not in images.values():
             raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
     return images, sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
-
-
-def _refuse(error: OSError) -> None:
-    raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def _named(names: Sequence[str], most: int = 5) -> str:

@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from studio.data.bundled import photograph
 from studio.data.dataset import Split
+from studio.data.files import listable, unlisted
 from studio.data.reading import UnreadableError, fit, read_image
 from studio.data.tables import SPLITS
 from studio.domains import DOMAINS
@@ -73,9 +74,7 @@ class GrassFolder:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise StudioError(f"data.grass_root: no folder {self.root.absolute()}; expected {GRASS_LAYOUT}")
+        self.root = listable(root, "data.grass_root", GRASS_LAYOUT)
         self._files: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name in _photographs(self.root):
             self._files[_side(name)].append(name)
@@ -122,7 +121,9 @@ class GrassFolder:
 
 
 def _photographs(root: Path) -> Sequence[str]:
-    found = (Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root) for name in names)
+    found = (
+        Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root, onerror=unlisted) for name in names
+    )
     return sorted(name for name in found if name.lower().endswith(SUFFIXES) and not Path(name).name.startswith("."))
 
 

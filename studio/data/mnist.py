@@ -1,7 +1,6 @@
 """MNIST's digits, from the files as distributed or from the npz that Keras uses."""
 
 import struct
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from studio.data.dataset import Split
-from studio.data.files import Part, Stored, arrays_in, first_of, opened, uncompressed_size
+from studio.data.files import DAMAGE, Part, Stored, arrays_in, first_of, opened, refused, uncompressed_size
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
@@ -105,8 +104,8 @@ def _idx(place: Path, name: str, magic: int) -> Stored:
     try:
         with opened(path) as file:
             head = file.read(4 + 4 * axes)
-    except (OSError, EOFError, zlib.error) as error:
-        raise StudioError(f"{path}: damaged: {error}") from None
+    except DAMAGE as error:
+        raise refused(path, error, "damaged") from None
     if len(head) < 4 + 4 * axes or int.from_bytes(head[:4], "big") != magic:
         raise StudioError(f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind")
     shape = struct.unpack(f">{axes}I", head[4:])

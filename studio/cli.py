@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,8 +86,8 @@ def render(
 
     if kind not in KINDS:
         raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
-    if out is not None and out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
-        raise StudioError(f"--out {out}: expected a name that ends in .png, .jpg or .webp")
+    if out is not None:
+        _check_picture(out)
     opened = Run.open(run, checkpoint, ema)
     picture = KINDS[kind](opened.method, opened.data, n, seed)
     path = out or opened.folder / "grids" / f"{kind}.png"
@@ -142,9 +143,15 @@ def data_check(
     as_json: Json = False,
 ) -> None:
     """Say whether a data set is complete, and what is missing where."""
-    from studio.data.catalogue import check, describe
+    from studio.data import ALIASES, DATASETS
+    from studio.data.catalogue import check, describe, unusable
 
-    result = check(_data_config(name, assignments))
+    try:
+        result = check(_data_config(name, assignments))
+    except StudioError as error:
+        if ALIASES.get(name, name) not in DATASETS:
+            raise
+        result = unusable(ALIASES.get(name, name), str(error))
     print(json.dumps(result, indent=2) if as_json else describe(result))
     if not result["ok"]:
         raise typer.Exit(1)
@@ -162,6 +169,7 @@ def data_preview(
     from studio.data import DATASETS
     from studio.data.catalogue import preview
 
+    _check_picture(out)
     config = _data_config(name, assignments)
     picture = preview(DATASETS[config.name](config), n, seed)
     _write(out, lambda partial: picture.save(partial))
@@ -179,13 +187,29 @@ def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder"
 
 def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN401
     """Takes a config's data section, or a data set's name."""
-    from studio.config import load, resolve
+    from pydantic import ValidationError
+
     from studio.data import ALIASES, DATASETS
 
-    if ALIASES.get(name, name) in DATASETS:
+    known = ALIASES.get(name, name)
+    if known in DATASETS and not assignments:
+        with suppress(ValidationError):  # whatever is wrong with it is said below
+            return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
+
+    from studio.config import available, load, resolve  # imports torch, two seconds that the defaults alone do not need
+
+    if known in DATASETS:
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
         return resolve(raw, name, f"data {name}", assignments or []).data
+    names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in available())]
+    if Path(name).name == name and name.removesuffix(".yaml") not in names and not Path(name).exists():
+        raise StudioError(f"{name}: no such data set or config{nearest(name, names)}")
     return load(name, assignments or []).data
+
+
+def _check_picture(out: Path) -> None:
+    if out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
+        raise StudioError(f"--out {out}: expected a name that ends in .png, .jpg or .webp")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -7,22 +7,20 @@ trains either, and every verb works on either.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from studio.domains import DOMAINS, Domain
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 
 if TYPE_CHECKING:
     from studio.data import Dataset
 
-__all__ = ["Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
-
-Domain = Literal["background", "target"]
-DOMAINS: tuple[Domain, ...] = ("background", "target")
+__all__ = ["DOMAINS", "Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
 
 
 class Pair(NamedTuple):

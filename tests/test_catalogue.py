@@ -2,14 +2,20 @@
 
 import csv
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from test_mnist_cifar import cifar_arrays, mnist_arrays
 
+from studio import grids
 from studio.config import load
-from studio.data import DATASETS, catalogue
+from studio.data import DATASETS, bundled, catalogue
 from studio.data.catalogue import check, describe, init_example, list_sets, preview
 from studio.data.folders import Folders, FoldersConfig
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
@@ -44,6 +50,41 @@ def test_every_set_is_listed_with_where_its_files_are_expected() -> None:
     assert json.loads(json.dumps(rows)) == rows
 
 
+FAST = """
+import sys
+from typer.testing import CliRunner
+from studio.cli import app
+from studio.data import DATASETS
+results = [CliRunner().invoke(app, ["data", "list"]).exit_code]
+results += [CliRunner().invoke(app, ["data", "check", name]).exit_code for name in DATASETS if name != "folders"]
+print(results, [name for name in ("torch", "sklearn", "scipy", "skimage", "matplotlib", "nibabel") if name in sys.modules])
+"""
+
+
+def test_list_and_check_do_not_wait_for_what_only_training_needs(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mnist.npz", **mnist_arrays())
+    np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
+    place = {"STUDIO_DATA": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    done = subprocess.run([sys.executable, "-c", FAST], env=os.environ | place, capture_output=True, text=True, check=True)
+    assert done.stdout.split("]")[0] == "[" + ", ".join("0" for _ in DATASETS)
+    assert done.stdout.strip().endswith(" []")
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
+    import skimage.data
+    from sklearn.datasets import load_digits
+
+    if not here:  # as if these packages kept their files elsewhere
+        monkeypatch.setattr(bundled, "_inside", lambda package, name: Path("nowhere"))
+    pixels, classes = load_digits(return_X_y=True)
+    found = bundled.digits.__wrapped__()
+    assert np.array_equal(found[0].reshape(-1, 64), pixels)
+    assert np.array_equal(found[1], classes)
+    for name in ("brick", "camera", "coins", "grass", "gravel", "moon"):
+        assert np.array_equal(bundled.photograph(name), getattr(skimage.data, name)())
+
+
 # ---- init and check ----
 
 
@@ -57,7 +98,8 @@ def test_the_example_is_complete_and_checks_out(root: Path) -> None:
     assert report["attributes"]["digit"] == {"belongs": "salient", "classes": list("0123456789"), "target_only": True}
     assert report["attributes"]["texture"]["belongs"] == "common"
     assert report["attributes"]["texture"]["target_only"] is False
-    assert report["notes"] == ["split: 400 files as attributes.csv says"]
+    few = "attribute digit: the test split has only one target image each of 1, 3"
+    assert report["notes"] == ["split: 400 files as attributes.csv says", few]
 
 
 def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> None:
@@ -192,7 +234,7 @@ def test_a_preview_of_fewer_images_than_asked_for_and_without_attributes(tmp_pat
 
 def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words: list[str] = []
-    monkeypatch.setattr(catalogue, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows]))
+    monkeypatch.setattr(grids, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows]))
     text = (root / "attributes.csv").read_text(encoding="utf-8").replace("gravel", "a very long name of gravel")
     lines = text.splitlines()
     lines = [f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}" for i, line in enumerate(lines)]
@@ -201,9 +243,23 @@ def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, mon
     (tmp_path / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
     preview(Folders(config(tmp_path, attributes={**BELONGS, "age": "common"})), 12, 0)
     assert any("a very long name of gravel" in word for word in words)
-    assert any(word.endswith(", -") for word in words)
-    assert any(word.endswith(".5") for word in words)
+    assert any(word.endswith(", age=-") for word in words)
+    assert any(re.search(r", age=\d+\.5$", word) for word in words)
     assert {"background train: 160", "background test: 40", "target train: 160", "target test: 40"} < set(words)
+
+
+def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list = []
+    monkeypatch.setattr(grids, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption))))
+    dataset = TexturedDigits(TexturedDigitsConfig())
+    preview(dataset, 6, 3)
+    rows, caption = seen
+    assert caption.endswith("; below each image: texture; below each target image: digit")
+    indices = np.sort(np.random.default_rng(3).permutation(5_000)[:6])
+    labels = dataset.labels("test", "target")
+    photographs = ("brick", "coins", "grass", "gravel")
+    assert rows[-1][1:] == [f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices]
+    assert set(rows[1][1:]) <= set(photographs)
 
 
 class Drawn:

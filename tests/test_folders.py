@@ -15,8 +15,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from studio.data import DATASETS, PairStream
-from studio.data.folders import Folders, FoldersConfig, QuarantineError, split_of
+from studio.data.folders import Folders, FoldersConfig, QuarantineError
 from studio.data.reading import Picture, UnreadableError, encode, fit, read_image
+from studio.data.splits import split_of
 from studio.errors import StudioError
 
 DOMAINS = ("background", "target")

@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from studio.config import resolve
+from studio.data import DATASETS
 from studio.data.catalogue import check
 from studio.data.cifar import RECORD, open_cifar
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
@@ -340,3 +341,23 @@ def test_the_real_files() -> None:
         assert images.abs().max() <= 1
         # Neighbouring pixels of a photograph are alike in every channel; those of a scrambled one are not.
         assert (images[..., 1:] - images[..., :-1]).abs().mean() < 0.5 * images.std()
+
+
+@pytest.mark.skipif("STUDIO_DATA" not in os.environ, reason="needs the real MNIST and CIFAR-10: set STUDIO_DATA to their folder")
+@pytest.mark.parametrize("name", ["cifar_mnist", "grassy_mnist"])
+def test_labels_of_the_real_files_belong_to_their_pictures(name: str) -> None:
+    """A linear classifier of pixels tells digits: hopeless if a label were that of another picture."""
+    from sklearn.linear_model import LogisticRegression
+
+    options = {"resolution": 32, "background_amplitude": 0.0} if name == "cifar_mnist" else {"grass_scale": 0.0}
+    config = DATASETS[name].Config(root=os.environ["STUDIO_DATA"], **options)
+    if not check(config)["ok"]:
+        pytest.skip(check(config)["problems"][0])
+    data = DATASETS[name](config)
+    pixels, digits = {}, {}
+    for split, n in (("train", 2000), ("test", 1000)):
+        pixels[split] = data.images(split, "target", range(n))[:, 0].flatten(1).numpy()
+        digits[split] = data.labels(split, "target")["digit"][:n]
+    classifier = LogisticRegression(C=0.01, max_iter=200).fit(pixels["train"], digits["train"])
+    assert classifier.score(pixels["test"], digits["test"]) > 0.8
+    assert classifier.score(pixels["test"], np.roll(digits["test"], 1)) < 0.2  # the labels of the neighbours do not do

@@ -8,19 +8,20 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from studio.data import DATASETS
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, label_notes
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.grids import Grid, to_pixels
-from studio.method import DOMAINS
 
-__all__ = ["check", "describe", "init_example", "list_sets", "preview"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["check", "describe", "init_example", "list_sets", "preview", "unusable"]
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
@@ -62,10 +63,13 @@ def list_sets() -> list[dict[str, Any]]:
     rows = []
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
-        layout = getattr(cls, "LAYOUT", "the folder data.root" if needs_files else "nothing: it is bundled")
         what = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
-        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": layout})
+        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": _expected(name)})
     return rows
+
+
+def _expected(name: str) -> str:
+    return getattr(DATASETS[name], "LAYOUT", "nothing: it is bundled")
 
 
 def check(config: DataConfig) -> dict[str, Any]:
@@ -75,15 +79,14 @@ def check(config: DataConfig) -> dict[str, Any]:
         config: the data set's section.
 
     Returns:
-        `name`, `ok`, `counts` (split -> domain -> images), `shape`, `attributes` (name -> `belongs`, `classes`,
-        `target_only`), `notes`, `quarantined` ([file, reason] each) and `problems`; all of it goes into JSON.
+        `name`, `ok`, `root` (where files are expected), `expected` (which files), `counts` (split -> domain -> images),
+        `shape`, `attributes` (name -> `belongs`, `classes`, `target_only`), `notes`, `quarantined` ([file, reason]
+        each) and `problems`; all of it goes into JSON, and all keys are always there.
     """
-    report: dict[str, Any] = {
-        "name": config.name, "ok": False, "counts": {}, "shape": None, "attributes": {},
-        "notes": [], "quarantined": [], "problems": [],
-    }  # fmt: skip
+    report = _report(config.name, config.root)
     try:
         dataset = DATASETS[config.name](config)
+        notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]  # labels are read only here: they may be damaged
     except StudioError as error:
         quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}
@@ -93,9 +96,21 @@ def check(config: DataConfig) -> dict[str, Any]:
         "counts": {split: {domain: dataset.size(split, domain) for domain in DOMAINS} for split in SPLITS},
         "shape": list(dataset.shape),
         "attributes": {name: _described(attribute) for name, attribute in dataset.attributes.items()},
-        "notes": dataset.notes(),
+        "notes": notes,
         "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
     }
+
+
+def unusable(name: str, problem: str) -> dict[str, Any]:
+    """Returns what `check` reports of a data set whose section of a config is at fault."""
+    return {**_report(name, None), "problems": [problem]}
+
+
+def _report(name: str, root: str | None) -> dict[str, Any]:
+    return {
+        "name": name, "ok": False, "root": root, "expected": _expected(name), "counts": {}, "shape": None, "attributes": {},
+        "notes": [], "quarantined": [], "problems": [],
+    }  # fmt: skip
 
 
 def _described(attribute: Attribute) -> dict[str, Any]:
@@ -122,7 +137,7 @@ def describe(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
+def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
     """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
 
     Args:
@@ -130,6 +145,8 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
         n: images per row.
         seed: which images.
     """
+    from studio.grids import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
+
     rows: list[list[np.ndarray | str | None]] = []
     for domain in DOMAINS:
         for split in SPLITS:
@@ -141,22 +158,24 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image.Image:
             rows.append([None, *values, *gap])
     shape = " x ".join(map(str, dataset.shape))
     caption = f"{shape} (channels, height, width)"
-    caption += f"; below each image: {', '.join(dataset.attributes)}" * bool(dataset.attributes)
+    both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
+    owners = {"each image": both, "each target image": [name for name in dataset.attributes if name not in both]}
+    caption += "".join(f"; below {owner}: {', '.join(names)}" for owner, names in owners.items() if names)
     return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
 
 
-def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str]:
-    """Returns one text per image: the values of its attributes."""
-    texts = []
-    for index in indices:
-        values = [(attributes[name].classes, column[index]) for name, column in labels.items()]
-        texts.append(", ".join(_value(classes, value) for classes, value in values))
-    return texts
+def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str | None]:
+    """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
+    names = sorted(attributes, key=lambda name: attributes[name].target_only)
+    having = {name: attributes[name].classes for name in names if name in labels}
+    texts = (", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices)
+    return [text or None for text in texts]
 
 
-def _value(classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
+def _value(name: str, classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
+    """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
     if not classes:
-        return "-" if np.isnan(value) else f"{value:.4g}"
+        return f"{name}=-" if np.isnan(value) else f"{name}={value:.4g}"
     return classes[value] if value >= 0 else "-"
 
 
@@ -169,7 +188,7 @@ def init_example(root: str | Path) -> None:
     Raises:
         StudioError: there is something in it, or it cannot be written.
     """
-    root = Path(root).expanduser().resolve()
+    root = Path(os.path.expanduser(root)).resolve()
     try:
         with _appearing(root) as folder:
             _write_images(folder)
@@ -198,6 +217,10 @@ def _appearing(root: Path) -> Iterator[Path]:
 
 
 def _write_images(folder: Path) -> None:
+    from PIL import Image
+
+    from studio.grids import to_pixels
+
     dataset = TexturedDigits(TexturedDigitsConfig(resolution=64))
     with (folder / "attributes.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["file", "split", "subject", *dataset.attributes])

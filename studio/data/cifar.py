@@ -3,6 +3,7 @@
 The python version is made of pickles, and opening a pickle runs whatever it says; it is named and refused.
 """
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
 
 def _from_binary(place: Path) -> dict[Split, Part]:
     for name in (name for names in BATCHES.values() for name in names):
-        if not (place / name).is_file():
+        if not os.path.isfile(place / name):
             raise StudioError(f"{(place / name).absolute()}: missing; expected {CIFAR_LAYOUT}")
     parts = {}
     for split, names in BATCHES.items():

@@ -8,21 +8,21 @@ authors' code took training digits for the evaluation.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import interpolate
 
 from studio.data.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.files import Part, folder
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded, resized
 from studio.data.tables import SPLITS, ContaminationConfig, column, order, picked, salient_rows
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["CifarMnist", "CifarMnistConfig"]
 
@@ -74,7 +74,10 @@ class CifarMnist(Dataset):
             return labels
         return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1), **labels}
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        import torch
+        from torch.nn.functional import interpolate
+
         table = {name: values[np.asarray(indices)] for name, values in self._tables[split, domain].items()}
         side = self.config.resolution
         images = torch.from_numpy(self._cifar[split].take(table["object"]).astype(np.float32) / 255)

@@ -1,18 +1,22 @@
 """What a data set is: two domains, two splits, images by index, and attributes with where they belong."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from itertools import product
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
+from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 
-__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split", "known", "label_notes"]
 
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
@@ -75,7 +79,7 @@ class Dataset(ABC):
         """Returns how many images a domain has in a split."""
 
     @abstractmethod
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         """Returns the images (len(indices), C, H, W), float32 in [-1, 1]."""
 
     @abstractmethod
@@ -98,3 +102,24 @@ class Dataset(ABC):
             name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
             for name, attribute in attributes.items()
         }
+
+
+def known(values: np.ndarray) -> np.ndarray:
+    """Returns which labels of one attribute are there: neither -1 nor NaN."""
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
+
+
+def label_notes(dataset: Dataset) -> Iterator[str]:
+    """Says where an attribute cannot be measured well: one value on all images, or a category on one image or none."""
+    for split, domain in product(("train", "test"), DOMAINS):
+        for name, column in dataset.labels(split, domain).items():
+            values, classes = column[known(column)], dataset.attributes[name].classes
+            if len(np.unique(values)) < 2:
+                what = "the same value" if len(values) else "no value"
+                yield f"attribute {name} has {what} on every {domain} image of the {split} split"
+                continue
+            counts = np.bincount(values.astype(np.int64), minlength=len(classes)) if classes else np.empty(0)
+            for few, words in enumerate(("no {} image", "only one {} image each")):
+                rare = ", ".join(classes[i] for i in np.flatnonzero(counts == few))
+                if rare:
+                    yield f"attribute {name}: the {split} split has {words.format(domain)} of {rare}"

@@ -72,12 +72,15 @@ class SpritesFile:
         with zipfile.ZipFile(path) as archive:
             self._compressed = archive.getinfo("imgs.npy").compress_type != zipfile.ZIP_STORED
         self._bits: np.ndarray | None = None
+        self._ordered = False
 
     def take(self, factors: np.ndarray) -> np.ndarray:
         """Returns the frames (n, 64, 64) of class numbers (n, 5)."""
         rows = np.ravel_multi_index(tuple(checked(factors).T), COUNTS)
         if not self._compressed:
-            return np.asarray(self._images.values[rows])
+            if not self._ordered:
+                self._check_order()
+            return _binary(self.path, np.asarray(self._images.values[rows]))
         if self._bits is None:
             self._bits = np.memmap(self._packed(), np.uint8, "r", 0, (FRAMES, SIDE * SIDE // 8))
         return np.unpackbits(self._bits[rows], axis=1).reshape(-1, SIDE, SIDE)
@@ -107,19 +110,28 @@ class SpritesFile:
         return target
 
     def _unpack_into(self, file) -> None:  # noqa: ANN001 - a temporary file has no public type
-        classes = self._classes.values[:, 1:]
-        if not np.array_equal(np.ravel_multi_index(tuple(classes.T), COUNTS), np.arange(FRAMES)):
-            raise StudioError(f"{self.path}: latents_classes are not in the original order")
+        self._check_order()
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open("imgs.npy") as stream:
                 array_in(stream)
                 for _ in range(FRAMES // BLOCK):
                     block = np.frombuffer(stream.read(BLOCK * SIDE * SIDE), np.uint8)
-                    if block.max() > 1:
-                        raise StudioError(f"{self.path}: imgs has the value {block.max()}, expected 0 and 1")
-                    file.write(np.packbits(block).tobytes())
+                    file.write(np.packbits(_binary(self.path, block)).tobytes())
         except (EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
             raise StudioError(f"{self.path}: damaged: {error}") from None
+
+    def _check_order(self) -> None:
+        classes = np.asarray(self._classes.values)[:, 1:]
+        in_range = (classes >= 0).all() and (classes < COUNTS).all()
+        if not in_range or not np.array_equal(np.ravel_multi_index(tuple(classes.T), COUNTS), np.arange(FRAMES)):
+            raise StudioError(f"{self.path}: latents_classes are not in the original order")
+        self._ordered = True
+
+
+def _binary(path: Path, frames: np.ndarray) -> np.ndarray:
+    if frames.size and frames.max() > 1:
+        raise StudioError(f"{path}: imgs has the value {frames.max()}, expected 0 and 1")
+    return frames
 
 
 def open_sprites(root: Path, source: str) -> tuple[Sprites, str]:

@@ -8,19 +8,20 @@ are in test; no picture is in both, nor anything that looks the same because the
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, checked, open_sprites, turns
 from studio.data.files import FilesConfig, folder
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.data.tables import SPLITS, column, picked
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["DspritesMnist", "DspritesMnistConfig"]
 
@@ -90,14 +91,14 @@ class DspritesMnist(Dataset):
             "pos_y": factors[:, 4] / (COUNTS[4] - 1),
         }
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         indices = np.asarray(indices)
         images = self._drawn(split, self._tables[split, domain][indices])
         if domain == "target":
             images = self._with_sprites(images, np.stack(np.unravel_index(_pools()[split][indices], COUNTS), 1))
         return images.mul_(2).sub_(1)
 
-    def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> Tensor:
+    def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> "Tensor":
         """Makes target images of given sprites over random digits, as the FactorVAE score needs them.
 
         Args:
@@ -130,14 +131,16 @@ class DspritesMnist(Dataset):
         exemplars = enumerate(self._exemplars[split])
         return np.stack([picked(column(SEED, split, domain, i, size), members) for i, members in exemplars], 1)
 
-    def _drawn(self, split: Split, grids: np.ndarray) -> Tensor:
+    def _drawn(self, split: Split, grids: np.ndarray) -> "Tensor":
         """Returns grids of digits (n, 1, 64, 64) at half brightness from the numbers of the digits (n, 4)."""
         half = self.config.resolution // 2
         digits = resized(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
         grid = digits.view(-1, 2, 2, half, half).permute(0, 1, 3, 2, 4)
         return grid.reshape(-1, *self.shape) * DIM
 
-    def _with_sprites(self, images: Tensor, factors: np.ndarray) -> Tensor:
+    def _with_sprites(self, images: "Tensor", factors: np.ndarray) -> "Tensor":
+        import torch
+
         frames = torch.from_numpy(self._sprites.take(factors)).float()
         return (images + frames[:, None]).clamp_(max=1)
 

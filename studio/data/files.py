@@ -5,6 +5,7 @@ arrays that an npz stores without compression), else read when they are first ne
 """
 
 import gzip
+import lzma
 import os
 import struct
 import zipfile
@@ -21,10 +22,17 @@ from pydantic import Field, field_validator
 from studio.data.dataset import DataConfig
 from studio.errors import StudioError
 
-__all__ = ["ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder"]
+__all__ = [
+    "DAMAGE", "ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder",
+    "listable", "opened", "refused", "uncompressed_size", "unlisted",
+]  # fmt: skip
 
 ROOT = "STUDIO_DATA"  # environment variable: the folder of the files when a config names none
 CLASSES = 10  # of MNIST and of CIFAR-10
+# What the readers of packed files raise for broken ones; RuntimeError is zipfile's for a password or an unknown method.
+DAMAGE = (
+    OSError, EOFError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile
+)  # fmt: skip
 
 
 class FilesConfig(DataConfig):
@@ -59,8 +67,8 @@ class Stored:
         if self._values is None:
             try:
                 self._values = self.load()
-            except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-                raise StudioError(f"{self.path}: damaged: {error}") from None
+            except DAMAGE as error:
+                raise refused(self.path, error, "damaged") from None
         return self._values
 
     def __getstate__(self) -> dict:
@@ -124,15 +132,52 @@ def folder(config: DataConfig, layout: str) -> Path:
     """
     if config.root is None:
         raise StudioError(f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}")
-    root = Path(config.root).expanduser()
-    if not root.is_dir():
-        raise StudioError(f"data.root: no folder {root.absolute()}; expected {layout}")
+    option = f"{ROOT} (data.root)" if config.root == os.environ.get(ROOT) else "data.root"
+    return listable(config.root, option, layout)
+
+
+def listable(given: str, option: str, layout: str) -> Path:
+    """Returns a folder whose files can be listed.
+
+    Args:
+        given: the folder, perhaps with ~.
+        option: where it was given, for messages.
+        layout: what should be in it.
+
+    Raises:
+        StudioError: it is missing, no folder, or must not be read.
+    """
+    root = Path(os.path.expanduser(given))  # Path's own raises for the home of a user who does not exist
+    try:
+        os.scandir(root).close()
+    except NotADirectoryError:
+        raise StudioError(f"{option}: {root.absolute()} is a file, not a folder; expected {layout}") from None
+    except PermissionError as error:
+        raise StudioError(f"{option}: {root.absolute()} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError):
+        raise StudioError(f"{option}: no folder {root.absolute()}; expected {layout}") from None
     return root
+
+
+def unlisted(error: OSError) -> None:
+    """Refuses a folder that `os.walk` could not list, which would otherwise leave its files out without a word.
+
+    Raises:
+        StudioError: always.
+    """
+    raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
 def first_of(root: Path, names: Sequence[str]) -> Path | None:
     """Returns the first of some paths below a folder that exists."""
-    return next((root / name for name in names if (root / name).exists()), None)
+    return next((root / name for name in names if os.path.lexists(root / name)), None)
+
+
+def refused(path: Path, error: BaseException, what: str) -> StudioError:
+    """Returns the error to raise for a file that could not be read, which is not always the file's own fault."""
+    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
+        return StudioError(f"{path}: cannot be read: {error.strerror}")
+    return StudioError(f"{path}: {what}: {error}")
 
 
 def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict[str, Stored]:
@@ -140,7 +185,7 @@ def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dic
 
     Args:
         path: of the file.
-        expected: key -> shape with None where any length will do; axes of length 1 at the end may be missing or spare.
+        expected: key -> shape with None where any length will do; a spare axis of length 1 at the end is dropped.
 
     Raises:
         StudioError: no npz or cut short, a key is missing, a shape differs, or it holds objects or no integers.
@@ -153,8 +198,8 @@ def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dic
                     wanted, found = ", ".join(expected), ", ".join(keys) or "nothing"
                     raise StudioError(f"{path}: no array {key!r}, found {found}; expected the arrays {wanted}")
             return {key: _stored(archive, path, key, shape) for key, shape in expected.items()}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, struct.error) as error:
-        raise StudioError(f"{path}: not a whole npz file, perhaps cut short: {error}") from None
+    except DAMAGE as error:
+        raise refused(path, error, "not a whole npz file, perhaps cut short") from None
 
 
 def array_in(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -178,15 +223,15 @@ def _stored(archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int 
     if entry.file_size != header + dtype.itemsize * int(np.prod(shape)):
         raise StudioError(f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}")
     if entry.compress_type != zipfile.ZIP_STORED:
-        return Stored(path, shape, partial(_decompressed, path, key))
+        return Stored(path, plain, partial(_decompressed, path, key, plain))
     offset = _data_offset(path, entry) + header
     order = "F" if fortran else "C"
-    return Stored(path, shape, partial(np.memmap, path, dtype, "r", offset, shape, order))
+    return Stored(path, plain, partial(np.memmap, path, dtype, "r", offset, plain, order))
 
 
-def _decompressed(path: Path, key: str) -> np.ndarray:
+def _decompressed(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
     with np.load(path, allow_pickle=False) as file:
-        return file[key]
+        return file[key].reshape(shape)
 
 
 def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:

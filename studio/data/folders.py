@@ -1,7 +1,6 @@
 """`folders`: a user's own two folders of images, with an optional table of splits, subjects and attributes.
 
-An image's side of the split follows from its subject's name (or, without a subject, from its own) and from nothing
-else, so that adding images moves none of those that were there. Within a split, images are in the order of their names.
+Within a split, images are in the order of their names; `studio.data.splits` says which split they are in.
 """
 
 import hashlib
@@ -13,26 +12,29 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
 from statistics import multimode
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, field_validator
-from torch import Tensor
 
 from studio.data import reading
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
+from studio.data.files import listable, unlisted
 from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number, composed
+from studio.data.splits import assign_splits, number_of
+from studio.data.tables import SPLITS
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
 
-__all__ = ["Folders", "FoldersConfig", "QuarantineError", "split_of"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Folders", "FoldersConfig", "QuarantineError"]
 
 LAYOUT = (
     "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; optionally ROOT/attributes.csv "
     "with a column `file`, and if you have them `split` (train or test), `subject` and any attributes"
 )
-SPLITS: tuple[Split, ...] = ("train", "test")
 PERCENTILES = (0.5, 99.5)  # of the automatic window
 SAMPLE = 100  # training images per domain from which it is found
 SAMPLE_PIXELS = 2**14  # of each
@@ -138,14 +140,16 @@ class Folders(Dataset):
     def size(self, split: Split, domain: str) -> int:
         return len(self._rows[split, domain])
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        import torch
+
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
             image[:] = self._scaled(self._pixels(self._items[self._rows[split, domain][index]]))
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        names = [name for name, known in self.attributes.items() if domain == "target" or not known.target_only]
+        names = [name for name, attribute in self.attributes.items() if domain == "target" or not attribute.target_only]
         return {name: self._columns[name][self._rows[split, domain]] for name in names}
 
     def notes(self) -> list[str]:
@@ -215,7 +219,7 @@ class Folders(Dataset):
         sample = []
         for domain in DOMAINS:
             items = [self._items[row] for row in self._rows["train", domain] if self._items[row].deep]
-            for item in sorted(items, key=lambda item: _hash("window", item.name))[:SAMPLE]:
+            for item in sorted(items, key=lambda item: number_of("window", item.name))[:SAMPLE]:
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
         if not sample:
@@ -241,7 +245,7 @@ class Folders(Dataset):
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
             classes, columns[name] = reading.encode([table.get(item.name, {}).get(name, "") for item in self._items])
-            having = {item.domain for item, known in zip(self._items, _known(columns[name]), strict=True) if known}
+            having = {item.domain for item, has in zip(self._items, known(columns[name]), strict=True) if has}
             if "target" not in having:
                 raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")
             declared[name] = Attribute(belongs, classes, target_only="background" not in having)
@@ -272,19 +276,12 @@ class Folders(Dataset):
             words = [value for value in attribute.classes if as_number(value) is None]
             if 0 < len(words) < len(attribute.classes):
                 yield f"attribute {name} is read as categories, because some values are no numbers: {_named(words)}"
-        for split, domain in self._rows:
-            for name, column in self.labels(split, domain).items():
-                values = column[_known(column)]
-                if len(np.unique(values)) < 2:
-                    what = "the same value" if len(values) else "no value"
-                    yield f"attribute {name} has {what} on every {domain} image of the {split} split"
+        yield from label_notes(self)
 
 
 def _root(config: FoldersConfig) -> Path:
     """Returns the folder, which holds one folder per domain."""
-    root = Path(str(config.root)).expanduser()
-    if not os.path.isdir(root):
-        raise StudioError(f"data.root: no folder {root.absolute()}; expected {LAYOUT}")
+    root = listable(str(config.root), "data.root", LAYOUT)
     inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
         if domain not in inside:
@@ -301,7 +298,7 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
     names: list[str] = []
     others: list[str] = []
     entered: set[str] = set()
-    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=_refuse) for d in DOMAINS)):
+    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=unlisted) for d in DOMAINS)):
         place, real = Path(here).relative_to(root), os.path.realpath(here)
         if real in entered:
             others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
@@ -317,50 +314,6 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
         if domain not in images.values():
             raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
     return images, sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
-
-
-def _refuse(error: OSError) -> None:
-    raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
-
-
-def _hash(*parts: str) -> float:
-    """Returns a number in [0, 1) that depends on the words alone."""
-    digest = hashlib.sha256("\0".join(map(composed, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def split_of(subject: str, test_share: float) -> Split:
-    """Returns the side of a subject, or of a file that has none: a matter of its name and of nothing else."""
-    return "test" if _hash("split", subject) < test_share else "train"
-
-
-def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
-    """Splits by subject.
-
-    What the table states for one image holds for all of its subject's images; where it states nothing, `split_of`
-    decides.
-
-    Args:
-        names: of the images.
-        table: image -> cells, of which `split` and `subject` matter here.
-        test_share: expected share of subjects in the test split.
-
-    Raises:
-        StudioError: the table puts a subject on both sides, or states a split that is neither train nor test.
-    """
-    units = {name: composed(table.get(name, {}).get("subject") or name) for name in names}
-    stated: dict[str, Split] = {}
-    for name, cells in table.items():
-        split = cells.get("split", "").lower()
-        if split and split not in SPLITS:
-            raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
-        if split and stated.setdefault(units[name], split) != split:
-            raise StudioError(f"{TABLE}: subject {units[name]!r} is in both splits, see {name}")
-    return {name: stated.get(unit) or split_of(unit, test_share) for name, unit in units.items()}
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def _named(names: Sequence[str], most: int = 5) -> str:

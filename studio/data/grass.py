@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
-from torch.nn.functional import avg_pool2d
 
+from studio.data.bundled import photograph
 from studio.data.dataset import Split
+from studio.data.files import listable, unlisted
 from studio.data.reading import UnreadableError, fit, read_image
 from studio.data.tables import SPLITS
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
 
 __all__ = ["GRASS_LAYOUT", "GrassFolder", "GrassPhotograph"]
 
@@ -37,9 +37,10 @@ class GrassPhotograph:
     @cached_property
     def regions(self) -> dict[Split, np.ndarray]:
         """The two regions in [0, 1], (256, 179) and (256, 77)."""
-        import skimage.data  # half a second to import, so only when needed
+        import torch
+        from torch.nn.functional import avg_pool2d
 
-        pixels = torch.from_numpy(skimage.data.grass() / 255).float()
+        pixels = torch.from_numpy(photograph("grass") / 255).float()
         small = avg_pool2d(pixels[None], 2)[0].numpy()
         edge = int(small.shape[1] * (1 - TEST_SHARE["photograph"]))
         return {"train": small[:, :edge], "test": small[:, edge:]}
@@ -73,9 +74,7 @@ class GrassFolder:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            raise StudioError(f"data.grass_root: no folder {self.root.absolute()}; expected {GRASS_LAYOUT}")
+        self.root = listable(root, "data.grass_root", GRASS_LAYOUT)
         self._files: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name in _photographs(self.root):
             self._files[_side(name)].append(name)
@@ -122,7 +121,9 @@ class GrassFolder:
 
 
 def _photographs(root: Path) -> Sequence[str]:
-    found = (Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root) for name in names)
+    found = (
+        Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root, onerror=unlisted) for name in names
+    )
     return sorted(name for name in found if name.lower().endswith(SUFFIXES) and not Path(name).name.startswith("."))
 
 

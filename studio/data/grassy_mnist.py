@@ -11,28 +11,30 @@ digit, and the divisor 3 is what keeps that in range. The background set shows g
 brightness does not tell the sets apart; Choudhuri et al. leave it at full contrast (`dim_background: false`).
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.files import folder
 from studio.data.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded
 from studio.data.tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
+from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.method import DOMAINS
 from studio.schema import Flag
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["GrassyMnist", "GrassyMnistConfig"]
 
 SEED = 12_2024
 SIDE = 28
 TEST = 5_000  # images per domain
+MOST = 10_000_000  # images per domain: what each shows is kept in memory, 60 bytes
 SCALE = {"linear": 1.0, "nonlinear": 1.0, "abid": 2.0}  # amplitude of grass for a digit's 1
 DIGITS = {"linear": 10, "nonlinear": 10, "abid": 3}
 THRESHOLD = 0.3  # of the non-linear form, on grass in [0, 1]
@@ -49,9 +51,9 @@ class GrassyMnistConfig(ContaminationConfig):
     grass_scale: float | None = Field(default=None, ge=0)
     dim_background: Flag = True
     # Gaussian noise on the training background set, in units of its grass's standard deviation: Abid & Zou, Fig. 7b.
-    background_noise: float = Field(default=0, ge=0)
-    train_background: int = Field(default=25_000, ge=1)  # images; Choudhuri et al. have 4,986, and 4,986 per digit
-    train_target: int = Field(default=25_000, ge=1)
+    background_noise: float = Field(default=0, ge=0, allow_inf_nan=False)
+    train_background: int = Field(default=25_000, ge=1, le=MOST)  # images; Choudhuri et al. have 4,986, and 4,986 per digit
+    train_target: int = Field(default=25_000, ge=1, le=MOST)
 
     @model_validator(mode="after")
     def _in_range(self) -> "GrassyMnistConfig":
@@ -94,7 +96,9 @@ class GrassyMnist(Dataset):
         table = self._tables[split, domain]
         return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1)}
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        import torch
+
         indices = np.asarray(indices)
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
         grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
@@ -103,7 +107,7 @@ class GrassyMnist(Dataset):
         digits = unit * padded(self._mnist[split].take(table["digit"]), SIDE)
         background = grass * self._background_amplitude()
         if split == "train" and domain == "background" and self.config.background_noise:
-            background = background + self._noise(indices)
+            background = background + torch.from_numpy(self._noise(indices))
         over = grass * (unit * self._scale()) + digits
         if self.config.mode == "nonlinear":
             over = over * (grass > THRESHOLD)
@@ -113,11 +117,17 @@ class GrassyMnist(Dataset):
     def notes(self) -> list[str]:
         clipped = []
         if self.config.background_noise:
-            grass = torch.from_numpy(self._grass.take("train", "background", self._tables["train", "background"]["where"][:200]))
+            grass = self._grass.take("train", "background", self._tables["train", "background"]["where"][:200])
             noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
-            share = ((noisy < 0) | (noisy > 1)).float().mean().item()
+            share = ((noisy < 0) | (noisy > 1)).mean()
             clipped = [f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"]
-        return [*self._notes, *self._grass.notes(), *clipped]
+        return [*self._notes, *self._repetitions(), *self._grass.notes(), *clipped]
+
+    def _repetitions(self) -> Iterator[str]:
+        for split in SPLITS:
+            size, digits = self.size(split, "target"), len(self._digits_of(split))
+            if size > digits:
+                yield f"{size} {split} targets show {digits} digits of MNIST, {size / digits:.3g} times each on average"
 
     def _scale(self) -> float:
         return SCALE[self.config.mode] if self.config.grass_scale is None else self.config.grass_scale
@@ -126,20 +136,24 @@ class GrassyMnist(Dataset):
         scale = SCALE[self.config.mode]
         return scale / (1 + scale) if self.config.dim_background else 1.0
 
-    def _noise(self, indices: np.ndarray) -> Tensor:
-        """Returns each item's own noise (n, 28, 28)."""
+    def _noise(self, indices: np.ndarray) -> np.ndarray:
+        """Returns each item's own noise (n, 28, 28) float32."""
         std = self.config.background_noise * self._background_amplitude() * self._grass.std
         drawn = [np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32) for i in indices]
-        return torch.from_numpy(np.stack(drawn)) * std
+        return np.stack(drawn) * std
+
+    def _digits_of(self, split: Split) -> np.ndarray:
+        """Returns the numbers of the digits that the mode shows."""
+        digits = np.flatnonzero(self._mnist[split].classes < DIGITS[self.config.mode])
+        if not len(digits):
+            raise StudioError(f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}")
+        return digits
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws what each item shows: where grass is cut, whether there is a digit, and which."""
         size = self.size(split, domain)
-        digits = np.flatnonzero(self._mnist[split].classes < DIGITS[self.config.mode])
-        if not len(digits):
-            raise StudioError(f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}")
         return {
             "where": np.stack([column(SEED, split, domain, i, size) for i in range(5)], 1),
             "salient": salient_rows(self.config, split, domain, column(SEED, split, domain, 5, size)),
-            "digit": permuted(SEED, split, domain, digits, size),
+            "digit": permuted(SEED, split, domain, self._digits_of(split), size),
         }

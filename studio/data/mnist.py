@@ -1,18 +1,18 @@
 """MNIST's digits, from the files as distributed or from the npz that Keras uses."""
 
 import struct
-import zlib
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
 from studio.data.dataset import Split
-from studio.data.files import Part, Stored, arrays_in, first_of, opened, uncompressed_size
+from studio.data.files import DAMAGE, Part, Stored, arrays_in, first_of, opened, refused, uncompressed_size
 from studio.errors import StudioError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["MNIST_LAYOUT", "open_mnist", "padded", "resized"]
 
@@ -58,14 +58,20 @@ def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
     return parts, [f"MNIST: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
-def resized(digits: np.ndarray, side: int) -> Tensor:
+def resized(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with antialiasing."""
+    import torch
+    from torch.nn.functional import interpolate
+
     images = torch.from_numpy(digits.astype(np.float32) / 255)[:, None]
     return interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[:, 0]
 
 
-def padded(digits: np.ndarray, side: int) -> Tensor:
+def padded(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1] with zeros around them."""
+    import torch
+    from torch.nn.functional import pad
+
     margin = (side - SIDE) // 2
     return pad(torch.from_numpy(digits.astype(np.float32) / 255), (margin, side - SIDE - margin) * 2)
 
@@ -98,8 +104,8 @@ def _idx(place: Path, name: str, magic: int) -> Stored:
     try:
         with opened(path) as file:
             head = file.read(4 + 4 * axes)
-    except (OSError, EOFError, zlib.error) as error:
-        raise StudioError(f"{path}: damaged: {error}") from None
+    except DAMAGE as error:
+        raise refused(path, error, "damaged") from None
     if len(head) < 4 + 4 * axes or int.from_bytes(head[:4], "big") != magic:
         raise StudioError(f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind")
     shape = struct.unpack(f">{axes}I", head[4:])

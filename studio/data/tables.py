@@ -11,7 +11,7 @@ from pydantic import Field
 
 from studio.data.dataset import Split
 from studio.data.files import FilesConfig
-from studio.method import DOMAINS
+from studio.domains import DOMAINS
 
 __all__ = ["SPLITS", "ContaminationConfig", "column", "order", "permuted", "picked", "salient_rows"]
 

@@ -5,16 +5,19 @@ The construction is that of CIFAR-10-MNIST (Carton et al. 2024, Sec. 5): backgro
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
-from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
 
+from studio.data.bundled import digits, photograph
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.domains import DOMAINS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["TexturedDigits"]
 
@@ -57,9 +60,8 @@ class TexturedDigits(Dataset):
                 "texture": Attribute("common", tuple(config.photographs)),
             }
         )
-        self._digits, self._classes = _digits(config.resolution)
-        self._windows = [_windows(name, config.resolution) for name in config.photographs]
-        self._tables = {(split, domain): self._table(split, domain) for split in SIZES for domain in ("background", "target")}
+        self._classes = digits()[1]
+        self._tables = {(split, domain): self._table(split, domain) for split in SIZES for domain in DOMAINS}
 
     def size(self, split: Split, domain: str) -> int:
         return SIZES[split]
@@ -69,7 +71,9 @@ class TexturedDigits(Dataset):
         labels = {"texture": table["texture"]}
         return {**labels, "digit": self._classes[table["digit"]]} if domain == "target" else labels
 
-    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        import torch
+
         table = {name: column[np.asarray(indices)] for name, column in self._tables[split, domain].items()}
         side = self.config.resolution
         photographs = np.empty((len(table["texture"]), side, side), np.float32)
@@ -84,29 +88,39 @@ class TexturedDigits(Dataset):
             images = images + self._digits[table["digit"]]
         return images[:, None] - 1  # halves of [0, 1] each: 2 * (0.5 photograph + 0.5 digit) - 1
 
+    # Pixels are made when the first image is needed, so that `studio data check` needs no torch.
+
+    @cached_property
+    def _digits(self) -> "Tensor":
+        return _resized(self.config.resolution)
+
+    @cached_property
+    def _windows(self) -> list[dict[str, np.ndarray]]:
+        return [_windows(name, self.config.resolution) for name in self.config.photographs]
+
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws what each item shows; every column has a generator of its own, so that none depends on another."""
         columns = ("texture", "y", "x", "flip", "digit")
-        which = (list(SIZES).index(split), ("background", "target").index(domain))
+        which = (list(SIZES).index(split), DOMAINS.index(domain))
         drawn = {name: np.random.default_rng((2024, *which, i)).random(SIZES[split]) for i, name in enumerate(columns)}
-        digits = _digits_of(split)
+        members = _digits_of(split)
         return {
-            "texture": (drawn["texture"] * len(self._windows)).astype(np.int64),
-            "digit": digits[(drawn["digit"] * len(digits)).astype(np.int64)],
+            "texture": (drawn["texture"] * len(self.config.photographs)).astype(np.int64),
+            "digit": members[(drawn["digit"] * len(members)).astype(np.int64)],
             "y": drawn["y"],
             "x": drawn["x"],
             "flip": drawn["flip"] < 0.5,
         }
 
 
-def _digits(resolution: int) -> tuple[Tensor, np.ndarray]:
-    """Returns all digits in [0, 1], resized to the frame, (1797, side, side), and their classes."""
-    from sklearn.datasets import load_digits  # a second to import, so only when needed
+def _resized(resolution: int) -> "Tensor":
+    """Returns all digits in [0, 1], resized to the frame, (1797, side, side)."""
+    import torch
+    from torch.nn.functional import interpolate
 
-    pixels, classes = load_digits(return_X_y=True)
-    small = torch.from_numpy(pixels.reshape(-1, 1, 8, 8) / 16).float()
+    small = torch.from_numpy(digits()[0][:, None] / 16).float()
     resized = interpolate(small, size=(resolution, resolution), mode="bicubic", align_corners=False)
-    return resized.clamp(0, 1)[:, 0], classes
+    return resized.clamp(0, 1)[:, 0]
 
 
 def _digits_of(split: Split) -> np.ndarray:
@@ -116,11 +130,12 @@ def _digits_of(split: Split) -> np.ndarray:
 
 def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
     """Returns every window of a photograph's two regions in [0, 1], (rows, columns, side, side), without copying."""
-    import skimage.data
+    import torch
+    from torch.nn.functional import avg_pool2d
 
-    photograph = torch.from_numpy(getattr(skimage.data, name)() / 255).float()
+    whole = torch.from_numpy(photograph(name) / 255).float()
     factor = SIDE // resolution
-    photograph = avg_pool2d(photograph[None], factor)[0].numpy() if factor > 1 else photograph.numpy()
-    edge = int(photograph.shape[1] * (1 - TEST_SHARE))
-    regions = {"train": photograph[:, :edge], "test": photograph[:, edge:]}
+    whole = avg_pool2d(whole[None], factor)[0].numpy() if factor > 1 else whole.numpy()
+    edge = int(whole.shape[1] * (1 - TEST_SHARE))
+    regions = {"train": whole[:, :edge], "test": whole[:, edge:]}
     return {split: sliding_window_view(region, (resolution, resolution)) for split, region in regions.items()}

@@ -1,0 +1,45 @@
+"""The real images that come with scikit-learn and scikit-image: handwritten digits and photographs.
+
+Their own loaders import all of scikit-learn and every image reader of scikit-image, longer than all else that the verbs
+of `studio data` do. So the files are read where these packages keep them, and the loaders used where they are not there.
+"""
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["digits", "photograph"]
+
+
+@lru_cache(maxsize=1)
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns scikit-learn's 1797 digits (1797, 8, 8), 0 to 16, and their classes (1797,) int64."""
+    path = _inside("sklearn", "datasets/data/digits.csv.gz")
+    if path.is_file():
+        table = np.loadtxt(path, np.int64, delimiter=",")
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1]
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    return pixels.reshape(-1, 8, 8).astype(np.int64), classes.astype(np.int64)
+
+
+def photograph(name: str) -> np.ndarray:
+    """Returns one of scikit-image's photographs in gray, such as `grass`, (H, W) uint8."""
+    path = _inside("skimage", f"data/{name}.png")
+    if path.is_file():
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return np.asarray(image)
+    import skimage.data
+
+    return getattr(skimage.data, name)()
+
+
+def _inside(package: str, name: str) -> Path:
+    """Returns where a file of a package should be, without importing the package."""
+    spec = find_spec(package)
+    return Path(spec.origin if spec is not None and spec.origin else package).parent / name

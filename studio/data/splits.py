@@ -1,0 +1,51 @@
+"""Splits by subject, which no list of images has to be kept for.
+
+An image's side of the split follows from its subject's name (or, without a subject, from its own) and from nothing
+else, so that adding images moves none of those that were there.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from studio.data.dataset import Split
+from studio.data.reading import TABLE, Table, composed
+from studio.data.tables import SPLITS
+from studio.errors import StudioError
+
+__all__ = ["assign_splits", "number_of", "split_of"]
+
+
+def number_of(*parts: str) -> float:
+    """Returns a number in [0, 1) that depends on the words alone."""
+    digest = hashlib.sha256("\0".join(map(composed, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_of(subject: str, test_share: float) -> Split:
+    """Returns the side of a subject, or of a file that has none: a matter of its name and of nothing else."""
+    return "test" if number_of("split", subject) < test_share else "train"
+
+
+def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
+    """Splits by subject.
+
+    What the table states for one image holds for all of its subject's images; where it states nothing, `split_of`
+    decides.
+
+    Args:
+        names: of the images.
+        table: image -> cells, of which `split` and `subject` matter here.
+        test_share: expected share of subjects in the test split.
+
+    Raises:
+        StudioError: the table puts a subject on both sides, or states a split that is neither train nor test.
+    """
+    units = {name: composed(table.get(name, {}).get("subject") or name) for name in names}
+    stated: dict[str, Split] = {}
+    for name, cells in table.items():
+        split = cells.get("split", "").lower()
+        if split and split not in SPLITS:
+            raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
+        if split and stated.setdefault(units[name], split) != split:
+            raise StudioError(f"{TABLE}: subject {units[name]!r} is in both splits, see {name}")
+    return {name: stated.get(unit) or split_of(unit, test_share) for name, unit in units.items()}

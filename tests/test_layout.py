@@ -47,7 +47,7 @@ def test_nothing_runs_code_from_data(path: Path) -> None:
 
 def test_no_machine_path_or_host_in_the_tree() -> None:
     pattern = re.compile(r"(?<![\w.$}])/(?:tmp|root|work|home/[a-z]+)/|https?://[^\s)\"]+\.(?:whl|tar\.gz|tgz)\b")
-    for path in [*CODE, *ROOT.glob("*.md"), *ROOT.glob("configs/*"), ROOT / "Makefile", ROOT / "pyproject.toml"]:
+    for path in [*CODE, *ROOT.glob("*.md"), *ROOT.glob("configs/**/*.yaml"), ROOT / "Makefile", ROOT / "pyproject.toml"]:
         assert not pattern.search(path.read_text(encoding="utf-8")), path
 
 

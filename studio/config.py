@@ -7,7 +7,7 @@ does not exist, the nearest one that does.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
@@ -18,9 +18,11 @@ from studio import methods
 from studio.data import DataConfig
 from studio.errors import StudioError, nearest
 from studio.method import MethodConfig
-from studio.schema import NetsConfig, Section, TrainConfig
+from studio.schema import NetsConfig, PaperConfig, Section, TrainConfig
 
-__all__ = ["Config", "available", "dump", "find", "load", "presets", "resolve"]
+__all__ = ["Config", "available", "checked", "dump", "find", "load", "parse_assignment", "presets", "read_yaml", "resolve"]
+
+SectionType = TypeVar("SectionType", bound=Section)
 
 HERE = Path(__file__).resolve().parent
 FOLDERS = (HERE.parent / "configs", HERE / "configs")  # a checkout's, then the installed package's
@@ -47,6 +49,7 @@ class Config(Head):
     nets: NetsConfig = NetsConfig()
     method: SerializeAsAny[MethodConfig]
     train: TrainConfig = TrainConfig()
+    paper: PaperConfig | None = None
 
 
 class _Loader(yaml.SafeLoader):
@@ -161,11 +164,24 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     if sections["method"] is not None and isinstance(training, dict):
         training = {**sections["method"].training, **training}
     sections["train"] = _validated(TrainConfig, training, "train", faults)
+    published = tree.pop("paper", None)
+    paper = None if published is None else _validated(PaperConfig, published, "paper", faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
     faults += _misfits(**sections)
-    if faults:
-        raise StudioError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {f}" for f in faults))
-    return _rounded(Config(**dict(head), **sections))
+    _refuse(source, faults)
+    return _rounded(Config(**dict(head), **sections, paper=paper))
+
+
+def checked(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> SectionType:
+    """Checks a mapping that is no config but as strict as one.
+
+    Raises:
+        StudioError: everything that is wrong with it, in one message that begins with `source`.
+    """
+    faults: list[str] = []
+    section = _validated(cls, raw, "", faults)
+    _refuse(source, faults)
+    return section
 
 
 def dump(config: Config) -> str:
@@ -173,18 +189,31 @@ def dump(config: Config) -> str:
     return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+def parse_assignment(assignment: str) -> tuple[str, Any]:
+    """Takes an override `a.b=v` apart, v in YAML.
+
+    Raises:
+        StudioError: it is none.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals or not all(path.strip().split(".")):
+        raise StudioError(f"--set {assignment}: expected a.b=value")
+    try:
+        return path.strip(), yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise StudioError(f"--set {assignment}: {' '.join(str(error).split())}") from None
+
+
+def _refuse(source: str, faults: Sequence[str]) -> None:
+    if faults:
+        raise StudioError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {f}" for f in faults))
+
+
 def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     tree = {str(key): dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     for assignment in assignments:
-        path, equals, text = assignment.partition("=")
-        keys = path.strip().split(".")
-        if not equals or not all(keys):
-            raise StudioError(f"--set {assignment}: expected a.b=value")
-        try:
-            value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-        except (yaml.YAMLError, ValueError) as error:
-            raise StudioError(f"--set {assignment}: {' '.join(str(error).split())}") from None
-        node = tree
+        path, value = parse_assignment(assignment)
+        keys, node = path.split("."), tree
         for key in keys[:-1]:
             child = node.get(key)
             node[key] = dict(child) if isinstance(child, dict) else {}
@@ -257,20 +286,20 @@ def _fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
 
 def _fields(cls: type[Section], loc: Sequence[str]) -> list[str]:
     for part in loc:
-        if part.isdigit():  # an item of a list
+        if part not in cls.model_fields:  # a key of a mapping, whose values are sections
             continue
-        inner = _section_in(cls.model_fields[part].annotation) if part in cls.model_fields else None
+        inner = _section(cls.model_fields[part].annotation)
         if inner is None:
             return []
         cls = inner
     return list(cls.model_fields)
 
 
-def _section_in(annotation: Any) -> type[Section] | None:  # noqa: ANN401
-    """Returns the section that an annotation is or holds, as in `list[Layer] | None`."""
+def _section(annotation: object) -> type[Section] | None:
+    """Returns the section in a type such as `Section`, `Section | None` or `dict[str, Section]`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
+    return next((found for part in get_args(annotation) if (found := _section(part)) is not None), None)
 
 
 def _misfits(

@@ -28,7 +28,7 @@ from studio.errors import StudioError
 from studio.method import Draw, Pair, Step
 from studio.seeds import seed_everything
 
-__all__ = ["Engine", "only", "set_threads"]
+__all__ = ["Engine", "only", "set_threads", "usable_processors"]
 
 
 @contextmanager
@@ -46,14 +46,18 @@ def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def usable_processors() -> int:
+    """Returns how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def set_threads(threads: int | str) -> int:
     """Sets torch's threads: a number, or `auto` = the processors this process may use, shared by the local processes.
 
     Accelerate's launcher sets OMP_NUM_THREADS=1, which would win without a word.
     """
     if threads == "auto":
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = max(1, usable_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(int(threads))
     return int(threads)
 

@@ -27,7 +27,7 @@ __all__ = ["Training", "claim_folder", "duration", "find_folder", "train"]
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
     "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
-    "train.save_every", "train.keep",
+    "train.save_every", "train.keep", "paper",
 }  # fmt: skip
 
 
@@ -119,7 +119,8 @@ def _runs(name: str) -> list[int]:
 def _refuse_changes(folder: Path, config: Config) -> None:
     old = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
     before, after = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
-    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and key not in HARMLESS]
+    differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    changed = [key for key in differing if key not in HARMLESS and key.partition(".")[0] not in HARMLESS]
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed)
         raise StudioError(f"{folder}: cannot be resumed with another config\n{lines}")

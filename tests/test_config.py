@@ -151,3 +151,23 @@ def test_configs_are_found_by_name_from_anywhere_and_nothing_outside(tmp_path: P
         find("../pyproject.toml")
     with pytest.raises(StudioError, match="a folder"):
         find(str(tmp_path))
+
+
+def test_what_a_paper_reports_is_checked_and_written_short() -> None:
+    paper = {"source": "Table 2", "attributes": {"digit": {"salient": 0.87, "common": {"best": 0.25, "worst": 0.28}}}}
+    config = resolve({**RAW, "paper": paper}, "x", "x")
+    assert config.paper.attributes["digit"].salient.average == 0.87
+    written = yaml.safe_load(dump(config))["paper"]
+    assert written["attributes"]["digit"] == {"salient": {"average": 0.87}, "common": {"best": 0.25, "worst": 0.28}}
+    assert set(written) == {"source", "attributes"}
+    assert resolve(yaml.safe_load(dump(config)), "x", "x") == config
+    assert resolve(RAW, "x", "x").paper is None
+    message = fault("paper.attributes.digit.salientt=1", "paper.attributes.digit.common.avrage=1", "paper.numbers.a=x",
+                    "paper.protocol=cartoon", raw={**RAW, "paper": paper})  # fmt: skip
+    assert "4 faults" in message
+    assert "paper.attributes.digit.salientt: no such field; did you mean 'salient'?" in message
+    assert "paper.attributes.digit.common.avrage: no such field; did you mean 'average'?" in message
+    assert "paper.numbers.a: found 'x', expected a number or a mapping" in message
+    assert "paper.protocol: found 'cartoon'" in message
+    assert "paper.source: missing" in fault("paper.numbers.a=1")
+    assert "paper.attributes.digit.common: found no number" in fault("paper.source=x", "paper.attributes.digit.common={}")

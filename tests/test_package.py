@@ -32,10 +32,10 @@ def python(code: str, site: Path, folder: Path) -> subprocess.CompletedProcess[s
 def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(installed: Path, tmp_path: Path) -> None:
     ours = {str(p.relative_to(ROOT)) for folder in ("studio", "nets", "losses") for p in (ROOT / folder).rglob("*.py")}
     assert ours <= {str(p.relative_to(installed)) for p in installed.rglob("*.py")}
-    for files in ("*.yaml", "nets/*.yaml"):
-        names = {p.name for p in (ROOT / "configs").glob(files)}
-        assert names
-        assert names == {p.name for p in (installed / "studio" / "configs").glob(files)}
+    configs = {str(p.relative_to(ROOT / "configs")) for p in (ROOT / "configs").rglob("*.yaml")}
+    packaged = installed / "studio" / "configs"
+    assert configs == {str(p.relative_to(packaged)) for p in packaged.rglob("*.yaml")}
+    assert "sweeps/digits_table3.yaml" in configs
     done = python(
         "import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)", installed, tmp_path
     )

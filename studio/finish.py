@@ -2,7 +2,7 @@
 
 import sys
 
-from studio.evaluate.probes import probe
+from studio.evaluate.measure import measure
 from studio.evaluate.table import show
 from studio.render import KINDS
 from studio.training import Training, write_json
@@ -11,12 +11,12 @@ __all__ = ["finish"]
 
 
 def finish(training: Training) -> None:
-    """Writes `probe.json` and `grids/KIND.png`, and prints the table with a sentence per attribute."""
+    """Writes `probe.json` and `grids/KIND.png`, and prints the tables with a sentence per attribute."""
     method, seen, config = training.engine.ema.method, training.engine.images_seen, training.config
     for kind, draw in KINDS.items():
         training.journal.picture(seen, kind, draw(method, training.dataset, seed=config.seed))
     head = {"run": str(training.folder), "method": config.method.name, "dataset": config.data.name, "images_seen": seen}
-    result = {**head, **probe(method, training.dataset)}
+    result = {**head, **measure(method, training.dataset)}
     write_json(training.folder / "probe.json", result)
     training.journal.close()
     show(result, stderr=True)

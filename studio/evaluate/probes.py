@@ -1,89 +1,28 @@
-"""Linear probes: which attribute can be read from which code?
+"""Probes: which attribute can be read from which code?
 
 A data set declares for every attribute where it belongs; a clean split reads it there and not elsewhere. Everything is
 measured in eval mode (no noise, running statistics) unless the published regime is asked for.
 """
 
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from studio.data import Attribute, Dataset
-from studio.data.dataset import Split
-from studio.evaluate.regime import encode_as_authors
-from studio.method import DOMAINS, Code, Domain, Method
-from studio.sampling import encode
+from studio.errors import StudioError
+from studio.evaluate.codes import LIMIT, SPACES, Codes, codes
+from studio.evaluate.readers import FOLDS, Reader, folded, held_out, least_squares, read_by_logits, two_layers
+from studio.method import Method
 
-__all__ = ["PROTOCOLS", "Codes", "codes", "probe"]
+__all__ = ["PROTOCOLS", "Codes", "codes", "encode_splits", "probe", "probe_codes"]
 
-Protocol = Literal["held-out", "carton"]
-PROTOCOLS: tuple[Protocol, ...] = ("held-out", "carton")
-SPACES = ("salient", "common", "whole")
-LIMIT = 5_000  # images per split and domain; a linear probe on some 100 numbers needs no more
-FOLDS = 5
-RESAMPLES = 200
-
-
-@dataclass
-class Codes:
-    """Codes of some images and what is known of them.
-
-    Attributes:
-        spaces: "salient" (n, m), "common" (n, k), "whole" (n, k + m).
-        values: attribute -> (n,) class numbers or floats; -1 or NaN where unknown.
-    """
-
-    spaces: dict[str, np.ndarray]
-    values: dict[str, np.ndarray]
-
-    def known(self, name: str) -> "Codes":
-        """Returns the rows that have a value of an attribute."""
-        value = self.values[name]
-        rows = np.isfinite(value) & ~((value == -1) & np.issubdtype(value.dtype, np.integer))
-        return Codes({k: v[rows] for k, v in self.spaces.items()}, {name: value[rows]})
-
-
-def codes(
-    method: Method,
-    dataset: Dataset,
-    split: Split,
-    domains: Sequence[Domain] = DOMAINS,
-    limit: int = LIMIT,
-    regime: str = "clean",
-    seed: int = 0,
-) -> Codes:
-    """Encodes the first `limit` images of each domain of a split; `values["target"]` tells the domains apart."""
-    indices = {domain: np.arange(min(limit, dataset.size(split, domain))) for domain in DOMAINS}
-    if regime == "authors":  # mixes the domains in its batches, so both are needed
-        read = encode_as_authors(method, dataset, split, indices, seed)
-    else:
-        read = {domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains}
-    values = []
-    for domain in domains:
-        labels = {name: value[indices[domain]] for name, value in dataset.labels(split, domain).items()}
-        values.append({**labels, "target": np.full(len(indices[domain]), int(domain == "target"))})
-    common = np.concatenate([read[domain].z.numpy() for domain in domains])
-    salient = np.concatenate([read[domain].s.numpy() for domain in domains])
-    shared = [name for name in values[0] if all(name in v for v in values)]
-    spaces = {"salient": salient, "common": common, "whole": np.concatenate([common, salient], 1)}
-    return Codes(spaces, {name: np.concatenate([v[name] for v in values]) for name in shared})
-
-
-def _clean(method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray) -> Code:
-    chunks = np.array_split(indices, max(1, len(indices) // 1000))
-    read = [encode(method, dataset.images(split, domain, chunk)) for chunk in chunks]
-    return Code(torch.cat([code.z for code in read]), torch.cat([code.s for code in read]))
+Protocol = Literal["held-out", "carton", "louiset"]
+PROTOCOLS: tuple[Protocol, ...] = ("held-out", "carton", "louiset")
+DOMAIN = "target"  # the row of the domain itself
+FEWEST = 20  # training images of the two-layer reader, which keeps a tenth of them back to stop early
+Classifier = Callable[[np.ndarray], np.ndarray]
 
 
 def probe(
@@ -100,141 +39,134 @@ def probe(
         held-out: standardised features, probe fitted on training codes and scored on test codes. Attributes are read
             on target images, or on both sets where both have them.
         carton: Carton et al. (2024), Sec. 5: logistic regression on raw codes with 5-fold cross-validation inside the
-            test split; attributes on target images only; accuracy.
+            test split; attributes on target images only (their code reads objects on both sets); accuracy.
+        louiset: Louiset et al. (2024), Sec. 4 and App. D: as held-out, on target images only, with accuracy as the
+            headline of categories and plain linear regression for numbers. The row `target` is read by two linear layers
+            trained on both sets, and its headline is the AUC; a method with a trained `classify_salient` reads its own
+            salient codes, as the paper's SepVAE does. The features are standardised by the training codes that a
+            probe is fitted on (the authors' code takes background codes along for that).
 
     Args:
         method: in eval mode.
         dataset: with labels for its attributes.
         protocol: see above.
         limit: images per split and domain.
-        seed: of the bootstrap behind the standard errors, and of the authors' noise.
+        seed: of the bootstrap behind the standard errors, of the two-layer reader and of the authors' noise.
         regime: `clean` (eval mode), or `authors` (noise on and batch statistics, as in the published evaluation).
 
     Returns:
         `protocol`, `eval`, `n_train`, `n_test` and `rows`, one per attribute as in the README.
+
+    Raises:
+        StudioError: the method is in training mode, or its codes or its classifier's logits are unusable.
     """
-    groups: dict[str, Sequence[Domain]] = {"both": DOMAINS, "target": ("target",)}
-    test = {name: codes(method, dataset, "test", domains, limit, regime, seed) for name, domains in groups.items()}
-    train = test
-    if protocol == "held-out":
-        train = {name: codes(method, dataset, "train", domains, limit, regime, seed) for name, domains in groups.items()}
-    attributes = {**dataset.attributes, "target": Attribute("salient", ("background", "target"))}
+    train, test = encode_splits(method, dataset, protocol, limit, regime, seed)
+    return probe_codes(method, dataset, train, test, protocol, seed, regime)
+
+
+def encode_splits(
+    method: Method, dataset: Dataset, protocol: Protocol, limit: int, regime: str, seed: int
+) -> tuple[Codes, Codes]:
+    """Encodes both domains of the training and test split, each image once; `carton` has only the test split.
+
+    Returns:
+        training codes (the test codes for `carton`), test codes.
+    """
+    test = codes(method, dataset, "test", limit=limit, regime=regime, seed=seed)
+    train = test if protocol == "carton" else codes(method, dataset, "train", limit=limit, regime=regime, seed=seed)
+    return train, test
+
+
+def probe_codes(
+    method: Method, dataset: Dataset, train: Codes, test: Codes, protocol: Protocol, seed: int, regime: str
+) -> dict[str, Any]:
+    """Probes codes that are there already: `probe` after `encode_splits`, with its arguments and result."""
     rows = []
-    for name, attribute in attributes.items():
-        group = "target" if attribute.target_only or (protocol == "carton" and name != "target") else "both"
-        rows.append(
-            {"attribute": name, "belongs": attribute.belongs}
-            | _row(attribute, train[group].known(name), test[group].known(name), protocol, seed, name)
-        )
-    sizes = [len(group["both"].spaces["common"]) for group in (train, test)]
+    for name, attribute in {**dataset.attributes, DOMAIN: Attribute("salient", ("background", "target"))}.items():
+        targets = name != DOMAIN and (attribute.target_only or protocol != "held-out")
+        fit, scored = ((part.of("target") if targets else part).known(name) for part in (train, test))
+        own = _own_classifier(method) if protocol == "louiset" and name == DOMAIN else None
+        row = _row(name, attribute, fit, scored, protocol, seed, own)
+        rows.append({"attribute": name, "belongs": attribute.belongs} | row)
     return {
         "protocol": protocol,
         "eval": regime,
-        "n_train": sizes[0] if protocol == "held-out" else 0,
-        "n_test": sizes[1],
+        "n_train": 0 if protocol == "carton" else len(train.spaces["common"]),
+        "n_test": len(test.spaces["common"]),
         "rows": rows,
     }
 
 
-def _row(attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, seed: int, name: str) -> dict[str, Any]:
-    measure = _held_out if protocol == "held-out" else _folded
-    headline = "r2" if not attribute.classes else "balanced_accuracy" if protocol == "held-out" else "accuracy"
-    x, y = train.values[name], test.values[name]
-    impossible = _impossible(attribute, x, y, protocol)
+def _own_classifier(method: Method) -> Classifier | None:
+    """Returns what maps salient codes (n, m) to the logits (n,) of "target", if the method has trained such a thing."""
+    classify = getattr(method, "classify_salient", None)
+    if not callable(classify):
+        return None
+
+    @torch.no_grad()
+    def logits(salient: np.ndarray) -> np.ndarray:
+        read: Any = classify(torch.from_numpy(salient).to(method.device, torch.float32))
+        if read.shape != (len(salient),) or not torch.isfinite(read).all():
+            expected = f"expected {len(salient)} finite logits of shape ({len(salient)},)"
+            raise StudioError(f"classify_salient of {method.config.name}: {expected}, found shape {tuple(read.shape)}")
+        return read.double().cpu().numpy()
+
+    return logits
+
+
+def _row(
+    name: str, attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, seed: int, own: Classifier | None
+) -> dict[str, Any]:
+    reader, headline = _plan(name, attribute, protocol)
+    x, y = train.values.get(name, np.empty(0, int)), test.values.get(name, np.empty(0, int))
+    impossible = _impossible(attribute, x, y, reader)
     if impossible:
         nothing = dict.fromkeys((*SPACES, "chance", "error"))
         return {"metric": headline, **nothing, "n": len(y), "also": {"note": impossible}}
     values: dict[str, Any] = {}
-    also: dict[str, Any] = {"n_train": len(x) if protocol == "held-out" else 0}
+    also: dict[str, Any] = {"n_train": 0 if reader is folded else len(x)}
     for space in SPACES:
-        scores, errors, converged = measure(attribute, train.spaces[space], x, test.spaces[space], y, headline, seed)
-        values[space] = scores.pop(headline)
-        also |= {f"{metric}_{space}": score for metric, score in scores.items()}
-        also |= {f"error_{space}": errors, f"converged_{space}": converged}
-    chance = 0.0
-    if attribute.classes:
-        counts = np.bincount(y)
-        chance = 1 / np.count_nonzero(counts) if headline == "balanced_accuracy" else counts.max() / counts.sum()
+        if own is not None and space == "salient":
+            reading = read_by_logits(own(test.spaces[space]), y)
+            also["salient_read_by"] = "the method's own classifier"
+        else:
+            reading = reader(attribute, train.spaces[space], x, test.spaces[space], y, headline, seed)
+        values[space] = reading.scores.pop(headline)
+        also |= {f"{metric}_{space}": score for metric, score in reading.scores.items()}
+        also[f"error_{space}"] = reading.error
+        if reading.converged is not None:
+            also[f"converged_{space}"] = reading.converged
     error = max(also[f"error_{space}"] for space in SPACES)
-    return {"metric": headline, **values, "chance": float(chance), "error": error, "n": len(y), "also": also}
+    return {"metric": headline, **values, "chance": _chance(y, headline), "error": error, "n": len(y), "also": also}
 
 
-def _impossible(attribute: Attribute, x: np.ndarray, y: np.ndarray, protocol: Protocol) -> str:
+def _plan(name: str, attribute: Attribute, protocol: Protocol) -> tuple[Reader, str]:
+    """Returns what reads an attribute under a protocol, and the metric that stands first."""
+    if protocol == "louiset" and name == DOMAIN:
+        return two_layers, "auc"
+    reader: dict[Protocol, Reader] = {"held-out": held_out, "carton": folded, "louiset": least_squares}
+    headline = "r2" if not attribute.classes else "balanced_accuracy" if protocol == "held-out" else "accuracy"
+    return reader[protocol], headline
+
+
+def _chance(y: np.ndarray, headline: str) -> float:
+    """Returns what the best reader that sees no code reaches: the mean, or the largest class."""
+    if headline in ("r2", "auc"):
+        return {"r2": 0.0, "auc": 0.5}[headline]
+    counts = np.bincount(y)
+    return float(1 / np.count_nonzero(counts) if headline == "balanced_accuracy" else counts.max() / counts.sum())
+
+
+def _impossible(attribute: Attribute, x: np.ndarray, y: np.ndarray, reader: Reader) -> str:
     """Says why an attribute cannot be probed, or nothing."""
-    for split, values in {"training": x, "test": y}.items() if protocol == "held-out" else {"test": y}.items():
+    for split, values in ({"test": y} if reader is folded else {"training": x, "test": y}).items():
         if len(np.unique(values)) < 2:
             found = f"always the same on the {len(values)} {split} images" if len(values) else f"unknown on every {split} image"
             return f"not probed: {found}"
-    if protocol == "carton" and (np.bincount(y)[np.unique(y)].min() if attribute.classes else len(y)) < FOLDS:
+    if reader is folded and attribute.classes and np.unique(y, return_counts=True)[1].min() < FOLDS:
         return f"not probed: {FOLDS} folds need at least {FOLDS} test images of each class"
+    if reader is folded and len(y) < 2 * FOLDS:
+        return f"not probed: {FOLDS} folds need at least {2 * FOLDS} test images, found {len(y)}"
+    if reader is two_layers and (len(x) < FEWEST or np.bincount(x).min() < 2):
+        return f"not probed: two layers need at least {FEWEST} training images, 2 of each set; found {np.bincount(x).tolist()}"
     return ""
-
-
-def _held_out(
-    attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
-) -> tuple[dict[str, float | None], float, bool]:
-    """Fits on (a, x), scores on (b, y); the standard error is that of a bootstrap over the test images."""
-    model, converged = _fit(_model(attribute, standardise=True), a, x)
-    metrics = _metrics(attribute, model)
-    scores: dict[str, float | None] = {name: metric(b, y) for name, metric in metrics.items()}
-    rng, read = np.random.default_rng(seed), model.predict(b)
-    point = r2_score if headline == "r2" else _balanced
-    resamples = (rng.integers(len(y), size=len(y)) for _ in range(RESAMPLES))
-    return scores, float(np.std([point(y[rows], read[rows]) for rows in resamples])), converged
-
-
-def _folded(
-    attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
-) -> tuple[dict[str, float | None], float, bool]:
-    """Cross-validates inside (b, y); the standard error is that of the folds' mean."""
-    folds = StratifiedKFold(FOLDS) if attribute.classes else KFold(FOLDS)
-    scores, converged = [], True
-    for fit, held in folds.split(b, y):
-        model, done = _fit(_model(attribute, standardise=False), b[fit], y[fit])
-        converged &= done
-        scores.append({name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()})
-    means: dict[str, float | None] = {
-        name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]
-    }
-    return means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged
-
-
-def _model(attribute: Attribute, standardise: bool) -> Pipeline:
-    last = LogisticRegression(max_iter=1000) if attribute.classes else RidgeCV(alphas=np.logspace(-3, 3, 7))
-    return make_pipeline(*([StandardScaler()] if standardise else []), last)
-
-
-def _fit(model: Pipeline, features: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
-    # One thread: these matrices are small, and BLAS threads that wait for each other cost more than they bring.
-    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(features.astype(np.float64), values)
-    return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-
-
-def _metrics(attribute: Attribute, model: Pipeline) -> dict[str, Callable[[np.ndarray, np.ndarray], float | None]]:
-    if not attribute.classes:
-        return {
-            "r2": lambda b, y: r2_score(y, model.predict(b)),
-            "mae": lambda b, y: mean_absolute_error(y, model.predict(b)),
-        }
-    return {
-        "balanced_accuracy": lambda b, y: _balanced(y, model.predict(b)),
-        "accuracy": lambda b, y: accuracy_score(y, model.predict(b)),
-        "auc": lambda b, y: _auc(y, model.predict_proba(b), model.classes_),
-    }
-
-
-def _balanced(y: np.ndarray, read: np.ndarray) -> float:
-    """Balanced accuracy, the mean recall of the classes that occur in y; scikit-learn's, but fast enough to resample."""
-    members = np.bincount(y)
-    hits = np.bincount(y[y == read], minlength=len(members))
-    return float(np.mean(hits[members > 0] / members[members > 0]))
-
-
-def _auc(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> float | None:
-    """One class against the rest, averaged over the classes that occur; None where there is but one."""
-    present = [i for i, c in enumerate(classes) if 0 < np.sum(y == c) < len(y)]
-    if len(classes) == 2:
-        present = present[-1:]
-    return float(np.mean([roc_auc_score(y == classes[i], probabilities[:, i]) for i in present])) if present else None

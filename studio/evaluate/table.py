@@ -1,4 +1,4 @@
-"""The probe's result as a table and as a sentence."""
+"""What was measured as tables and as sentences."""
 
 from typing import Any, Literal
 
@@ -6,9 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["probe_table", "show", "verdict"]
+__all__ = ["probe_table", "separation_lines", "separation_table", "show", "verdict"]
 
-METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy"}
+METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy", "auc": "AUC"}
 
 
 def probe_table(result: dict[str, Any]) -> Table:
@@ -36,13 +36,62 @@ def probe_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def separation_table(result: dict[str, Any]) -> Table:
+    """Returns how the classes lie in each space, a row per attribute and measure; arrows as in the probe's table."""
+    table = Table(title="classes of target images in each space", box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
+        ("attribute", "left"), ("measure", "left"), ("salient", "right"), ("common", "right"), ("chance", "right"),
+        ("n", "right"),
+    )  # fmt: skip
+    for column, justify in columns:
+        table.add_column(column, justify=justify, no_wrap=True)
+    belongs = {row["attribute"]: row["belongs"] for row in result["rows"]}
+    for name, found in result["separation"]["attributes"].items():
+        up, n = belongs[name] == "salient", f"{found['n']:,}"
+        if "note" in found:
+            table.add_row(name, found["note"], "-", "-", "-", n)
+            continue
+        for place, values in {"": found, ", t-SNE": found.get("tsne", {})}.items():
+            for measure, words in {"clustering_accuracy": "clustering", "silhouette": "silhouette"}.items():
+                if f"{measure}_salient" not in values:
+                    continue
+                salient, common = (f"{values[f'{measure}_{space}']:.3f}" for space in ("salient", "common"))
+                chance = "/".join(f"{values[f'clustering_chance_{space}']:.3f}" for space in ("salient", "common"))
+                table.add_row(
+                    name, words + place, f"{salient} {'↑' if up else '↓'}", f"{common} {'↓' if up else '↑'}",
+                    chance if measure == "clustering_accuracy" else "-", n,
+                )  # fmt: skip
+    return table
+
+
+def separation_lines(separation: dict[str, Any]) -> list[str]:
+    """Says in words how background and target codes differ; what could not be measured is said with its reason."""
+    lines = []
+    if separation["w2_common"] is not None:
+        distance, floor = separation["w2_common"], separation["w2_floor"]
+        lines.append(
+            f"common codes of background and target: squared W2 {distance:.4g}; between two halves of the background "
+            f"{floor:.4g} ({separation['w2_n']:,} images a side)"
+        )
+    if separation["salient_variance_ratio"] is not None:
+        lines.append(f"variance of salient codes, target over background: {separation['salient_variance_ratio']:.4g}")
+    return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])
+
+
 def show(result: dict[str, Any], stderr: bool = False) -> None:
-    """Prints the table, and a sentence per attribute; a name is never cut off, however narrow the terminal."""
+    """Prints the tables, and a sentence per attribute; a name is never cut off, however narrow the terminal."""
     console = Console(stderr=stderr, soft_wrap=True, highlight=False)
     console.width = max(console.width, 100)
     console.print(probe_table(result))
     for row in result["rows"]:
         console.print(verdict(row), markup=False)
+    separation = result.get("separation")
+    if separation is None:
+        return
+    if separation["attributes"]:
+        console.print(separation_table(result))
+    for line in separation_lines(separation):
+        console.print(line, markup=False)
 
 
 def verdict(row: dict[str, Any]) -> str:

@@ -1,0 +1,108 @@
+"""Images -> codes, with what is known of each image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from studio.data import Dataset
+from studio.data.dataset import Labels, Split
+from studio.errors import StudioError
+from studio.evaluate.regime import encode_as_authors
+from studio.method import DOMAINS, Code, Domain, Method
+from studio.sampling import encode
+
+__all__ = ["LIMIT", "SPACES", "Codes", "codes"]
+
+SPACES = ("salient", "common", "whole")
+LIMIT = 5_000  # images per split and domain; a linear probe on some 100 numbers needs no more
+CHUNK = 1_000  # images in memory at a time
+
+
+@dataclass
+class Codes:
+    """Codes of some images and what is known of them.
+
+    Attributes:
+        spaces: "salient" (n, m), "common" (n, k), "whole" (n, k + m).
+        values: attribute -> (n,) class numbers or floats, -1 or NaN where unknown; "target" is the domain, 0 or 1.
+    """
+
+    spaces: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+
+    def of(self, domain: Domain) -> "Codes":
+        """Returns the rows of a domain."""
+        return self.take(self.values["target"] == int(domain == "target"))
+
+    def has(self, name: str) -> np.ndarray:
+        """Returns which rows have a value of an attribute, (n,); none if the data set has no such labels."""
+        value = self.values.get(name, np.full(len(self.values["target"]), -1))
+        return np.isfinite(value) & ~((value == -1) & np.issubdtype(value.dtype, np.integer))
+
+    def known(self, name: str) -> "Codes":
+        """Returns the rows that have a value of an attribute."""
+        return self.take(self.has(name))
+
+    def take(self, rows: np.ndarray) -> "Codes":
+        """Returns some rows, chosen by a mask (n,) or by indices."""
+        return Codes({k: v[rows] for k, v in self.spaces.items()}, {k: v[rows] for k, v in self.values.items()})
+
+
+def codes(
+    method: Method,
+    dataset: Dataset,
+    split: Split,
+    domains: Sequence[Domain] = DOMAINS,
+    limit: int = LIMIT,
+    regime: str = "clean",
+    seed: int = 0,
+) -> Codes:
+    """Encodes the first `limit` images of each domain of a split, or all where there are fewer; each image once.
+
+    An attribute that only some of the domains have is unknown on the others.
+
+    Args:
+        method: in eval mode.
+        dataset: where images and labels come from.
+        split: of the images.
+        domains: whose codes to return, in this order.
+        limit: images per domain.
+        regime: `clean`, or `authors` (`studio.evaluate.regime`), whose batches mix both domains whichever are asked for.
+        seed: of the authors' order and noise.
+
+    Raises:
+        StudioError: the method is in training mode, or a code is not finite.
+    """
+    indices = {domain: np.arange(min(limit, dataset.size(split, domain))) for domain in DOMAINS}
+    if regime == "authors":
+        read = encode_as_authors(method, dataset, split, indices, seed)
+    else:
+        read = {domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains}
+    common = np.concatenate([read[domain].z.numpy() for domain in domains])
+    salient = np.concatenate([read[domain].s.numpy() for domain in domains])
+    spaces = {"salient": salient, "common": common, "whole": np.concatenate([common, salient], 1)}
+    broken = np.count_nonzero(~np.isfinite(spaces["whole"]).all(1))
+    if broken:
+        raise StudioError(f"{method.config.name}: {broken} of {len(common)} codes of {split} images hold NaN or infinity")
+    labels = [{k: v[indices[domain]] for k, v in dataset.labels(split, domain).items()} for domain in domains]
+    sizes = [len(indices[domain]) for domain in domains]
+    target = np.repeat([int(domain == "target") for domain in domains], sizes)
+    return Codes(spaces, {**_together(labels, sizes), "target": target})
+
+
+def _together(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
+    """Joins the domains' labels; an attribute that a domain lacks is unknown there."""
+    kinds = {name: value.dtype for domain in labels for name, value in domain.items()}
+    unknown = {name: -1 if np.issubdtype(kind, np.integer) else np.nan for name, kind in kinds.items()}
+    return {
+        name: np.concatenate([d.get(name, np.full(n, unknown[name], kind)) for d, n in zip(labels, sizes, strict=True)])
+        for name, kind in kinds.items()
+    }
+
+
+def _clean(method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray) -> Code:
+    chunks = np.array_split(indices, max(1, len(indices) // CHUNK))
+    read = [encode(method, dataset.images(split, domain, chunk)) for chunk in chunks]
+    return Code(torch.cat([code.z for code in read]), torch.cat([code.s for code in read]))

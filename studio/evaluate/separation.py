@@ -1,0 +1,267 @@
+"""How far the two codes are separated, without a probe: clusters, distances and variances of the codes of test images."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import ot
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from sklearn.metrics.cluster import contingency_matrix
+from threadpoolctl import threadpool_limits
+
+from studio.data import Attribute
+from studio.evaluate.codes import Codes
+
+__all__ = [
+    "cluster", "clustering_chance", "embed", "matched_accuracy", "salient_variance_ratio", "separation", "silhouette",
+    "w2_common", "wasserstein2",
+]  # fmt: skip
+
+POINTS = 2_000  # target images that are clustered; silhouette and t-SNE take time and memory with their square
+W2_POINTS = 1_000  # images per side of the exact transport
+PERMUTATIONS = 20
+PERPLEXITY = 30.0  # scikit-learn's default; the papers state none
+
+
+def separation(test: Codes, attributes: Mapping[str, Attribute], seed: int = 0, tsne: bool = False) -> dict[str, Any]:
+    """Measures how the classes lie in each space, and how background and target codes differ.
+
+    Args:
+        test: codes of test images of both domains.
+        attributes: of the data set; the categorical ones are measured, on target images.
+        seed: which images are taken where there are more than are needed; of k-means, t-SNE and the permutations.
+        tsne: also measure in a t-SNE plane, as Choudhuri et al. do; some seconds per space.
+
+    Returns:
+        `w2_common`, `w2_floor`, `w2_n`, `salient_variance_ratio` and `attributes`: name -> `n` and, for either space,
+        `silhouette`, `clustering_accuracy` and `clustering_chance`, with `tsne` a dict of the same if asked for. What
+        cannot be measured is None, and a `note` beside it says why.
+    """
+    salient = {domain: test.of(domain).spaces["salient"] for domain in ("background", "target")}
+    ratio = salient_variance_ratio(salient["background"], salient["target"])
+    distances = w2_common(test.of("background").spaces["common"], test.of("target").spaces["common"], seed)
+    notes = [] if ratio is not None else ["salient_variance_ratio: the salient codes of the background do not vary"]
+    if distances["w2_common"] is None:
+        notes.append("w2_common: needs at least two background images and one target image")
+    target = test.of("target")
+    shuffled = target.take(np.random.default_rng(seed).permutation(len(target.spaces["common"])))
+    plane = _planes(shuffled.spaces, seed) if tsne else None
+    return {
+        **distances,
+        "salient_variance_ratio": ratio,
+        **({"note": "; ".join(notes)} if notes else {}),
+        "attributes": {
+            name: _attribute(shuffled, name, seed, plane) for name, attribute in attributes.items() if attribute.classes
+        },
+    }
+
+
+Plane = Callable[[str, bytes], np.ndarray]
+
+
+def _planes(spaces: Mapping[str, np.ndarray], seed: int) -> Plane:
+    """Returns (space, rows) -> t-SNE plane; attributes that are known on the same images share one."""
+
+    @cache
+    def plane(space: str, rows: bytes) -> np.ndarray:
+        return embed(spaces[space][np.frombuffer(rows, np.intp)], seed)
+
+    return plane
+
+
+def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict[str, Any]:
+    """Measures one categorical attribute on the first POINTS images that have it."""
+    rows = np.flatnonzero(target.has(name))[:POINTS]
+    labels = target.values[name][rows] if len(rows) else np.empty(0, int)
+    classes = len(np.unique(labels))
+    spaces = {space: target.spaces[space][rows] for space in ("salient", "common")}
+    if not 2 <= classes < len(rows):
+        nothing = {f"{m}_{s}": None for m in ("silhouette", "clustering_accuracy", "clustering_chance") for s in spaces}
+        return {"n": len(rows), **nothing, "note": _impossible(len(rows), classes)}
+    measured: dict[str, Any] = {"n": len(rows), **_in_spaces(spaces, labels, seed)}
+    if plane is not None:
+        planes = {space: plane(space, rows.tobytes()) for space in spaces}
+        clusters = {space: cluster(points, classes, seed) for space, points in planes.items()}
+        own = {f"silhouette_clusters_{s}": silhouette(points, clusters[s]) for s, points in planes.items()}
+        measured["tsne"] = {"perplexity": _perplexity(len(rows)), **_in_spaces(planes, labels, seed), **own}
+    return measured
+
+
+def _impossible(n: int, classes: int) -> str:
+    found = "unknown on every" if not n else f"always the same on the {n}" if classes == 1 else f"never the same on the {n}"
+    return f"not measured: {found} target test image{'s' * (n > 0)}"
+
+
+def _in_spaces(spaces: Mapping[str, np.ndarray], labels: np.ndarray, seed: int) -> dict[str, float | None]:
+    """Returns `silhouette`, `clustering_accuracy` and `clustering_chance` in each space."""
+    clusters = {space: cluster(points, len(np.unique(labels)), seed) for space, points in spaces.items()}
+    return {
+        **{f"silhouette_{space}": silhouette(points, labels) for space, points in spaces.items()},
+        **{f"clustering_accuracy_{space}": matched_accuracy(c, labels) for space, c in clusters.items()},
+        **{f"clustering_chance_{space}": clustering_chance(c, labels, seed) for space, c in clusters.items()},
+    }
+
+
+def silhouette(points: np.ndarray, labels: np.ndarray) -> float | None:
+    """How much nearer points are to their own class than to the next one, from -1 to 1; 0 where classes say nothing.
+
+    Abid and Zou (2019), Sec. 4, after Rousseeuw (1987): the mean over all points of (b - a) / max(a, b), where a is the
+    mean distance to the others of the class and b that to the nearest other class. It favours few, round classes and takes
+    a readable class for none if it is spread over several places.
+
+    Args:
+        points: codes (n, d).
+        labels: class numbers (n,).
+
+    Returns:
+        the mean silhouette; None unless there are 2 to n - 1 classes.
+    """
+    if not 2 <= len(np.unique(labels)) < len(labels):
+        return None
+    with threadpool_limits(1):
+        return float(silhouette_score(points.astype(np.float64), labels))
+
+
+def cluster(points: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Finds k clusters by k-means, the best of ten seeded starts; fewer where there are fewer distinct points.
+
+    Choudhuri et al. (2019), Sec. 4, "the standard k-means".
+
+    Args:
+        points: codes (n, d).
+        k: how many clusters, at most n.
+        seed: of the starts.
+
+    Returns:
+        cluster numbers (n,).
+    """
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
+        starts: Any = 10  # typed as text in scikit-learn, where "auto" is the default
+        return KMeans(k, n_init=starts, random_state=seed).fit_predict(points.astype(np.float64))
+
+
+def matched_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
+    """Share of points whose cluster's class is theirs, where each cluster has a class of its own, in the best way.
+
+    Choudhuri et al. (2019), Sec. 4, "clustering accuracy": "the proportion of the samples whose class labels align with
+    the ground-truth labels". How they name the clusters they do not say; here the assignment is the optimal one (Kuhn's).
+
+    Args:
+        clusters: cluster numbers (n,).
+        labels: class numbers (n,).
+
+    Returns:
+        from 1/n to 1.
+    """
+    counts = contingency_matrix(labels, clusters)
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
+
+
+def clustering_chance(clusters: np.ndarray, labels: np.ndarray, seed: int) -> float:
+    """What `matched_accuracy` is when the labels have nothing to do with the clusters; more than 1/k, since it is the best match.
+
+    Args:
+        clusters: cluster numbers (n,); their sizes matter.
+        labels: class numbers (n,).
+        seed: of the permutations.
+
+    Returns:
+        the mean over 20 permutations of the labels.
+    """
+    rng = np.random.default_rng(seed)
+    return float(np.mean([matched_accuracy(clusters, rng.permutation(labels)) for _ in range(PERMUTATIONS)]))
+
+
+def embed(points: np.ndarray, seed: int) -> np.ndarray:
+    """Lays codes out in a plane by t-SNE; another seed gives another plane.
+
+    Choudhuri et al. (2019), Sec. 4: "first we perform t-SNE [...] to embed them in a two dimensional latent space and
+    cluster them using the standard k-means". Their silhouette "gauges the similarity between the clustering labels and the
+    ground-truth class labels", which a silhouette of either alone does not. Read here as that of the class labels in the
+    plane, as in Abid and Zou, which can be negative as in their Table 1; `separation` has that of the clusters beside it.
+
+    Args:
+        points: codes (n, d), n > 1.
+        seed: of the layout.
+
+    Returns:
+        (n, 2).
+    """
+    varying = np.count_nonzero(np.ptp(points, axis=0))
+    with threadpool_limits(1):
+        return TSNE(
+            perplexity=_perplexity(len(points)),
+            init="pca" if varying >= 2 else "random",  # there is no second component to start from
+            random_state=seed,
+            n_jobs=1,
+        ).fit_transform(points)
+
+
+def _perplexity(n: int) -> float:
+    return min(PERPLEXITY, (n - 1) / 3)
+
+
+def w2_common(background: np.ndarray, target: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """Distance between background and target common codes, and between two halves of the background's.
+
+    Choudhuri et al. (2019), Eq. 9 and Table 1. A distance between samples is never 0, and grows with the scale and the
+    length of the code; the floor is what it is where the distribution is the same, at the same number of images.
+
+    Args:
+        background: common codes (n, k).
+        target: common codes (m, k).
+        seed: which images are taken.
+
+    Returns:
+        `w2_common`, `w2_floor` and `w2_n`, the images per side: at most 1,000, m and n / 2.
+    """
+    n = min(W2_POINTS, len(background) // 2, len(target))
+    if not n:
+        return {"w2_common": None, "w2_floor": None, "w2_n": 0}
+    rng = np.random.default_rng(seed)
+    first, second = background[rng.permutation(len(background))[: 2 * n]].reshape(2, n, -1)
+    others = target[rng.permutation(len(target))[:n]]
+    return {"w2_common": wasserstein2(first, others), "w2_floor": wasserstein2(first, second), "w2_n": n}
+
+
+def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
+    """Exact squared 2-Wasserstein distance between two sets of points of equal weight.
+
+    Choudhuri et al. (2019), Eq. 9: the least mean squared Euclidean distance over all transport plans.
+
+    Args:
+        a: points (n, d).
+        b: points (m, d).
+
+    Returns:
+        W2 squared, in squared units of the points.
+    """
+    cost = ot.dist(a.astype(np.float64), b.astype(np.float64), metric="sqeuclidean")
+    least: Any = ot.emd2([], [], cost, numItermax=10_000_000)
+    return float(least)
+
+
+def salient_variance_ratio(background: np.ndarray, target: np.ndarray) -> float | None:
+    """Variance of target salient codes over that of background salient codes, each summed over coordinates.
+
+    Louiset et al. (2024), Sec. 4 (CelebA): 1.79 for MM-cVAE and 20.31 for SepVAE. Their text prints the ratio the other way
+    up, sigma^2(s|y=0) / sigma^2(s|y=1), against the sentence it supports: SepVAE "maximizes the target variance in the
+    salient space while reducing the background variance".
+
+    Args:
+        background: salient codes (n, m).
+        target: salient codes (n', m).
+
+    Returns:
+        the ratio; None where the background's codes do not vary.
+    """
+    # Less the first: the variance of equal numbers is then exactly 0, whatever their mean rounds to.
+    below, above = (float(np.var(s.astype(np.float64) - s[:1], axis=0).sum()) if len(s) else 0.0 for s in (background, target))
+    return above / below if below > 0 and above / below < np.inf else None

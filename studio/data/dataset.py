@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ from torch import Tensor
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 
-__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split"]
+__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Factor", "FactorDataset", "Labels", "Split"]
 
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
@@ -98,3 +98,39 @@ class Dataset(ABC):
             name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
             for name, attribute in attributes.items()
         }
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A generative factor: images can be made of any of its classes, 0 to size - 1.
+
+    Attributes:
+        name: of the factor.
+        size: number of its classes.
+        category: whether the classes have no order.
+        period: number of classes in a full circle, for a factor that returns to where it began; 0 for others.
+    """
+
+    name: str
+    size: int
+    category: bool = False
+    period: int = 0
+
+
+@runtime_checkable
+class FactorDataset(Protocol):
+    """A data set that can make target images of given factors, whose disentanglement can then be measured.
+
+    Attributes:
+        generative_factors: what makes an image's salient content, in the order of the columns below.
+    """
+
+    generative_factors: tuple[Factor, ...]
+
+    def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> Tensor:
+        """Makes target images (n, C, H, W) of class numbers (n, f); what is not a factor comes from the seed."""
+        ...
+
+    def apparent(self, factors: np.ndarray) -> np.ndarray:
+        """Returns class numbers (n, f) by which images that look the same are the same."""
+        ...

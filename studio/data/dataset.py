@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,9 @@ from studio.schema import Section
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Attribute", "Belongs", "DataConfig", "Dataset", "Labels", "Split", "known", "label_notes"]
+__all__ = [
+    "Attribute", "Belongs", "DataConfig", "Dataset", "Factor", "FactorDataset", "Labels", "Split", "known", "label_notes",
+]  # fmt: skip
 
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
@@ -123,3 +125,39 @@ def label_notes(dataset: Dataset) -> Iterator[str]:
                 rare = ", ".join(classes[i] for i in np.flatnonzero(counts == few))
                 if rare:
                     yield f"attribute {name}: the {split} split has {words.format(domain)} of {rare}"
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A generative factor: images can be made of any of its classes, 0 to size - 1.
+
+    Attributes:
+        name: of the factor.
+        size: number of its classes.
+        category: whether the classes have no order.
+        period: number of classes in a full circle, for a factor that returns to where it began; 0 for others.
+    """
+
+    name: str
+    size: int
+    category: bool = False
+    period: int = 0
+
+
+@runtime_checkable
+class FactorDataset(Protocol):
+    """A data set that can make target images of given factors, whose disentanglement can then be measured.
+
+    Attributes:
+        generative_factors: what makes an image's salient content, in the order of the columns below.
+    """
+
+    generative_factors: tuple[Factor, ...]
+
+    def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> "Tensor":
+        """Makes target images (n, C, H, W) of class numbers (n, f); what is not a factor comes from the seed."""
+        ...
+
+    def apparent(self, factors: np.ndarray) -> np.ndarray:
+        """Returns class numbers (n, f) by which images that look the same are the same."""
+        ...

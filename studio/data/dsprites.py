@@ -20,7 +20,9 @@ import numpy as np
 from studio.data.files import array_in, arrays_in, first_of
 from studio.errors import StudioError, warn
 
-__all__ = ["DSPRITES_LAYOUT", "FACTORS", "SHAPES", "Rendered", "Sprites", "SpritesFile", "open_sprites", "render", "turns"]
+__all__ = [
+    "DSPRITES_LAYOUT", "FACTORS", "SHAPES", "Rendered", "Sprites", "SpritesFile", "apparent", "open_sprites", "render", "turns",
+]  # fmt: skip
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "pos_x": 32, "pos_y": 32}  # the file's order, and its rows'
@@ -168,6 +170,17 @@ def checked(factors: np.ndarray) -> np.ndarray:
 def turns(factors: np.ndarray) -> np.ndarray:
     """Returns each sprite's angle in radians, times its shape's symmetry: equal pictures have an equal cosine, (n,)."""
     return SYMMETRY[factors[:, 0]] * factors[:, 2] * (2 * np.pi / (COUNTS[2] - 1))
+
+
+def apparent(factors: np.ndarray) -> np.ndarray:
+    """Returns class numbers (n, 5) whose orientation is the one that can be seen.
+
+    It is the orientation times the shape's symmetry, modulo a full turn: from 0 to 38 for each shape, equal pictures have
+    equal numbers, and numbers that follow each other, the last and the first too, belong to pictures that are alike.
+    """
+    seen = checked(factors).copy()
+    seen[:, 2] = SYMMETRY[seen[:, 0]] * seen[:, 2] % (COUNTS[2] - 1)
+    return seen
 
 
 def render(factors: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, checked, open_sprites, turns
+from studio.data.dataset import Attribute, Dataset, Factor, Labels, Split
+from studio.data.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, apparent, checked, open_sprites, turns
 from studio.data.files import FilesConfig, folder
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.data.tables import SPLITS, column, picked
@@ -58,6 +58,10 @@ class DspritesMnist(Dataset):
     Config = DspritesMnistConfig
     LAYOUT = f"{MNIST_LAYOUT}; sprites are rendered, or with data.sprites=file {DSPRITES_LAYOUT}"
     config: DspritesMnistConfig
+    generative_factors = tuple(
+        Factor(name, size, category=name == "shape", period=size - 1 if name == "orientation" else 0)
+        for name, size in FACTORS.items()
+    )
 
     def __init__(self, config: DspritesMnistConfig) -> None:
         super().__init__(config)
@@ -116,6 +120,10 @@ class DspritesMnist(Dataset):
         rng = np.random.default_rng((SEED, seed))
         grids = np.stack([picked(rng.random(len(factors)), members) for members in self._exemplars[split]], 1)
         return self._with_sprites(self._drawn(split, grids), factors).mul_(2).sub_(1)
+
+    def apparent(self, factors: np.ndarray) -> np.ndarray:
+        """Returns class numbers (n, 5) by which sprites that look the same are the same: see `dsprites.apparent`."""
+        return apparent(factors)
 
     def notes(self) -> list[str]:
         return list(self._notes)

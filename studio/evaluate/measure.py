@@ -4,7 +4,9 @@ from typing import Any
 
 from studio.data import Dataset
 from studio.evaluate.codes import LIMIT
+from studio.evaluate.disentangle import disentangle
 from studio.evaluate.probes import Protocol, encode_splits, probe_codes
+from studio.evaluate.reconstruction import reconstruction
 from studio.evaluate.separation import separation
 from studio.method import Method
 
@@ -32,12 +34,17 @@ def measure(
         tsne: also cluster in a t-SNE plane, which takes longer than all the rest.
 
     Returns:
-        what `probe` returns, and `separation`, of test codes: see `studio.evaluate.separation`.
+        what `probe` returns; `separation`, of test codes; `reconstruction`, the error on test images; and `disentangle`,
+        where the data set can make images of given factors. See the modules of these names.
 
     Raises:
         StudioError: see `probe`.
     """
     train, test = encode_splits(method, dataset, protocol, limit, regime, seed)
     rows = probe_codes(method, dataset, train, test, protocol, seed, regime)
-    beside = {"separation": separation(test, dataset.attributes, seed, tsne)}
+    beside = {
+        "separation": separation(test, dataset.attributes, seed, tsne),
+        "reconstruction": reconstruction(method, dataset),
+        "disentangle": disentangle(method, dataset, seed),
+    }
     return rows | {name: part for name, part in beside.items() if part is not None}

@@ -164,6 +164,22 @@ def test_splits_share_no_picture(root: Path) -> None:
     assert data.images("test", "background", [6999]).shape == (1, 1, 64, 64)
 
 
+def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
+    # Peers' trap 13: the authors' evaluation showed digits of the training part.
+    arrays = mnist_arrays()
+    dark, bright = np.zeros_like, lambda images: np.full_like(images, 255)
+    for train, test in ((dark, bright), (bright, dark)):
+        np.savez(root / "mnist.npz", **(arrays | {"x_train": train(arrays["x_train"]), "x_test": test(arrays["x_test"])}))
+        data = opened(root)
+        for split, expected in (("train", train), ("test", test)):
+            level = {dark: -1.0, bright: 0.0}[expected]
+            for domain in ("background", "target"):
+                images = data.images(split, domain, range(30))
+                assert ((images == level) | ((images == 1) & (domain == "target"))).all()
+        factors = data.factors("test")[:9]
+        assert data.images_of(factors, 0).min() == {dark: -1.0, bright: 0.0}[test]
+
+
 def test_item_i_is_the_same_for_ever(root: Path) -> None:
     data = opened(root)
     chosen = data.images("train", "target", [3, 70_000])
@@ -232,6 +248,17 @@ def test_a_damaged_or_foreign_file_is_refused_and_leaves_nothing(small: int, tmp
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(StudioError, match="not a whole npz file"):
         SpritesFile(path)
+
+
+def test_a_mapped_file_is_checked_as_a_packed_one_is(small: int, tmp_path: Path) -> None:
+    path, factors = tmp_path / "dsprites.npz", np.zeros((1, 5), int)
+    for classes in (np.zeros((small, 6), np.int64), np.full((small, 6), 99)):
+        write_sprites(path, small, False, classes=classes)
+        with pytest.raises(StudioError, match="not in the original order"):
+            SpritesFile(path).take(factors)
+    write_sprites(path, small, False, high=255)
+    with pytest.raises(StudioError, match=r"imgs has the value \d+, expected 0 and 1"):
+        SpritesFile(path).take(factors)
 
 
 def test_without_the_file_sprites_are_rendered_and_the_note_says_so(root: Path) -> None:

@@ -81,6 +81,17 @@ def test_order_sign_and_scale_of_the_axes_do_not_matter(perfect: tuple[Sample, S
     assert factorvae(*tiny, VOTES, GROUP, 0, unit) == 1
 
 
+def test_the_scale_of_noisy_axes_does_not_move_a_vote() -> None:
+    # Where a fixed factor leaves noise, the axis of the smallest scale would win every vote, were variances not global shares.
+    noisy = pair(lambda even, rng: even + rng.normal(size=even.shape))
+    plain = factorvae(*noisy, VOTES, GROUP, 0)
+    assert plain > 0.9
+    scaled = [Sample(sample.codes * 2.0 ** np.array([3, 0, -2, 1, 5]), sample.factors) for sample in noisy]
+    assert factorvae(*scaled, VOTES, GROUP, 0) == plain
+    published = [factorvae_as_published(samples[0], VOTES, GROUP, 0) for samples in (noisy, scaled)]
+    assert published[0] == published[1]
+
+
 def test_codes_that_tell_nothing_are_at_chance() -> None:
     useless = scores(*pair(lambda even, rng: rng.normal(size=(N, 6))))
     assert useless["factorvae"] == pytest.approx(0.2, abs=0.07)

@@ -298,5 +298,5 @@ class _signals:
 def write_json(path: Path, value: object) -> None:
     """Writes JSON, whole or not at all."""
     partial = path.with_name(f".writing-{path.name}")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)

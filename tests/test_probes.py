@@ -69,6 +69,12 @@ class Rows(Method):
     def encode(self, images: Tensor) -> Code:
         return Code(images[:, 0, 0], images[:, 0, 1])
 
+    def decode(self, code: Code) -> Tensor:
+        return torch.stack(code, 1)[:, None]
+
+    def blank(self, n: int) -> Tensor:
+        return torch.zeros(n, 4)
+
 
 @pytest.fixture(scope="module")
 def result() -> dict:

@@ -159,7 +159,10 @@ def result() -> dict:
 
 
 def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> None:
-    assert {name: part for name, part in result.items() if name != "separation"} == probe(Rows().eval(), Planted())
+    beside = ("separation", "reconstruction")  # and no `disentangle`: nobody can make images of given factors here
+    assert {name: part for name, part in result.items() if name not in beside} == probe(Rows().eval(), Planted())
+    lost = Planted().images("test", "background", np.arange(600))[:, 0, 1]  # what the blank code leaves out
+    assert result["reconstruction"] == {"background": pytest.approx(lost.abs().mean().item() / 2), "target": 0, "n": 600}
     found = result["separation"]
     assert set(found["attributes"]) == {"kind", "place"}  # a number has no classes
     kind, place = found["attributes"]["kind"], found["attributes"]["place"]
@@ -200,7 +203,7 @@ def test_each_image_is_encoded_once_for_everything() -> None:
 
     method = Counting().eval()
     measure(method, Planted())
-    assert method.seen == 4 * 600
+    assert method.seen == 4 * 600 + 2 * 600  # and once more what is decoded again
 
 
 def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ def test_keep_leaves_the_newest_checkpoints() -> None:
         (["probe", "RUN", "--checkpoint", "7"], "no checkpoint 7; there are: 48, 96"),
         (["train", "--cfg", "digits_digg"], "did you mean 'digits_dig.yaml'?"),
         (["train", "--cfg", "digits_dig", "--stop-after", "soon"], "--stop-after soon: expected a time"),
-        (["data", "check", "digts"], "no such file or config"),
+        (["data", "check", "digts"], "no such data set or config"),
     ],
 )
 def test_wrong_input_is_one_plain_line(finished: Path, arguments: list[str], expected: str) -> None:

@@ -158,6 +158,10 @@ class Method(nn.Module):
             raise StudioError(f"every term of a step of {self.config.name} has weight 0: {', '.join(terms)}")
         return torch.stack(weighted).sum()
 
+    def notes(self) -> list[str]:
+        """Returns what a person should know of this configuration of the method; a training says it at its start."""
+        return []
+
     def draw(self, pair: Pair) -> Draw:
         """Called once per iteration: what the steps share."""
         return Draw(pair)

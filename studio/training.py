@@ -176,7 +176,7 @@ class Training:
         if main:
             checkpoint.discard_after(self.folder, self.engine.images_seen)
         self.journal = Journal(self.folder, self.config.train.images, self.engine.images_seen, quiet=not main)
-        for line in [*faults, *self.dataset.notes()]:
+        for line in [*faults, *self.dataset.notes(), *self.engine.method.notes()]:
             self.journal.say(line)
         self.journal.log(self.engine.images_seen, {"started": self._environment()})
 

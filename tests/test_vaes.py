@@ -357,3 +357,11 @@ def test_every_vae_lowers_its_reconstruction_error_within_sixty_steps() -> None:
 def test_decode_stays_within_black_and_white() -> None:
     method = method_of("vae").eval()
     assert method.decode(Code(torch.full((2, 4), 1e3), torch.full((2, 3), -1e3))).abs().max() <= 1
+
+
+def test_what_cannot_work_as_published_says_so() -> None:
+    assert any("as published" in line for line in method_of("cvae", as_published=True).notes())
+    assert any("weights.class = 1e-10" in line for line in method_of("sepvae").notes())
+    for name in ("vae", *CONTRASTIVE):
+        options = {"weights": {"class": 1.0}} if name == "sepvae" else {}
+        assert method_of(name, **options).notes() == []

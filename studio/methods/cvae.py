@@ -64,6 +64,11 @@ class CVAE(VAE):
         critic = Step("critic", [self.R], self.critic_terms, self.config.critic_steps)
         return [critic, Step("vae", self.autoencoder, self.vae_terms)]
 
+    def notes(self) -> list[str]:
+        if not self.config.as_published or self.R is None:
+            return []
+        return ["cvae as published: its total correlation and its critic's loss cancel, so neither makes z and s independent"]
+
     def critic_terms(self, draw: Draw) -> dict[str, Tensor]:
         """The classifier of App. C: an image's own codes against those of two images."""
         z, s = self._targets(draw)

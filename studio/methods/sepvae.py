@@ -40,6 +40,8 @@ from studio.schema import NetsConfig
 
 __all__ = ["SepVAE", "SepVAEConfig"]
 
+UNFELT = 1e-4  # beside a reconstruction error of tens, the gradient of a cross-entropy is then lost in that of the rest
+
 
 class SepVAEConfig(VAEConfig):
     """The method's section; defaults are App. E.1, CelebA: beta_c, beta_s, kappa (`mi`), gamma (`class`), sigma_p."""
@@ -76,6 +78,12 @@ class SepVAE(VAE):
         judges = [net for net in (self.R, self.C) if net is not None]
         judging = [Step("critic", judges, self.critic_terms, self.config.critic_steps)] if judges else []
         return [*judging, Step("vae", self.autoencoder, self.vae_terms)]
+
+    def notes(self) -> list[str]:
+        weight = self.weights["class"]
+        if not 0 < weight < UNFELT:
+            return []
+        return [f"sepvae: the encoder does not feel its salient classification at weights.class = {weight:g}"]
 
     def draw(self, pair: Pair) -> Draw:
         draw = super().draw(pair)

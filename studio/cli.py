@@ -142,6 +142,9 @@ def compare(
     resubmit: Annotated[bool, typer.Option("--resubmit", help="launch again what was submitted and is not complete")] = False,
     protocol: Annotated[str | None, typer.Option("--protocol", help="probe the runs anew, e.g. by carton")] = None,
     regime: Annotated[str | None, typer.Option("--eval", help="probe the runs anew: clean or authors")] = None,
+    centrality: Annotated[
+        bool, typer.Option("--centrality", help="also pick each row's most central training, without labels")
+    ] = False,
     show: Annotated[str | None, typer.Option("--show", metavar="KEY,KEY", help="further numbers for the table")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="also what is read from both codes together")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be trained, resumed or taken as it is")] = False,
@@ -164,7 +167,7 @@ def compare(
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)
         return
-    result = comparison.compare(rows, folder, chosen, jobs, resubmit, protocol, regime, _say)
+    result = comparison.compare(rows, folder, chosen, jobs, resubmit, protocol, regime, centrality, _say)
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
     laid_out = tables(result, keys, wide)
     written = write_comparison(result, laid_out)

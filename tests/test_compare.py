@@ -162,7 +162,7 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(rows: list[V
         calls.append((protocol, regime))
         return probe(method, dataset, protocol, limit=100, regime=regime)
 
-    monkeypatch.setattr("studio.evaluate.compare.probe", measured)
+    monkeypatch.setattr("studio.evaluate.compare.measure", measured)
     told: list[str] = []
     for _ in range(2):
         result = compare(one, out, protocol="carton", regime="authors", tell=told.append)
@@ -172,6 +172,23 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(rows: list[V
     assert len(told) == 1
     assert compare(one, out)["rows"][0]["attributes"]["digit"]["metric"] == "balanced_accuracy"
     assert {p.name for p in folder.iterdir()} == {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "probe.json"}
+
+
+def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(rows: list[Variant]) -> None:
+    out, two = Path("out"), variants(["base.yaml"], seeds=2)
+    for seed in (0, 1):
+        trained(two[0], seed, out)
+    said: list[str] = []
+    result = compare(two, out, central=True, tell=said.append)
+    found = result["rows"][0]["centrality"]
+    assert set(found["scores"]) == {"seed 0", "seed 1"}
+    assert found["winner"] in found["scores"]
+    assert any("most central, without labels: seed" in note for note in result["notes"])
+    assert len(said) == 1
+    alone = compare(variants(["base.yaml"], seeds=1), out, central=True, tell=said.append)
+    assert "winner" not in alone["rows"][0]["centrality"]
+    assert any("no most central training" in note for note in alone["notes"])
+    assert "centrality" not in compare(two, out)["rows"][0]
 
 
 # What is summed up, from made-up measurements.

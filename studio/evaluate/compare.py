@@ -15,8 +15,9 @@ from studio import checkpoint
 from studio.build import build_method
 from studio.engine import usable_processors
 from studio.errors import StudioError
+from studio.evaluate.centrality import centrality
 from studio.evaluate.launch import Job, Launcher, claimed, run_jobs
-from studio.evaluate.probes import probe
+from studio.evaluate.measure import measure
 from studio.evaluate.standings import notes, standing
 from studio.evaluate.sweep import Variant
 from studio.run import Run
@@ -95,7 +96,7 @@ def members(result: dict[str, Any], state: State) -> list[dict[str, Any]]:
 
 def compare(
     variants: Sequence[Variant], out: Path, launcher: Launcher | None = None, at_once: int = 1, resubmit: bool = False,
-    protocol: str | None = None, regime: str | None = None, tell: Callable[[str], None] = print,
+    protocol: str | None = None, regime: str | None = None, central: bool = False, tell: Callable[[str], None] = print,
 ) -> dict[str, Any]:  # fmt: skip
     """Trains what is missing and sums up what there is.
 
@@ -107,6 +108,7 @@ def compare(
         resubmit: launch again what was submitted and is not complete.
         protocol: probe the runs anew by this protocol; their own probe.json when both this and `regime` are None.
         regime: of the probe, `clean` or `authors`.
+        central: also find each row's most central training, without labels.
         tell: takes lines for the person who waits.
 
     Returns:
@@ -127,7 +129,8 @@ def compare(
     for variant in variants:
         own = [member for member in plans if member.variant is variant]
         probes = {m.seed: found for m in own if (found := _probed(m, out, anew, tell, not stopped))}
-        rows.append(standing(variant, [m.describe() for m in own], probes, _cost(own)))
+        row = standing(variant, [m.describe() for m in own], probes, _cost(own))
+        rows.append(row | ({"centrality": _central(own, tell)} if central and not stopped else {}))
     result = {"name": out.name, "out": str(out), "protocol": anew[0] if anew else "held-out",
               "eval": anew[1] if anew else "clean", "stopped": stopped, "rows": rows}  # fmt: skip
     return {**result, "notes": notes(result)}
@@ -230,13 +233,24 @@ def _probed(
     try:
         tell(f"{member.title}: probing by {anew[0]}, {anew[1]}")
         opened = Run.open(member.run)
-        result = {**opened.describe(), **probe(opened.method, opened.data, anew[0], regime=anew[1])}  # type: ignore[arg-type]
+        result = {**opened.describe(), **measure(opened.method, opened.data, anew[0], regime=anew[1])}  # type: ignore[arg-type]
     except StudioError as error:
         member.state, member.error = "failed", str(error)
         return None
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_json(cache, result)
     return result
+
+
+def _central(own: Sequence[Member], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Compares a row's complete trainings with each other by ModelCentrality; where that cannot be, a note says why."""
+    done = [member for member in own if member.state == "done"]
+    try:
+        tell(f"{own[0].variant.label}: which of {len(done)} trainings is the most central")
+        found = centrality({f"seed {member.seed}": Run.open(member.run).method for member in done})
+    except StudioError as error:
+        return {"note": str(error)}
+    return {"winner": found["winner"], "scores": found["scores"], "chance": found["chance"]}
 
 
 def _cost(own: Sequence[Member]) -> dict[str, Any]:

@@ -91,6 +91,13 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         for row in result["rows"]
         if row["images_seen"] and row["images_seen"] != [row["budget"]]
     ]
+    for row in result["rows"]:
+        found = row.get("centrality", {})
+        if "winner" in found:
+            scores = ", ".join(f"{name} {score:.3f}" for name, score in found["scores"].items())
+            said.append(f"{row['label']}: most central, without labels: {found['winner']} ({scores})")
+        elif found:
+            said.append(f"{row['label']}: no most central training: {found['note']}")
     budgets = sorted({row["budget"] for row in result["rows"]})
     if len(budgets) > 1:
         said.append(f"budgets differ: {', '.join(f'{n:,}' for n in budgets)} images; --budget gives every row the same")

@@ -28,7 +28,7 @@ from studio.config import Config
 from studio.data import Dataset, PairStream
 from studio.ema import Ema
 from studio.errors import StudioError
-from studio.faults import NotFinite, OutOfMemory, inspected
+from studio.faults import SUM, NotFinite, OutOfMemory, inspected
 from studio.gather import share_batch_norm
 from studio.method import Draw, Pair, Step
 from studio.preemption import leave_signals_to_the_main_process
@@ -254,7 +254,7 @@ class Engine:
         mine = None
         if not exhausted:
             weighted = {name: mean for name, mean in means.items() if self.method.weight(name)}
-            weighted["weighted sum"] = self.method.total(means)
+            weighted[SUM] = self.method.total(means)
             mine = inspected(self.processes.rank, step.name, weighted, self.method, parameters, self.accelerator.scaler)
         broken, exhausted = self.processes.any(mine is not None, exhausted)
         if exhausted:

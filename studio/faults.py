@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["Fault", "NotFinite", "OutOfMemory", "inspected"]
+__all__ = ["SUM", "Fault", "NotFinite", "OutOfMemory", "inspected"]
+
+
+SUM = "weighted sum"  # finite terms may add up to more than there are numbers for; named only then
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def inspected(
     Args:
         rank: of this process.
         step: the step's name.
-        terms: means of shape (), those that weigh nothing left out.
+        terms: means of shape (), those that weigh nothing left out, and the `SUM` of the terms.
         module: whose parameters' names the fault gives.
         parameters: that the step moves.
         scaler: of the loss, in fp16.
@@ -92,7 +95,8 @@ def inspected(
     *values, norm = torch.stack([*terms.values(), largest.float()]).tolist()
     broken = {f"{step}/{name}": value for name, value in zip(terms, values, strict=True) if not math.isfinite(value)}
     if broken:
-        return Fault(rank, step, broken)
+        named = {name: value for name, value in broken.items() if name != f"{step}/{SUM}"}
+        return Fault(rank, step, named or broken)
     if math.isfinite(norm) or (scaler is not None and scaler.get_scale() >= 1):
         return None
     ours = {id(parameter) for parameter in parameters}

@@ -180,7 +180,7 @@ def test_an_overflowing_loss_scale_is_not_taken_for_a_fault() -> None:
 def test_with_a_loss_scale_true_faults_are_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         inject(patch, "recon.target", lambda _: True)
-        with pytest.raises(NotFinite, match="vae/recon.target"):
+        with pytest.raises(NotFinite, match=r"vae/recon\.target"):
             (e := with_scaler(1024.0)).advance(e.pairs[0])
     inject(monkeypatch, "gradient", lambda _: True)
     with pytest.raises(NotFinite, match="the gradient of"):

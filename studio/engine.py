@@ -19,6 +19,7 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -32,7 +33,7 @@ from studio.faults import SUM, NotFinite, OutOfMemory, inspected
 from studio.gather import share_batch_norm
 from studio.method import Draw, Pair, Step
 from studio.preemption import leave_signals_to_the_main_process
-from studio.processes import Processes
+from studio.processes import SILENCE, Processes
 from studio.seeds import seed_everything
 
 __all__ = ["Engine", "only", "set_threads"]
@@ -336,4 +337,4 @@ def _accelerator(precision: str) -> Accelerator:
     if precision == "fp16" and not torch.cuda.is_available():
         raise StudioError("train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16")
     AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process
-    return Accelerator(mixed_precision=precision)
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])

@@ -1,18 +1,26 @@
 """What the processes of one training agree on: flags, faults, decisions, and the mean of their gradients."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["Processes"]
+__all__ = ["SILENCE", "Processes", "lost_contact"]
 
 T = TypeVar("T")
+SILENCE = timedelta(minutes=30)  # how long the others wait for one that is alive and says nothing; the first may be probing
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """Whether an error is how a backend says that another process has gone: at once where its connection breaks."""
+    return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "Connection closed"))
 
 
 class Processes:

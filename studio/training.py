@@ -21,6 +21,7 @@ from studio.faults import NotFinite, OutOfMemory
 from studio.journal import Averages, Journal
 from studio.lock import Lock
 from studio.preemption import Launcher, Signals
+from studio.processes import lost_contact
 from studio.recovery import give_smaller_parts, load_checkpoint, roll_back
 from studio.writing import write_json, write_text
 
@@ -62,6 +63,12 @@ def train(
         training = Training(config, folder, engine, stop_after)
         with closing(training.journal):
             training.run(finish)
+    except torch.OutOfMemoryError as error:
+        raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
+    except RuntimeError as error:
+        if engine.processes.count == 1 or not lost_contact(error):
+            raise
+        raise StudioError(f"another process has gone; --resume continues from the newest checkpoint ({error})") from error
     finally:
         lock.release()
     return training

@@ -3,13 +3,16 @@
 `checkpoints/NNNNNNNN/` (NNNNNNNN = images seen) holds `weights.safetensors`, `ema.safetensors`, `training.pt` (optimisers
 and counters, loadable without running code) and `manifest.json`, written last. A checkpoint is made beside the folder
 and renamed into it when everything has reached the disk, so what stands in `checkpoints/` is complete.
+
+The manifest has a format number. What an older studio wrote is brought up to date where it is read, one format after the
+other (`MIGRATIONS`), and stays on disk as it was; what a newer one wrote is refused.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from studio.errors import StudioError, warn
 
 __all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save"]
 
-FORMAT = 1
+FORMAT = 2
 WRITING = ".writing-"  # prefix of the folders beside `checkpoints/` in which one is being made
 
 
@@ -51,8 +54,8 @@ class Checkpoint:
             files, version = dict(manifest["files"]), manifest["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudioError(f"{manifest_path}: not a checkpoint's manifest ({error})") from None
-        if version != FORMAT:
-            raise StudioError(f"{self.path}: written in format {version}, this studio reads format {FORMAT}")
+        if version not in (*MIGRATIONS, FORMAT):
+            raise StudioError(f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}")
         for name, expected in files.items():
             file = self.path / Path(name).name
             found = _sha256(file) if file.is_file() else "no file"
@@ -65,8 +68,19 @@ class Checkpoint:
         return load_file(self.path / f"{name}.safetensors")
 
     def training(self) -> dict[str, Any]:
-        """Returns the optimisers' states and counters."""
-        return torch.load(self.path / "training.pt", weights_only=True, map_location="cpu")
+        """Returns the optimisers' states and counters, as this studio would have written them."""
+        state = torch.load(self.path / "training.pt", weights_only=True, map_location="cpu")
+        for version in range(self.verify()["format"], FORMAT):
+            state = MIGRATIONS[version](state)
+        return state
+
+
+def _from_1(state: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew neither parts of a batch nor roll-backs."""
+    return {"parts": 1, "rollbacks": 0, **state}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}  # format -> training state of the next
 
 
 def every(run: Path) -> list[Checkpoint]:
@@ -166,10 +180,13 @@ def discard_after(run: Path, images_seen: int) -> None:
             _remove(checkpoint)
 
 
-def prune(run: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints, never the last."""
-    for checkpoint in every(run)[: -max(keep, 1)]:
-        _remove(checkpoint)
+def prune(run: Path, keep: int, keep_every: int = 0) -> None:
+    """Removes all but the newest `keep` checkpoints, never the last, and the first after each `keep_every` images."""
+    there = every(run)
+    marks = [checkpoint.images_seen // keep_every if keep_every else 0 for checkpoint in there]
+    for number, checkpoint in enumerate(there[: -max(keep, 1)]):
+        if marks[number] == (marks[number - 1] if number else 0):
+            _remove(checkpoint)
 
 
 def _remove(checkpoint: Checkpoint) -> None:

@@ -39,19 +39,21 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved config and the parameter counts")] = False,
     stop_after: Annotated[str | None, typer.Option("--stop-after", metavar="TIME", help="save and stop, e.g. 3h50m")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="deterministic algorithms only")] = False,
+    allow: Annotated[list[str] | None, typer.Option("--allow", metavar="FIELD", help="resume though FIELD changed")] = None,
 ) -> None:
     """Train a method; the same as `accelerate launch studio/train.py`."""
     from studio import training
     from studio.config import load
+    from studio.preemption import exit_code
 
     config = load(cfg, assignments or [])
     if dry_run:
         _print_plan(config)
         return
     seconds = training.duration(stop_after) if stop_after is not None else None
-    done = training.train(config, run, resume, seconds, deterministic, _finish)
-    if done.stopped.startswith("SIG"):
-        raise typer.Exit(128 + getattr(signal, done.stopped))
+    done = training.train(config, run, resume, seconds, deterministic, _finish, allow or [])
+    if done.stopped:
+        raise typer.Exit(exit_code(done.stopped))
 
 
 def _finish(done: Any) -> None:  # noqa: ANN401

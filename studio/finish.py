@@ -5,7 +5,8 @@ import sys
 from studio.evaluate.measure import measure
 from studio.evaluate.table import show
 from studio.render import KINDS
-from studio.training import Training, write_json
+from studio.training import Training
+from studio.writing import write_json
 
 __all__ = ["finish"]
 

@@ -4,12 +4,16 @@ import json
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
+
+from studio.errors import StudioError
+from studio.writing import write_text
 
 __all__ = ["Averages", "Journal"]
 
@@ -49,8 +53,7 @@ class Journal:
         self.started, self.first = time.monotonic(), images_seen
         if quiet:
             return
-        _forget_after(folder / "log.jsonl", images_seen)
-        self.file = (folder / "log.jsonl").open("a", encoding="utf-8")
+        self._open_log(images_seen)
         from torch.utils.tensorboard import SummaryWriter  # half a second to import
 
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
@@ -76,12 +79,29 @@ class Journal:
             left = (self.images - images_seen) / rate if rate else 0
             self.say(f"{images_seen:,}/{self.images:,} images, {rate:.0f} images/s, {left / 60:.1f} min left")
 
+    def _open_log(self, images_seen: int) -> None:
+        _forget_after(self.folder / "log.jsonl", images_seen)
+        self.file = (self.folder / "log.jsonl").open("a", encoding="utf-8")
+
+    def forget(self, images_seen: int) -> None:
+        """Drops the lines of images that are to be seen again."""
+        if not self.quiet:
+            self.file.close()
+            self._open_log(images_seen)
+
     def log(self, images_seen: int, values: dict[str, Any]) -> None:
-        """Writes one line; numbers go to TensorBoard as well."""
+        """Writes one line; numbers go to TensorBoard as well.
+
+        Raises:
+            StudioError: the disk does not take it.
+        """
         if self.quiet:
             return
-        self.file.write(json.dumps({"images_seen": images_seen, **values}) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps({"images_seen": images_seen, **values}) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise StudioError(f"{self.folder / 'log.jsonl'}: cannot be written: {error.strerror}") from None
         for name, value in values.items():
             if isinstance(value, int | float):
                 self.board.add_scalar(name, value, images_seen)
@@ -109,8 +129,9 @@ class Journal:
         """Ends the bar and closes the files."""
         if not self.quiet:
             self.bar.stop()
-            self.file.close()
             self.board.close()
+            with suppress(OSError):  # a full disk has been told of where the line was written
+                self.file.close()
 
 
 def _forget_after(path: Path, images_seen: int) -> None:
@@ -124,4 +145,4 @@ def _forget_after(path: Path, images_seen: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    write_text(path, "".join(line + "\n" for line in kept))

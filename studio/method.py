@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from studio.domains import DOMAINS, Domain
 from studio.errors import StudioError, nearest
@@ -38,6 +39,13 @@ class Pair(NamedTuple):
         """Returns the pair on a device."""
         severity = None if self.severity is None else self.severity.to(device, non_blocking=True)
         return Pair(self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True), severity)
+
+    def split(self, parts: int) -> "list[Pair]":
+        """Returns that many pairs of equally many images; B must be a multiple."""
+        if parts == 1:
+            return [self]
+        severity = [None] * parts if self.severity is None else self.severity.chunk(parts)
+        return [Pair(*part) for part in zip(self.x.chunk(parts), self.y.chunk(parts), severity, strict=True)]
 
 
 class Code(NamedTuple):
@@ -127,6 +135,8 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     contrastive: ClassVar[bool] = True  # whether background images are decoded with a blank salient code
+    # Weights whose terms look at a batch as a whole (and gather it, see `studio.gather`), with what it is that they look at.
+    batch_terms: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: MethodConfig) -> None:
         super().__init__()
@@ -161,6 +171,12 @@ class Method(nn.Module):
     def notes(self) -> list[str]:
         """Returns what a person should know of this configuration of the method; a training says it at its start."""
         return []
+
+    def batch_statistics(self) -> list[str]:
+        """Returns what is a statistic of the whole batch, and so keeps a batch from being given in parts."""
+        terms = [f"{term} ({what})" for term, what in self.batch_terms.items() if self.weights[term]]
+        norms = [name for name, module in self.named_modules() if isinstance(module, _BatchNorm)]
+        return terms + [f"batch normalisation ({name})" for name in norms]
 
     def draw(self, pair: Pair) -> Draw:
         """Called once per iteration: what the steps share."""

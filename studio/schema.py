@@ -145,6 +145,8 @@ class TrainConfig(Section):
     batch: int = Field(default=128, ge=4)  # caption of Table 4; both halves together
     lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)  # Table 6, CIFAR-MNIST and CelebA
     betas: Pairing = (0.5, 0.999)  # the authors' code
+    accumulate: int = Field(default=1, ge=1)  # parts in which a batch goes through the nets, for less memory
+    rollbacks: int = Field(default=3, ge=0)  # returns to the last checkpoint when numbers are not finite; each halves lr
     reset_optimizers: int = Field(default=0, ge=0)  # images after which the optimisers start anew; 0: never
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -155,6 +157,7 @@ class TrainConfig(Section):
     probe_every: int = Field(default=0, ge=0)  # 0: only at the end
     save_every: int = Field(default=100_000, ge=0)  # 0: only at the end
     keep: int = Field(default=3, ge=1)  # newest checkpoints to keep
+    keep_every: int = Field(default=0, ge=0)  # beside them the first checkpoint after every so many images; 0: none
 
 
 class Sparse(Section):

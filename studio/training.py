@@ -1,39 +1,41 @@
 """One training from start to end: its directory, resuming, and what happens every so many images."""
 
-import json
-import platform
 import re
-import shlex
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from studio import __version__, checkpoint
+from studio import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, dump, read_yaml, resolve
 from studio.engine import Engine
-from studio.errors import StudioError
+from studio.environment import environment
+from studio.errors import StudioError, nearest
+from studio.faults import NotFinite, OutOfMemory
 from studio.journal import Averages, Journal
+from studio.lock import Lock
+from studio.preemption import Launcher, Signals
+from studio.processes import lost_contact
+from studio.recovery import give_smaller_parts, load_checkpoint, roll_back
+from studio.writing import write_json, write_text
 
-__all__ = ["Training", "claim_folder", "duration", "find_folder", "train"]
+__all__ = ["Training", "claim_folder", "duration", "find_folder", "train", "write_json"]
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
     "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
-    "train.save_every", "train.keep", "paper",
+    "train.save_every", "train.keep", "train.keep_every", "train.rollbacks", "paper",
 }  # fmt: skip
 
 
 def train(
     config: Config, folder: Path | None = None, resume: bool = False, stop_after: float | None = None,
-    deterministic: bool = False, finish: Callable[["Training"], None] | None = None,
+    deterministic: bool = False, finish: Callable[["Training"], None] | None = None, allowed: Sequence[str] = (),
 ) -> "Training":  # fmt: skip
     """Trains, from the start or from the newest whole checkpoint, and leaves a run directory.
 
@@ -44,6 +46,7 @@ def train(
         stop_after: seconds after which to save and stop.
         deterministic: ask torch for deterministic algorithms only.
         finish: called once the budget is used, e.g. to probe and draw.
+        allowed: fields of the config that a resumed training may change beside the harmless ones, e.g. `train.lr`.
 
     Returns:
         the training, stopped or finished.
@@ -54,16 +57,32 @@ def train(
     if deterministic:
         torch.use_deterministic_algorithms(True)
     engine = Engine(config, build_dataset(config))  # before anything is written: data or machine may stand in the way
-    folder = engine.decided_by_first(lambda: claim_folder(config, find_folder(config, folder, resume)))
-    training = Training(config, folder, engine, stop_after)
+    lock = Lock()
     try:
-        training.run(finish)
+        folder = engine.processes.decided_by_first(lambda: _take_folder(config, folder, resume, allowed, lock))
+        training = Training(config, folder, engine, stop_after)
+        with closing(training.journal):
+            training.run(finish)
+    except torch.OutOfMemoryError as error:
+        raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
+    except RuntimeError as error:
+        if engine.processes.count == 1 or not lost_contact(error):
+            raise
+        raise StudioError(f"another process has gone; --resume continues from the newest checkpoint ({error})") from error
     finally:
-        training.journal.close()
+        lock.release()
     return training
 
 
-def find_folder(config: Config, folder: Path | None, resume: bool) -> Path:
+def _take_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequence[str], lock: Lock) -> Path:
+    folder = find_folder(config, folder, resume, allowed)
+    _make(folder)
+    lock.acquire(folder)
+    find_folder(config, folder, resume, allowed)  # again: whoever held it until now may have made a run of it
+    return claim_folder(config, folder)
+
+
+def find_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequence[str] = ()) -> Path:
     """Finds the run's directory and whether it may be used; writes nothing.
 
     Raises:
@@ -75,10 +94,10 @@ def find_folder(config: Config, folder: Path | None, resume: bool) -> Path:
     if saved.is_file():
         if not resume:
             raise StudioError(f"{folder}: a run is there already; --resume continues it, another --run leaves it alone")
-        _refuse_changes(folder, config)
+        _refuse_changes(folder, config, allowed)
     elif resume and not folder.exists():
         raise StudioError(f"--resume: {folder}: no such run")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
         raise StudioError(f"{folder}: not empty and not a run (no config.yaml in it); give another --run")
     return folder
 
@@ -89,14 +108,19 @@ def claim_folder(config: Config, folder: Path) -> Path:
     Raises:
         StudioError: it cannot be written.
     """
+    _make(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / ".writing.yaml"
-        partial.write_text(dump(config), encoding="utf-8")
-        partial.replace(folder / "config.yaml")
+        write_text(folder / "config.yaml", dump(config))
     except OSError as error:
         raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
     return folder
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
 def _next_run(name: str) -> Path:
@@ -116,14 +140,18 @@ def _runs(name: str) -> list[int]:
     return [int(match[1]) for match in found if match]
 
 
-def _refuse_changes(folder: Path, config: Config) -> None:
+def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     old = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
     before, after = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    unknown = [name for name in allowed if name not in after]
+    if unknown:
+        raise StudioError(f"--allow {unknown[0]}: no such field{nearest(unknown[0], after)}")
+    free = HARMLESS | {*allowed}
     differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    changed = [key for key in differing if key not in HARMLESS and key.partition(".")[0] not in HARMLESS]
+    changed = [key for key in differing if key not in free and key.partition(".")[0] not in free]
     if changed:
         lines = "\n".join(f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed)
-        raise StudioError(f"{folder}: cannot be resumed with another config\n{lines}")
+        raise StudioError(f"{folder}: cannot be resumed with another config; --allow FIELD takes a change\n{lines}")
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -155,7 +183,8 @@ class Training:
         folder: the run's directory.
         engine: what trains; takes up the directory's newest whole checkpoint, if there is one.
         stop_after: seconds after which to save and stop.
-        stopped: why it ended before its budget: "SIGINT", "SIGTERM", "--stop-after", or "".
+        stopped: why it ended before its budget: "SIGINT", "SIGTERM", "SIGUSR1", "--stop-after", "the end of the launcher", or
+            "another process", one of whose reasons it was; "" if it did not.
     """
 
     config: Config
@@ -166,32 +195,46 @@ class Training:
     averages: Averages = field(default_factory=Averages)
 
     def __post_init__(self) -> None:
-        self.started = time.monotonic()
+        self.started, self.launcher = time.monotonic(), Launcher()
         self.dataset = self.engine.dataset
         faults: list[str] = []
         last = checkpoint.newest(self.folder, faults.append)
         if last is not None:
-            self.engine.load(last.tensors("weights"), last.tensors("ema"), last.training())
-        main = self.engine.accelerator.is_main_process
+            load_checkpoint(self.engine, last)
+        main = self.engine.processes.first
         if main:
             checkpoint.discard_after(self.folder, self.engine.images_seen)
         self.journal = Journal(self.folder, self.config.train.images, self.engine.images_seen, quiet=not main)
         for line in [*faults, *self.dataset.notes(), *self.engine.method.notes()]:
             self.journal.say(line)
-        self.journal.log(self.engine.images_seen, {"started": self._environment()})
+        self.environment = {**environment(), **self._here()}
+        self.journal.log(self.engine.images_seen, {"started": self.environment})
 
     def run(self, finish: Callable[["Training"], None] | None) -> None:
         """Trains until the budget is used or something stops it; then saves, and finishes what is finished."""
         self.journal.say(f"{self.folder}: {self._where()}")
-        with _signals(self._stop):
-            if self.engine.images_seen < self.config.train.images:
-                self.engine.fit(self.config.train.images, self._after)
+        with Signals(self._stop):
+            while self.engine.images_seen < self.config.train.images and not self._fit():
+                pass
             self.save()
         # Outside: everything is saved by now, so a signal may end the pictures at once.
-        if not self.stopped and finish is not None and self.engine.accelerator.is_main_process:
+        if not self.stopped and finish is not None and self.engine.processes.first:
             finish(self)
         if self.stopped:
             self.journal.say(f"stopped by {self.stopped} at {self.engine.images_seen:,} images; saved, --resume continues")
+
+    def _fit(self) -> bool:
+        """Trains on, mends what can be mended where a step cannot be taken, and returns whether all processes stop."""
+        trouble = None
+        try:
+            return self.engine.fit(self.config.train.images, self._after)
+        except (NotFinite, OutOfMemory) as fault:
+            trouble = fault.with_traceback(None)  # whose frames hold the batch
+        if isinstance(trouble, NotFinite):
+            roll_back(self, trouble)
+        elif trouble is not None:
+            give_smaller_parts(self, trouble)
+        return False
 
     def _after(self, terms: dict[str, Tensor]) -> bool:
         train, seen = self.config.train, self.engine.images_seen
@@ -208,7 +251,9 @@ class Training:
             self.save()
         if self.stop_after is not None and time.monotonic() - self.started >= self.stop_after:
             self._stop("--stop-after")
-        stop = self.engine.any_process(bool(self.stopped))
+        if self.launcher.gone():
+            self._stop("the end of the launcher")
+        (stop,) = self.engine.processes.any(bool(self.stopped))
         if stop:
             self._stop("another process")
         return stop
@@ -219,14 +264,14 @@ class Training:
         self.journal.log(self.engine.images_seen, {**self.averages.take(), "images_per_second": round(rate, 1)})
 
     def _grid(self) -> None:
-        if self.engine.accelerator.is_main_process:
+        if self.engine.processes.first:
             from studio.render import KINDS
 
             picture = KINDS["grid"](self.engine.ema.method, self.dataset, seed=self.config.seed)
             self.journal.picture(self.engine.images_seen, f"{self.engine.images_seen:08d}", picture)
 
     def _probe(self) -> None:
-        if self.engine.accelerator.is_main_process:
+        if self.engine.processes.first:
             from studio.evaluate.probes import probe
 
             rows = probe(self.engine.ema.method, self.dataset, limit=2_000)["rows"]
@@ -239,13 +284,13 @@ class Training:
             self.journal.log(self.engine.images_seen, flat)
 
     def save(self) -> None:
-        """Writes a checkpoint and removes the oldest beyond `train.keep`."""
-        if not self.engine.accelerator.is_main_process:
+        """Writes a checkpoint and removes what neither `train.keep` nor `train.keep_every` keeps."""
+        if not self.engine.processes.first:
             return
         tensors = {"weights": self.engine.method.state_dict(), "ema": self.engine.ema.method.state_dict()}
-        manifest = {"studio": __version__, "iteration": self.engine.iteration, "shape": list(self.dataset.shape)}
+        manifest = {**self.environment, "iteration": self.engine.iteration, "shape": list(self.dataset.shape)}
         checkpoint.save(self.folder, self.engine.images_seen, tensors, self.engine.state(), manifest)
-        checkpoint.prune(self.folder, self.config.train.keep)
+        checkpoint.prune(self.folder, self.config.train.keep, self.config.train.keep_every)
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why
@@ -259,44 +304,13 @@ class Training:
             f"{engine.accelerator.device}, {engine.threads} threads, precision {self.config.train.mixed_precision}"
         )
 
-    def _environment(self) -> dict[str, Any]:
+    def _here(self) -> dict[str, Any]:
         return {
-            "studio": __version__, "python": platform.python_version(), "torch": torch.__version__,
-            "device": str(self.engine.accelerator.device), "processes": self.engine.accelerator.num_processes,
-            "threads": self.engine.threads, "command": shlex.join(sys.argv),
+            "device": str(self.engine.accelerator.device), "processes": self.engine.processes.count,
+            "threads": self.engine.threads,
         }  # fmt: skip
 
 
 def _due(every: int, before: int, after: int) -> bool:
     """Whether a multiple of `every` images lies in (before, after]; never when `every` is 0."""
     return every > 0 and after // every > before // every
-
-
-class _signals:
-    """While inside, SIGINT and SIGTERM ask for a stop after the running iteration; a second SIGINT is Python's own."""
-
-    def __init__(self, stop: Callable[[str], None], signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
-        self.stop, self.signals = stop, signals
-
-    def __enter__(self) -> None:
-        self.before = {}
-        for number in self.signals:
-            try:
-                self.before[number] = signal.signal(number, self._received)
-            except ValueError:  # not the main thread: whoever called from a thread handles signals
-                return
-
-    def _received(self, number: int, frame: FrameType | None) -> None:
-        self.stop(signal.Signals(number).name)
-        signal.signal(number, self.before[number])
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Writes JSON, whole or not at all."""
-    partial = path.with_name(f".writing-{path.name}")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)

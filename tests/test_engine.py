@@ -80,7 +80,7 @@ def test_an_infinite_term_stops_before_any_step_and_is_named() -> None:
     original = type(e.method).discriminator_terms
     e.method.discriminator_terms = lambda draw: original(e.method, draw) | {"info_real": torch.tensor([math.inf])}
     before = weights(e)
-    with pytest.raises(StudioError, match=r"iteration 0 .*step D: D/info_real = inf"):
+    with pytest.raises(StudioError, match=r"iteration 0 .*step D, rank 0: D/info_real = inf"):
         e.advance(e.pairs[0])
     parameters = {name for name, _ in e.method.named_parameters()}
     assert all(torch.equal(before[n], v) for n, v in weights(e).items() if n in parameters)

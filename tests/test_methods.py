@@ -60,10 +60,11 @@ def each_step(engine: Engine) -> Iterator[tuple[Step, dict[str, Tensor]]]:
     """Runs one iteration step by step, yielding the state before each."""
     engine.method.train()
     steps = engine.method.steps()
-    draw = engine.method.draw(pair_of(engine))
+    pair = pair_of(engine)
+    draws: list = [engine.method.draw(pair)]
     for number, step in enumerate(steps):
         before = snapshot(engine.method)
-        engine._step(step, draw, keep_graph=number + 1 < len(steps))
+        engine._step(step, [pair], draws, shared=number + 1 < len(steps), moved=number > 0)
         yield step, before
 
 

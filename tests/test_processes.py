@@ -11,12 +11,12 @@ sys.path.insert(0, {tests!r})
 import torch
 import torch.distributed as dist
 from conftest import tiny
-from studio.engine import Engine
+from studio.processes import Processes
 from studio.errors import StudioError
 from studio.training import Training, train
 
 checked = []
-original = Engine._average
+original = Processes.average
 
 def average(self, parameters):
     expected = []
@@ -31,7 +31,7 @@ def average(self, parameters):
         assert parameter.grad.stride() == parameter.stride(), "the fused optimiser needs one memory order"
     checked.append(len(parameters))
 
-Engine._average = average
+Processes.average = average
 stop = Training._after
 
 def after(self, terms):
@@ -63,7 +63,8 @@ def test_two_processes_train_one_run(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    root = str(Path(__file__).parent.parent)
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine runs/tiny-1") == 2

@@ -21,7 +21,8 @@ from studio.evaluate.measure import measure
 from studio.evaluate.standings import notes, standing
 from studio.evaluate.sweep import Variant
 from studio.run import Run
-from studio.training import find_folder, write_json
+from studio.training import find_folder
+from studio.writing import write_json
 
 __all__ = ["Member", "compare", "members", "plan"]
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from losses import critic_loss, information, shuffled, tc_as_published
 from nets import Critic
+from studio.gather import gathered
 from studio.method import Code, Step
 from studio.methods.vae import VAE, Draw, VAEConfig
 from studio.schema import Flag, NetsConfig
@@ -50,6 +51,7 @@ class CVAE(VAE):
     Config = CVAEConfig
     config: CVAEConfig
     contrastive = True
+    batch_terms: ClassVar[Mapping[str, str]] = {"tc": "its critic's shuffled codes"}
 
     def __init__(self, config: CVAEConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config, nets, shape)
@@ -71,7 +73,7 @@ class CVAE(VAE):
 
     def critic_terms(self, draw: Draw) -> dict[str, Tensor]:
         """The classifier of App. C: an image's own codes against those of two images."""
-        z, s = self._targets(draw)
+        z, s = map(gathered, self._targets(draw))
         return {"critic": critic_loss(self._ratio(z.detach(), s.detach()), self._ratio(z.detach(), shuffled(s.detach())))}
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
@@ -80,6 +82,8 @@ class CVAE(VAE):
         if self.R is None:
             return terms
         z, s = self._targets(draw)
+        if self.config.as_published:
+            z, s = gathered(z), gathered(s)
         joint = self._ratio(z, s)
         tc = tc_as_published(joint, self._ratio(z, shuffled(s))) if self.config.as_published else information(joint)
         return {**terms, "tc.target": tc}

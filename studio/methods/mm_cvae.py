@@ -18,6 +18,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import mmd, mmd_to_point
+from studio.gather import gathered
 from studio.methods.vae import VAE, Draw, VAEConfig
 
 __all__ = ["MMCVAE", "MMCVAEConfig"]
@@ -36,13 +37,14 @@ class MMCVAE(VAE):
 
     Config = MMCVAEConfig
     contrastive = True
+    batch_terms: ClassVar[Mapping[str, str]] = {"mmd_z": "a discrepancy between sets", "mmd_s": "a discrepancy between sets"}
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """The contrastive VAE's terms and both discrepancies, on samples of the posteriors."""
         (z_x, z_y), (s_x, _) = (part.chunk(2) for part in draw.code)
         terms = super().vae_terms(draw)
         if self.weights["mmd_z"]:
-            terms["mmd_z"] = mmd(z_x, z_y)
+            terms["mmd_z"] = mmd(gathered(z_x), gathered(z_y))
         if self.weights["mmd_s"]:
-            terms["mmd_s"] = mmd_to_point(s_x, self.blank(1)[0].to(s_x))
+            terms["mmd_s"] = mmd_to_point(gathered(s_x), self.blank(1)[0].to(s_x))
         return terms

@@ -15,6 +15,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import w2_between, w2_to_point
+from studio.gather import gathered
 from studio.methods.vae import VAE, Draw, VAEConfig
 
 __all__ = ["Principled", "PrincipledConfig"]
@@ -33,6 +34,7 @@ class Principled(VAE):
 
     Config = PrincipledConfig
     contrastive = True
+    batch_terms: ClassVar[Mapping[str, str]] = {"w2": "a transport plan"}
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 3 with the term of Eq. 7, and Eq. 8."""
@@ -42,5 +44,5 @@ class Principled(VAE):
         if self.weights["salient_zero"]:
             terms["salient_zero.background"] = w2_to_point(draw.s.mu[:half], draw.s.logvar[:half])
         if self.weights["w2"]:
-            terms["w2"] = w2_between(z_x, z_y)
+            terms["w2"] = w2_between(gathered(z_x), gathered(z_y))
         return terms

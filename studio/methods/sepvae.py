@@ -34,6 +34,7 @@ from torch import Tensor
 from losses import critic_loss, information, is_background, is_target, kl_to, shuffled
 from nets import Critic
 from studio.errors import StudioError
+from studio.gather import gathered_halves
 from studio.method import Code, Pair, Step, halves
 from studio.methods.vae import VAE, Draw, Gaussian, VAEConfig
 from studio.schema import NetsConfig
@@ -68,6 +69,7 @@ class SepVAE(VAE):
     Config = SepVAEConfig
     config: SepVAEConfig
     contrastive = True
+    batch_terms: ClassVar[Mapping[str, str]] = {"mi": "its critic's shuffled codes"}
 
     def __init__(self, config: SepVAEConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config, nets, shape)
@@ -98,7 +100,8 @@ class SepVAE(VAE):
         z, s = (part.detach() for part in draw.code)
         critic = {}
         if self.R is not None:
-            critic = halves("critic", critic_loss(self._ratio(z, s), self._ratio(z, shuffled(s))))
+            all_z, all_s = gathered_halves(z), gathered_halves(s)
+            critic = halves("critic", critic_loss(self._ratio(all_z, all_s), self._ratio(all_z, shuffled(all_s))))
         return {**critic, **self._classified("classifier", s)}
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:

@@ -1,0 +1,86 @@
+"""What the processes of one training agree on: flags, faults, decisions, and the mean of their gradients."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor, nn
+
+from studio.errors import StudioError
+
+__all__ = ["SILENCE", "Processes", "lost_contact"]
+
+T = TypeVar("T")
+SILENCE = timedelta(minutes=30)  # how long the others wait for one that is alive and says nothing; the first may be probing
+
+
+def lost_contact(error: RuntimeError) -> bool:
+    """Whether an error is how a backend says that another process has gone: at once where its connection breaks."""
+    return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "Connection closed"))
+
+
+class Processes:
+    """Speaks for this process to the others; with one process every answer is its own.
+
+    Every method is a collective: all processes must call it at the same point.
+
+    Args:
+        accelerator: knows who takes part.
+
+    Attributes:
+        count: how many there are.
+        rank: which one this is.
+        first: whether it is the one that writes and speaks.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        self.count, self.rank = accelerator.num_processes, accelerator.process_index
+        self.first = accelerator.is_main_process
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Returns, for each flag, whether any process has set it: a signal may reach one, but all must stop together."""
+        if self.count == 1:
+            return flags
+        total = self.accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum")
+        assert isinstance(total, Tensor)
+        return tuple(value > 0 for value in total.tolist())
+
+    def all(self, mine: T | None) -> list[T]:
+        """Returns what the processes have to tell, in the order of their ranks; None tells nothing."""
+        told = [mine] if self.count == 1 else gather_object([mine])
+        return [one for one in told if one is not None]
+
+    def decided_by_first(self, decide: Callable[[], T]) -> T:
+        """Lets the first process decide, and gives every process its answer.
+
+        Raises:
+            StudioError: deciding raised it; in every process.
+        """
+        if self.count == 1:
+            return decide()
+        answer: list[T | StudioError | None] = [None]
+        if self.first:
+            try:
+                answer = [decide()]
+            except StudioError as error:
+                answer = [StudioError(str(error))]
+        broadcast_object_list(answer)
+        if isinstance(answer[0], StudioError):
+            raise answer[0]
+        return answer[0]  # pyright: ignore[reportReturnType]
+
+    def average(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Averages gradients, flattened into one message."""
+        if self.count == 1:
+            return
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+        flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
+        assert isinstance(flat, Tensor)
+        for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+            # In the parameter's own memory order: the fused optimiser walks both side by side.
+            parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))

@@ -1,0 +1,122 @@
+"""What a training does when a step cannot be taken: back to the last checkpoint, smaller parts, or a clear end.
+
+After numbers that are not finite the training goes back to its newest checkpoint, or to its start, and goes on with half the
+learning rate, at most `train.rollbacks` times; then it stops. What was found is written to `RUN/not_finite/NNNNNNNN-K.json`
+each time (NNNNNNNN = images seen, K = roll-backs before), and with the last one the weights as they were, so that the
+iteration can be looked at again: its images, its seed and its learning rate are all there.
+
+Roll-backs are counted in the training's state. A training that is killed after one and resumes from the same checkpoint meets
+the same numbers again and does the same, so its weights are those of an undisturbed one.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from studio import checkpoint
+from studio.data import PairStream
+from studio.engine import Engine
+from studio.errors import StudioError, warn
+from studio.faults import NotFinite, OutOfMemory
+from studio.method import DOMAINS
+from studio.seeds import seed_of
+from studio.writing import write_json
+
+if TYPE_CHECKING:
+    from studio.training import Training
+
+__all__ = ["give_smaller_parts", "load_checkpoint", "roll_back"]
+
+
+def load_checkpoint(engine: Engine, chosen: checkpoint.Checkpoint) -> None:
+    """Lets an engine go on from a checkpoint."""
+    try:
+        engine.load(chosen.tensors("weights"), chosen.tensors("ema"), chosen.training())
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise StudioError(f"{chosen.path}: does not fit the run's config: {error}") from None
+
+
+def roll_back(training: "Training", fault: NotFinite) -> None:
+    """Returns to the newest whole checkpoint, or to the start, and halves the learning rate.
+
+    Raises:
+        NotFinite: the config allows no further roll-back.
+    """
+    engine, allowed = training.engine, training.config.train.rollbacks
+    done, last = engine.rollbacks, engine.rollbacks >= allowed
+    if engine.processes.first:
+        _save_evidence(training, fault, with_weights=last)
+    if last:
+        tried = f" after {done} roll-back{'s' * (done != 1)}" if done else ""
+        raise NotFinite(fault.iteration, fault.images_seen, fault.faults, f"{tried}; see {training.folder / 'not_finite'}")
+    _return(training)
+    engine.slow_down(done + 1)
+    training.journal.say(
+        f"{fault}; back to {engine.images_seen:,} images with lr {engine.lr:g} (roll-back {done + 1} of {allowed})"
+    )
+    training.journal.log(engine.images_seen, {"rollback": str(fault), "lr": engine.lr})
+
+
+def give_smaller_parts(training: "Training", fault: OutOfMemory) -> None:
+    """Cuts the batch into more parts; goes back to the newest checkpoint if the iteration had moved something already.
+
+    Raises:
+        StudioError: it cannot be cut further.
+    """
+    engine = training.engine
+    parts = engine.halve()
+    if fault.moved:
+        _return(training)
+        engine.parts = parts
+    training.journal.say(
+        f"{fault}: the batch goes through in {parts} parts from now on, with the same gradients"
+        + f"; back to {engine.images_seen:,} images" * fault.moved
+    )
+    training.journal.log(engine.images_seen, {"out_of_memory": str(fault), "parts": parts})
+
+
+def _return(training: "Training") -> None:
+    engine = training.engine
+
+    def newest() -> int | None:
+        found = checkpoint.newest(training.folder)
+        return found and found.images_seen
+
+    number = engine.processes.decided_by_first(newest)
+    if number is None:
+        engine.restart()
+    else:
+        load_checkpoint(engine, next(c for c in checkpoint.every(training.folder) if c.images_seen == number))
+    training.averages.take()
+    training.journal.forget(engine.images_seen)
+
+
+def _save_evidence(training: "Training", fault: NotFinite, with_weights: bool) -> None:
+    engine, config = training.engine, training.config
+    folder, name = training.folder / "not_finite", f"{fault.images_seen:08d}-{engine.rollbacks}"
+    world, half = engine.processes.count, engine.pairs.half
+    ranks = []
+    for rank in range(world):
+        pairs = PairStream(training.dataset, half, config.seed, rank, world)
+        ranks.append(
+            {
+                "rank": rank, "torch_seed": seed_of("iteration", config.seed, rank, fault.iteration),
+                "images": {domain: pairs.indices(fault.iteration, domain).tolist() for domain in DOMAINS},
+            }
+        )  # fmt: skip
+    evidence: dict[str, Any] = {
+        "iteration": fault.iteration, "images_seen": fault.images_seen, "lr": engine.lr, "parts": engine.parts,
+        "rollbacks": engine.rollbacks, "ranks": ranks,
+        "faults": [
+            {"rank": f.rank, "step": f.step, "terms": {n: str(v) for n, v in f.terms.items()}, "gradients": f.gradients}
+            for f in fault.faults
+        ],
+    }  # fmt: skip
+    try:
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{name}.json", evidence)
+        if with_weights:
+            weights = {key: value.detach().cpu().contiguous() for key, value in engine.method.state_dict().items()}
+            save_file(weights, folder / f"{name}.safetensors")
+    except OSError as error:
+        warn(f"{folder}: the evidence could not be written: {error.strerror}")

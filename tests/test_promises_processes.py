@@ -1,0 +1,123 @@
+"""Several processes do what one does on the joined batch; one that dies stops the others."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny
+from fixed_noise import difference, gradients
+from forked import ended, start, together
+from test_promises_parts import TRAINED, plain
+from torch import Tensor
+
+from studio import checkpoint
+from studio.build import build_dataset
+from studio.config import Config
+from studio.engine import Engine
+from studio.methods import cvae, mm_cvae, principled, sepvae
+from studio.training import Training, train
+
+STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch
+
+
+def engine(config: Config) -> Engine:
+    return Engine(config, build_dataset(config))
+
+
+def buffers(e: Engine) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in e.method.named_buffers() if value.is_floating_point()}
+
+
+def configs(only: list[str]) -> dict[str, Config]:
+    """With batch normalisation in Double InfoGAN's nets, and without any in plain ones."""
+    return {f"{name}, {kind}": make(name) for name in only for kind, make in (("norm", tiny), ("plain", plain))}
+
+
+def everywhere(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, dict]]:
+    """Returns each experiment's gradients and running statistics after one iteration, as this process has them."""
+    engines = {name: engine(config) for name, config in configs(only).items()}
+    return {name: (gradients(e, before_averaging=not averaged), buffers(e)) for name, e in engines.items()}
+
+
+def test_two_processes_have_the_gradients_and_statistics_of_one_on_the_joined_batch(tmp_path: Path) -> None:
+    alone = everywhere(TRAINED)
+    first, second = together(2, lambda: everywhere(TRAINED), tmp_path / "out")
+    for name, (gradient, statistics) in alone.items():
+        for process in (first, second):
+            # Behind a normalisation D's first Adam step, the sign of its gradient, blows rounding up.
+            assert difference(gradient, process[name][0]) < (5e-6 if "norm" in name else 1e-6), name
+            assert not statistics or difference(statistics, process[name][1]) < 1e-6, name
+
+
+def test_without_averaging_they_would_not(tmp_path: Path) -> None:
+    alone = everywhere(["vae"])
+    apart = together(2, lambda: everywhere(["vae"], averaged=False), tmp_path / "out")
+    for name, (gradient, _) in alone.items():
+        assert all(difference(gradient, process[name][0]) > 1e-2 for process in apart)
+
+
+def test_without_gathering_statistics_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = everywhere(STATISTICS)
+    for module in (cvae, mm_cvae, principled):
+        monkeypatch.setattr(module, "gathered", lambda rows: rows)
+    monkeypatch.setattr(sepvae, "gathered_halves", lambda rows: rows)
+    apart = together(2, lambda: everywhere(STATISTICS), tmp_path / "out")
+    for name, (gradient, _) in alone.items():
+        assert difference(gradient, apart[0][name][0]) > 1e-4, name
+
+
+def test_without_shared_batch_normalisation_it_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = everywhere(["dig"])
+    monkeypatch.setattr("studio.engine.share_batch_norm", lambda net, device: net)
+    apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
+    assert difference(alone["dig, norm"][0], apart[0]["dig, norm"][0]) > 1e-3
+    assert difference(alone["dig, plain"][0], apart[0]["dig, plain"][0]) < 1e-6
+
+
+def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
+    from studio.gather import share_batch_norm
+
+    for norm, sides in ((torch.nn.BatchNorm1d, ()), (torch.nn.BatchNorm2d, (4, 4)), (torch.nn.BatchNorm3d, (2, 2, 2))):
+        ours, theirs = torch.nn.Sequential(norm(5)), torch.nn.Sequential(norm(5))
+        for layer in (ours[0], theirs[0]):
+            torch.nn.init.uniform_(layer.weight, generator=torch.Generator().manual_seed(0))
+        share_batch_norm(ours, torch.device("cpu"))
+        assert type(ours[0]) is not norm
+        x = torch.randn(6, 5, *sides) * 3 + 1
+        for mode in (True, True, False):
+            inputs = [x.clone().requires_grad_() for _ in range(2)]
+            outputs = [net.train(mode)(i) for net, i in zip((ours, theirs), inputs, strict=True)]
+            torch.testing.assert_close(*outputs)
+            for output in outputs:
+                output.square().sum().backward()
+            torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(tmp_path: Path, victim: int) -> None:
+    def body() -> None:
+        original = Training._after
+
+        def dies(self: Training, terms: dict) -> bool:
+            if self.engine.iteration == 5 and self.engine.processes.rank == victim:
+                Path("died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, terms)
+
+        Training._after = dies
+        train(tiny(images=16_000, save_every=32), Path("run"))
+
+    (tmp_path / "out").mkdir()
+    children = start(2, body, tmp_path / "out")
+    while not Path("died").exists():
+        time.sleep(0.01)
+    codes = ended(children, 10)  # the stated time: a connection that breaks is seen at once
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] == 1
+    assert "StudioError: another process has gone; --resume" in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
+    assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]
+    assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96

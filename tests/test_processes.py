@@ -55,7 +55,7 @@ except StudioError as error:
     assert "a run is there already" in str(error)
 else:
     raise AssertionError("the run was overwritten")
-print(f"fine {done.folder}\n", end="")
+print("fine " + str(done.folder) + "\\n", end="")
 """
 
 

@@ -143,7 +143,7 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
             except StudioError:
                 (refused / str(os.getpid())).touch()
                 raise SystemExit(3) from None
-            until(lambda: len(list(refused.iterdir())) == 5, 10)  # noqa: B023
+            until(lambda: len(list(refused.iterdir())) == 5, 10)
             mine.release()
 
         codes = ended([fork(body, Path(f"{attempt}-{n}.pt")) for n in range(6)], 20)

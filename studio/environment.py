@@ -27,7 +27,7 @@ from studio import __version__
 __all__ = ["commit", "environment"]
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARIES = ("torch", "numpy", "accelerate", "safetensors")
+LIBRARIES = ("numpy", "accelerate", "safetensors")
 
 
 def environment() -> dict[str, Any]:
@@ -35,7 +35,7 @@ def environment() -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     return {
         "studio": __version__, "commit": commit(), "python": platform.python_version(),
-        **{name: _version(name) for name in LIBRARIES},
+        "torch": torch.__version__, **{name: _version(name) for name in LIBRARIES},
         "platform": platform.platform(), "machine": platform.machine(),
         "accelerator": torch.cuda.get_device_name() if cuda else None, "cuda": torch.version.cuda if cuda else None,
         "deterministic": torch.are_deterministic_algorithms_enabled(), "command": shlex.join(sys.argv),

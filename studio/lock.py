@@ -11,11 +11,17 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError, warn
+
+try:
+    import fcntl
+except ImportError:  # not on every system
+    fcntl = None
 
 __all__ = ["Lock"]
 
@@ -39,14 +45,15 @@ class Lock:
         """
         path = folder / ".lock"
         try:
-            while not self._create(path):
-                content = _content(path)
-                if content is not None and self._alive(path, content):
-                    raise StudioError(
-                        f"{folder}: another training is running in it: {_named(content)}; "
-                        "wait for it, stop it, or give another --run"
-                    )
-                self._take_away(path, content)
+            with _one_at_a_time(folder):
+                while not self._create(path):
+                    content = _content(path)
+                    if content is not None and self._alive(path, content):
+                        raise StudioError(
+                            f"{folder}: another training is running in it: {_named(content)}; "
+                            "wait for it, stop it, or give another --run"
+                        )
+                    self._take_away(path, content)
         except OSError as error:
             raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
         self.path = path
@@ -112,6 +119,19 @@ class Lock:
                 partial.write_text(json.dumps({**self.me, "beats": beats}), encoding="utf-8")
                 if _owner(path) == self.me:
                     partial.replace(path)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lets those that find the same stale lock look one after the other, where the file system can; ends with its process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: Path) -> dict[str, Any] | None:

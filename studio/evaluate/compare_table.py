@@ -140,7 +140,7 @@ def _paper_numbers(row: Mapping[str, Any]) -> list[str]:
 
 
 def _reconstruction(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for row in rows for key in row["numbers"] if key.startswith("reconstruction.")})
+    return sorted({key for row in rows for key in row["numbers"] if key in ("reconstruction.background", "reconstruction.target")})
 
 
 def _count(row: Mapping[str, Any], state: str) -> int:

@@ -39,6 +39,10 @@ from studio.seeds import seed_everything
 __all__ = ["Engine", "only", "set_threads"]
 
 
+# What would split nets over devices, as the launcher tells it; our nets fit one, and the wrappers know one optimiser.
+SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+
+
 @contextmanager
 def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
     """Freezes all but the trained nets: parameters get no gradient, running statistics stay as they are."""
@@ -334,6 +338,13 @@ def _refuse_scalars(step: Step, terms: dict[str, Tensor]) -> None:
 def _accelerator(precision: str) -> Accelerator:
     # The launcher's environment would win over an argument left out, so both are set: the config beats the launcher.
     os.environ["ACCELERATE_MIXED_PRECISION"] = precision
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"  # it would divide the loss
+    for name, what in SHARDED.items():
+        if os.environ.get(name, "false").lower() == "true":
+            raise StudioError(
+                f"{what}: found in the launcher's settings, but a step moves some nets while others rest, and what they share "
+                "stays on every device; expected --multi_gpu, which averages gradients"
+            )
     if precision == "fp16" and not torch.cuda.is_available():
         raise StudioError("train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16")
     AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process

@@ -304,10 +304,19 @@ class Engine:
         }
 
     def load(self, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict) -> None:
-        """Takes up where `state` was taken."""
+        """Takes up where `state` was taken.
+
+        Raises:
+            StudioError: the state's parts do not divide what this process gets of a batch.
+        """
         self.method.load_state_dict(weights)
         self.ema.method.load_state_dict(ema)
-        self.iteration, self.parts = int(state["iteration"]), int(state["parts"])
+        self.iteration, self.parts = int(state["iteration"]), max(int(state["parts"]), self.config.train.accumulate)
+        if self.pairs.half % self.parts:
+            raise StudioError(
+                f"the run gives its batch in {self.parts} parts, into which {self.pairs.half} images of each domain per process "
+                "do not divide; resume it with as many processes as before"
+            )
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.slow_down(int(state["rollbacks"]))

@@ -39,6 +39,10 @@ from studio.seeds import seed_everything
 __all__ = ["Engine", "only", "set_threads", "usable_processors"]
 
 
+# What would split nets over devices, as the launcher tells it; our nets fit one, and the wrappers know one optimiser.
+SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+
+
 @contextmanager
 def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
     """Freezes all but the trained nets: parameters get no gradient, running statistics stay as they are."""
@@ -304,10 +308,19 @@ class Engine:
         }
 
     def load(self, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict) -> None:
-        """Takes up where `state` was taken."""
+        """Takes up where `state` was taken.
+
+        Raises:
+            StudioError: the state's parts do not divide what this process gets of a batch.
+        """
         self.method.load_state_dict(weights)
         self.ema.method.load_state_dict(ema)
-        self.iteration, self.parts = int(state["iteration"]), int(state["parts"])
+        self.iteration, self.parts = int(state["iteration"]), max(int(state["parts"]), self.config.train.accumulate)
+        if self.pairs.half % self.parts:
+            raise StudioError(
+                f"the run gives its batch in {self.parts} parts, into which {self.pairs.half} images of each domain per process "
+                "do not divide; resume it with as many processes as before"
+            )
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.slow_down(int(state["rollbacks"]))
@@ -338,6 +351,13 @@ def _refuse_scalars(step: Step, terms: dict[str, Tensor]) -> None:
 def _accelerator(precision: str) -> Accelerator:
     # The launcher's environment would win over an argument left out, so both are set: the config beats the launcher.
     os.environ["ACCELERATE_MIXED_PRECISION"] = precision
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"  # it would divide the loss
+    for name, what in SHARDED.items():
+        if os.environ.get(name, "false").lower() == "true":
+            raise StudioError(
+                f"{what}: found in the launcher's settings, but a step moves some nets while others rest, and what they share "
+                "stays on every device; expected --multi_gpu, which averages gradients"
+            )
     if precision == "fp16" and not torch.cuda.is_available():
         raise StudioError("train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16")
     AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process

@@ -34,6 +34,7 @@ class Lock:
 
     def __init__(self) -> None:
         self.path: Path | None = None
+        self.life: threading.Thread | None = None
         self.me = {"host": socket.gethostname(), "table": _table(), "pid": os.getpid(), "started": _started(os.getpid())}
         self.ended = threading.Event()
 
@@ -54,14 +55,20 @@ class Lock:
                             "wait for it, stop it, or give another --run"
                         )
                     self._take_away(path, content)
+                for leftover in folder.glob(".writing-*"):  # files of those that were killed while they wrote
+                    if leftover.is_file():
+                        leftover.unlink()
         except OSError as error:
             raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
         self.path = path
-        threading.Thread(target=self._live, args=[path], name="lock", daemon=True).start()
+        self.life = threading.Thread(target=self._live, args=[path], name="lock", daemon=True)
+        self.life.start()
 
     def release(self) -> None:
         """Gives the directory back, if this lock holds one; what somebody else has taken over is left alone."""
         self.ended.set()
+        if self.life is not None:
+            self.life.join(BEAT)  # it may be about to put the lock back
         if self.path is not None and _owner(self.path) == self.me:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -119,6 +126,8 @@ class Lock:
                 partial.write_text(json.dumps({**self.me, "beats": beats}), encoding="utf-8")
                 if _owner(path) == self.me:
                     partial.replace(path)
+                else:
+                    partial.unlink()
 
 
 @contextmanager

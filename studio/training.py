@@ -33,6 +33,9 @@ HARMLESS = {  # fields that a resumed training may change: they decide how long 
 }  # fmt: skip
 
 
+OURS = (".lock", ".writing-")  # what a training that was killed before it had begun leaves in a directory
+
+
 def train(
     config: Config, folder: Path | None = None, resume: bool = False, stop_after: float | None = None,
     deterministic: bool = False, finish: Callable[["Training"], None] | None = None, allowed: Sequence[str] = (),
@@ -97,7 +100,7 @@ def find_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequ
         _refuse_changes(folder, config, allowed)
     elif resume and not folder.exists():
         raise StudioError(f"--resume: {folder}: no such run")
-    elif folder.exists() and (not folder.is_dir() or any(path.name != ".lock" for path in folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not path.name.startswith(OURS) for path in folder.iterdir())):
         raise StudioError(f"{folder}: not empty and not a run (no config.yaml in it); give another --run")
     return folder
 

@@ -107,6 +107,18 @@ def test_the_config_beats_the_launchers_precision(monkeypatch: pytest.MonkeyPatc
     assert engine(mixed_precision="no").accelerator.mixed_precision == "no"
 
 
+def test_the_launchers_accumulation_does_not_change_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert engine().accelerator.gradient_accumulation_steps == 1
+
+
+@pytest.mark.parametrize(("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
+def test_launchers_that_shard_nets_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch, name: str, what: str) -> None:
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(StudioError, match=rf"{what}: found in the launcher's settings, .* expected --multi_gpu"):
+        engine()
+
+
 def test_threads_do_not_follow_the_launchers_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     usable = len(os.sched_getaffinity(0))

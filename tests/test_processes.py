@@ -1,9 +1,20 @@
 """Two real processes: gradients averaged element by element, one run directory, the same weights, one stop."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from conftest import tiny
+from test_promises_preemption import seen, until
+
+from studio import checkpoint
+from studio.config import dump
+
+ROOT = Path(__file__).resolve().parent.parent
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+ENVIRONMENT = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 SCRIPT = """
 import sys
@@ -62,11 +73,27 @@ print("fine " + str(done.folder) + "\\n", end="")
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    root = str(Path(__file__).parent.parent)
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run([*TORCHRUN, str(script)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine runs/tiny-1") == 2
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["tiny-1"]
     assert [p.name for p in (tmp_path / "runs" / "tiny-1" / "checkpoints").iterdir()] == ["00000032"]
+
+
+def test_a_signal_to_torchrun_saves_stops_both_and_leaves_nobody(tmp_path: Path) -> None:
+    Path("tiny.yaml").write_text(dump(tiny("vae", images=16_000_000, log_every=16)))
+    # Without `--` torchrun takes --run for one of its own options.
+    command = [*TORCHRUN, "--", str(ROOT / "studio" / "train.py"), "--cfg", "tiny.yaml", "--run", "run"]
+    with Path("errors.txt").open("w") as errors:
+        launcher = subprocess.Popen(command, env=ENVIRONMENT, stderr=errors)
+    try:
+        until(lambda: seen() >= 48, 120)
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(30) != 0
+    finally:
+        launcher.kill()
+    assert checkpoint.newest(Path("run")).images_seen == seen()
+    assert not Path("run/.lock").exists()
+    assert "saved, --resume continues" in Path("errors.txt").read_text()
+    until(lambda: not [child for child in children if Path(f"/proc/{child}").exists()], 10)

@@ -150,6 +150,26 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
         assert sorted(codes) == [0, 3, 3, 3, 3, 3]
 
 
+def test_what_a_start_that_was_killed_left_does_not_stand_in_the_way() -> None:
+    Path("run").mkdir()
+    Path("run/.writing-lock-vm-1").write_text("{")
+    Path("run/.writing-config.yaml").write_text("na")
+    train(tiny("vae", images=16), Path("run"))
+    assert not [path for path in Path("run").iterdir() if path.name.startswith(".")]
+
+
+def test_a_lock_that_is_given_back_does_not_come_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.001)
+    for _ in range(100):
+        mine = Lock()
+        mine.acquire(run)
+        time.sleep(0.002)
+        monkeypatch.setattr(lock, "BEAT", 5)  # what release waits for at most
+        mine.release()
+        monkeypatch.setattr(lock, "BEAT", 0.001)
+        assert list(run.iterdir()) == []
+
+
 def test_without_hard_links_the_lock_holds_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

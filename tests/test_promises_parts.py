@@ -10,6 +10,7 @@ from fixed_noise import difference, gradients
 from forked import together
 from test_training import digest
 
+from studio import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, resolve
 from studio.engine import Engine
@@ -136,6 +137,22 @@ def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(monkeypatch: p
     exhaust(monkeypatch, most=4)
     with pytest.raises(StudioError, match=f"out of memory at train.batch: 16; {name} cannot be given a batch in parts"):
         train(tiny(name), Path("run"))
+
+
+def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> None:
+    train(plain("vae", images=32, accumulate=8), Path("run"))
+    state = checkpoint.newest(Path("run")).training()
+    fewer = engine(plain("vae", batch=8))  # as if two processes shared the batch
+    with pytest.raises(StudioError, match="in 8 parts, into which 4 images of each domain per process do not divide"):
+        fewer.load(fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
+
+
+def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
+    train(plain("vae", images=32), Path("run"))
+    with pytest.raises(StudioError, match=r"train\.accumulate: 1 in the run, 2 now"):
+        train(plain("vae", images=48, accumulate=2), Path("run"), resume=True)
+    done = train(plain("vae", images=48, accumulate=2), Path("run"), resume=True, allowed=["train.accumulate"])
+    assert done.engine.parts == 2
 
 
 def test_out_of_memory_with_one_image_is_a_clear_end(monkeypatch: pytest.MonkeyPatch) -> None:

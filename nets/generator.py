@@ -50,11 +50,13 @@ class Generator(nn.Module):
         self.dims = len(sides(shape))
         plan = stages(shape, width)
         self.attending = attending(shape, plan, upsample, attention)
-        batch, make = KINDS[self.dims].batch, {"transposed": self._transposed, "nearest": self._nearest}[upsample]
         spread = spreading(self.dims, latents, plan.widths[-1], plan.base)
-        behind = [batch(plan.widths[-1]), nn.ReLU(inplace=True)] if upsample == "transposed" else []
-        self.first = nn.Sequential(spread, *behind)
-        blocks, last = make(plan, shape[0])
+        if upsample == "transposed":
+            self.first = nn.Sequential(spread, *self._normalised(plan.widths[-1]))
+            blocks, last = self._transposed(plan, shape[0])
+        else:
+            self.first = nn.Sequential(spread)
+            blocks, last = self._nearest(plan, shape[0])
         self.doublings = nn.Sequential(*blocks)
         self.last = nn.Sequential(last, *output_layers(output))
         initialised(self, init)

@@ -1,6 +1,6 @@
 """The two nets that every method is made of, as the config's `nets` section describes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from nets.dimensions import sides
@@ -8,17 +8,18 @@ from nets.generator import Generator
 from nets.layers import flat, trace
 from nets.listed import ListedGenerator, ListedTrunk
 from nets.reader import Reader
-from nets.stages import stages
+from nets.stages import attending, stages
 from nets.trunk import Trunk
 
 __all__ = ["Nets", "check_nets", "decoder", "encoder"]
 
-Nets: TypeAlias = Any  # the config's section: width, encoder, head, decoder, output, init, zero_bias
+Nets: TypeAlias = Any  # the config's section; its fields are those of `studio.schema.NetsConfig`
 
 
 def encoder(
-    shape: Sequence[int], heads: Mapping[str, int], nets: Nets, noise: float = 0.0, head_noise: float | None = None
-) -> Reader:
+    shape: Sequence[int], heads: Mapping[str, int], nets: Nets, noise: float = 0.0, head_noise: float | None = None,
+    direct: Collection[str] = (), plain: Collection[str] = (),
+) -> Reader:  # fmt: skip
     """Makes what reads images: Double InfoGAN's trunk, or the config's list of layers, with named heads.
 
     Without a list all methods read with the same net, so that they differ in their objective only.
@@ -29,6 +30,8 @@ def encoder(
         nets: the config's section. Where `output` is not tanh, listed layers read images on the papers' [0, 1] scale.
         noise: standard deviation of the noise before every layer while training; 0 for a VAE's encoder.
         head_noise: the same before the heads' layers; `noise` when None.
+        direct: heads of one layer, where spectral normalisation gives the others two; see `nets.reader`.
+        plain: heads whose last layer is not spectrally normalised.
 
     Returns:
         a net that maps images (B, *shape) to head -> (B, outputs).
@@ -37,8 +40,9 @@ def encoder(
         ValueError: the shape cannot be built, or the layers do not fit.
     """
     if nets.encoder is None:
-        trunk = Trunk(shape, nets.width, noise, _init(nets, "dcgan"))
-        return Reader(trunk, heads, head_noise, nets.head, bias=bool(nets.head) and not nets.zero_bias)
+        trunk = Trunk(shape, nets.width, noise, _init(nets, "dcgan"), nets.norm)
+        bias = bool(nets.head) and not nets.zero_bias
+        return Reader(trunk, heads, head_noise, nets.head, bias, direct, plain)
     bias = not nets.zero_bias
     listed = ListedTrunk(shape, nets.encoder, noise, _init(nets, "torch"), bias, unit=nets.output != "tanh")
     return Reader(listed, heads, head_noise, nets.head, bias)
@@ -59,7 +63,7 @@ def decoder(latents: int, shape: Sequence[int], nets: Nets) -> Generator | Liste
         ValueError: the shape cannot be built, or the layers do not fit.
     """
     if nets.decoder is None:
-        return Generator(latents, shape, nets.width, nets.output, _init(nets, "dcgan"))
+        return Generator(latents, shape, nets.width, nets.output, _init(nets, "dcgan"), nets.upsample, nets.attention)
     return ListedGenerator(latents, shape, nets.decoder, nets.output, _init(nets, "torch"), not nets.zero_bias)
 
 
@@ -76,7 +80,7 @@ def check_nets(shape: Sequence[int], nets: Nets, latents: int) -> None:
     """
     faults, dims = [], len(sides(shape))
     if nets.encoder is None or nets.decoder is None:
-        faults += _fault(stages, shape, nets.width)
+        faults += _fault(_staged, shape, nets)
     if nets.encoder is not None:
         faults += _fault(trace, "encoder", nets.encoder, tuple(shape), dims)
     faults += _fault(trace, "head", nets.head, flat(shape), 0)
@@ -84,6 +88,10 @@ def check_nets(shape: Sequence[int], nets: Nets, latents: int) -> None:
         faults += _fault(trace, "decoder", nets.decoder, (latents,), dims, tuple(shape))
     if faults:
         raise ValueError("\n".join(faults))
+
+
+def _staged(shape: Sequence[int], nets: Nets) -> None:
+    attending(shape, stages(shape, nets.width), nets.upsample, nets.attention)
 
 
 def _init(nets: Nets, own: str) -> str:

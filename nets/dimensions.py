@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-__all__ = ["KINDS", "Kinds", "doubling", "gathering", "halving", "layout", "norm", "sides", "spreading"]
+__all__ = ["KINDS", "Kinds", "doubling", "gathering", "halving", "keeping", "layout", "norm", "sides", "spreading"]
 
 
 class Kinds(NamedTuple):
@@ -51,11 +51,11 @@ def layout(shape: Sequence[int]) -> torch.memory_format:
     return LAYOUTS.get(len(sides(shape)), torch.contiguous_format)
 
 
-def halving(dims: int, before: int, after: int) -> nn.Module:
-    """Makes the trunk's layer: a 4x4(x4) convolution of stride 2, linear for vectors, without bias."""
+def halving(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
+    """Makes the trunk's layer: a 4x4(x4) convolution of stride 2, linear for vectors."""
     if dims == 0:
-        return nn.Linear(before, after, bias=False)
-    return KINDS[dims].conv(before, after, 4, stride=2, padding=1, bias=False)
+        return nn.Linear(before, after, bias=bias)
+    return KINDS[dims].conv(before, after, 4, stride=2, padding=1, bias=bias)
 
 
 def doubling(dims: int, before: int, after: int) -> nn.Module:
@@ -63,6 +63,11 @@ def doubling(dims: int, before: int, after: int) -> nn.Module:
     if dims == 0:
         return nn.Linear(before, after, bias=False)
     return KINDS[dims].deconv(before, after, 4, stride=2, padding=1, bias=False)
+
+
+def keeping(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
+    """Makes a layer that leaves the sides as they are: a 3x3(x3) convolution of a map."""
+    return KINDS[dims].conv(before, after, 3, padding=1, bias=bias)
 
 
 def spreading(dims: int, latents: int, channels: int, base: int) -> nn.Module:

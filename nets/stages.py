@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from nets.dimensions import sides
 
-__all__ = ["Stages", "stages"]
+__all__ = ["Stages", "attending", "stages"]
 
 BASES = (4, 5, 3, 6, 7)  # Table 4 of Carton et al. starts from 4x4, so 4 is tried first and its neighbours next
 WIDEST = 8  # Tables 4 and 5: the deepest stage is 512 = 8 * 64 channels wide, and stays so at 128x128
@@ -53,3 +53,31 @@ def stages(shape: Sequence[int], width: int) -> Stages:
     valid = sorted({base * 2**k for base in BASES for k in range(1, 12)}, key=lambda size: abs(size - side))
     nearest = ", ".join(map(str, sorted(valid[:3])))
     raise ValueError(f"resolution {side} is not b * 2**k with b = 3..7; the nearest that are: {nearest}")
+
+
+def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int) -> int | None:
+    """Finds the doubling of a generator after which its map attends to itself.
+
+    Args:
+        shape: of the image.
+        plan: its stages.
+        upsample: `transposed` or `nearest`.
+        attention: side of the map; 0 for none.
+
+    Returns:
+        the doubling's number, counted from 0; None without attention.
+
+    Raises:
+        ValueError: no map has that side, or it is a vector, which has neither maps nor neighbours.
+    """
+    if not sides(shape):
+        if attention or upsample != "transposed":
+            raise ValueError("attention and upsample need images or volumes, and the data are vectors")
+        return None
+    if not attention:
+        return None
+    made = [plan.base * 2**number for number in range(1, len(plan.widths))]
+    if attention not in made:
+        valid = ", ".join(map(str, made)) or "none"
+        raise ValueError(f"attention: found {attention}, but a generator of side {max(sides(shape))} makes maps of side {valid}")
+    return made.index(attention)

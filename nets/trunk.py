@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nets.dimensions import KINDS, halving, sides
 from nets.init import initialised
 from nets.noise import GaussianNoise
+from nets.spectral import spectrally_normalised
 from nets.stages import stages
 
 __all__ = ["Trunk"]
@@ -17,13 +18,15 @@ class Trunk(nn.Module):
 
     Carton et al. (2024), Table 4: 4x4 convolutions of stride 2 to 64, 128, 256, 512 channels without biases, batch
     normalisation on all but the first, LeakyReLU 0.2, Gaussian noise before each. Volumes get the same with a third
-    dimension, vectors two linear layers to 512.
+    dimension, vectors two linear layers to 512. Table 5, for 128x128, normalises the convolutions' weights by their
+    largest singular value instead; as in the authors' code, they then have biases (the table does not say).
 
     Args:
         shape: of the image: (C, H, W), (C, D, H, W) or (F,).
         width: channels of the first stage (64 in the paper).
         noise: standard deviation of the noise before every layer; 0 for a VAE's encoder.
         init: `dcgan` or `torch`, see `nets.init`.
+        norm: `batch` (Table 4) or `spectral` (Table 5).
 
     Attributes:
         features: channels of the feature map (512 in the paper).
@@ -34,20 +37,24 @@ class Trunk(nn.Module):
         ValueError: the shape cannot be built.
     """
 
-    def __init__(self, shape: Sequence[int], width: int = 64, noise: float = 0.2, init: str = "dcgan") -> None:
+    def __init__(
+        self, shape: Sequence[int], width: int = 64, noise: float = 0.2, init: str = "dcgan", norm: str = "batch"
+    ) -> None:
         super().__init__()
         dims = len(sides(shape))
         self.base, widths = stages(shape, width)
         self.features = widths[-1]
         self.shape = (self.features, *(self.base,) * dims)
-        self.noise, self.init = noise, init
+        self.noise, self.init, self.norm, self.width = noise, init, norm, width
         layers = []
         for before, after in zip((shape[0], *widths), widths, strict=False):
-            norm = [KINDS[dims].batch(after)] if layers else []
-            conv = halving(dims, before, after)
-            layers.append(nn.Sequential(GaussianNoise(noise), conv, *norm, nn.LeakyReLU(0.2, inplace=True)))
+            batch = [KINDS[dims].batch(after)] if layers and norm == "batch" else []
+            conv = halving(dims, before, after, bias=norm == "spectral")
+            layers.append(nn.Sequential(GaussianNoise(noise), conv, *batch, nn.LeakyReLU(0.2, inplace=True)))
         self.halvings = nn.Sequential(*layers)
         initialised(self, init)
+        if norm == "spectral":
+            spectrally_normalised(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps images (B, *shape) to features (B, features, base, base), (B, features, base, base, base) or (B, features)."""

@@ -4,6 +4,7 @@ import copy
 
 import torch
 
+from nets import followed
 from studio.method import Method
 
 __all__ = ["Ema"]
@@ -13,7 +14,8 @@ class Ema:
     """Keeps a copy of a method whose weights follow the trained ones with a half-life counted in images.
 
     While few images have been seen the half-life is a twentieth of them (as in edm), so that the copy is useful from
-    the start. Batch normalisation's running statistics are averaged alike, since they belong to the averaged weights.
+    the start. Batch normalisation's running statistics are averaged alike, since they belong to the averaged weights, and
+    spectral normalisation follows these with a step of power iteration of its own.
 
     Args:
         method: the trained method.
@@ -35,6 +37,8 @@ class Ema:
         floating = [name for name, value in average.items() if value.is_floating_point()]
         ours, theirs = ([state[name] for name in floating] for state in (average, current))
         torch._foreach_lerp_(ours, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+        if decay:
+            followed(self.method)
         for name, value in average.items():
             if not value.is_floating_point():
                 value.copy_(current[name])

@@ -99,6 +99,9 @@ class NetsConfig(Section):
     """The networks' section. `preset` fills it from a file in `configs/nets`; see `studio.config`."""
 
     width: int = Field(default=64, ge=1)  # channels of the stage next to the image; Table 4 of Carton et al. (2024)
+    norm: Literal["batch", "spectral"] = "batch"  # of the trunk: Table 4, or Table 5 (and its heads)
+    upsample: Literal["transposed", "nearest"] = "transposed"  # in the generator: Table 4, or Table 5
+    attention: int = Field(default=0, ge=0)  # side of the generator's map that attends to itself, 32 in Table 5; 0: none
     encoder: list[Layer] | None = None  # none: Double InfoGAN's trunk, whatever the method
     head: list[Layer] = Field(default=[])  # before each output; linear only
     decoder: list[Layer] | None = None  # none: Double InfoGAN's generator
@@ -112,11 +115,25 @@ class NetsConfig(Section):
         faults = [f"head.{i}: expected linear" for i, layer in enumerate(self.head) if layer.linear is None]
         if self.decoder is not None:
             faults += self._last_is_the_outputs(self.decoder)
+        faults += self._foreign()
         if self.zero_bias:
             faults += self._shifts()
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _foreign(self) -> list[str]:
+        """What belongs to Double InfoGAN's nets and would be passed over by a list of layers, or by the heads of Table 5."""
+        faults = []
+        if self.encoder is not None and self.norm != "batch":
+            faults.append(f"encoder: a list of layers names its own norm, found norm: {self.norm} beside it")
+        if self.head and self.norm == "spectral":
+            faults.append("head: norm: spectral brings the heads of Table 5; expected no list")
+        if self.decoder is not None:
+            for name in ("upsample", "attention"):
+                if (found := getattr(self, name)) != type(self).model_fields[name].default:
+                    faults.append(f"decoder: a list of layers has no {name}, found {name}: {found} beside it")
+        return faults
 
     def _last_is_the_outputs(self, decoder: list[Layer]) -> list[str]:
         if not decoder or decoder[-1].act == "none":

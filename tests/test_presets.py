@@ -53,7 +53,8 @@ def expected_counts() -> dict[str, tuple[int, int]]:
 
 
 def test_every_preset_is_checked_here() -> None:
-    assert set(presets()) == set(REAL) == set(FEATURES) == set(expected_counts())
+    arguments = {"carton_128"}  # has no lists: tests/test_nets_128.py
+    assert set(presets()) - arguments == set(REAL) == set(FEATURES) == set(expected_counts())
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -147,17 +147,20 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
     """
     from studio.grids import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
 
+    channels = dataset.shape[0]
+    shown = slice(None) if channels in (1, 3) else slice(1)
     rows: list[list[np.ndarray | str | None]] = []
     for domain in DOMAINS:
         for split in SPLITS:
             size = dataset.size(split, domain)
             indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
             gap = [None] * (n - len(indices))
-            rows.append([f"{domain} {split}: {size}", *to_pixels(dataset.images(split, domain, indices)), *gap])
+            rows.append([f"{domain} {split}: {size}", *to_pixels(dataset.images(split, domain, indices)[:, shown]), *gap])
             values = _values(dataset.attributes, dataset.labels(split, domain), indices)
             rows.append([None, *values, *gap])
     shape = " x ".join(map(str, dataset.shape))
     caption = f"{shape} (channels, height, width)"
+    caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
     both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
     owners = {"each image": both, "each target image": [name for name in dataset.attributes if name not in both]}
     caption += "".join(f"; below {owner}: {', '.join(names)}" for owner, names in owners.items() if names)

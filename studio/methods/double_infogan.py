@@ -16,7 +16,8 @@ Where the paper leaves a choice, or we differ from it:
   come from what the verbs pass: real images (trunk), codes of the prior and of real images (generator).
 * The contrastive regulariser (CR, Eq. 18, Fig. 10; on where `weights.cr` > 0) has a net H of its own, which reads two
   images stacked: the architecture of the authors' code (noise 0.1, none before the last layer), where the caption of
-  Table 4 says "the same architecture as Q_s". H learns before G, on the same pairs of fakes.
+  Table 4 says "the same architecture as Q_s"; so with the nets of Table 5, too, where H's logits are not spectrally
+  normalised. H learns before G, on the same pairs of fakes.
 """
 
 from collections.abc import Sequence
@@ -112,11 +113,12 @@ class DoubleInfoGAN(Method):
     def __init__(self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config)
         self.G = decoder(config.z + config.s, shape, nets)
-        self.D = encoder(shape, {"D": 1, "C": 1, "z": config.z, "s": config.s}, nets, config.noise)
+        heads = {"D": 1, "C": 1, "z": config.z, "s": config.s}
+        self.D = encoder(shape, heads, nets, config.noise, direct=("D", "C"), plain=("D", "C"))
         self.H = None
         if config.weights["cr"]:
             stacked = (2 * shape[0], *shape[1:])
-            self.H = encoder(stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0)
+            self.H = encoder(stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0, plain=("k",))
 
     def steps(self) -> Sequence[Step]:
         times = self.config.times

@@ -1,0 +1,116 @@
+"""BraTS's folders: one per patient, with a NIfTI file for every modality and one for the tumour, named as each year does."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.data.files import first_of, unlisted
+from studio.data.reading import UnreadableError, composed
+from studio.errors import StudioError
+
+__all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "find_patients", "stamps"]
+
+# How the years spell a modality: 2018 to 2021, then 2023.
+MODALITIES = {"t1": ("t1", "t1n"), "t1ce": ("t1ce", "t1c"), "t2": ("t2", "t2w"), "flair": ("flair", "t2f")}
+MASK = "seg"
+SPELLED = {word: name for name, words in {**MODALITIES, MASK: (MASK, "segm")}.items() for word in words}  # segm: 2020's 355
+FILE = re.compile(rf".+[_-]({'|'.join(sorted(SPELLED, key=len, reverse=True))})\.nii(\.gz)?", re.I)
+VISIT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I)  # 2023: a patient's number, then the visit's
+BRATS_LAYOUT = (
+    "a folder per patient anywhere below ROOT or ROOT/brats, with NAME_t1.nii.gz (or _t1ce, _t2, _flair; 2023: -t1n, -t1c, "
+    "-t2w, -t2f) and NAME_seg.nii.gz (2023: -seg), as .nii.gz or .nii: ROOT/MICCAI_BraTS_2018_Data_Training/HGG/NAME/..., "
+    "ROOT/BraTS20_Training_001/..., ROOT/BraTS2021_00000/BraTS2021_00000_t1.nii.gz, "
+    "ROOT/ASNR-MICCAI-BraTS2023-GLI-Challenge-TrainingData/BraTS-GLI-00000-000/..."
+)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A patient's folder.
+
+    Attributes:
+        name: of the folder, relative to the root.
+        subject: who it is: the folder's own name, without the visit.
+        files: modality, or `seg` -> its files, relative to the root; there should be one.
+    """
+
+    name: str
+    subject: str
+    files: Mapping[str, tuple[str, ...]]
+
+    def chosen(self, modalities: Sequence[str]) -> dict[str, str]:
+        """Returns modality -> file, the mask's last.
+
+        Raises:
+            UnreadableError: one has no file, or several.
+        """
+        for name in (*modalities, MASK):
+            found = self.files.get(name, ())
+            if not found:
+                kinds = ", ".join(sorted(self.files)) or "nothing"
+                raise UnreadableError(f"has no {name} file, found {kinds}")
+            if len(found) > 1:
+                raise UnreadableError(f"has {len(found)} {name} files: {', '.join(Path(file).name for file in found)}")
+        return {name: self.files[name][0] for name in (*modalities, MASK)}
+
+
+def find_patients(root: Path) -> tuple[Path, list[Patient]]:
+    """Finds every folder with a file of BraTS's names; hidden folders do not count, and links are followed once.
+
+    Args:
+        root: the folder of the data.
+
+    Returns:
+        the folder that names are relative to (root, or brats in it), and the patients in the order of their names.
+
+    Raises:
+        StudioError: there are none, or a folder cannot be listed.
+    """
+    root = first_of(root, ("brats", "BraTS")) or root
+    found: dict[str, dict[str, list[str]]] = {}
+    entered: set[str] = set()
+    for here, folders, files in os.walk(root, followlinks=True, onerror=unlisted):
+        real = os.path.realpath(here)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        kinds = defaultdict(list)
+        for name in sorted(files):
+            match = FILE.fullmatch(name)
+            if match and not name.startswith("."):
+                kinds[SPELLED[match[1].lower()]].append((Path(here) / name).relative_to(root).as_posix())
+        if kinds:
+            found[Path(here).relative_to(root).as_posix()] = kinds
+    if not found:
+        raise StudioError(f"{root}: no patients; expected {BRATS_LAYOUT}")
+    return root, [
+        Patient(name, _subject(root, name), {kind: tuple(files) for kind, files in found[name].items()})
+        for name in sorted(found, key=composed)
+    ]
+
+
+def _subject(root: Path, name: str) -> str:
+    own = (root / name).name
+    visit = VISIT.fullmatch(own)
+    return visit[1] if visit else own
+
+
+def stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
+    """Returns name, length and time of files below a folder; they change when a file does.
+
+    Raises:
+        UnreadableError: a file is not there.
+    """
+    rows: list[list[str | int]] = []
+    for file in files:
+        try:
+            found = (root / file).stat()
+        except OSError as error:
+            raise UnreadableError(f"{Path(file).name} cannot be read: {error.strerror}") from None
+        rows.append([file, found.st_size, found.st_mtime_ns])
+    return rows

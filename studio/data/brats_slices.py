@@ -1,0 +1,170 @@
+"""From a patient's volumes to slices: windowed, framed, resized, with what the mask says of the tumour."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from studio.data.brats_files import MASK
+from studio.data.reading import Picture, UnreadableError, fit
+from studio.data.slices import Cut
+from studio.data.volumes import Volume, axial, read_volume
+
+__all__ = ["COLUMNS", "LEVELS", "Cutting", "cut_patient"]
+
+LEVELS = 65_535  # images are kept in 16 bits: steps of 1.5e-5 of the window
+# One row of `numbers` per slice; areas in cm2, the rest of the frame. `anywhere` is the tumour's area in the whole slice.
+COLUMNS = ("slice", "brain_area", "anywhere", "tumour_area", "tumour_x", "tumour_y", "right", "enhancing", "oedema", "core")
+CORE, OEDEMA, LATER, EARLIER = 1, 2, 3, 4  # labels; enhancing tumour is 4 until 2022 and 3 in 2023
+NEAR = 0.01  # relative difference up to which voxels have the same size
+SAME_PLACE = 1.0  # mm
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """Which slices are cut, and how.
+
+    Attributes:
+        modalities: one channel each.
+        slices: numbers counted from below, 0 first.
+        percentiles: of a volume's voxels other than 0, which become 0 and 1.
+        crop: side of the frame in voxels, a centred square; 0 for the whole shorter side.
+        resolution: side of the image that is made of the frame, in pixels.
+    """
+
+    modalities: tuple[str, ...]
+    slices: tuple[int, ...]
+    percentiles: tuple[float, float]
+    crop: int
+    resolution: int
+
+
+def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
+    """Cuts a patient's slices.
+
+    Args:
+        root: the folder that file names are relative to.
+        files: modality -> file, and that of the mask.
+        cutting: which slices, and how.
+
+    Returns:
+        `images` (n, C, R, R) uint16, 0 to LEVELS; `masks` (n, R, R) uint8, 1 in the tumour; `numbers` (n, 10) float32, see
+        COLUMNS; facts: `shape` and `spacing` of the volumes, and `empty`, how many slices show no brain and are left out.
+
+    Raises:
+        UnreadableError: a file cannot be used, or they do not fit each other or the cutting.
+    """
+    volumes = {name: _read(root / file) for name, file in files.items()}
+    first = volumes[cutting.modalities[0]]
+    for name, volume in volumes.items():
+        _refuse_other(Path(files[name]).name, volume, Path(files[cutting.modalities[0]]).name, first)
+    side = _frame(first, cutting)
+    mask = volumes[MASK].values
+    enhancing = _check_labels(Path(files[MASK]).name, mask)
+    windowed = [_windowed(Path(files[name]).name, volumes[name].values, cutting.percentiles) for name in cutting.modalities]
+    pixel = first.spacing[0] * first.spacing[1] / 100  # cm2
+    images, masks, numbers = [], [], []
+    for number in cutting.slices:
+        labels, brain = (_centred(axial(values, number), side) for values in (mask, first.values))
+        if not brain.any():
+            continue
+        planes = np.stack([_centred(axial(values, number), side) for values in windowed])
+        images.append((_resized(planes, cutting.resolution).clip(0, 1) * LEVELS).round().astype(np.uint16))
+        masks.append((_resized((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
+        anywhere = np.count_nonzero(mask[:, :, number]) * pixel
+        numbers.append([number, np.count_nonzero(brain) * pixel, anywhere, *_described(labels, brain != 0, enhancing, pixel)])
+    facts = {"shape": list(first.values.shape), "spacing": [round(size, 3) for size in first.spacing]}
+    return Cut(
+        {
+            "images": np.array(images, np.uint16).reshape(-1, len(windowed), cutting.resolution, cutting.resolution),
+            "masks": np.array(masks, np.uint8).reshape(-1, cutting.resolution, cutting.resolution),
+            "numbers": np.array(numbers, np.float32).reshape(-1, len(COLUMNS)),
+        },
+        {**facts, "empty": len(cutting.slices) - len(images)},
+    )
+
+
+def _read(path: Path) -> Volume:
+    try:
+        return read_volume(path)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path.name} {error}") from None
+
+
+def _refuse_other(name: str, volume: Volume, other: str, reference: Volume) -> None:
+    """Refuses volumes of one patient that do not lie on each other voxel by voxel."""
+    if volume.values.shape != reference.values.shape:
+        raise UnreadableError(f"{name} has {_text(volume.values.shape)} voxels, {other} has {_text(reference.values.shape)}")
+    if not np.allclose(volume.spacing, reference.spacing, rtol=NEAR, atol=0):
+        raise UnreadableError(f"{name} has voxels of {_text(volume.spacing)} mm, {other} of {_text(reference.spacing)} mm")
+    apart = float(np.abs(np.subtract(volume.origin, reference.origin)).max())
+    if apart > SAME_PLACE:
+        raise UnreadableError(f"{name} and {other} lie {apart:.3g} mm apart")
+
+
+def _text(numbers: Sequence[float]) -> str:
+    return " x ".join(f"{number:.4g}" for number in numbers)
+
+
+def _frame(volume: Volume, cutting: Cutting) -> int:
+    """Returns the side of the frame in voxels."""
+    across, along, slices = volume.values.shape
+    if max(cutting.slices) >= slices:
+        raise UnreadableError(f"has {slices} slices, but data.slices asks for number {max(cutting.slices)}")
+    if abs(volume.spacing[0] / volume.spacing[1] - 1) > NEAR:
+        raise UnreadableError(f"has pixels of {_text(volume.spacing[:2])} mm, expected square ones")
+    if cutting.crop > min(across, along):
+        raise UnreadableError(f"has slices of {along} x {across}, smaller than data.crop: {cutting.crop}")
+    return cutting.crop or min(across, along)
+
+
+def _check_labels(name: str, mask: np.ndarray) -> int:
+    """Returns the label of enhancing tumour, 4 until 2022 and 3 since."""
+    found = np.unique(mask)
+    odd = found[~np.isin(found, (0, CORE, OEDEMA, LATER, EARLIER))]
+    if len(odd):
+        raise UnreadableError(f"{name} has the label {odd[0]:g}, expected 0, 1, 2 and 3 or 4")
+    if LATER in found and EARLIER in found:
+        raise UnreadableError(f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, by year")
+    return LATER if LATER in found else EARLIER
+
+
+def _windowed(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
+    """Maps two percentiles of what is not 0, the brain, to 0 and 1; what is 0 stays 0."""
+    brain = values != 0
+    if not brain.any():
+        raise UnreadableError(f"{name} is zero everywhere")
+    low, high = np.percentile(values[brain], percentiles)
+    if low >= high:
+        raise UnreadableError(f"{name} has the same value, {low:g}, in nearly all voxels that are not 0")
+    return np.where(brain, ((values - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
+
+
+def _centred(plane: np.ndarray, side: int) -> np.ndarray:
+    """Returns the square in the middle of a slice (H, W)."""
+    top, left = ((length - side) // 2 for length in plane.shape)
+    return plane[top : top + side, left : left + side]
+
+
+def _resized(planes: np.ndarray, resolution: int) -> np.ndarray:
+    """Resizes squares (C, S, S), bicubic and antialiased; images and masks alike, so that they stay on each other."""
+    return fit(Picture(planes.astype(np.float32), planes.shape[1:]), resolution)
+
+
+def _described(labels: np.ndarray, brain: np.ndarray, enhancing: int, pixel: float) -> list[float]:
+    """Returns the tumour's area in cm2, centroid and parts, NaN where the frame has none.
+
+    The centroid is in the image's coordinates, -1 at its left or upper edge and 1 at its right or lower one; `right` is
+    the share of the tumour beyond the middle of the brain in this slice, towards the patient's right.
+    """
+    rows, columns = np.nonzero(labels)
+    if not len(rows):
+        return [0.0, *[np.nan] * 6]
+    x, y = ((values.mean() + 0.5) / len(labels) * 2 - 1 for values in (columns, rows))
+    found = np.flatnonzero(brain.any(0))
+    middle = (found[0] + found[-1]) / 2
+    right = np.mean((columns > middle) + 0.5 * (columns == middle))
+    inside = labels[rows, columns]
+    shares = [float(np.mean(inside == label)) for label in (enhancing, OEDEMA, CORE)]
+    return [len(rows) * pixel, float(x), float(y), float(right), *shares]

@@ -1,0 +1,82 @@
+"""Whole NIfTI volumes in one orientation, whatever the order in which their voxels are stored."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studio.data.reading import LARGEST, UnreadableError
+
+__all__ = ["Volume", "axial", "read_volume"]
+
+MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume whose axes point, as its affine says, to the patient's right, front and head (nibabel's canonical ones).
+
+    Attributes:
+        values: (X, Y, Z) float32, in the file's own units.
+        spacing: size of a voxel in mm along these axes.
+        origin: where the first voxel is, in mm.
+    """
+
+    values: np.ndarray
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+
+
+def read_volume(path: Path) -> Volume:
+    """Reads a .nii or .nii.gz file.
+
+    Raises:
+        UnreadableError: it is broken, cut short, too large, no single volume of real numbers, or has values that are not
+            finite; the message is to follow the file's name.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableError("is not a file")
+        if found.st_size == 0:
+            raise UnreadableError("is empty (0 bytes)")
+        volume = _read(path)
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # nibabel, gzip and zlib raise nearly anything for broken files
+        raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
+    odd = np.count_nonzero(~(np.abs(volume.values) < LARGEST))
+    if odd:
+        raise UnreadableError(f"has {odd} voxels that are NaN, infinite or beyond {LARGEST:g}")
+    return volume
+
+
+def axial(values: np.ndarray, number: int) -> np.ndarray:
+    """Returns an axial slice (H, W) of canonical values (X, Y, Z): the front at the top, the patient's right on the right."""
+    return values[:, :, number].T[::-1]
+
+
+def _read(path: Path) -> Volume:
+    import nibabel
+    from nibabel.affines import voxel_sizes
+
+    image: Any = nibabel.load(path)
+    if len(image.shape) < 3 or max(image.shape[3:], default=1) > 1:
+        raise UnreadableError(f"has shape {image.shape}: expected one volume of three axes")
+    kind = image.get_data_dtype()
+    if kind.kind not in "buif":
+        raise UnreadableError(f"holds values of the type {kind}: expected real numbers")
+    if not 0 < np.prod(image.shape, dtype=np.int64) <= MOST_VOXELS:
+        raise UnreadableError(f"has shape {image.shape}: expected at most {MOST_VOXELS} voxels")
+    orientation = nibabel.io_orientation(image.affine)
+    if np.isnan(orientation).any():
+        raise UnreadableError("has an affine that leaves out an axis")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then refused as such
+        stored = np.asarray(image.dataobj).reshape(image.shape[:3]).astype(np.float32)
+    values = nibabel.apply_orientation(stored, orientation)
+    affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])
+    return Volume(values, tuple(voxel_sizes(affine).tolist()), tuple(affine[:3, 3].tolist()))

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from studio.data.brain_phantom import BrainPhantom
 from studio.data.cifar_mnist import CifarMnist
 from studio.data.dataset import Attribute, DataConfig, Dataset
 from studio.data.dsprites_mnist import DspritesMnist
@@ -20,6 +21,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "cifar_mnist": CifarMnist,
     "dsprites_mnist": DspritesMnist,
     "grassy_mnist": GrassyMnist,
+    "brain_phantom": BrainPhantom,
 }
 ALIASES = {"digits": "textured_digits"}  # config file names take the short form
 

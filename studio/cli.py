@@ -75,7 +75,9 @@ def _print_plan(config: Any) -> None:  # noqa: ANN401
 @app.command()
 def render(
     run: RunArgument,
-    kind: Annotated[str, typer.Argument(help="grid, reconstruct, swap, heal, isolate, traverse, interpolate or codes")],
+    kind: Annotated[
+        str, typer.Argument(help="grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes or counterfactual")
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="a PNG; default: RUN/grids/KIND.png")] = None,
     n: Annotated[int | None, typer.Option("--n", min=1, help="rows, images or points")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,

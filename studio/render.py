@@ -14,14 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from studio import sampling
-from studio.data.dataset import Belongs, Dataset
+from studio.data.dataset import Belongs, CounterfactualDataset, Dataset, MaskedDataset
 from studio.errors import StudioError
+from studio.evaluate.counterfactual import salient_map
 from studio.grids import Cell, Grid, Scale, to_pixels
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.scatter import colourings, panels, plane
 from studio.seeds import seed_of
 
-__all__ = ["KINDS", "codes", "grid", "heal", "interpolate", "isolate", "reconstruct", "swap", "traverse"]
+__all__ = [
+    "KINDS", "codes", "counterfactual", "grid", "heal", "interpolate", "isolate", "kinds", "reconstruct", "swap", "traverse",
+]  # fmt: skip
 
 SALIENT_SAMPLES = 7  # columns of `grid`
 TRAVERSED = (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5)  # Carton et al. (2024), Fig. 9
@@ -215,6 +218,34 @@ def codes(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0)
     ).draw()
 
 
+def counterfactual(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+    """Target images, healed, with the map of what was taken away beside the mask of what should be."""
+    if not isinstance(dataset, MaskedDataset):
+        raise StudioError(
+            f"render counterfactual: data set {dataset.config.name!r} has no masks of its salient content; see heal"
+        )
+    shown = _targets(dataset, n, 6, seed)
+    indices = [int(name.split()[1]) for name in shown.names]
+    rebuilt, healed = sampling.reconstruct(method, shown.images), sampling.heal(method, shown.images)
+    found, masks = salient_map(rebuilt, healed), dataset.masks("test", indices)
+    scale = _scale("|reconstruction - healed|", found)
+    truth = {"truly healthy": _frames(dataset.healthy("test", indices))} if isinstance(dataset, CounterfactualDataset) else {}
+    columns = {
+        "image": _frames(shown.images), "reconstruction": _frames(rebuilt), "healed": _frames(healed), **truth,
+        "map": list(scale.paint(found.numpy())), "mask": list(masks.numpy()[..., None] * np.uint8(255)),
+    }  # fmt: skip
+    inside, outside = (found[where].mean() if where.any() else float("nan") for where in (masks, ~masks))
+    return Grid(
+        [["", *columns], *zip(shown.names, *columns.values(), strict=True)],
+        "Healed images, and the truth",
+        "Target test images, decoded with their own salient code (reconstruction) and with a blank one (healed)"
+        f"{', and what they would look like without their salient content' if truth else ''}; the absolute difference "
+        "between the first two (map), and where salient content is marked (mask), white. Images run from -1 to 1; the map's "
+        f"mean is {inside:.3f} inside the masks and {outside:.3f} outside. {_note(method, dataset, seed)}",
+        [scale],
+    ).draw()
+
+
 KINDS: dict[str, Callable[..., Image.Image]] = {
     "grid": grid,
     "reconstruct": reconstruct,
@@ -224,7 +255,13 @@ KINDS: dict[str, Callable[..., Image.Image]] = {
     "traverse": traverse,
     "interpolate": interpolate,
     "codes": codes,
+    "counterfactual": counterfactual,
 }
+
+
+def kinds(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:
+    """Returns the pictures that a data set has: `counterfactual` needs masks."""
+    return {kind: draw for kind, draw in KINDS.items() if kind != "counterfactual" or isinstance(dataset, MaskedDataset)}
 
 
 def _positive(n: int) -> int:

@@ -16,7 +16,7 @@ from studio.errors import StudioError
 from studio.evaluate.probes import probe
 from studio.method import Code, Pair, Step
 from studio.methods import METHODS
-from studio.render import KINDS
+from studio.render import kinds
 from studio.training import train
 
 TRAINED = [name for name in VARIANTS if name != "cpca"]  # the others are solved in closed form
@@ -206,7 +206,7 @@ def test_resuming_is_exact_and_a_run_reopens_for_every_verb(name: str) -> None:
     assert moved(straight.engine.ema.method, snapshot(resumed.engine.ema.method)) == set()
     run = Run.open("straight")
     assert moved(run.method, snapshot(straight.engine.ema.method)) == set()
-    for kind, draw in KINDS.items():
+    for kind, draw in kinds(run.data).items():
         assert draw(run.method, run.data, 2, 0).size > (50, 50), kind
     rows = probe(run.method, run.data, limit=200)["rows"]
     assert [row["attribute"] for row in rows] == ["digit", "texture", "target"]

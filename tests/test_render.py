@@ -1,4 +1,4 @@
-"""The eight pictures: what they show, checked on a method whose images are known, and how they fail."""
+"""The nine pictures: what they show, checked on a method whose images are known, and how they fail."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from studio import render, scatter
 from studio.data import Attribute, DataConfig, Dataset
-from studio.data.dataset import Labels
+from studio.data.dataset import Labels, Transplant
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 from studio.grids import Grid
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig
-from studio.render import KINDS
+from studio.render import KINDS, kinds
 from studio.schema import NetsConfig
 
 torch.set_num_threads(1)
@@ -73,6 +73,22 @@ class Painted(Dataset):
     def images(self, split: str, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         return Painter(self.shape[0]).decode(self.code(domain, indices)).detach()
 
+    def masks(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        masks = torch.zeros(len(indices), SIDE, SIDE, dtype=torch.bool)
+        masks[:, 1 : 1 + S] = True
+        return masks
+
+
+class Healable(Painted):
+    """Painted images of which the healthy ones are known."""
+
+    def healthy(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        z = self.code("target", indices).z
+        return Painter(self.shape[0]).decode(Code(z, torch.full((len(z), S), BLANK))).detach()
+
+    def transplanted(self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray) -> Transplant:
+        raise NotImplementedError
+
 
 @pytest.fixture
 def painter() -> Painter:
@@ -115,15 +131,19 @@ def code_of(name: str, dataset: Painted) -> tuple[list[int], list[int]]:
     return levels(code.z[0]), levels(code.s[0])
 
 
-def test_there_are_the_eight_kinds_of_the_design() -> None:
-    assert list(KINDS) == "grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
+def test_there_are_the_kinds_of_the_design_and_one_more_where_masks_are_known(digits: TexturedDigits) -> None:
+    everywhere = "grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
+    assert list(KINDS) == list(kinds(Painted())) == [*everywhere, "counterfactual"]
+    assert list(kinds(digits)) == everywhere
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_same_seed_same_pixels_another_seed_others(
     kind: str, painter: Painter, gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]
 ) -> None:
-    subject = (painter, Painted(), 20) if kind == "codes" else (gan, digits, 2)  # a panel per attribute takes long
+    subject = (gan, digits, 2)
+    if kind in ("codes", "counterfactual"):  # a panel per attribute takes long, and digits have no masks
+        subject = (painter, Painted(), 20 if kind == "codes" else 2)
     first = KINDS[kind](*subject, 3)
     assert first.mode == "RGB"
     assert first.tobytes() == KINDS[kind](*subject, 3).tobytes()
@@ -228,6 +248,34 @@ def test_the_difference_of_rgb_images_is_that_of_the_channel_where_it_is_largest
     a[0, :, 0, 0] = torch.tensor([0.5, -0.5, 0.25])  # a change of hue alone must not cancel out
     a[0, :, 0, 1] = torch.tensor([0.1, -0.9, 0.2])
     assert render._difference(a, b).tolist() == [[[0.5, pytest.approx(-0.9)]]]
+
+
+@pytest.mark.parametrize("kind", [Painted, Healable])
+def test_counterfactual_shows_map_and_mask_and_the_truth_where_it_is_known(
+    kind: type[Painted], painter: Painter, drawn: list[Grid]
+) -> None:
+    dataset = kind()
+    render.counterfactual(painter, dataset, 4, 0)
+    titles, *rows = drawn[0].rows
+    truly = ["truly healthy"] if kind is Healable else []
+    assert titles == ["", "image", "reconstruction", "healed", *truly, "map", "mask"]
+    scale = drawn[0].scales[0]
+    for name, image, rebuilt, healed, *truth, found, mask in rows:
+        z, _ = code_of(name, dataset)
+        assert np.array_equal(image, rebuilt)
+        assert read(healed) == (z, levels([BLANK] * S))
+        assert all(np.array_equal(healed, true) for true in truth)
+        removed = np.abs(dataset.code("target", [int(name.split()[1])]).s[0].numpy() - BLANK)
+        assert np.array_equal(found[1 : 1 + S, 0], scale.paint(removed))
+        assert (found[0] == scale.paint(np.zeros(SIDE))).all()
+        assert np.array_equal(mask[..., 0] == 255, dataset.masks("test", [0])[0].numpy())
+    assert ("truly" in str(titles)) == ("what they would look like" in drawn[0].caption)
+    assert "0.000 outside" in drawn[0].caption
+
+
+def test_counterfactual_needs_masks_and_says_so(gan: DoubleInfoGAN, digits: TexturedDigits) -> None:
+    with pytest.raises(StudioError, match="'textured_digits' has no masks"):
+        render.counterfactual(gan, digits)
 
 
 def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(painter: Painter, drawn: list[Grid]) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from studio.data.brain_phantom import BrainPhantom
 from studio.data.brats import Brats
 from studio.data.cifar_mnist import CifarMnist
 from studio.data.dataset import Attribute, DataConfig, Dataset
@@ -22,6 +23,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "dsprites_mnist": DspritesMnist,
     "grassy_mnist": GrassyMnist,
     "brats": Brats,
+    "brain_phantom": BrainPhantom,
 }
 ALIASES = {"digits": "textured_digits"}  # config file names take the short form
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "Attribute", "Belongs", "DataConfig", "Dataset", "Factor", "FactorDataset", "Labels", "Split", "known", "label_notes",
+    "Attribute", "Belongs", "CounterfactualDataset", "DataConfig", "Dataset", "Factor", "FactorDataset", "Labels",
+    "MaskedDataset", "Split", "Transplant", "known", "label_notes",
 ]  # fmt: skip
 
 Belongs = Literal["salient", "common"]
@@ -160,4 +161,35 @@ class FactorDataset(Protocol):
 
     def apparent(self, factors: np.ndarray) -> np.ndarray:
         """Returns class numbers (n, f) by which images that look the same are the same."""
+        ...
+
+
+@runtime_checkable
+class MaskedDataset(Protocol):
+    """A data set that knows where the salient content of a target image is."""
+
+    def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        """Returns which pixels of target images show salient content, (n, H, W) bool."""
+        ...
+
+
+class Transplant(NamedTuple):
+    """True images (n, C, H, W) of the common content of some and the salient content of others, and its masks (n, H, W)."""
+
+    images: "Tensor"
+    masks: "Tensor"
+
+
+@runtime_checkable
+class CounterfactualDataset(MaskedDataset, Protocol):
+    """A data set that knows what its images would look like with other salient content, or without any."""
+
+    def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
+        """Returns target images without their salient content, all else the same, (n, C, H, W) in [-1, 1]."""
+        ...
+
+    def transplanted(
+        self, split: Split, a_indices: Sequence[int] | np.ndarray, b_indices: Sequence[int] | np.ndarray
+    ) -> Transplant:
+        """Returns background images a with the salient content of target images b."""
         ...

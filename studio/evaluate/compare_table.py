@@ -140,7 +140,8 @@ def _paper_numbers(row: Mapping[str, Any]) -> list[str]:
 
 
 def _reconstruction(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({key for row in rows for key in row["numbers"] if key in ("reconstruction.background", "reconstruction.target")})
+    errors = ("reconstruction.background", "reconstruction.target")
+    return [key for key in errors if any(key in row["numbers"] for row in rows)]
 
 
 def _count(row: Mapping[str, Any], state: str) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from studio.data import Dataset
 from studio.evaluate.codes import LIMIT
+from studio.evaluate.counterfactual import counterfactual
 from studio.evaluate.disentangle import disentangle
 from studio.evaluate.probes import Protocol, encode_splits, probe_codes
 from studio.evaluate.reconstruction import reconstruction
@@ -34,8 +35,9 @@ def measure(
         tsne: also cluster in a t-SNE plane, which takes longer than all the rest.
 
     Returns:
-        what `probe` returns; `separation`, of test codes; `reconstruction`, the error on test images; and `disentangle`,
-        where the data set can make images of given factors. See the modules of these names.
+        what `probe` returns; `separation`, of test codes; `reconstruction`, the error on test images; `disentangle`, where
+        the data set can make images of given factors; and `counterfactual`, where it knows where the salient content of an
+        image is. See the modules of these names.
 
     Raises:
         StudioError: see `probe`.
@@ -46,5 +48,6 @@ def measure(
         "separation": separation(test, dataset.attributes, seed, tsne),
         "reconstruction": reconstruction(method, dataset),
         "disentangle": disentangle(method, dataset, seed),
+        "counterfactual": counterfactual(method, dataset, seed),
     }
     return rows | {name: part for name, part in beside.items() if part is not None}

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["probe_table", "separation_lines", "separation_table", "show", "verdict"]
+__all__ = ["counterfactual_lines", "probe_table", "separation_lines", "separation_table", "show", "verdict"]
 
 METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy", "auc": "AUC"}
 
@@ -78,6 +78,44 @@ def separation_lines(separation: dict[str, Any]) -> list[str]:
     return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])
 
 
+def counterfactual_lines(found: dict[str, Any]) -> list[str]:
+    """Says in words what healed images, transplants and maps are worth; see `studio.evaluate.counterfactual`."""
+    if "note" in found:
+        return [f"counterfactuals: {found['note']}"]
+
+    def times(key: str) -> str:
+        return "-" if found[key] is None else f"{found[key]:.2f} times"
+
+    map_line = (
+        f"map of the salient content: Dice {found['dice']:.3f} (s.e. {found['dice_error']:.3f}), AUROC per pixel "
+        f"{found['auroc']:.3f} ({found['n']:,} target images; threshold {found['threshold']:.3g}, chosen on training images)"
+    )
+    outside = f"outside {found['error_outside']:.3f}, {times('error_outside_ratio')} plain reconstruction's"
+    lines = [map_line]
+    if "error_inside" in found:
+        lines += [
+            f"healed images against the true healthy ones: error inside the mask {found['error_inside']:.3f}, "
+            f"{times('error_inside_ratio')} the unhealed image's; {outside}",
+            f"SSIM of healed images inside the mask {found['ssim_inside']:.3f} (unhealed {found['ssim_inside_unhealed']:.3f}), "
+            f"outside {found['ssim_outside']:.3f} (plain reconstruction {found['ssim_outside_reconstructed']:.3f})",
+            f"transplants against the true ones: error inside the mask {found['transplant_error_inside']:.3f}, "
+            f"{times('transplant_error_inside_ratio')} the untouched image's; outside "
+            f"{found['transplant_error_outside']:.3f}, {times('transplant_error_outside_ratio')} plain reconstruction's",
+        ]
+    else:
+        lines.append(f"healed images against the images: error {outside}")
+    inside = "-" if found["minimality"] is None else f"{found['minimality']:.1%}"
+    return [
+        *lines,
+        f"axioms: composition {found['composition']:.3f} (error of reconstruction), reversibility "
+        f"{found['reversibility']:.3f} (of healing and undoing it), effectiveness {found['effectiveness']:.1%} of healed "
+        f"images look like background ({found['effectiveness_background']:.1%} of reconstructed background images do, "
+        f"{found['effectiveness_reconstructed']:.1%} of reconstructed target images; the oracle's AUC is "
+        f"{found['oracle_auc']:.3f}), minimality {inside} of the change is inside the mask ({found['mask_share']:.1%} of the "
+        "pixels)",
+    ]
+
+
 def show(result: dict[str, Any], stderr: bool = False) -> None:
     """Prints the tables, and a sentence per attribute; a name is never cut off, however narrow the terminal."""
     console = Console(stderr=stderr, soft_wrap=True, highlight=False)
@@ -85,12 +123,14 @@ def show(result: dict[str, Any], stderr: bool = False) -> None:
     console.print(probe_table(result))
     for row in result["rows"]:
         console.print(verdict(row), markup=False)
-    separation = result.get("separation")
-    if separation is None:
-        return
-    if separation["attributes"]:
-        console.print(separation_table(result))
-    for line in separation_lines(separation):
+    lines = []
+    if "separation" in result:
+        if result["separation"]["attributes"]:
+            console.print(separation_table(result))
+        lines += separation_lines(result["separation"])
+    if "counterfactual" in result:
+        lines += counterfactual_lines(result["counterfactual"])
+    for line in lines:
         console.print(line, markup=False)
 
 

@@ -90,9 +90,8 @@ def inspected(
         the fault, or None.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    # The largest entry, so that no sum of squares overflows; and one thing to wait for as long as all is well.
-    largest = nn.utils.get_total_norm(gradients, math.inf)
-    *values, norm = torch.stack([*terms.values(), largest.float()]).tolist()
+    # One thing to wait for as long as all is well. Squares of finite numbers may overflow, hence the second look below.
+    *values, norm = torch.stack([*terms.values(), nn.utils.get_total_norm(gradients).float()]).tolist()
     broken = {f"{step}/{name}": value for name, value in zip(terms, values, strict=True) if not math.isfinite(value)}
     if broken:
         named = {name: value for name, value in broken.items() if name != f"{step}/{SUM}"}
@@ -101,4 +100,5 @@ def inspected(
         return None
     ours = {id(parameter) for parameter in parameters}
     named = ((n, p.grad) for n, p in module.named_parameters() if id(p) in ours and p.grad is not None)
-    return Fault(rank, step, gradients=[name for name, gradient in named if not bool(gradient.isfinite().all())])
+    names = [name for name, gradient in named if not bool(gradient.isfinite().all())]
+    return Fault(rank, step, gradients=names) if names else None

@@ -64,7 +64,7 @@ def start(world: int, body: Callable[[], Any], folder: Path) -> list[int]:
     return [fork(lambda rank=rank: ranked(rank), folder / f"{rank}.pt") for rank in range(world)]
 
 
-def together(world: int, body: Callable[[], Any], folder: Path, seconds: float = 60) -> list[Any]:
+def together(world: int, body: Callable[[], Any], folder: Path, seconds: float = 300) -> list[Any]:
     """Runs `body` in `world` processes and returns what each returned."""
     folder.mkdir(exist_ok=True)
     codes = ended(start(world, body, folder), seconds)

@@ -74,6 +74,13 @@ def test_finite_terms_with_an_infinite_sum_are_a_fault() -> None:
     assert all(torch.equal(before[name], value) for name, value in nets(e).items())
 
 
+def test_a_large_gradient_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    e = engine("vae")
+    inject(monkeypatch, "gradient", lambda _: True, 1e30)  # whose square is not finite
+    e.advance(e.pairs[0])
+    assert e.iteration == 1
+
+
 def test_a_term_of_weight_0_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     e = engine()
     e.method.weights["image"] = 0.0

@@ -24,7 +24,7 @@ from studio.data.folders import Folders, FoldersConfig
 from studio.data.reading import UnreadableError, fit, read_image
 from studio.errors import StudioError
 
-SECONDS = 10  # for one case, on a busy machine; none of those found took one
+SECONDS = 60  # for one case, on a busy machine; none of those found took one
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def hold(folder: Path) -> int:
         signal.pause()
 
     child = fork(body, Path("out.pt"))
-    until(Path("held").exists, 10)
+    until(Path("held").exists, 60)
     return child
 
 
@@ -73,7 +73,7 @@ def test_a_living_process_keeps_its_directory_and_a_killed_one_does_not(run: Pat
     assert json.loads((run / ".lock").read_text())["pid"] == os.getpid()
     mine.release()
     assert list(run.iterdir()) == []
-    ended([child], 10)
+    ended([child], 60)
 
 
 def test_another_process_of_the_same_number_is_not_the_owner(run: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_owner_gives_signs_of_life_and_leaves_alone_what_was_taken_from_it(
     monkeypatch.setattr(lock, "BEAT", 0.02)
     mine = Lock()
     mine.acquire(run)
-    until(lambda: json.loads((run / ".lock").read_text())["beats"] >= 3, 10)
+    until(lambda: json.loads((run / ".lock").read_text())["beats"] >= 3, 60)
     theirs = {"host": "elsewhere", "table": "", "pid": 1, "started": "x", "beats": 0}
     partial = run / "theirs"
     partial.write_text(json.dumps(theirs))
@@ -143,10 +143,10 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
             except StudioError:
                 (refused / str(os.getpid())).touch()
                 raise SystemExit(3) from None
-            until(lambda: len(list(refused.iterdir())) == 5, 10)
+            until(lambda: len(list(refused.iterdir())) == 5, 60)
             mine.release()
 
-        codes = ended([fork(body, Path(f"{attempt}-{n}.pt")) for n in range(6)], 20)
+        codes = ended([fork(body, Path(f"{attempt}-{n}.pt")) for n in range(6)], 120)
         assert sorted(codes) == [0, 3, 3, 3, 3, 3]
 
 
@@ -196,7 +196,7 @@ def test_a_directory_that_may_not_be_written_is_one_clear_line(run: Path) -> Non
     for folder in (*Path().resolve().parents, Path()):
         if str(folder).startswith("/tmp/") or folder == Path():
             folder.chmod(0o777)
-    assert ended([fork(body, Path("out.pt"))], 30) == [0]
+    assert ended([fork(body, Path("out.pt"))], 120) == [0]
     assert list(run.iterdir()) == []
 
 

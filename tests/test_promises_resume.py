@@ -53,7 +53,7 @@ def last_saved(how: str, iteration: int) -> int:
 
 def resumes(name: str, how: str, iteration: int, workers: int) -> None:
     config = CONFIGS[name]
-    (code,) = ended([fork(lambda: ends(config, how, iteration), Path("out.pt"))], 60)
+    (code,) = ended([fork(lambda: ends(config, how, iteration), Path("out.pt"))], 300)
     assert code == (0 if how == "SIGTERM" else -signal.SIGKILL)
     assert getattr(checkpoint.newest(Path("ended")), "images_seen", 0) == last_saved(how, iteration)
     done = train(changed(config, workers=workers), Path("ended"), resume=True)
@@ -91,7 +91,7 @@ def resumes_on_two(folder: Path, name: str, how: str, iteration: int, rank: int)
         ("out", lambda: train(config, Path("straight")).engine.processes.count),
     ):
         (folder / run).mkdir(exist_ok=True)
-        codes.append(ended(start(2, body, folder / run), 60))
+        codes.append(ended(start(2, body, folder / run), 300))
     assert codes[0] == [0, 0] if how == "SIGTERM" else codes[0][rank] == -signal.SIGKILL
     assert codes[1:] == [[0, 0], [0, 0]]
     for number in (96, IMAGES):

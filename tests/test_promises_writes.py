@@ -64,7 +64,7 @@ def points_of(body: Callable[[], object], folder: Path) -> int:
         body()
         count.write_text(str(most[0]))
 
-    assert ended([fork(counted, Path("out.pt"))], 60) == [0]
+    assert ended([fork(counted, Path("out.pt"))], 300) == [0]
     return int(count.read_text())
 
 
@@ -112,7 +112,7 @@ def test_kill_9_at_every_point_of_a_save_loses_nothing(damaged: bool) -> None:
     for point in range(1, points + 1):
         prepared(run, damaged)
         child = fork(lambda point=point: (counting(run, die_at(point)), body()), Path("out.pt"))
-        assert ended([child], 20) == [-signal.SIGKILL]
+        assert ended([child], 120) == [-signal.SIGKILL]
         assert_nothing_is_lost(run, 2)
 
 
@@ -135,7 +135,7 @@ def test_a_file_cut_at_any_byte_is_never_taken_for_whole(dies: bool) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             raise SystemExit(7)
 
-        assert ended([fork(body, Path("out.pt"))], 20) == [-signal.SIGXFSZ if dies else 7], limit
+        assert ended([fork(body, Path("out.pt"))], 120) == [-signal.SIGXFSZ if dies else 7], limit
         assert_nothing_is_lost(run, 3)
 
 
@@ -147,7 +147,7 @@ def killed_everywhere(step: int) -> int:
     for point in range(1, points + 1, step):
         shutil.rmtree(run)
         child = fork(lambda point=point: (counting(run, die_at(point)), train(config, run)), Path("out.pt"))
-        assert ended([child], 60) == [-signal.SIGKILL]
+        assert ended([child], 300) == [-signal.SIGKILL]
         resume = (run / "config.yaml").exists()
         train(config, run, resume=resume)
         assert digest(run, 64) == digest(straight.folder, 64), point

@@ -87,7 +87,8 @@ def counterfactual(method: Method, dataset: Dataset, seed: int = 0, limit: int =
     background = np.arange(min(limit, dataset.size("test", "background")))
     if not len(train) or not len(test) or not len(background):
         return {"n": 0, "note": "not measured: a split has no background images, or no target images with anything marked"}
-    (known, known_masks), (maps, masks) = (_maps(method, dataset, *part) for part in (("train", train), ("test", test)))
+    known, known_masks = _maps(method, dataset, "train", train)
+    maps, masks = _maps(method, dataset, "test", test)
     if not (known.isfinite().all() and maps.isfinite().all()):
         return {"n": 0, "note": "not measured: decoded images hold NaN or infinity"}
     threshold = best_threshold(known, known_masks)

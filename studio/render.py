@@ -240,8 +240,8 @@ def counterfactual(method: Method, dataset: Dataset, n: int | None = None, seed:
         "Healed images, and the truth",
         "Target test images, decoded with their own salient code (reconstruction) and with a blank one (healed)"
         f"{', and what they would look like without their salient content' if truth else ''}; the absolute difference "
-        "between the first two (map), and where salient content is marked (mask), white. Images run from -1 to 1; the map's "
-        f"mean is {inside:.3f} inside the masks and {outside:.3f} outside. {_note(method, dataset, seed)}",
+        "of reconstruction and healed image (map), and where salient content is marked (mask), white. Images run from -1 to "
+        f"1; the map's mean is {inside:.3f} inside the masks and {outside:.3f} outside. {_note(method, dataset, seed)}",
         [scale],
     ).draw()
 

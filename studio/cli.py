@@ -36,6 +36,7 @@ def train(
     assignments: Assignments = None,
     run: Annotated[Path | None, typer.Option("--run", help="the run's directory; default: runs/CONFIG-N")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="continue the run instead of starting one")] = False,
+    requeue: Annotated[bool, typer.Option("--requeue", help="continue --run, or start it where there is none")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved config and the parameter counts")] = False,
     stop_after: Annotated[str | None, typer.Option("--stop-after", metavar="TIME", help="save and stop, e.g. 3h50m")] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help="deterministic algorithms only")] = False,
@@ -50,6 +51,10 @@ def train(
     if dry_run:
         _print_plan(config)
         return
+    if requeue:
+        if run is None:
+            raise StudioError("--requeue: needs --run DIR, so that the same command finds the same run")
+        resume = resume or (run / "config.yaml").is_file()
     seconds = training.duration(stop_after) if stop_after is not None else None
     done = training.train(config, run, resume, seconds, deterministic, _finish, allow or [])
     if done.stopped:

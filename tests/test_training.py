@@ -335,3 +335,16 @@ def test_a_training_that_cannot_start_leaves_nothing_behind() -> None:
     with pytest.raises(StudioError, match="nowhere"):
         train(resolve(raw, "x", "x"), Path("run"))
     assert not Path("run").exists()
+
+
+def test_requeue_starts_a_run_and_continues_the_same_one() -> None:
+    line = ("train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=96", "--requeue")
+    _, error = studio(*line, code=2)
+    assert "--requeue: needs --run" in error
+    studio(*line, "--run", "r", "--stop-after", "0s", code=75)
+    assert checkpoint.newest(Path("r")).images_seen == 16
+    studio(*line, "--run", "r")
+    assert checkpoint.newest(Path("r")).images_seen == 96
+    straight = [*line[:-1], "--run", "straight"]
+    studio(*straight)
+    assert digest(Path("r"), 96) == digest(Path("straight"), 96)

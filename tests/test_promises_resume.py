@@ -15,11 +15,11 @@ from studio.config import Config
 from studio.engine import Engine
 from studio.training import Training, train
 
-IMAGES, SAVE = 112, 32
+IMAGES, SAVE, ALL = 112, 32, 20
 CONFIGS = {
-    "dig+cr": tiny("dig+cr", images=IMAGES, save_every=SAVE),  # three steps, batch normalisation
-    "cvae": tiny("cvae", images=IMAGES, save_every=SAVE, reset_optimizers=48),  # two optimisers, made anew twice
-    "vae": plain("vae", images=IMAGES, save_every=SAVE, accumulate=4),
+    "dig+cr": tiny("dig+cr", images=IMAGES, save_every=SAVE, keep=ALL),  # three steps, batch normalisation
+    "cvae": tiny("cvae", images=IMAGES, save_every=SAVE, keep=ALL, reset_optimizers=48),  # two optimisers, made anew twice
+    "vae": plain("vae", images=IMAGES, save_every=SAVE, keep=ALL, accumulate=4),
 }
 ENDS = ["SIGTERM", "kill between", "kill within"]
 
@@ -48,7 +48,10 @@ def ends(config: Config, how: str, iteration: int, rank: int = 0) -> None:
 
 
 def last_saved(how: str, iteration: int) -> int:
-    return iteration * 16 if how == "SIGTERM" else iteration * 16 // SAVE * SAVE
+    if how == "SIGTERM":
+        return iteration * 16
+    # "Between" is before whatever is due after the iteration, a save among them.
+    return (iteration * 16 - (how == "kill between")) // SAVE * SAVE
 
 
 def resumes(name: str, how: str, iteration: int, workers: int) -> None:

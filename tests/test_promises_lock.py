@@ -137,7 +137,14 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
         (run / ".lock").write_text(json.dumps({**Lock().me, "started": "before this boot"}))
 
         def body(refused: Path = refused) -> None:
-            mine = Lock()
+            mine, content = Lock(), lock._content
+
+            def slowly(path: Path) -> dict | None:
+                found = content(path)
+                time.sleep(os.getpid() * 7 % 11 / 50)  # so that they come between one another's looks and deeds
+                return found
+
+            lock._content = slowly
             try:
                 mine.acquire(run)
             except StudioError:
@@ -159,15 +166,23 @@ def test_what_a_start_that_was_killed_left_does_not_stand_in_the_way() -> None:
 
 
 def test_a_lock_that_is_given_back_does_not_come_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "BEAT", 0.001)
-    for _ in range(100):
-        mine = Lock()
-        mine.acquire(run)
-        time.sleep(0.002)
-        monkeypatch.setattr(lock, "BEAT", 5)  # what release waits for at most
-        mine.release()
-        monkeypatch.setattr(lock, "BEAT", 0.001)
-        assert list(run.iterdir()) == []
+    owner = lock._owner
+
+    def slowly(path: Path) -> dict | None:
+        found = owner(path)
+        if threading.current_thread().name == "lock":
+            time.sleep(0.3)  # between the look at the lock and its replacement
+        return found
+
+    monkeypatch.setattr(lock, "_owner", slowly)
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    mine = Lock()
+    mine.acquire(run)
+    until((run / ".writing-lock").exists, 10)
+    monkeypatch.setattr(lock, "BEAT", 10)  # what giving it back waits for at most
+    mine.release()
+    time.sleep(0.4)
+    assert list(run.iterdir()) == []
 
 
 def test_without_hard_links_the_lock_holds_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

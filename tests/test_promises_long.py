@@ -42,5 +42,5 @@ def test_twenty_thousand_steps_use_no_more_memory_or_handles_than_the_first(monk
     print(*samples, sep="\n")
     _, resident, handles, lags = zip(*samples, strict=True)
     assert max(resident[4:]) - resident[3] < 16e6
-    assert len(set(handles[1:])) == 1
+    assert max(handles) <= min(handles[1:]) + 1  # the lock's sign of life may be open at that moment
     assert max(lags) < 160

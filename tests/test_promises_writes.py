@@ -18,6 +18,7 @@ from test_training import changed, digest
 from studio import checkpoint
 from studio.checkpoint import every, newest, prune, save
 from studio.errors import StudioError
+from studio.journal import Journal
 from studio.training import train
 
 EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
@@ -206,3 +207,13 @@ def test_a_mark_between_two_checkpoints_keeps_the_one_behind_it() -> None:
         put(Path("run"), number)
         prune(Path("run"), 1, keep_every=70)
     assert [c.images_seen for c in every(Path("run"))] == [80, 144, 176]
+
+
+def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
+    Path("run").mkdir()
+    journal = Journal(Path("run"), 64, 0)
+    journal.file.close()
+    journal.file = Path("/dev/full").open("a")
+    with pytest.raises(StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"):
+        journal.log(16, {"x": 1})
+    journal.close()

@@ -213,7 +213,7 @@ def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
     Path("run").mkdir()
     journal = Journal(Path("run"), 64, 0)
     journal.file.close()
-    journal.file = Path("/dev/full").open("a")
+    journal.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
     with pytest.raises(StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"):
         journal.log(16, {"x": 1})
     journal.close()

@@ -18,6 +18,7 @@ from studio import checkpoint, cli
 from studio.config import dump
 from studio.preemption import UNFINISHED, Signals
 from studio.training import train
+from studio.verbs import train as verb
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = {"images": 16_000_000, "save_every": 8_000_000, "log_every": 16}
@@ -34,7 +35,7 @@ def trains(arguments: list[str]) -> int:
 
     def body() -> None:
         sys.argv = ["studio/train.py", *arguments]
-        cli._finish = lambda done: None
+        verb._finish = lambda done: None
         cli.train_main()
 
     return fork(body, Path("output.pt"))

@@ -23,7 +23,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
-    return pixels.reshape(-1, 8, 8).astype(np.int64), classes.astype(np.int64)
+    return np.asarray(pixels, np.int64).reshape(-1, 8, 8), np.asarray(classes, np.int64)
 
 
 def photograph(name: str) -> np.ndarray:

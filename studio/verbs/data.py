@@ -1,0 +1,100 @@
+"""`studio data list`, `check`, `preview` and `init`."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from studio.errors import StudioError, nearest
+from studio.verbs.options import Assignments, Json, check_picture
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what exists, what is missing, previews.")
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the data sets and what they need."""
+    from studio.data.catalogue import list_sets
+
+    rows = list_sets()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['name']}: {row['what']}\n    expects {row['expected']}")
+
+
+@data_app.command("check")
+def data_check(
+    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a data set is complete, and what is missing where."""
+    from studio.data import ALIASES, DATASETS
+    from studio.data.catalogue import check, describe, unusable
+
+    try:
+        result = check(_data_config(name, assignments))
+    except StudioError as error:
+        if ALIASES.get(name, name) not in DATASETS:
+            raise
+        result = unusable(ALIASES.get(name, name), str(error))
+    print(json.dumps(result, indent=2) if as_json else describe(result))
+    if not result["ok"]:
+        raise typer.Exit(1)
+
+
+@data_app.command("preview")
+def data_preview(
+    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    out: Annotated[Path, typer.Option("--out", help="the picture to write")] = Path("preview.png"),
+    n: Annotated[int, typer.Option("--n", min=1, help="images per row")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    assignments: Assignments = None,
+) -> None:
+    """Draw a contact sheet."""
+    from studio.data import DATASETS
+    from studio.data.catalogue import preview
+    from studio.writing import write_file
+
+    check_picture(out)
+    config = _data_config(name, assignments)
+    picture = preview(DATASETS[config.name](config), n, seed)
+    write_file(out, lambda partial: picture.save(partial))
+    print(out)
+
+
+@data_app.command("init")
+def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
+    """Write an example of the layout that `folders` reads."""
+    from studio.data.catalogue import init_example
+
+    init_example(root)
+    print(root)
+
+
+def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN401
+    """Takes a config's data section, or a data set's name."""
+    from pydantic import ValidationError
+
+    from studio.data import ALIASES, DATASETS
+
+    known = ALIASES.get(name, name)
+    if known in DATASETS and not assignments:
+        with suppress(ValidationError):  # whatever is wrong with it is said below
+            return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
+
+    from studio.config import available, load, resolve  # imports torch, two seconds that the defaults alone do not need
+
+    if known in DATASETS:
+        raw = {"data": {"name": name}, "method": {"name": "dig"}}
+        return resolve(raw, name, f"data {name}", assignments or []).data
+    names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in available())]
+    if Path(name).name == name and name.removesuffix(".yaml") not in names and not Path(name).exists():
+        raise StudioError(f"{name}: no such data set or config{nearest(name, names)}")
+    return load(name, assignments or []).data

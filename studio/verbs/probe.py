@@ -1,0 +1,41 @@
+"""`studio probe`."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from studio.errors import StudioError, nearest
+from studio.verbs.options import Json, Number, RunArgument, Weights
+
+__all__ = ["probe"]
+
+
+def probe(
+    run: RunArgument,
+    protocol: Annotated[str, typer.Option("--protocol", help="held-out, carton or louiset")] = "held-out",
+    regime: Annotated[str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")] = "clean",
+    tsne: Annotated[
+        bool, typer.Option("--tsne", help="also cluster in a t-SNE plane, as Choudhuri et al.; takes longer")
+    ] = False,
+    as_json: Json = False,
+    checkpoint: Number = None,
+    ema: Weights = True,
+) -> None:
+    """Measure what can be read from which code, and how far the codes are separated."""
+    from studio.evaluate.measure import measure
+    from studio.evaluate.probes import PROTOCOLS
+    from studio.evaluate.regime import REGIMES
+    from studio.evaluate.table import show
+    from studio.run import Run
+
+    if protocol not in PROTOCOLS:
+        raise StudioError(f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}")
+    if regime not in REGIMES:
+        raise StudioError(f"--eval {regime}: no such regime{nearest(regime, REGIMES)}")
+    opened = Run.open(run, checkpoint, ema)
+    result = {**opened.describe(), **measure(opened.method, opened.data, protocol, regime=regime, tsne=tsne)}
+    if as_json:
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    show(result)

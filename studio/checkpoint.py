@@ -63,6 +63,13 @@ class Checkpoint:
                 raise StudioError(f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}")
         return manifest
 
+    def mean(self, term: str) -> float:
+        """Returns the mean of a term over the images since the checkpoint before; infinity where it is not known."""
+        try:
+            return float(json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["means"][term])
+        except (OSError, ValueError, KeyError, TypeError):
+            return float("inf")
+
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Returns the tensors of `weights` or `ema`."""
         return load_file(self.path / f"{name}.safetensors")
@@ -180,12 +187,21 @@ def discard_after(run: Path, images_seen: int) -> None:
             _remove(checkpoint)
 
 
-def prune(run: Path, keep: int, keep_every: int = 0) -> None:
-    """Removes all but the newest `keep` checkpoints, never the last, and the first after each `keep_every` images."""
+def prune(run: Path, keep: int, keep_every: int = 0, keep_best: str = "") -> None:
+    """Removes checkpoints, but not the newest `keep` of them, never the last.
+
+    Args:
+        run: the run's directory.
+        keep: how many of the newest stay.
+        keep_every: images; the first checkpoint after each multiple stays, too.
+        keep_best: a term; the checkpoint whose manifest has its lowest mean stays, too, the first of equals.
+    """
     there = every(run)
     marks = [checkpoint.images_seen // keep_every if keep_every else 0 for checkpoint in there]
+    known = [checkpoint for checkpoint in there if checkpoint.mean(keep_best) < float("inf")]
+    best = min(known, key=lambda checkpoint: checkpoint.mean(keep_best), default=None)
     for number, checkpoint in enumerate(there[: -max(keep, 1)]):
-        if marks[number] == (marks[number - 1] if number else 0):
+        if marks[number] == (marks[number - 1] if number else 0) and checkpoint != best:
             _remove(checkpoint)
 
 

@@ -88,6 +88,7 @@ def _return(training: "Training") -> None:
     else:
         load_checkpoint(engine, next(c for c in checkpoint.every(training.folder) if c.images_seen == number))
     training.averages.take()
+    training.since_saved.take()
     training.journal.forget(engine.images_seen)
 
 

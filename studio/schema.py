@@ -175,6 +175,7 @@ class TrainConfig(Section):
     save_every: int = Field(default=100_000, ge=0)  # 0: only at the end
     keep: int = Field(default=3, ge=1)  # newest checkpoints to keep
     keep_every: int = Field(default=0, ge=0)  # beside them the first checkpoint after every so many images; 0: none
+    keep_best: str = ""  # and the one up to which this term, as log.jsonl names it (G/image.target), was lowest on average
 
 
 class Sparse(Section):

@@ -29,7 +29,7 @@ __all__ = ["Training", "claim_folder", "duration", "find_folder", "train", "writ
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
     "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
-    "train.save_every", "train.keep", "train.keep_every", "train.rollbacks", "paper",
+    "train.save_every", "train.keep", "train.keep_every", "train.keep_best", "train.rollbacks", "paper",
 }  # fmt: skip
 
 
@@ -196,6 +196,7 @@ class Training:
     stop_after: float | None = None
     stopped: str = ""
     averages: Averages = field(default_factory=Averages)
+    since_saved: Averages = field(default_factory=Averages)
 
     def __post_init__(self) -> None:
         self.started, self.launcher = time.monotonic(), Launcher()
@@ -243,6 +244,7 @@ class Training:
         train, seen = self.config.train, self.engine.images_seen
         before = seen - train.batch
         self.averages.add(terms)
+        self.since_saved.add(self._ranked(terms))
         self.journal.progress(seen)
         if _due(train.log_every, before, seen):
             self._log()
@@ -287,13 +289,22 @@ class Training:
             self.journal.log(self.engine.images_seen, flat)
 
     def save(self) -> None:
-        """Writes a checkpoint and removes what neither `train.keep` nor `train.keep_every` keeps."""
+        """Writes a checkpoint and removes what none of `train.keep`, `train.keep_every` and `train.keep_best` keeps."""
         if not self.engine.processes.first:
             return
         tensors = {"weights": self.engine.method.state_dict(), "ema": self.engine.ema.method.state_dict()}
         manifest = {**self.environment, "iteration": self.engine.iteration, "shape": list(self.dataset.shape)}
-        checkpoint.save(self.folder, self.engine.images_seen, tensors, self.engine.state(), manifest)
-        checkpoint.prune(self.folder, self.config.train.keep, self.config.train.keep_every)
+        means = self.since_saved.take()  # over the images since the last checkpoint, where a resumed training begins too
+        checkpoint.save(self.folder, self.engine.images_seen, tensors, self.engine.state(), {**manifest, "means": means})
+        train = self.config.train
+        checkpoint.prune(self.folder, train.keep, train.keep_every, train.keep_best)
+
+    def _ranked(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the term that `train.keep_best` names."""
+        name = self.config.train.keep_best
+        if name and name not in terms:
+            raise StudioError(f"train.keep_best: no such term {name!r}{nearest(name, terms)}")
+        return {name: terms[name]} if name else {}
 
     def _stop(self, why: str) -> None:
         self.stopped = self.stopped or why

@@ -1,5 +1,6 @@
 """Whole or not at all: killed at every point where a training writes, at a byte in the middle of a file, on a disk that fills."""
 
+import json
 import os
 import resource
 import shutil
@@ -207,6 +208,36 @@ def test_a_mark_between_two_checkpoints_keeps_the_one_behind_it() -> None:
         put(Path("run"), number)
         prune(Path("run"), 1, keep_every=70)
     assert [c.images_seen for c in every(Path("run"))] == [80, 144, 176]
+
+
+def test_retention_keeps_the_checkpoint_up_to_which_a_term_was_lowest_on_average() -> None:
+    config = tiny("vae", images=240, save_every=32, log_every=32, keep=100)
+    train(config, Path("all"))
+    lines = [json.loads(line) for line in Path("all/log.jsonl").read_text().splitlines()]
+    means = {line["images_seen"]: line["vae/kl_z.target"] for line in lines if "vae/kl_z.target" in line}
+    best = min(means, key=lambda seen: means[seen])
+    assert best < 224  # or the newest would be it
+    ranked = changed(config, keep=1, keep_best="vae/kl_z.target")
+    train(changed(ranked, images=96), Path("best"))
+    train(ranked, Path("best"), resume=True)
+    assert [c.images_seen for c in every(Path("best"))] == [best, 240]
+    assert every(Path("best"))[0].mean("vae/kl_z.target") == pytest.approx(means[best], rel=1e-6)
+    train(changed(ranked, keep_best=""), Path("newest"))
+    assert [c.images_seen for c in every(Path("newest"))] == [240]
+    with pytest.raises(StudioError, match=r"train.keep_best: no such term 'vae/kl_z'; did you mean"):
+        train(changed(config, keep_best="vae/kl_z"), Path("none"))
+
+
+def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
+    Path("run").mkdir()
+    for number, mean in ((16, None), (32, 0.5), (48, 0.25), (64, 0.25), (80, 0.75), (96, None)):
+        put(Path("run"), number)
+        manifest = Path(f"run/checkpoints/{number:08d}/manifest.json")
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | ({} if mean is None else {"means": {"t": mean}})))
+    prune(Path("run"), 2, keep_best="t")
+    assert [c.images_seen for c in every(Path("run"))] == [48, 80, 96]
+    prune(Path("run"), 1, keep_best="other")
+    assert [c.images_seen for c in every(Path("run"))] == [96]
 
 
 def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:

@@ -25,6 +25,8 @@ __all__ = ["check", "describe", "init_example", "list_sets", "preview", "unusabl
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
+WRITTEN = 4  # attributes of an image that a contact sheet writes below it, and as many again of target images alone
+
 ABOUT = """\
 An example of the layout that `studio` reads as the data set `folders`.
 
@@ -163,22 +165,28 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
     caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
     both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
     owners = {"each image": both, "each target image": [name for name in dataset.attributes if name not in both]}
-    caption += "".join(f"; below {owner}: {', '.join(names)}" for owner, names in owners.items() if names)
+    caption += "".join(f"; below {owner}: {_listed(names)}" for owner, names in owners.items() if names)
     return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
 
 
 def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str | None]:
     """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
-    names = sorted(attributes, key=lambda name: attributes[name].target_only)
+    both, own = ([name for name in attributes if attributes[name].target_only is only] for only in (False, True))
+    names = [*both[:WRITTEN], *own[:WRITTEN]]
     having = {name: attributes[name].classes for name in names if name in labels}
     texts = (", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices)
     return [text or None for text in texts]
 
 
+def _listed(names: list[str]) -> str:
+    more = f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})" if len(names) > WRITTEN else ""
+    return ", ".join(names[:WRITTEN]) + more
+
+
 def _value(name: str, classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
     """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
     if not classes:
-        return f"{name}=-" if np.isnan(value) else f"{name}={value:.4g}"
+        return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
     return classes[value] if value >= 0 else "-"
 
 

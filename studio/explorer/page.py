@@ -290,7 +290,7 @@ def _told(handler: Callable[..., Update]) -> Callable[..., Update]:
         try:
             return handler(*given, **named)
         except StudioError as error:
-            gr.Warning(escape(str(error)), title="Not used", duration=20)
+            gr.Warning(escape(str(error)), duration=20)
             return gr.skip()
 
     return guarded

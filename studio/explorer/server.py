@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
 import webbrowser
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -75,10 +76,14 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         warn(f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs")
     with tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
+        from PIL import Image
+
         from studio.explorer.page import build_page, theme
         from studio.explorer.style import CSS
         from studio.explorer.uploads import MOST_BYTES
 
+        # Pillow's own limit is above ours, which refuses such an image before it is decoded.
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         page = build_page(shelf)
         try:
             page.launch(

@@ -3,7 +3,9 @@
 __all__ = ["CSS"]
 
 CSS = """
-.gradio-container { max-width: 1500px !important; margin: 0 auto; padding: 0 8px !important; }
+.gradio-container { max-width: min(1500px, 100vw) !important; margin: 0 auto; padding: 0 8px !important; }
+.gradio-container, .main, .main > .wrap, main.contain, .contain .column, .contain .row, .contain .tabs { min-width: 0; }
+.gradio-container > .main { padding: 10px 24px !important; width: 100%; }
 main.contain > .column { gap: 8px; }
 .title h1 { font-size: 19px; margin: 2px 0 0; }
 .about { font-size: 12.5px !important; }
@@ -20,7 +22,7 @@ main.contain > .column { gap: 8px; }
 .foot { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 2px 16px; margin: 0 !important; font-size: 12px; }
 .foot img { height: 9px; width: 121px; display: inline-block; vertical-align: middle; margin: 0 4px; }
 .foot a { margin-left: 14px; color: var(--link-text-color); text-decoration: underline; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; contain: inline-size; }
 table.swaps, table.strips { border-collapse: separate; border-spacing: 5px; font-size: 12px; margin: 0 !important;
   border: 0 !important; }
 .swaps caption, .strips caption { text-align: left; padding-bottom: 2px; color: var(--body-text-color-subdued); }
@@ -50,6 +52,8 @@ table.strips { width: 100%; max-width: 860px; }
 .sliders .head label { margin-bottom: 0 !important; white-space: nowrap; }
 .sliders input[type=number] { width: 62px; }
 @media (max-width: 700px) {
+  .gradio-container > .main { padding: 8px 4px !important; }
   .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .tabs button[role=tab] { padding: 4px 8px !important; }
 }
 """

@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -342,9 +343,12 @@ def test_a_run_without_checkpoints_and_a_port_in_use_stop_it_before_it_answers(
     assert f"--port {taken}: in use" in invoke(runs[0], "--port", taken)
 
 
-@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True)])
+@pytest.mark.parametrize(
+    ("host", "shown", "warned"),
+    [("127.0.0.1",) * 2 + (False,), ("::1", "[::1]", False), ("localhost",) * 2 + (False,), ("0.0.0.0", "localhost", True)],
+)
 def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
-    host: str, warned: bool, runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    host: str, shown: str, warned: bool, runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("gradio", reason="the extra `app` is not installed")
     from studio.explorer import page
@@ -352,15 +356,16 @@ def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
     launched: dict[str, Any] = {}
     fake = SimpleNamespace(launch=lambda **options: launched.update(options), close=lambda **_: None)
     monkeypatch.setattr(page, "build_page", lambda shelf: fake)
-    monkeypatch.setattr(server, "_wait", lambda: None)
+    monkeypatch.setattr(server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda: None)))
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     server.check_gradio()
     server.serve(Shelf(runs[:1]), host, 7860)
     said = capsys.readouterr()
     assert ("everyone who can reach this machine" in said.err) is warned
-    assert f"open http://{'[::1]' if host == '::1' else host}:7860/" in said.out
-    assert (launched["server_name"], launched["share"], launched["max_file_size"]) == (host, False, 10 * 2**20)
+    assert f"open http://{shown}:7860/" in said.out
+    assert launched["server_name"] == (shown if host == "::1" else host)
+    assert (launched["share"], launched["max_file_size"]) == (False, 10 * 2**20)
 
 
 def test_nothing_of_the_page_can_be_called_as_an_api(runs: list[Path]) -> None:

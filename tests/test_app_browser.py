@@ -117,8 +117,9 @@ def visit(folder: Path, browser: Any) -> Iterator[Visit]:
             yield seen
             seen.page.close()
         finally:
-            server.send_signal(signal.SIGTERM)
-            ended = server.wait(30)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):  # an impatient person
+                server.send_signal(number)
+            ended = server.wait(120)
     assert ended == 0, log.read_text()
     assert not list(folder.parent.glob("studio-app-*")), "nothing is left behind"
 

@@ -237,8 +237,10 @@ class Explorer:
 
     def _facts(self, domain: Domain, index: int, belongs: Belongs) -> list[str]:
         """Says what the data set knows of a test image: its classes of the attributes that belong to a code."""
-        facts = []
-        for name, column in self.data.labels("test", domain).items() if self.data else ():
+        facts: list[str] = []
+        if self.data is None:
+            return facts
+        for name, column in self.data.labels("test", domain).items():
             attribute = self.data.attributes[name]
             if attribute.belongs == belongs and attribute.classes and known(column[[index]])[0]:
                 facts.append(f"{name} {attribute.classes[int(column[index])]}")

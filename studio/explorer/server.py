@@ -6,9 +6,11 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 import warnings
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_gradio", "free_port", "serve"]
 
+EVERYWHERE = ("0.0.0.0", "::")  # hosts that mean every address of this machine
 TRIED = 100  # ports after the one that is in use
 # No counting of users, no look for newer versions, and no public link whatever the environment says.
 QUIET = {
@@ -74,7 +77,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
     """
     if not _loopback(host):
         warn(f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs")
-    with tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder:
+    with _told_to_end() as told, tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         from PIL import Image
 
@@ -82,41 +85,43 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         from studio.explorer.style import CSS
         from studio.explorer.uploads import MOST_BYTES
 
-        # Pillow's own limit is above ours, which refuses such an image before it is decoded.
+        # Pillow warns of an image that is far beyond our own limit, which refuses it before it is decoded.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         page = build_page(shelf)
+        name = f"[{host}]" if ":" in host else host
         try:
             page.launch(
-                server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
+                server_name=name, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
                 max_file_size=MOST_BYTES, enable_monitoring=False, ssr_mode=False, mcp_server=False, footer_links=[],
                 strict_cors=True, theme=theme(), css=CSS, state_session_capacity=100,
             )  # fmt: skip
         except OSError as error:
             raise StudioError(f"--port {port}: cannot be used on {host}: {error}") from None
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        address = f"http://{'localhost' if host in EVERYWHERE else name}:{port}/"
         print(f"{', '.join(shelf.names)}: open {address} (Ctrl-C ends it)", flush=True)
         if browser:
             webbrowser.open(address)
         try:
-            _wait()
+            told.get()
         finally:
             page.close(verbose=False)
+    print("closed", file=sys.stderr)
 
 
-def _wait() -> None:
-    """Returns when the process is interrupted or terminated."""
-    over = threading.Event()
+@contextmanager
+def _told_to_end() -> Iterator["SimpleQueue[int]"]:
+    """Yields a queue that has something in it once the process is interrupted or terminated."""
+    told: SimpleQueue[int] = SimpleQueue()  # unlike a threading.Event, it may be filled by a handler while it is waited for
 
-    def end(number: int, frame: FrameType | None) -> None:
-        over.set()
+    def tell(number: int, frame: FrameType | None) -> None:
+        told.put(number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        over.wait()
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    print("closed", file=sys.stderr)
 
 
 def _family(host: str) -> socket.AddressFamily:

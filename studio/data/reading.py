@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from studio.errors import StudioError, nearest
 
 __all__ = [
-    "FORMATS", "TABLE", "Picture", "Table", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image",
+    "FORMATS", "TABLE", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image",
     "listed", "read_attributes", "read_image",
 ]  # fmt: skip
 

@@ -1,0 +1,54 @@
+"""A user's own file as an image of a run: read as `folders` reads its files, within limits that suit a web page."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studio.data.reading import FORMATS, Slice, UnreadableError, fit, is_image, read_image
+from studio.errors import StudioError
+
+__all__ = ["MOST_BYTES", "read_upload"]
+
+MOST_BYTES = 10 * 2**20
+PERCENTILES = (0.5, 99.5)  # of a file that is not 8-bit, where the run's data set states no window; as in `folders`
+
+
+def read_upload(
+    path: Path, shape: tuple[int, ...], window: tuple[float, float] | None = None, at: Slice = "middle"
+) -> tuple[Tensor, str]:
+    """Reads a file, resizes its shorter side, crops the centre and brings its values to [-1, 1].
+
+    Args:
+        path: the file.
+        shape: (C, H, W) of the run's images; squares.
+        window: the values that become -1 and 1 where the file is not 8-bit, as the run's data set states them.
+        at: number of the slice to take from a volume.
+
+    Returns:
+        the image (C, H, W), and what a person should know of it, or "".
+
+    Raises:
+        StudioError: it is too large, of another kind, broken, or the run's images are neither gray nor RGB.
+    """
+    channels, side = shape[0], shape[-1]
+    if channels not in (1, 3):
+        raise StudioError(f"{path.name}: files are gray or RGB, but this run's images have {channels} channels")
+    if not is_image(path.name):
+        raise StudioError(f"{path.name}: not a kind of file that is read; expected {', '.join(FORMATS)}")
+    if path.stat().st_size > MOST_BYTES:
+        raise StudioError(f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB, at most {MOST_BYTES / 2**20:g} are taken")
+    try:
+        pixels = fit(read_image(path, at, side), side, channels)
+    except UnreadableError as error:
+        raise StudioError(f"{path.name}: {error}") from None
+    if pixels.dtype == np.uint8:
+        low, high, note = 0.0, 255.0, ""
+    else:
+        low, high = window or np.percentile(pixels, PERCENTILES).tolist()
+        note = f" · {low:.4g} to {high:.4g} shown as -1 to 1"
+    if low >= high:
+        raise StudioError(f"{path.name}: has the same value everywhere")
+    scaled = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
+    return torch.from_numpy(scaled), note

@@ -1,0 +1,131 @@
+"""Files that people upload: read as `folders` reads them, or refused with one line."""
+
+import gzip
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from studio.data.folders import Folders, FoldersConfig
+from studio.errors import StudioError
+from studio.explorer import uploads
+from studio.explorer.uploads import read_upload
+
+GRAY, RGB = (1, 16, 16), (3, 16, 16)
+RNG = np.random.default_rng(0)
+
+
+def deep(path: Path, values: np.ndarray) -> Path:
+    Image.fromarray(values.astype(np.uint16)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gray", "rgb", "wide", "jpg", "deep"])
+def test_an_upload_is_what_folders_would_have_read(kind: str, tmp_path: Path) -> None:
+    shapes = {"gray": (20, 20), "rgb": (20, 20, 3), "wide": (24, 60, 3), "jpg": (90, 70, 3), "deep": (30, 30)}
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for i in range(40):
+            pixels = RNG.integers(0, 60_000 if kind == "deep" else 256, shapes[kind])
+            name = tmp_path / domain / f"{i}.{'jpg' if kind == 'jpg' else 'png'}"
+            if kind == "deep":
+                deep(name, pixels)
+            else:
+                Image.fromarray(pixels.astype(np.uint8)).save(name)
+    dataset = Folders(FoldersConfig(root=str(tmp_path), resolution=16))
+    assert dataset.shape == (GRAY if kind in ("gray", "deep") else RGB)
+    found = [read_upload(tmp_path / "target" / f"{i}.{name.suffix[1:]}", dataset.shape, dataset.window)[0] for i in range(40)]
+    test, train = (dataset.images(split, "target", range(dataset.size(split, "target"))) for split in ("test", "train"))
+    theirs = {image.numpy().tobytes() for image in torch.cat([test, train])}
+    assert {image.numpy().tobytes() for image in found} == theirs
+    assert len(theirs) == 40
+
+
+def test_colours_become_what_the_run_has(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
+    Image.fromarray(RNG.integers(0, 256, (16, 16)).astype(np.uint8)).save(tmp_path / "gray.png")
+    assert read_upload(tmp_path / "red.png", GRAY)[0].mean().item() == pytest.approx(76 / 127.5 - 1)
+    gray = read_upload(tmp_path / "gray.png", RGB)[0]
+    assert gray.shape == RGB
+    assert torch.equal(gray[0], gray[2])
+
+
+def test_what_is_not_8_bit_has_its_window_stated(tmp_path: Path) -> None:
+    values = np.linspace(1000, 9000, 256).reshape(16, 16)
+    own, note = read_upload(deep(tmp_path / "deep.png", values), GRAY)
+    assert (own.min(), own.max()) == (-1, 1)
+    assert note == " · 1040 to 8959 shown as -1 to 1"
+    known, note = read_upload(tmp_path / "deep.png", GRAY, (0, 10_000))
+    assert known.min().item() == pytest.approx(-0.8, abs=0.01)
+    assert note == " · 0 to 1e+04 shown as -1 to 1"
+    assert read_upload(_png(tmp_path / "plain.png"), GRAY, (0, 10_000))[1] == "", "8-bit values need none"
+
+
+def test_volumes_give_a_slice(tmp_path: Path) -> None:
+    volume = np.zeros((16, 16, 9), np.float32)
+    volume[:8, :, 4], volume[:, :8, 2] = 1.0, 1.0
+    nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "v.nii.gz")
+    np.save(tmp_path / "v.npy", volume)
+    middle, second = (read_upload(tmp_path / "v.nii.gz", GRAY, at=at)[0][0] for at in ("middle", 2))
+    assert (middle[:, :8] == 1).all()
+    assert (middle[:, 8:] == -1).all()
+    assert (second[8:] == 1).all(), "the patient's front is at the top"
+    assert (read_upload(tmp_path / "v.npy", GRAY)[0][0, :8] == 1).all()
+
+
+def _png(path: Path, size: tuple[int, int] = (20, 20)) -> Path:
+    Image.fromarray(RNG.integers(0, 256, size).astype(np.uint8)).save(path)
+    return path
+
+
+def _code_that_runs(path: Path) -> None:
+    array = np.array([_Touch()], object)
+    np.save(path, array, allow_pickle=True)
+
+
+class _Touch:
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path("it-ran"),)
+
+
+MAKERS = {
+    "notes.png": (lambda path: path.write_text("not an image"), "notes.png: is neither a PNG nor a JPEG, whatever its name says"),
+    "notes.txt": (lambda path: path.write_text("words"), r"notes.txt: not a kind of file that is read; expected .png, .jpg, .*"),
+    "empty.png": (lambda path: path.touch(), r"empty.png: is empty \(0 bytes\)"),
+    "huge.png": (lambda path: Image.new("1", (10_000, 10_000)).save(path), "huge.png: is 10000 x 10000 pixels: expected .*"),
+    "cut.png": (lambda path: path.write_bytes(_png(path).read_bytes()[:200]), "cut.png: cannot be .*"),
+    "cmyk.jpg": (lambda path: Image.new("CMYK", (9, 9)).save(path), "cmyk.jpg: has colours of the kind CMYK.*"),
+    "same.npy": (lambda path: np.save(path, np.ones((9, 9))), "same.npy: has the same value everywhere"),
+    "nan.npy": (lambda path: np.save(path, np.full((9, 9), np.nan)), "nan.npy: has 81 values that are NaN.*"),
+    "code.npy": (_code_that_runs, "code.npy: cannot be decoded: .*"),
+    "page.nii.gz": (lambda path: path.write_bytes(gzip.compress(json.dumps([1] * 999).encode())), "page.nii.gz: cannot be .*"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_cannot_be_used_is_refused_with_one_line(name: str, tmp_path: Path) -> None:
+    make, message = MAKERS[name]
+    make(tmp_path / name)
+    with pytest.raises(StudioError, match=f"^{message}$") as refused:
+        read_upload(tmp_path / name, GRAY)
+    assert "\n" not in str(refused.value)
+    assert not Path("it-ran").exists()
+
+
+def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _png(tmp_path / "large.png", (400, 400))
+    read_upload(path, GRAY)
+    monkeypatch.setattr(uploads, "MOST_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(uploads, "read_image", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(StudioError, match=r"large.png: has 0\.2 MB, at most 0\.\d+ are taken"):
+        read_upload(path, GRAY)
+
+
+def test_runs_with_other_channels_take_no_files(tmp_path: Path) -> None:
+    with pytest.raises(StudioError, match="this run's images have 4 channels"):
+        read_upload(_png(tmp_path / "a.png"), (4, 16, 16))

@@ -1,6 +1,6 @@
 """From a patient's volumes to slices: windowed, framed, resized, with what the mask says of the tumour."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,27 +95,30 @@ class Alone:
         numbers: of the slices, counted from below; those that show no brain are left out.
         window: values that become -1 and 1.
         side: of the frame in voxels.
+        slices: of the whole volume.
     """
 
     images: np.ndarray
     numbers: tuple[int, ...]
     window: tuple[float, float]
     side: int
+    slices: int
 
 
-def cut_alone(path: Path, cutting: Cutting, numbers: Sequence[int] | None) -> Alone:
+def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int]]) -> Alone:
     """Cuts slices of a volume that comes without its patient's other files.
 
     Args:
         path: of the volume.
         cutting: how; its own slices are not used.
-        numbers: of the slices; every one when None.
+        chosen: returns the slices to cut of so many.
 
     Raises:
         UnreadableError: the file cannot be used or does not fit the cutting, or no slice shows a brain.
     """
     volume = read_volume(path)
-    numbers = range(volume.values.shape[2]) if numbers is None else numbers
+    slices = volume.values.shape[2]
+    numbers = chosen(slices)
     side = _frame(volume, replace(cutting, slices=tuple(numbers)))
     framed = {n: _centred(axial(volume.values, n), side) for n in numbers}
     shown = tuple(number for number, plane in framed.items() if plane.any())
@@ -123,7 +126,7 @@ def cut_alone(path: Path, cutting: Cutting, numbers: Sequence[int] | None) -> Al
         raise UnreadableError("shows no brain in these slices")
     window = _window(path.name, volume.values, cutting.percentiles)
     images = [_kept(_resized(_windowed(framed[number], window)[None], cutting.resolution)) for number in shown]
-    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side)
+    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, slices)
 
 
 def _read(path: Path) -> Volume:

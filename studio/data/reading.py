@@ -6,7 +6,8 @@ import re
 import stat
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from studio.errors import StudioError, nearest
 
 __all__ = [
     "FORMATS", "TABLE", "Frame", "Picture", "Table", "UnreadableError", "as_number", "composed", "decoded", "encode", "fit",
-    "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "refuse_odd", "with_channels",
+    "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "readable", "refuse_odd", "with_channels",
 ]  # fmt: skip
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
@@ -70,7 +71,7 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
     Raises:
         UnreadableError: the file is broken, too large, or of a kind that is not supported.
     """
-    try:
+    with readable():
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("is not a file")
@@ -82,6 +83,19 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
             picture = _read_array(path, at)
         else:
             picture = _read_pixels(path, least)
+    refuse_odd(picture.values)
+    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Says in words why a file could not be read inside.
+
+    Raises:
+        UnreadableError: whatever else a decoder raised.
+    """
+    try:
+        yield
     except UnreadableError:
         raise
     except Image.DecompressionBombError:
@@ -92,8 +106,6 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
-    refuse_odd(picture.values)
-    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
 
 
 def refuse_odd(values: np.ndarray) -> None:

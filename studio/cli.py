@@ -7,8 +7,10 @@ from collections.abc import Callable
 import typer
 
 from studio.errors import StudioError
+from studio.verbs.apply import apply
 from studio.verbs.compare import compare
 from studio.verbs.data import data_app
+from studio.verbs.export import export
 from studio.verbs.probe import probe
 from studio.verbs.render import render
 from studio.verbs.train import train
@@ -19,7 +21,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, compare):
+for verb in (train, render, probe, compare, apply, export):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

@@ -95,14 +95,14 @@ class Alone:
         numbers: of the slices, counted from below; those that show no brain are left out.
         window: values that become -1 and 1.
         side: of the frame in voxels.
-        slices: of the whole volume.
+        shape: of the whole volume, (X, Y, Z).
     """
 
     images: np.ndarray
     numbers: tuple[int, ...]
     window: tuple[float, float]
     side: int
-    slices: int
+    shape: tuple[int, ...]
 
 
 def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int]]) -> Alone:
@@ -117,8 +117,7 @@ def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int
         UnreadableError: the file cannot be used or does not fit the cutting, or no slice shows a brain.
     """
     volume = read_volume(path)
-    slices = volume.values.shape[2]
-    numbers = chosen(slices)
+    numbers = chosen(volume.values.shape[2])
     side = _frame(volume, replace(cutting, slices=tuple(numbers)))
     framed = {n: _centred(axial(volume.values, n), side) for n in numbers}
     shown = tuple(number for number, plane in framed.items() if plane.any())
@@ -126,7 +125,7 @@ def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int
         raise UnreadableError("shows no brain in these slices")
     window = _window(path.name, volume.values, cutting.percentiles)
     images = [_kept(_resized(_windowed(framed[number], window)[None], cutting.resolution)) for number in shown]
-    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, slices)
+    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, volume.values.shape)
 
 
 def _read(path: Path) -> Volume:

@@ -60,6 +60,7 @@ class Sheet:
         images: (n, C, R, R) float32 in [-1, 1], one per slice.
         numbers: of the slices of a volume, counted as the data set counts them; () for an image.
         window: the values that -1 and 1 stand for.
+        size: height and width in the file.
         stamp: length and time of the file.
         crop: side of the frame in voxels; 0 for the whole shorter side.
         slices: of the volume in the file; 0 for an image.
@@ -70,6 +71,7 @@ class Sheet:
     images: np.ndarray
     numbers: tuple[int, ...]
     window: Window
+    size: tuple[int, int]
     stamp: tuple[int, int]
     crop: int = 0
     slices: int = 0
@@ -111,8 +113,7 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
     """Reads a file.
 
     Raises:
-        UnreadableError: it cannot be used, or does not have the run's channels.
-        StudioError: it is not 8-bit and nobody knows the window.
+        UnreadableError: it cannot be used, or does not have the run's channels; or it is not 8-bit and `rule.window` raises.
     """
     if rule.cutting is not None:
         return _from_volume(path, rule, rule.cutting)
@@ -126,7 +127,7 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
     pixels = np.stack([reading.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
     low, high = window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
     images = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1  # as `folders` does
-    return Sheet(path, images, tuple(numbers) if slices else (), window, pictures[0].stamp, slices=slices)
+    return Sheet(path, images, tuple(numbers) if slices else (), window, pictures[0].size, pictures[0].stamp, slices=slices)
 
 
 def _one(rule: Rule) -> Slice:
@@ -183,5 +184,5 @@ def _from_volume(path: Path, rule: Rule, cutting: Cutting) -> Sheet:
         return range(slices) if rule.chosen == "all" else (_number(rule.chosen, slices),)
 
     cut, found = cut_alone(path, cutting, chosen), path.stat()
-    stamp = found.st_size, found.st_mtime_ns
-    return Sheet(path, cut.images, cut.numbers, cut.window, stamp, cut.side, cut.slices, masked=True)
+    (width, height, slices), stamp = cut.shape, (found.st_size, found.st_mtime_ns)
+    return Sheet(path, cut.images, cut.numbers, cut.window, (height, width), stamp, cut.side, slices, masked=True)

@@ -5,6 +5,7 @@ import io
 import re
 import stat
 import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,8 +34,11 @@ MISSING = ("", "nan", "na", "n/a")  # cells without a value
 MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger pictures are refused in words
+
 Table = dict[str, dict[str, str]]  # image -> column -> text
 Row = tuple[int, dict[str, str]]  # number of its line, column -> text
+
 
 @dataclass(frozen=True)
 class Picture:

@@ -48,7 +48,7 @@ def rewrite(sheet: Sheet, made: np.ndarray, out: Path, difference: bool = False)
         found = sheet.path.stat()
     if (found.st_size, found.st_mtime_ns) != sheet.stamp:
         raise UnreadableError("has changed since it was read")
-    low, high = np.float32(sheet.window)
+    low, high = np.array(sheet.window, np.float32)
     values = made / 2 * (high - low) if difference else (made + 1) / 2 * (high - low) + low
     name = sheet.path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
@@ -122,8 +122,8 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
         image: Any = nibabel.load(sheet.path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
-        stored = np.array(image.dataobj.get_unscaled())
-    slope, inter = image.dataobj.slope, image.dataobj.inter
+        voxels: Any = image.dataobj
+        stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
     scaled = (slope, inter) != (1, 0)
     new = np.full_like(stored, _of_type(np.array(-inter / slope), stored.dtype)) if difference else stored.copy()
     for number, made in zip(sheet.numbers or (0,), images, strict=True):
@@ -132,10 +132,10 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
         where, values = _patch(sheet, made, own * slope + inter if scaled else own, place.spacing)
         values = (values.astype(np.float64) - inter) / slope if scaled else values
         place.upright(new[place.index])[where] = _of_type(values, stored.dtype)
-    header = image.header.copy()
+    result = type(image)(new, image.affine, image.header)
     if scaled:
-        header.set_slope_inter(slope, inter)
-    content = type(image)(new, image.affine, header).to_bytes()
+        result.header.set_slope_inter(slope, inter)
+    content = result.to_bytes()
     out.write_bytes(gzip.compress(content, 6, mtime=0) if sheet.path.name.lower().endswith(".gz") else content)
 
 
@@ -145,5 +145,5 @@ def _of_type(values: np.ndarray, kind: np.dtype) -> np.ndarray:
         return values >= 0.5
     if kind.kind in "iu":
         limits = np.iinfo(kind)
-        return values.round().clip(limits.min, limits.max).astype(kind)
+        return values.astype(np.float64).round().clip(limits.min, limits.max).astype(kind)
     return values.astype(kind)

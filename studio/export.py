@@ -7,6 +7,7 @@ renamed into it when all of it is there and the programs have been compared with
 is kept, beneath the current folder.
 """
 
+import copy
 import json
 import os
 import shutil
@@ -54,7 +55,6 @@ def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
         StudioError: the folder is not empty or cannot be written, or a program differs from the run.
     """
     place = Path(os.path.expanduser(folder))
-    run.method.cpu()
     try:
         with _appearing(place) as made:
             return _write(run, made, place.resolve().name, onnx)
@@ -132,16 +132,16 @@ def _appearing(place: Path) -> Iterator[Path]:
 
 
 def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
-    config = run.config
-    weights = {key: value.detach().cpu().contiguous() for key, value in run.method.state_dict().items()}
+    config, method = run.config, copy.deepcopy(run.method).cpu()
+    weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     passed_on = config.model_copy(update={"data": _passed_on(run)})
     (folder / "config.yaml").write_text(dump(passed_on), encoding="utf-8")
     images, which = _compared(run)
-    programs, parity = torch_programs(run.method, images, folder)
+    programs, parity = torch_programs(method, images, folder)
     said = "no ONNX: not asked for"
     if onnx:
-        differences, said = onnx_programs(run.method, programs, images, folder)
+        differences, said = onnx_programs(method, programs, images, folder)
         said = f"ONNX was run by {said}" if differences else said
         parity |= differences
     refuse_mismatch(parity)

@@ -1,5 +1,6 @@
 """The README.md of an export: a model card as the Hugging Face Hub reads it, with nothing in it that was not measured or set."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,9 @@ meant for research on images like those that it was trained on.
 - A healed image is a guess of the model, not what the same subject would look like.
 - Images of another kind (another scanner, resolution, window or colour scale) are outside what was measured.
 - The models may reproduce training images; ask before you publish one that was trained on images of people.
+"""
+RIGHTS = """\
+The license above is that of the studio's code. Whether these weights may be passed on depends on the training images.
 """
 LOAD = """\
 ## How to load it
@@ -80,7 +84,7 @@ def model_card(run: Run, manifest: Mapping[str, Any], probe: Mapping[str, Any] |
         USE,
         LOAD.format(name=name, shape=("B", *run.shape)).replace("'B'", "B"),
         _parity_section(manifest),
-        "The license above is that of the studio's code. Whether these weights may be passed on depends on the training images.\n",
+        RIGHTS,
     ]
     return "\n".join(parts)
 
@@ -95,15 +99,13 @@ def _about(run: Run) -> str:
         f"A contrastive analysis model made with Contrastive studio: `{config.method.name}` ({paper}).\n\n"
         f"- **Training data:** `{config.data.name}`. {data}\n"
         f"- **Images:** {shape}, in [-1, 1]. **Codes:** z {config.method.z}, s {config.method.s}.\n"
-        f"- **Training:** {run.images_seen:,} images, both halves together, seed {config.seed}; `config.yaml` has every setting.\n"
+        f"- **Training:** {run.images_seen:,} images, both halves together, seed {config.seed}; see `config.yaml`.\n"
         f"- **Weights:** {size:,} numbers, averaged over training (EMA), nets of the training included.\n"
     )
 
 
 def _first_line(method: type[Method]) -> str:
     """Returns the title and authors with which the method's module begins."""
-    import sys
-
     said = sys.modules[method.__module__].__doc__ or method.__name__
     return said.strip().split("\n\n")[0].replace("\n", " ").rstrip(".")
 
@@ -119,12 +121,11 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
     ]
     for row in probe["rows"]:
         if row["salient"] is None:
-            numbers = ["-"] * 5
+            metric, numbers = "", ["-"] * 5
         else:
-            up = row["belongs"] == "salient"
+            up, metric = row["belongs"] == "salient", METRICS.get(row["metric"], str(row["metric"]))
             numbers = [f"{row['salient']:.3f} {'↑' if up else '↓'}", f"{row['common']:.3f} {'↓' if up else '↑'}"]
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
-        metric = METRICS.get(row["metric"], row["metric"])
         lines.append(f"| {' | '.join([row['attribute'], row['belongs'], metric, *numbers, format(row['n'], ',')])} |")
     return "\n".join([*lines, "", *(f"- {verdict(row)}" for row in probe["rows"]), ""])
 

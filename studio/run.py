@@ -34,7 +34,7 @@ class Run:
     @classmethod
     def open(
         cls, folder: str | Path, checkpoint_number: int | None = None, ema: bool = True,
-        device: str | torch.device | None = None,
+        device: str | torch.device | None = None, data_root: str | Path | None = None,
     ) -> "Run":  # fmt: skip
         """Opens a run directory, or an export; the data is not needed.
 
@@ -43,12 +43,13 @@ class Run:
             checkpoint_number: images seen; the newest whole checkpoint when None.
             ema: take the averaged weights (what every verb uses) rather than the last ones.
             device: where to put the method; the first accelerator, or the CPU, when None.
+            data_root: folder of the data, where that is not what the config says.
 
         Raises:
             StudioError: not a run, no checkpoint, or a damaged one.
         """
         folder = Path(folder)
-        config = _config(folder)
+        config = _config(folder, data_root)
         exported = None if (folder / "checkpoints").exists() else bundle.find(folder)
         if exported is not None:
             _refuse_choice(exported, checkpoint_number, ema)
@@ -109,12 +110,15 @@ def _refuse_choice(exported: bundle.Bundle, number: int | None, ema: bool) -> No
         raise StudioError(f"{exported.folder}: an export has the averaged weights alone (--no-ema needs the run itself)")
 
 
-def _config(folder: Path) -> Config:
+def _config(folder: Path, data_root: str | Path | None) -> Config:
     if not folder.exists():
         raise StudioError(f"{folder}: no such run")
     if not (folder / "config.yaml").is_file():
         raise StudioError(f"{folder}: not a run (no config.yaml in it)")
-    return resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+    config = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+    if data_root is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_root)})})
 
 
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:

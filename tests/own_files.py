@@ -22,7 +22,9 @@ def smooth(key: int, shape: tuple[int, ...] = (SIDE, SIDE), high: int = 255, dty
     return (values * high).astype(dtype)
 
 
-def folders_run(root: Path, channels: int = 1, suffix: str = ".png", method: dict | None = None, convert: int | str = "auto") -> Run:
+def folders_run(
+    root: Path, channels: int = 1, suffix: str = ".png", method: dict | None = None, convert: int | str = "auto"
+) -> Run:
     """Trains on a few images; by default contrastive PCA with as many components as pixels, whose reconstruction is the image."""
     for domain in ("background", "target"):
         (root / "photos" / domain).mkdir(parents=True)

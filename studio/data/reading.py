@@ -151,7 +151,8 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
         (C, resolution, resolution), of the picture's type.
     """
     values = with_channels(picture.values, channels)
-    top, left, tall, wide = frame(*values.shape[1:], picture.spacing)
+    _, height, width = values.shape
+    top, left, tall, wide = frame(height, width, picture.spacing)
     box = (left, top, left + wide, top + tall)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
     sized = [plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes]

@@ -251,7 +251,7 @@ def test_an_export_of_folders_names_no_folder_of_this_machine_and_keeps_the_wind
     (tmp_path / "elsewhere").mkdir()
     for domain in ("background", "target"):
         (tmp_path / "elsewhere" / domain).mkdir()
-        for i in range(10):
+        for i in range(40):
             Image.fromarray(smooth(i)).save(tmp_path / "elsewhere" / domain / f"{i}.png")
     found = Run.open(tmp_path / "out", data_root=tmp_path / "elsewhere").data
     assert found.shape == (1, SIDE, SIDE)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from studio import __version__, sampling
@@ -134,7 +134,7 @@ def _appearing(place: Path) -> Iterator[Path]:
 def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
     config, method = run.config, copy.deepcopy(run.method).cpu()
     weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))  # `save_file` lets nobody else read it
     passed_on = config.model_copy(update={"data": _passed_on(run)})
     (folder / "config.yaml").write_text(dump(passed_on), encoding="utf-8")
     images, which = _compared(run)

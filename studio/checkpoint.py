@@ -24,7 +24,7 @@ from torch import Tensor
 
 from studio.errors import StudioError, warn
 
-__all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save"]
+__all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save", "sha256"]
 
 FORMAT = 2
 WRITING = ".writing-"  # prefix of the folders beside `checkpoints/` in which one is being made
@@ -58,7 +58,7 @@ class Checkpoint:
             raise StudioError(f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}")
         for name, expected in files.items():
             file = self.path / Path(name).name
-            found = _sha256(file) if file.is_file() else "no file"
+            found = sha256(file) if file.is_file() else "no file"
             if found != expected:
                 raise StudioError(f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}")
         return manifest
@@ -154,7 +154,7 @@ def save(
         for name, group in tensors.items():
             save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, folder / f"{name}.safetensors")
         torch.save(dict(training), folder / "training.pt")
-        files = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+        files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
         head = {"format": FORMAT, "images_seen": images_seen, **manifest, "files": files}
         (folder / "manifest.json").write_text(json.dumps(head, indent=2) + "\n", encoding="utf-8")
         for file in folder.iterdir():
@@ -213,7 +213,8 @@ def _remove(checkpoint: Checkpoint) -> None:
         warn(f"{checkpoint.path}: could not be removed: {error.strerror}")
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """Returns the hash of a file in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -8,8 +8,10 @@ import typer
 
 from studio.errors import StudioError
 from studio.verbs.app import app as app_verb
+from studio.verbs.apply import apply
 from studio.verbs.compare import compare
 from studio.verbs.data import data_app
+from studio.verbs.export import export
 from studio.verbs.probe import probe
 from studio.verbs.render import render
 from studio.verbs.train import train
@@ -20,7 +22,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, compare, app_verb):
+for verb in (train, render, probe, compare, app_verb, apply, export):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

@@ -1,4 +1,4 @@
-"""A run: a directory that reopens as a method in eval mode. Every verb takes one."""
+"""A run: a directory that reopens as a method in eval mode. Every verb takes one; an export (`studio export`) is one, too."""
 
 from functools import cached_property
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from studio import checkpoint, sampling
+from studio import bundle, checkpoint, sampling
 from studio.build import build_dataset, build_method
 from studio.config import Config, read_yaml, resolve
 from studio.data import Dataset
@@ -25,39 +25,46 @@ class Run:
         config: the experiment, resolved.
         images_seen: of the checkpoint that was opened.
         method: in eval mode, on `device`.
+        shape: of the images.
     """
 
-    def __init__(self, folder: Path, config: Config, method: Method, images_seen: int) -> None:
-        self.folder, self.config, self.method, self.images_seen = folder, config, method, images_seen
+    def __init__(self, folder: Path, config: Config, method: Method, images_seen: int, shape: tuple[int, ...]) -> None:
+        self.folder, self.config, self.method, self.images_seen, self.shape = folder, config, method, images_seen, shape
 
     @classmethod
     def open(
         cls, folder: str | Path, checkpoint_number: int | None = None, ema: bool = True,
-        device: str | torch.device | None = None,
+        device: str | torch.device | None = None, data_root: str | Path | None = None,
     ) -> "Run":  # fmt: skip
-        """Opens a run directory.
+        """Opens a run directory, or an export; the data is not needed.
 
         Args:
             folder: the run's directory.
             checkpoint_number: images seen; the newest whole checkpoint when None.
             ema: take the averaged weights (what every verb uses) rather than the last ones.
             device: where to put the method; the first accelerator, or the CPU, when None.
+            data_root: folder of the data, where that is not what the config says.
 
         Raises:
             StudioError: not a run, no checkpoint, or a damaged one.
         """
         folder = Path(folder)
-        config = _config(folder)
-        chosen = _checkpoint(folder, checkpoint_number)
-        weights = chosen.tensors("ema" if ema else "weights")
-        shape = tuple(chosen.verify()["shape"])
+        config = _config(folder, data_root)
+        exported = None if (folder / "checkpoints").exists() else bundle.find(folder)
+        if exported is not None:
+            _refuse_choice(exported, checkpoint_number, ema)
+            weights, shape, seen, source = exported.tensors(), exported.shape, exported.images_seen, folder / bundle.WEIGHTS
+        else:
+            chosen = _checkpoint(folder, checkpoint_number)
+            weights = chosen.tensors("ema" if ema else "weights")
+            shape, seen, source = tuple(chosen.verify()["shape"]), chosen.images_seen, chosen.path
         method = build_method(config, shape)
         try:
             method.load_state_dict(weights)
         except RuntimeError as error:
-            raise StudioError(f"{chosen.path}: does not fit {folder / 'config.yaml'}: {error}") from None
+            raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
         where = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(folder, config, method.to(where).eval().requires_grad_(False), chosen.images_seen)
+        return cls(folder, config, method.to(where).eval().requires_grad_(False), seen, shape)
 
     @cached_property
     def data(self) -> Dataset:
@@ -96,12 +103,22 @@ class Run:
         return sampling.sample(self.method, n, domain, seed)
 
 
-def _config(folder: Path) -> Config:
+def _refuse_choice(exported: bundle.Bundle, number: int | None, ema: bool) -> None:
+    if number not in (None, exported.images_seen):
+        raise StudioError(f"{exported.folder}: no checkpoint {number}; an export has one: {exported.images_seen}")
+    if not ema:
+        raise StudioError(f"{exported.folder}: an export has the averaged weights alone (--no-ema needs the run itself)")
+
+
+def _config(folder: Path, data_root: str | Path | None) -> Config:
     if not folder.exists():
         raise StudioError(f"{folder}: no such run")
     if not (folder / "config.yaml").is_file():
         raise StudioError(f"{folder}: not a run (no config.yaml in it)")
-    return resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+    config = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+    if data_root is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_root)})})
 
 
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:

@@ -35,3 +35,6 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -1,7 +1,7 @@
 """From a patient's volumes to slices: windowed, framed, resized, with what the mask says of the tumour."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from studio.data.reading import Picture, UnreadableError, fit
 from studio.data.slices import Cut
 from studio.data.volumes import Volume, axial, read_volume
 
-__all__ = ["COLUMNS", "LEVELS", "Cutting", "cut_patient"]
+__all__ = ["COLUMNS", "LEVELS", "Alone", "Cutting", "cut_alone", "cut_patient"]
 
 LEVELS = 65_535  # images are kept in 16 bits: steps of 1.5e-5 of the window
 # One row of `numbers` per slice; areas in cm2, the rest of the frame. `anywhere` is the tumour's area in the whole slice.
@@ -62,27 +62,70 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
     side = _frame(first, cutting)
     mask = volumes[MASK].values
     enhancing = _check_labels(Path(files[MASK]).name, mask)
-    windowed = [_windowed(Path(files[name]).name, volumes[name].values, cutting.percentiles) for name in cutting.modalities]
+    windows = {name: _window(Path(files[name]).name, volumes[name].values, cutting.percentiles) for name in cutting.modalities}
     pixel = first.spacing[0] * first.spacing[1] / 100  # cm2
     images, masks, numbers = [], [], []
     for number in cutting.slices:
         labels, brain = (_centred(axial(values, number), side) for values in (mask, first.values))
         if not brain.any():
             continue
-        planes = np.stack([_centred(axial(values, number), side) for values in windowed])
-        images.append((_resized(planes, cutting.resolution).clip(0, 1) * LEVELS).round().astype(np.uint16))
+        planes = {name: _centred(axial(volumes[name].values, number), side) for name in windows}
+        windowed = np.stack([_windowed(planes[name], window) for name, window in windows.items()])
+        images.append(_kept(_resized(windowed, cutting.resolution)))
         masks.append((_resized((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
         anywhere = np.count_nonzero(mask[:, :, number]) * pixel
         numbers.append([number, np.count_nonzero(brain) * pixel, anywhere, *_described(labels, brain != 0, enhancing, pixel)])
     facts = {"shape": list(first.values.shape), "spacing": [round(size, 3) for size in first.spacing]}
     return Cut(
         {
-            "images": np.array(images, np.uint16).reshape(-1, len(windowed), cutting.resolution, cutting.resolution),
+            "images": np.array(images, np.uint16).reshape(-1, len(windows), cutting.resolution, cutting.resolution),
             "masks": np.array(masks, np.uint8).reshape(-1, cutting.resolution, cutting.resolution),
             "numbers": np.array(numbers, np.float32).reshape(-1, len(COLUMNS)),
         },
         {**facts, "empty": len(cutting.slices) - len(images)},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """Slices of one volume of which nothing else is known.
+
+    Attributes:
+        images: (n, 1, R, R) float32 in [-1, 1], as the data set has them.
+        numbers: of the slices, counted from below; those that show no brain are left out.
+        window: values that become -1 and 1.
+        side: of the frame in voxels.
+        shape: of the whole volume, (X, Y, Z).
+    """
+
+    images: np.ndarray
+    numbers: tuple[int, ...]
+    window: tuple[float, float]
+    side: int
+    shape: tuple[int, ...]
+
+
+def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int]]) -> Alone:
+    """Cuts slices of a volume that comes without its patient's other files.
+
+    Args:
+        path: of the volume.
+        cutting: how; its own slices are not used.
+        chosen: returns the slices to cut of so many.
+
+    Raises:
+        UnreadableError: the file cannot be used or does not fit the cutting, or no slice shows a brain.
+    """
+    volume = read_volume(path)
+    numbers = chosen(volume.values.shape[2])
+    side = _frame(volume, replace(cutting, slices=tuple(numbers)))
+    framed = {n: _centred(axial(volume.values, n), side) for n in numbers}
+    shown = tuple(number for number, plane in framed.items() if plane.any())
+    if not shown:
+        raise UnreadableError("shows no brain in these slices")
+    window = _window(path.name, volume.values, cutting.percentiles)
+    images = [_kept(_resized(_windowed(framed[number], window)[None], cutting.resolution)) for number in shown]
+    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, volume.values.shape)
 
 
 def _read(path: Path) -> Volume:
@@ -130,15 +173,26 @@ def _check_labels(name: str, mask: np.ndarray) -> int:
     return LATER if LATER in found else EARLIER
 
 
-def _windowed(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> np.ndarray:
-    """Maps two percentiles of what is not 0, the brain, to 0 and 1; what is 0 stays 0."""
+def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
+    """Returns two percentiles of what is not 0, the brain."""
     brain = values != 0
     if not brain.any():
         raise UnreadableError(f"{name} is zero everywhere")
     low, high = np.percentile(values[brain], percentiles)
     if low >= high:
         raise UnreadableError(f"{name} has the same value, {low:g}, in nearly all voxels that are not 0")
-    return np.where(brain, ((values - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
+    return low, high
+
+
+def _windowed(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Maps a window to 0 and 1; what is 0 stays 0."""
+    low, high = window
+    return np.where(plane != 0, ((plane - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
+
+
+def _kept(planes: np.ndarray) -> np.ndarray:
+    """Returns planes in [0, 1] in the levels in which they are kept."""
+    return (planes.clip(0, 1) * LEVELS).round().astype(np.uint16)
 
 
 def _centred(plane: np.ndarray, side: int) -> np.ndarray:

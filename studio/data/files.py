@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -20,10 +21,11 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data.dataset import DataConfig
+from studio.data.reading import composed, is_image
 from studio.errors import StudioError
 
 __all__ = [
-    "DAMAGE", "ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder",
+    "DAMAGE", "ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder", "images_below",
     "listable", "opened", "refused", "uncompressed_size", "unlisted",
 ]  # fmt: skip
 
@@ -157,6 +159,38 @@ def listable(given: str, option: str, layout: str) -> Path:
     except (OSError, ValueError):
         raise StudioError(f"{option}: no folder {root.absolute()}; expected {layout}") from None
     return root
+
+
+def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str], list[str]]:
+    """Finds the images in some folders of a folder, and in theirs.
+
+    Links are followed, but no folder is entered twice. Hidden files and folders do not count.
+
+    Args:
+        root: the folder that names are relative to.
+        folders: names of the folders in it.
+
+    Returns:
+        the images and the other files, each sorted by name.
+
+    Raises:
+        StudioError: a folder cannot be listed.
+    """
+    names: list[str] = []
+    others: list[str] = []
+    entered: set[str] = set()
+    for here, inside, files in chain(*(os.walk(root / start, followlinks=True, onerror=unlisted) for start in folders)):
+        place, real = Path(here).relative_to(root), os.path.realpath(here)
+        if real in entered:
+            others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
+            inside.clear()
+            continue
+        entered.add(real)
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
+        names += filter(is_image, visible)
+        others += [name for name in visible if not is_image(name)]
+    return sorted(names, key=composed), sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
 
 
 def unlisted(error: OSError) -> None:

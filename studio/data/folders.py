@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 from statistics import multimode
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,8 +19,8 @@ from pydantic import Field, field_validator
 
 from studio.data import reading
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
-from studio.data.files import listable, unlisted
-from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number, composed
+from studio.data.files import images_below, listable
+from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number
 from studio.data.splits import assign_splits, number_of
 from studio.data.tables import SPLITS
 from studio.domains import DOMAINS
@@ -104,6 +104,7 @@ class Folders(Dataset):
         root: the folder.
         quarantined: (file, reason) for every file that is set aside.
         window: the values that become -1 and 1, except in 8-bit images, where 0 and 255 do.
+        deep: whether any image is not 8-bit, so that the window is of use.
 
     Raises:
         StudioError: a folder is missing or a split empty, the table is at fault, or too many files cannot be used.
@@ -126,6 +127,7 @@ class Folders(Dataset):
         }
         self._refuse_empty()
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
+        self.deep = any(item.deep for item in self._items)
         self.window = self._find_window()
         declared, self._columns = self._read_columns(table)
         self.attributes = self._declare(declared)
@@ -212,7 +214,7 @@ class Folders(Dataset):
 
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
-        if not any(item.deep for item in self._items):
+        if not self.deep:
             return 0.0, 255.0
         if self.config.window != "auto":
             return self.config.window
@@ -291,29 +293,13 @@ def _root(config: FoldersConfig) -> Path:
 
 
 def _find(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns image -> domain, sorted by name, and the other files; names are relative to the root.
-
-    Links are followed, but no folder is entered twice. Hidden files and folders do not count.
-    """
-    names: list[str] = []
-    others: list[str] = []
-    entered: set[str] = set()
-    for here, folders, files in chain(*(os.walk(root / d, followlinks=True, onerror=unlisted) for d in DOMAINS)):
-        place, real = Path(here).relative_to(root), os.path.realpath(here)
-        if real in entered:
-            others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
-        names += filter(reading.is_image, visible)
-        others += [name for name in visible if not reading.is_image(name)]
-    images = {name: name.split("/")[0] for name in sorted(names, key=composed)}
+    """Returns image -> domain, sorted by name, and the other files; names are relative to the root."""
+    names, others = images_below(root, DOMAINS)
+    images = {name: name.split("/")[0] for name in names}
     for domain in DOMAINS:
         if domain not in images.values():
             raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
-    return images, sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
+    return images, others
 
 
 def _named(names: Sequence[str], most: int = 5) -> str:

@@ -5,27 +5,29 @@ import io
 import re
 import stat
 import unicodedata
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from studio.data.planes import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice
 from studio.errors import StudioError, nearest
 
 __all__ = [
-    "FORMATS", "TABLE", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "encode", "fit", "is_image",
-    "listed", "read_attributes", "read_image",
+    "FORMATS", "TABLE", "Frame", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "decoded",
+    "encode", "fit", "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "readable", "refuse_odd",
+    "with_channels",
 ]  # fmt: skip
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
-MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
 LARGEST = 1e30  # values from here on would overflow when they are resized
-FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
 LISTED = 10  # lines in a message
 TABLE = "attributes.csv"
 COLUMNS = ("file", "split", "subject")
@@ -33,13 +35,10 @@ MISSING = ("", "nan", "na", "n/a")  # cells without a value
 MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger pictures are refused in words
+
 Table = dict[str, dict[str, str]]  # image -> column -> text
 Row = tuple[int, dict[str, str]]  # number of its line, column -> text
-Slice = int | Literal["middle"]
-
-
-class UnreadableError(Exception):
-    """Says why one file cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
     Raises:
         UnreadableError: the file is broken, too large, or of a kind that is not supported.
     """
-    try:
+    with readable():
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("is not a file")
@@ -89,6 +88,19 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
             picture = _read_array(path, at)
         else:
             picture = _read_pixels(path, least)
+    refuse_odd(picture.values)
+    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Says in words why a file could not be read inside.
+
+    Raises:
+        UnreadableError: whatever else a decoder raised.
+    """
+    try:
+        yield
     except UnreadableError:
         raise
     except Image.DecompressionBombError:
@@ -99,10 +111,33 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
-    odd = np.count_nonzero(~(np.abs(picture.values) < LARGEST))
+
+
+def refuse_odd(values: np.ndarray) -> None:
+    """Refuses values that no resizing survives.
+
+    Raises:
+        UnreadableError: some are NaN, infinite or beyond `LARGEST`.
+    """
+    odd = np.count_nonzero(~(np.abs(values) < LARGEST))
     if odd:
         raise UnreadableError(f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}")
-    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
+
+
+class Frame(NamedTuple):
+    """The part of an image that is used, a square in the middle, in pixels that need not be square or whole."""
+
+    top: float
+    left: float
+    tall: float
+    wide: float
+
+
+def frame(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Frame:
+    """Returns the largest square in the middle of an image whose pixels have the given height and width."""
+    side = min(height * spacing[0], width * spacing[1])
+    tall, wide = min(side / spacing[0], height), min(side / spacing[1], width)
+    return Frame((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
@@ -116,11 +151,9 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     Returns:
         (C, resolution, resolution), of the picture's type.
     """
-    values = _with_channels(picture.values, channels)
-    height, width = values.shape[1:]
-    side = min(height * picture.spacing[0], width * picture.spacing[1])
-    tall, wide = min(side / picture.spacing[0], height), min(side / picture.spacing[1], width)
-    top, left = (height - tall) // 2, (width - wide) // 2
+    values = with_channels(picture.values, channels)
+    _, height, width = values.shape
+    top, left, tall, wide = frame(height, width, picture.spacing)
     box = (left, top, left + wide, top + tall)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
     sized = [plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes]
@@ -128,7 +161,8 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
 
 
-def _with_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
+def with_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
+    """Returns images (C, H, W) as gray (1) or as RGB (3); as they are when None."""
     if channels == 3 and len(values) == 1:
         return values.repeat(3, axis=0)
     if channels == 1 and len(values) == 3:
@@ -146,21 +180,28 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
         raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         size = (image.height, image.width)
-        _check_size(*size)
+        check_size(*size)
         if least is not None:
             image.draft(None, (2 * least, 2 * least))  # leaves the resize two pixels for each of its own
-        plain = _plain_mode(ImageOps.exif_transpose(image))
-    values = np.moveaxis(np.atleast_3d(np.asarray(plain)), -1, 0)
-    if plain.mode.startswith("I"):
+        upright = decoded(image)
+    values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
+    if upright.mode.startswith("I"):
         return Picture(values.astype(np.float32), size)
-    if not plain.mode.endswith("A"):
+    if not upright.mode.endswith("A"):
         return Picture(values, size)
     on_black = values[:-1].astype(np.float32) * (values[-1:] / np.float32(255))
     return Picture(on_black.round().astype(np.uint8), size, transparent=True)
 
 
-def _plain_mode(image: Image.Image) -> Image.Image:
-    """Converts to a mode whose values mean what they say: L, LA, RGB, RGBA, or "I;16" and "I" for 16-bit gray."""
+def decoded(image: Image.Image) -> Image.Image:
+    """Returns an opened picture upright, in a mode whose values mean what they say.
+
+    That is L, LA, RGB or RGBA, or "I;16" and "I" for 16-bit gray.
+
+    Raises:
+        UnreadableError: its colours are of another kind.
+    """
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         return image
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
@@ -174,68 +215,30 @@ def _plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _read_array(path: Path, at: Slice) -> Picture:
-    """Reads (H, W), (C, H, W), (H, W, C) or a slice [:, :, at] of a volume, from a map of the file."""
+    """Reads an image, or a slice of a volume, from a map of the file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise UnreadableError("is an archive of arrays, not one array")
-    shape = array.shape
-    if array.ndim == 2:
-        planes = array[None]
-    elif array.ndim != 3:
-        raise UnreadableError(f"has shape {shape}: expected two or three axes")
-    elif min(shape) >= FEWEST_SLICES:
-        planes = array[:, :, _slice_number(at, shape[2])][None]
-    elif (shape[0] in (1, 3)) != (shape[2] in (1, 3)):
-        planes = array if shape[0] in (1, 3) else np.moveaxis(array, -1, 0)
-    else:
-        raise UnreadableError(f"has shape {shape}: expected 1 or 3 channels, first or last")
-    _check_size(*planes.shape[1:])
-    return Picture(_plain(planes), planes.shape[1:])
+    planes = array_planes(array, at)
+    return Picture(plain(planes), planes.shape[1:])
 
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, or an image that is a single slice; the affine says which way is up.
-
-    Axes are those of nibabel's `as_closest_canonical`: the patient's front is at the top and their right on the right
-    (in a sagittal or coronal image their head is at the top). Only the slice is read, not the volume.
-    """
+    """Reads one axial slice, see `nifti_slice`; only the slice is read, not the volume."""
     import nibabel
-    from nibabel.affines import voxel_sizes
 
     image: Any = nibabel.load(path)
-    if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:
-        raise UnreadableError(f"has shape {image.shape}: expected an image or one volume")
-    shape = (*image.shape, 1)[:3]
-    orientation = nibabel.io_orientation(image.affine)
-    if np.isnan(orientation).any():
-        raise UnreadableError("has an affine that leaves out an axis")
-    becomes = orientation[:, 0].astype(int)  # stored axis -> canonical axis
-    axis = shape.index(1) if 1 in shape else int(np.flatnonzero(becomes == 2)[0])
-    number = _slice_number(at, shape[axis]) if shape[axis] > 1 else 0
-    number = number if orientation[axis, 1] > 0 else shape[axis] - 1 - number
-    _check_size(*np.delete(shape, axis))
-    index = [slice(number, number + 1) if i == axis else slice(None) for i in range(3)]
-    block = np.atleast_3d(image.dataobj[(*index, 0, 0, 0, 0)[: len(image.shape)]])
-    plane = nibabel.apply_orientation(block, orientation).squeeze(becomes[axis])
-    across, up = np.delete(voxel_sizes(image.affine)[np.argsort(becomes)], becomes[axis])
-    return Picture(_plain(plane.T[None, ::-1]), plane.T.shape, spacing=(float(up), float(across)))
+    where = nifti_slice(image, at)
+    planes = where.upright(image.dataobj[where.index])
+    return Picture(plain(planes), planes.shape[1:], where.spacing)
 
 
-def _slice_number(at: Slice, slices: int) -> int:
-    if at == "middle":
-        return slices // 2
-    if at >= slices:
-        raise UnreadableError(f"has {slices} slices, but data.slice is {at}")
-    return at
+def plain(values: np.ndarray) -> np.ndarray:
+    """Copies an array as uint8 if it is 8-bit or boolean, else as float32.
 
-
-def _check_size(height: int, width: int) -> None:
-    if not 0 < height * width <= MOST_PIXELS:
-        raise UnreadableError(f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}")
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    """Copies an array as uint8 if it is 8-bit or boolean, else as float32."""
+    Raises:
+        UnreadableError: it holds no real numbers.
+    """
     if values.dtype.kind not in "buif":
         raise UnreadableError(f"holds values of the type {values.dtype}: expected real numbers")
     if values.dtype == bool:

@@ -1,6 +1,7 @@
 """Whole NIfTI volumes in one orientation, whatever the order in which their voxels are stored."""
 
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from studio.data.reading import LARGEST, UnreadableError
 
-__all__ = ["Volume", "axial", "read_volume"]
+__all__ = ["Volume", "axial", "read_volume", "refuse_many"]
 
 MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
 
@@ -60,6 +61,16 @@ def axial(values: np.ndarray, number: int) -> np.ndarray:
     return values[:, :, number].T[::-1]
 
 
+def refuse_many(shape: Sequence[int]) -> None:
+    """Refuses a volume that is too large to be held.
+
+    Raises:
+        UnreadableError: it has more than `MOST_VOXELS`.
+    """
+    if not 0 < np.prod(shape, dtype=np.int64) <= MOST_VOXELS:
+        raise UnreadableError(f"has shape {tuple(shape)}: expected at most {MOST_VOXELS} voxels")
+
+
 def _read(path: Path) -> Volume:
     import nibabel
     from nibabel.affines import voxel_sizes
@@ -70,8 +81,7 @@ def _read(path: Path) -> Volume:
     kind = image.get_data_dtype()
     if kind.kind not in "buif":
         raise UnreadableError(f"holds values of the type {kind}: expected real numbers")
-    if not 0 < np.prod(image.shape, dtype=np.int64) <= MOST_VOXELS:
-        raise UnreadableError(f"has shape {image.shape}: expected at most {MOST_VOXELS} voxels")
+    refuse_many(image.shape)
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise UnreadableError("has an affine that leaves out an axis")

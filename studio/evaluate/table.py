@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["counterfactual_lines", "probe_table", "separation_lines", "separation_table", "show", "verdict"]
+__all__ = ["METRICS", "counterfactual_lines", "probe_table", "separation_lines", "separation_table", "show", "verdict"]
 
 METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy", "auc": "AUC"}
 

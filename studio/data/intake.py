@@ -1,0 +1,188 @@
+"""Reading a user's own file as a run's data set reads its images: what was trained is what is applied.
+
+Of `folders` that is its own rule: the largest square in the middle, 0 to 255 or the window, the slice that it takes of a
+volume. Of `brats`, with one modality, it is each volume's own percentiles and the data set's slices and frame. The other
+data sets have no files like a user's; theirs is the rule of `folders` without a window, for 8-bit images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from studio.data import reading
+from studio.data.brats import BratsConfig
+from studio.data.brats_slices import Cutting, cut_alone
+from studio.data.dataset import DataConfig
+from studio.data.folders import FoldersConfig
+from studio.data.planes import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
+from studio.data.reading import Picture
+from studio.data.volumes import refuse_many
+from studio.errors import StudioError
+
+__all__ = ["Rule", "Sheet", "read_sheet", "rule_of"]
+
+EIGHT_BIT = (0.0, 255.0)
+
+Window = tuple[float, float]
+Chosen = Slice | Literal["all"]  # slices of a volume
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How files become images.
+
+    Attributes:
+        shape: of the images, (C, R, R).
+        convert: whether files with other channels are converted.
+        window: returns the values that become -1 and 1 in what is not 8-bit.
+        chosen: which slice of a volume, or all; None: those that `brats` takes.
+        cutting: of `brats`, else None.
+        numbers: of the slices that `brats` takes.
+    """
+
+    shape: tuple[int, int, int]
+    convert: bool
+    window: Callable[[], Window]
+    chosen: Chosen | None
+    cutting: Cutting | None = None
+    numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A file as a model sees it.
+
+    Attributes:
+        path: of the file.
+        images: (n, C, R, R) float32 in [-1, 1], one per slice.
+        numbers: of the slices of a volume, counted as the data set counts them; () for an image.
+        window: the values that -1 and 1 stand for.
+        size: height and width in the file.
+        stamp: length and time of the file.
+        crop: side of the frame in voxels; 0 for the whole shorter side.
+        slices: of the volume in the file; 0 for an image.
+        masked: whether 0 means that nothing is there, and stays 0.
+    """
+
+    path: Path
+    images: np.ndarray
+    numbers: tuple[int, ...]
+    window: Window
+    size: tuple[int, int]
+    stamp: tuple[int, int]
+    crop: int = 0
+    slices: int = 0
+    masked: bool = False
+
+
+def rule_of(
+    config: DataConfig, shape: tuple[int, ...], window: Callable[[], Window], chosen: Chosen | None = None
+) -> Rule:  # fmt: skip
+    """Returns the rule of a run's data set.
+
+    Args:
+        config: the data set's section.
+        shape: of the run's images.
+        window: called when a file that is not 8-bit is met.
+        chosen: which slices of volumes instead of those that the data set takes.
+
+    Raises:
+        StudioError: the run reads no images of one file each.
+    """
+    if len(shape) != 3:
+        raise StudioError(f"this run reads items of shape {tuple(shape)}; files are images: (channels, height, width)")
+    channels, height, width = shape
+    if isinstance(config, BratsConfig):
+        if len(config.modalities) > 1:
+            each = ", ".join(config.modalities)
+            raise StudioError(f"this run reads {len(config.modalities)} volumes per patient ({each}), and a file has one of them")
+        numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
+        cutting = Cutting(config.modalities, (), config.percentiles, config.crop, config.resolution)
+        return Rule((channels, height, width), False, window, chosen, cutting, numbers)
+    if channels not in (1, 3):
+        raise StudioError(f"this run reads images of {channels} channels, and files have 1 or 3")
+    own = config.slice if isinstance(config, FoldersConfig) else "middle"
+    convert = isinstance(config, FoldersConfig) and config.channels != "auto"
+    return Rule((channels, height, width), convert, window, own if chosen is None else chosen)
+
+
+def read_sheet(path: Path, rule: Rule) -> Sheet:
+    """Reads a file.
+
+    Raises:
+        UnreadableError: it cannot be used, or does not have the run's channels; or it is not 8-bit and `rule.window` raises.
+    """
+    if rule.cutting is not None:
+        return _from_volume(path, rule, rule.cutting)
+    if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
+        pictures, slices = _every_slice(path)
+    else:
+        pictures, slices = [reading.read_image(path, _one(rule), rule.shape[1])], _count(path)
+    if pictures[0].values.shape[0] != rule.shape[0] and not rule.convert:
+        raise UnreadableError(f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}")
+    numbers = range(len(pictures)) if len(pictures) > 1 else (_number(_one(rule), slices),)
+    pixels = np.stack([reading.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
+    low, high = window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
+    images = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1  # as `folders` does
+    return Sheet(path, images, tuple(numbers) if slices else (), window, pictures[0].size, pictures[0].stamp, slices=slices)
+
+
+def _one(rule: Rule) -> Slice:
+    return "middle" if rule.chosen is None or rule.chosen == "all" else rule.chosen
+
+
+def _number(at: Slice, slices: int) -> int:
+    return slices // 2 if at == "middle" else at
+
+
+def _count(path: Path) -> int:
+    """Returns how many slices a file that was read already has, 0 for an image."""
+    if path.suffix.lower() == ".npy":
+        return array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        import nibabel
+
+        return nifti_slices(nibabel.load(path))
+    return 0
+
+
+def _every_slice(path: Path) -> tuple[list[Picture], int]:
+    """Reads all slices of an array or a NIfTI file at once; an image has one."""
+    first = reading.read_image(path, 0)  # whatever is wrong with the file's beginning is said here
+    with reading.readable():
+        slices = _count(path)
+        if not slices:
+            return [first], 0
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            planes = [array_planes(array, at) for at in range(slices)]
+        else:
+            import nibabel
+
+            image: Any = nibabel.load(path)
+            refuse_many(image.shape)
+            values = np.asarray(image.dataobj)
+            places = [nifti_slice(image, at) for at in range(slices)]
+            planes = [place.upright(values[place.index]) for place in places]
+        pictures = [replace(first, values=reading.plain(plane)) for plane in planes]
+    for picture in pictures:
+        reading.refuse_odd(picture.values)
+    return pictures, slices
+
+
+def _from_volume(path: Path, rule: Rule, cutting: Cutting) -> Sheet:
+    """Cuts a volume as `brats` does."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise UnreadableError("is no NIfTI volume, which is what the run reads")
+
+    def chosen(slices: int) -> Sequence[int]:
+        if rule.chosen is None:
+            return rule.numbers
+        return range(slices) if rule.chosen == "all" else (_number(rule.chosen, slices),)
+
+    cut, found = cut_alone(path, cutting, chosen), path.stat()
+    (width, height, slices), stamp = cut.shape, (found.st_size, found.st_mtime_ns)
+    return Sheet(path, cut.images, cut.numbers, cut.window, (height, width), stamp, cut.side, slices, masked=True)

@@ -1,0 +1,136 @@
+"""Which part of a file is an image: one slice of a volume, channels first, upright.
+
+All of it are views of the file's array, so what is read through them can be written through them as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+__all__ = [
+    "MOST_PIXELS", "NiftiSlice", "Slice", "UnreadableError", "array_planes", "array_slices", "check_size", "nifti_slice",
+    "nifti_slices",
+]  # fmt: skip
+
+MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
+FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
+
+Slice = int | Literal["middle"]
+
+
+class UnreadableError(Exception):
+    """Says why one file cannot be used."""
+
+
+@dataclass(frozen=True)
+class NiftiSlice:
+    """Where an axial slice is in a NIfTI file, or an image that is a single slice.
+
+    Axes are those of nibabel's `as_closest_canonical`: the patient's front is at the top and their right on the right
+    (in a sagittal or coronal image their head is at the top).
+
+    Attributes:
+        index: of the slice among the stored voxels.
+        spacing: height and width of a pixel in mm.
+    """
+
+    index: tuple[Any, ...]
+    spacing: tuple[float, float]
+    _orientation: np.ndarray
+    _axis: int  # canonical, that of which there is one
+
+    def upright(self, block: np.ndarray) -> np.ndarray:
+        """Returns a view (1, H, W) of the voxels at `index`, seen as above."""
+        import nibabel
+
+        plane = nibabel.apply_orientation(np.atleast_3d(block), self._orientation).squeeze(self._axis)
+        return plane.T[None, ::-1]
+
+
+def array_planes(array: np.ndarray, at: Slice) -> np.ndarray:
+    """Returns a view (C, H, W) of (H, W), (C, H, W), (H, W, C), or of a slice [:, :, at] of a volume.
+
+    Raises:
+        UnreadableError: the array is none of these, or has no such slice.
+    """
+    shape = array.shape
+    if array.ndim == 2:
+        planes = array[None]
+    elif array.ndim != 3:
+        raise UnreadableError(f"has shape {shape}: expected two or three axes")
+    elif array_slices(array.shape):
+        planes = array[:, :, _slice_number(at, shape[2])][None]
+    elif (shape[0] in (1, 3)) != (shape[2] in (1, 3)):
+        planes = array if shape[0] in (1, 3) else np.moveaxis(array, -1, 0)
+    else:
+        raise UnreadableError(f"has shape {shape}: expected 1 or 3 channels, first or last")
+    check_size(*planes.shape[1:])
+    return planes
+
+
+def array_slices(shape: Sequence[int]) -> int:
+    """Returns how many slices an array has, 0 for an image."""
+    return shape[2] if len(shape) == 3 and min(shape) >= FEWEST_SLICES else 0
+
+
+def nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel's images have no common type
+    """Finds an axial slice of an opened NIfTI file; its voxels are not read.
+
+    Raises:
+        UnreadableError: it is no image and no single volume, its affine leaves out an axis, or it has no such slice.
+    """
+    from nibabel.affines import voxel_sizes
+
+    orientation, shape, axis = _canonical(image)
+    becomes = orientation[:, 0].astype(int)  # stored axis -> canonical axis
+    number = _slice_number(at, shape[axis]) if shape[axis] > 1 else 0
+    number = number if orientation[axis, 1] > 0 else shape[axis] - 1 - number
+    check_size(*np.delete(shape, axis))
+    index = [slice(number, number + 1) if i == axis else slice(None) for i in range(3)]
+    across, up = np.delete(voxel_sizes(image.affine)[np.argsort(becomes)], becomes[axis])
+    index = (*index, 0, 0, 0, 0)[: len(image.shape)]
+    return NiftiSlice(index, (float(up), float(across)), orientation, int(becomes[axis]))
+
+
+def nifti_slices(image: Any) -> int:  # noqa: ANN401
+    """Returns how many axial slices an opened NIfTI file has, 0 for an image that is a single slice.
+
+    Raises:
+        UnreadableError: as of `nifti_slice`.
+    """
+    _, shape, axis = _canonical(image)
+    return shape[axis] if shape[axis] > 1 else 0
+
+
+def _canonical(image: Any) -> tuple[np.ndarray, tuple[int, ...], int]:  # noqa: ANN401
+    """Returns an image's orientation, its first three sides, and the stored axis along which its slices lie."""
+    import nibabel
+
+    if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:
+        raise UnreadableError(f"has shape {image.shape}: expected an image or one volume")
+    shape = (*image.shape, 1)[:3]
+    orientation = nibabel.io_orientation(image.affine)
+    if np.isnan(orientation).any():
+        raise UnreadableError("has an affine that leaves out an axis")
+    axis = shape.index(1) if 1 in shape else int(np.flatnonzero(orientation[:, 0] == 2)[0])
+    return orientation, shape, axis
+
+
+def _slice_number(at: Slice, slices: int) -> int:
+    if at == "middle":
+        return slices // 2
+    if at >= slices:
+        raise UnreadableError(f"has {slices} slices, but data.slice is {at}")
+    return at
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuses what is too large to be one image.
+
+    Raises:
+        UnreadableError: more than `MOST_PIXELS`, or none.
+    """
+    if not 0 < height * width <= MOST_PIXELS:
+        raise UnreadableError(f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}")

@@ -1,0 +1,177 @@
+"""Encode and decode as programs for other software: torch.export (`.pt2`) and ONNX, each compared with the method itself.
+
+A program takes and gives float32 and any number of images: `encode(images) -> z, s` and `decode(z, s) -> images`.
+"""
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from studio.errors import StudioError
+from studio.method import Code, Method
+
+__all__ = ["TOLERANCE", "onnx_programs", "refuse_mismatch", "torch_programs"]
+
+TOLERANCE = 1e-4  # of images in [-1, 1] and of codes up to 1; of larger codes relative to the largest
+
+Outputs = tuple[np.ndarray, ...]
+Program = torch.export.ExportedProgram
+
+
+class Encode(nn.Module):
+    """Creates `encode` of a method as a module."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps images (B, ...) to z (B, n) and s (B, m)."""
+        z, s = self.method.encode(images)
+        return z, s
+
+
+class Decode(nn.Module):
+    """Creates `decode` of a method as a module."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, z: Tensor, s: Tensor) -> Tensor:
+        """Maps z (B, n) and s (B, m) to images (B, ...)."""
+        return self.method.decode(Code(z, s))
+
+
+def torch_programs(method: Method, images: Tensor, folder: Path) -> tuple[dict[str, Program], dict[str, float]]:
+    """Writes `encode.pt2` and `decode.pt2`.
+
+    Args:
+        method: in eval mode, on the CPU.
+        images: to compare on, (n, ...), at least two.
+        folder: where to write.
+
+    Returns:
+        the programs by name, and for each file the largest difference from the method.
+    """
+    plain = copy.deepcopy(method).to(memory_format=torch.contiguous_format)
+    code = _code(method, images)
+    batch = torch.export.Dim("batch", min=1)
+    examples: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+        "encode": (Encode(plain), (images[:2],)), "decode": (Decode(plain), (code.z[:2], code.s[:2])),
+    }  # fmt: skip
+    programs: dict[str, Program] = {}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (module, example) in examples.items():
+            shapes = tuple({0: batch} for _ in example)
+            programs[name] = torch.export.export(module.eval(), example, dynamic_shapes=shapes)
+            torch.export.save(programs[name], folder / f"{name}.pt2")
+        read = {name: torch.export.load(folder / f"{name}.pt2").module() for name in programs}
+
+    def run(name: str, inputs: Sequence[np.ndarray]) -> Outputs:
+        with torch.no_grad():
+            found = read[name](*map(torch.from_numpy, inputs))
+        return tuple(part.numpy() for part in (found if isinstance(found, tuple) else (found,)))
+
+    return programs, {f"{name}.pt2": value for name, value in _differences(method, images, run).items()}
+
+
+def onnx_programs(method: Method, programs: dict[str, Program], images: Tensor, folder: Path) -> tuple[dict[str, float], str]:
+    """Writes `encode.onnx` and `decode.onnx`, where they convert.
+
+    Args:
+        method: in eval mode, on the CPU.
+        programs: of `torch_programs`.
+        images: to compare on.
+        folder: where to write.
+
+    Returns:
+        the largest difference from the method for each file, and what they were run by; or nothing, and why there are none.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        return {}, f"no ONNX: {' and '.join(missing)} not installed (pip install 'contrastive-studio[export]')"
+    names = {"encode": (["images"], ["z", "s"]), "decode": (["z", "s"], ["images"])}
+    paths = {name: folder / f"{name}.onnx" for name in names}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name, (inputs, outputs) in names.items():
+                torch.onnx.export(
+                    programs[name], f=str(paths[name]), input_names=inputs, output_names=outputs, verbose=False,
+                    external_data=False,
+                )  # fmt: skip
+        run, runner = _onnx_runner(paths, names)
+        differences = _differences(method, images, run)
+    except Exception as error:  # the converter and the operators of a runtime raise nearly anything
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return {}, f"no ONNX: not converted ({type(error).__name__}: {first[:200]})"
+    return {f"{name}.onnx": value for name, value in differences.items()}, runner
+
+
+def refuse_mismatch(differences: dict[str, float]) -> None:
+    """Refuses programs that are not the method.
+
+    Raises:
+        StudioError: a difference is above `TOLERANCE` or no number.
+    """
+    wrong = [f"{name} by {value:.3g}" for name, value in differences.items() if not value <= TOLERANCE]
+    if wrong:
+        raise StudioError(f"exported programs differ from the run: {', '.join(wrong)}; at most {TOLERANCE:g} is allowed")
+
+
+def _onnx_runner(
+    paths: dict[str, Path], names: dict[str, tuple[list[str], list[str]]]
+) -> tuple[Callable[[str, Sequence[np.ndarray]], Outputs], str]:
+    """Returns what runs the files: onnxruntime where it is installed, else the reference implementation of onnx."""
+    sessions: dict[str, Any] = {}
+    if importlib.util.find_spec("onnxruntime") is not None:
+        import onnxruntime  # pyright: ignore[reportMissingImports] - optional
+
+        sessions = {n: onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]) for n, p in paths.items()}
+        runner = f"onnxruntime {onnxruntime.__version__}"
+    else:
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        sessions = {name: ReferenceEvaluator(str(path)) for name, path in paths.items()}
+        runner = f"onnx.reference {onnx.__version__}"
+
+    def run(name: str, inputs: Sequence[np.ndarray]) -> Outputs:
+        return tuple(sessions[name].run(None, dict(zip(names[name][0], inputs, strict=True))))
+
+    return run, runner
+
+
+def _differences(
+    method: Method, images: Tensor, run: Callable[[str, Sequence[np.ndarray]], Outputs]
+) -> dict[str, float]:  # fmt: skip
+    """Returns the largest difference of encode and of decode from the method, on all images and on one alone."""
+    differences = {"encode": 0.0, "decode": 0.0}
+    for some in (images, images[:1]):
+        code = _code(method, some)
+        with torch.no_grad():
+            rebuilt = method.decode(code)
+        read = run("encode", [some.numpy()])
+        made = run("decode", [part.numpy() for part in code])
+        for name, found, expected in (("encode", read, tuple(code)), ("decode", made, (rebuilt,))):
+            for own, theirs in zip(expected, found, strict=True):
+                scale = max(1.0, own.abs().max().item())
+                apart = float(np.abs(own.numpy() - theirs).max()) / scale if own.shape == theirs.shape else float("inf")
+                differences[name] = max(differences[name], apart if apart == apart else float("inf"))
+    return differences
+
+
+def _code(method: Method, images: Tensor) -> Code:
+    with torch.no_grad():
+        return Code(*(part.float().contiguous() for part in method.encode(images)))

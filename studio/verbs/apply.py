@@ -1,0 +1,70 @@
+"""`studio apply`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from studio.errors import StudioError
+from studio.verbs.options import Json, Number, RunArgument, Weights
+
+__all__ = ["apply"]
+
+
+def apply(
+    run: RunArgument,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="a png, jpg, npy, nii or nii.gz file, or a folder of them")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="a folder: codes.csv and KIND/... with the names of IN")],
+    what: Annotated[
+        list[str] | None, typer.Option("--what", help="encode, reconstruct, heal (default) or swap; repeatable")
+    ] = None,
+    donors: Annotated[
+        Path | None, typer.Option("--with", help="for swap: an image whose salient content all get, or a folder, by order")
+    ] = None,
+    difference: Annotated[bool, typer.Option("--difference", help="also write |reconstruction - healed|")] = False,
+    chosen: Annotated[
+        str | None, typer.Option("--slice", help="of volumes: middle, a number, or all; default: what the data set takes")
+    ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--window", metavar="LOW HIGH", help="what is black and white where files are not 8-bit; default: the run's"
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace files that exist")] = False,
+    as_json: Json = False,
+    checkpoint: Number = None,
+    ema: Weights = True,
+) -> None:
+    """Encode, heal or swap your own files."""
+    if window is not None and not window[0] < window[1]:
+        raise StudioError(f"--window {window[0]:g} {window[1]:g}: expected LOW below HIGH")
+    number = _slice(chosen)
+
+    from studio.apply import apply as apply_to
+    from studio.data.reading import listed
+    from studio.run import Run
+
+    opened = Run.open(run, checkpoint, ema)
+    done = apply_to(
+        opened, source, out, what or ["heal" if donors is None else "swap"], donors, difference, number, window, force
+    )
+    if as_json:
+        print(json.dumps(done, indent=2, allow_nan=False))
+        return
+    for note in done["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    if done["set_aside"]:
+        lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
+        print(f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{listed(lines)}", file=sys.stderr)
+    print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
+
+
+def _slice(given: str | None) -> int | Literal["middle", "all"] | None:
+    if given is None or given == "middle" or given == "all":
+        return given
+    if given.isascii() and given.isdigit():
+        return int(given)
+    raise StudioError(f"--slice {given}: expected middle, all, or a number from 0")

@@ -25,7 +25,7 @@ from test_render import BLANK, SIDE, Painted, Painter
 from torch import Tensor
 from typer.testing import CliRunner
 
-from studio import Run, cli
+from studio import Run, cli, sampling
 from studio.data import Attribute
 from studio.engine import Engine
 from studio.errors import StudioError
@@ -54,7 +54,9 @@ class Gallery(Painted):
 
 def opened(dataset: Painted | None = None, method: Any = None) -> Run:
     """Returns a run of the Painter that has this data set, or none that can be opened."""
-    run = Run(Path("painted"), SimpleNamespace(), method or Painter().eval(), 64)
+    method = method or Painter().eval()
+    shape = tuple(sampling.sample(method, 1, "target", 0).shape[1:])
+    run = Run(Path("painted"), SimpleNamespace(), method, 64, shape)
     if dataset is not None:
         run.__dict__["data"] = dataset
     return run
@@ -198,7 +200,7 @@ def test_without_its_data_set_a_run_still_takes_uploads_and_makes_images(tmp_pat
         def data(self) -> Any:
             raise StudioError("data.root: no folder")
 
-    explorer = Explorer("gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64))
+    explorer = Explorer("gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64, (1, SIDE, SIDE)))
     assert explorer.problem == "data.root: no folder"
     assert explorer.begin().a.name == "new target 1 (seed 0)"
     assert len(explorer.offered("target", 0, 4)) == 0

@@ -326,7 +326,7 @@ class Shelf:
 
 
 def _shape(name: str, run: Run) -> tuple[int, ...]:
-    shape = tuple(run.sample(1, "target").shape[1:])
+    shape = run.shape
     if len(shape) != 3:
         kind = "volumes" if len(shape) == 4 else "vectors"
         raise StudioError(f"{name}: holds {kind} of shape {shape}; the app shows images (channels, height, width)")

@@ -58,7 +58,10 @@ class Extractor:
         Raises:
             StudioError: it cannot read such images, or what it returns are not features.
         """
-        return extract(self, torch.zeros(2, *shape, dtype=torch.uint8), "target").rows.shape[1]
+        width = extract(self, torch.zeros(2, *shape, dtype=torch.uint8), "target").rows.shape[1]
+        if width < 2:
+            raise StudioError(f"--features {self.name}: expected at least 2 features, found {width}")
+        return width
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from studio.verbs.data import data_app
 from studio.verbs.export import export
 from studio.verbs.probe import probe
 from studio.verbs.render import render
+from studio.verbs.score import score
 from studio.verbs.train import train
 
 __all__ = ["app", "main", "train_main"]
@@ -22,7 +23,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, compare, app_verb, apply, export):
+for verb in (train, render, probe, score, compare, app_verb, apply, export):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

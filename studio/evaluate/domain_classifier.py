@@ -1,0 +1,250 @@
+"""The extractor `domain`: a small classifier of the data set's own attributes, so that scoring needs no download.
+
+It is trained on training images to read the domain and every attribute: categories as classes, numbers by their deviation
+from the mean. Its 64 features stand before the last layer, standardised by training images, so that a difference of 1 is one
+standard deviation of real images. It is kept with the run, with its hash and its own accuracy on test images.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from sklearn.metrics import balanced_accuracy_score, r2_score
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate, mse_loss, relu
+
+from studio.data import Dataset
+from studio.data.dataset import Split, known
+from studio.errors import StudioError, warn
+from studio.evaluate.fidelity import windowed
+from studio.method import DOMAINS
+from studio.seeds import seed_of
+from studio.writing import write_file, write_json
+
+__all__ = ["SIDE", "Classifier", "Kept", "open_classifier", "read_classifier", "train_classifier"]
+
+VERSION = 1  # of everything below that decides the weights
+SIDE = 64  # pixels of what it looks at; smaller images as they are
+FEATURES, WIDTH, STEPS, BATCH, RATE = 64, 16, 300, 128, 1e-3
+IMAGES = 4_000  # per domain to learn from
+TESTED = 2_000  # per domain to be judged by
+CHUNK = 500
+DOMAIN = "target"  # the head that tells target from background
+
+
+class Classifier(nn.Module):
+    """Creates four convolutions of stride 2 (16, 32, 64, 64 channels), a linear layer to 64 features, and linear heads.
+
+    Args:
+        channels: of the images.
+        heads: attribute -> number of classes, or 0 for a number.
+    """
+
+    def __init__(self, channels: int, heads: dict[str, int]) -> None:
+        super().__init__()
+        widths = (channels, WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH)
+        self.stages = nn.Sequential(*(_stage(before, after) for before, after in pairwise(widths)))
+        self.features = nn.Linear(4 * WIDTH * 4, FEATURES)
+        self.heads = nn.ModuleList(nn.Linear(FEATURES, max(1, classes)) for classes in heads.values())
+        self.names, self.channels = tuple(heads), channels
+        self.mean, self.deviation = nn.Buffer(torch.zeros(FEATURES)), nn.Buffer(torch.ones(FEATURES))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Maps images (B, C, H, W), uint8, to standardised features (B, 64) and attribute -> outputs (B, classes or 1)."""
+        features = self.features(adaptive_avg_pool2d(self.stages(_small(images) / 127.5 - 1), 2).flatten(1))
+        heads = {name: head(relu(features)) for name, head in zip(self.names, self.heads, strict=True)}
+        return (features - self.mean) / self.deviation, heads
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, some images at a time, on the CPU."""
+        parts = [self(part.to(self.mean.device)) for part in images.split(CHUNK)]
+        heads = {name: torch.cat([outputs[name] for _, outputs in parts]).cpu() for name in self.names}
+        return torch.cat([features for features, _ in parts]).cpu(), heads
+
+
+def _small(images: Tensor) -> Tensor:
+    """Returns images of any type as floats of at most 64 x 64 pixels."""
+    if max(images.shape[-2:]) <= SIDE:
+        return images.float()
+    return interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
+def _stage(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+
+
+class Kept(NamedTuple):
+    """A classifier in eval mode, the sha256 of its file, and what its manifest says: `heads`, `accuracy` and more."""
+
+    net: Classifier
+    sha256: str
+    manifest: dict[str, Any]
+
+
+class _Sample(NamedTuple):
+    """Images (2N, C, H, W) uint8 of both domains, and per attribute values (2N,) with -1 or NaN where unknown."""
+
+    images: Tensor
+    values: dict[str, np.ndarray]
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256(self.images.numpy().tobytes())
+        for name, values in sorted(self.values.items()):
+            digest.update(name.encode() + np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+
+def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Kept:
+    """Opens the classifier that is kept in a folder, or trains it where there is none for just these training images.
+
+    Args:
+        dataset: whose attributes it reads.
+        folder: for `domain.safetensors` and `domain.json`.
+        device: where to put it.
+
+    Raises:
+        StudioError: the folder cannot be written.
+    """
+    learnt = _sample(dataset, "train", IMAGES)
+    key = hashlib.sha256(repr((VERSION, sorted(_heads(dataset).items()), learnt.sha256())).encode()).hexdigest()
+    path = folder / "domain.safetensors"
+    if path.exists():
+        try:
+            kept = read_classifier(path, device)
+        except StudioError as error:
+            warn(f"{error}; it is trained anew")
+        else:
+            if kept.manifest.get("key") == key:
+                return kept
+    net = train_classifier(learnt.images, learnt.values, _heads(dataset), device)
+    accuracy = [*_judged(net, dataset, learnt.values)]
+    content = save({name: value.cpu().contiguous() for name, value in net.state_dict().items()})
+    sha256 = hashlib.sha256(content).hexdigest()
+    manifest = {
+        "version": VERSION, "key": key, "sha256": sha256, "channels": net.channels, "heads": _heads(dataset),
+        "n_train": len(learnt.images), "seed": 0, "accuracy": accuracy,
+    }  # fmt: skip
+    write_file(path, lambda partial: partial.write_bytes(content))
+    write_file(path.with_suffix(".json"), lambda partial: write_json(partial, manifest))
+    return Kept(net, sha256, manifest)
+
+
+def read_classifier(path: Path, device: torch.device) -> Kept:
+    """Reads a classifier and the manifest beside it, such as another run's, by which two runs can be compared.
+
+    Raises:
+        StudioError: one of the two files is missing or damaged, or they do not belong together.
+    """
+    manifest_path = path.with_suffix(".json")
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        expected, heads, channels = manifest["sha256"], dict(manifest["heads"]), int(manifest["channels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudioError(f"{manifest_path}: not the manifest of a classifier that `studio score` wrote ({error})") from None
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        if sha256 != expected:
+            raise StudioError(f"{path}: damaged: sha256 expected {expected[:12]}..., found {sha256[:12]}")
+        net = Classifier(channels, heads)
+        net.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise StudioError(f"{path}: not a classifier that `studio score` wrote ({error})") from None
+    return Kept(net.to(device).eval().requires_grad_(False), sha256, manifest)
+
+
+def train_classifier(images: Tensor, values: dict[str, np.ndarray], heads: dict[str, int], device: torch.device) -> Classifier:
+    """Trains a classifier; always with the same seed, and the global random state stays as it is.
+
+    Args:
+        images: (2N, C, H, W) uint8, one half of each domain is drawn per batch.
+        values: attribute -> (2N,), with the domain as `target`.
+        heads: attribute -> number of classes, or 0 for a number.
+        device: where to train it.
+    """
+    goals = {name: _goal(values[name], classes) for name, classes in heads.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed_of("domain classifier", 0))
+        net = Classifier(images.shape[1], heads).to(device).train()
+    order = torch.Generator().manual_seed(seed_of("domain classifier's order", 0))
+    members = [torch.from_numpy(np.flatnonzero(values[DOMAIN] == which)) for which in (0, 1)]
+    optimiser = torch.optim.Adam(net.parameters(), RATE)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 * (1 - step / STEPS)))
+    for _ in range(STEPS):
+        rows = torch.cat([rows[torch.randint(len(rows), (BATCH // 2,), generator=order)] for rows in members])
+        outputs = net(images[rows].to(device))[1]
+        optimiser.zero_grad()
+        torch.stack([*_losses(outputs, {name: goal[rows].to(device) for name, goal in goals.items()}, heads)]).sum().backward()
+        optimiser.step()
+        decay.step()
+    net.eval().requires_grad_(False)
+    features = net.read(images)[0]
+    net.mean.copy_(features.mean(0))
+    # A feature that is the same on all real images would be infinitely sensitive in units of its deviation.
+    net.deviation.copy_(torch.where(features.std(0) > 1e-6, features.std(0), 1.0))
+    return net
+
+
+def _losses(outputs: dict[str, Tensor], goals: dict[str, Tensor], heads: dict[str, int]) -> Iterator[Tensor]:
+    """Yields one loss per attribute that any image of the batch has a value of."""
+    for name, classes in heads.items():
+        has = goals[name] >= 0 if classes else goals[name].isfinite()
+        if has.any():
+            found, goal = outputs[name][has], goals[name][has]
+            yield cross_entropy(found, goal) if classes else mse_loss(found[:, 0], goal)
+
+
+def _goal(values: np.ndarray, classes: int) -> Tensor:
+    """Returns class numbers, or numbers in standard deviations from their mean."""
+    if classes:
+        return torch.from_numpy(values.astype(np.int64))
+    mean, deviation = _scale(values)
+    return torch.from_numpy((values - mean) / deviation).float()
+
+
+def _scale(values: np.ndarray) -> tuple[float, float]:
+    there = values[np.isfinite(values)]
+    return (float(there.mean()), float(there.std()) or 1.0) if len(there) else (0.0, 1.0)
+
+
+def _heads(dataset: Dataset) -> dict[str, int]:
+    return {**{name: len(attribute.classes) for name, attribute in dataset.attributes.items()}, DOMAIN: 2}
+
+
+def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
+    """Returns the first images of both domains of a split, no larger than is looked at, and what is known of them."""
+    images, values = [], {}
+    sizes = {domain: min(limit, dataset.size(split, domain)) for domain in DOMAINS}
+    for domain, size in sizes.items():
+        chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
+        images += [_small(windowed(dataset.images(split, domain, chunk))).round().to(torch.uint8) for chunk in chunks]
+    labels = {domain: dataset.labels(split, domain) for domain in DOMAINS}
+    for name, attribute in dataset.attributes.items():
+        absent = -1 if attribute.classes else np.nan
+        halves = [labels[d].get(name, np.full(dataset.size(split, d), absent))[: sizes[d]] for d in DOMAINS]
+        values[name] = np.concatenate(halves)
+    values[DOMAIN] = np.repeat([0, 1], [*sizes.values()])
+    return _Sample(torch.cat(images), values)
+
+
+def _judged(net: Classifier, dataset: Dataset, learnt: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """Says how well a classifier reads each attribute of test images that has more than one value there."""
+    tested = _sample(dataset, "test", TESTED)
+    outputs = net.read(tested.images)[1]
+    for name, classes in _heads(dataset).items():
+        has = known(tested.values[name])
+        values, found = tested.values[name][has], outputs[name][torch.from_numpy(has)].numpy()
+        distinct = len(np.unique(values))
+        if distinct < 2:
+            continue
+        mean, deviation = _scale(learnt[name])
+        score = balanced_accuracy_score(values, found.argmax(1)) if classes else r2_score(values, mean + deviation * found[:, 0])
+        metric, chance = ("balanced_accuracy", 1 / distinct) if classes else ("r2", 0.0)
+        yield {"attribute": name, "metric": metric, "value": float(score), "chance": chance, "n": len(values)}

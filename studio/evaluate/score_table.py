@@ -1,0 +1,124 @@
+"""Scores as a table, as sentences, and as a curve over training."""
+
+from io import BytesIO
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from studio.scatter import COLOURS, MARKERS
+
+__all__ = ["curve", "heading", "score_lines", "score_table", "show_scores"]
+
+
+def heading(entry: dict[str, Any]) -> str:
+    """Says of what, by what and how a score was computed: everything without which its numbers mean nothing."""
+    weights = "averaged weights" if entry["averaged"] else "last weights"
+    return (
+        f"{entry['method']} on {entry['dataset']}, checkpoint {entry['checkpoint']:,}, {weights}; n {entry['n']:,}, extractor "
+        f"{entry['extractor']} ({entry['features']:,} features, weights {entry['weights_sha256'][:12]}), resize "
+        f"{entry['resize']}, seed {entry['seed']}"
+    )
+
+
+def score_table(entry: dict[str, Any]) -> Table:
+    """Returns a row per group; in brackets what as many real images score against the same real ones, the floor."""
+    table = Table(title=heading(entry), box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
+    for column in ("made", "against"):
+        table.add_column(column, no_wrap=True)
+    for column in ("FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in entry["rows"]:
+        spread = _number(row["kid_error"], 3)
+        table.add_row(
+            row["group"], row["against"], f"{_number(row['fid'], 2)} ({_number(row['floor'], 2)})",
+            f"{_number(row['kid'], 4)} ± {spread} ({_number(row['floor_kid'], 4)})",
+            *(
+                f"{_number(row[name], digits)} ({_number(row[f'floor_{name}'], digits)})"
+                for name, digits in (("is", 2), ("precision", 3), ("recall", 3))
+            ),
+            f"{row['n']:,}",
+        )  # fmt: skip
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def score_lines(entry: dict[str, Any]) -> list[str]:
+    """Says what the columns are, how good the extractor is at its own task, and what could not be measured."""
+    lines = [
+        f"Images made of one half of the test images (or of the prior) against the other half, window {entry['window']}. In "
+        "brackets the floor: the first half itself against the other, which a perfect model would reach. KID: mean ± s.d. of "
+        f"{entry['kid_subsets']} subsets of {entry['kid_subset_size']:,}; precision and recall by {entry['neighbours']} nearest "
+        f"neighbours; torch-fidelity {entry['torch_fidelity']}."
+    ]
+    accuracy = [
+        f"{found['attribute']} {found['value']:.3f} ({found['metric'].replace('_', ' ')}, chance {found['chance']:.3f})"
+        for found in entry["about"].get("accuracy", [])
+    ]
+    if accuracy:
+        lines.append(f"The extractor's own reading of test images: {', '.join(accuracy)}.")
+    by = {domain: name for domain, name in entry["about"].get("is_by", {}).items() if name}
+    if by:
+        lines.append(f"IS by the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}.")
+    return lines + [f"Note: {note}." for note in entry["notes"]]
+
+
+def show_scores(entries: list[dict[str, Any]]) -> None:
+    """Prints a table per checkpoint, and what holds for all of them once."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.width = max(console.width, 140)  # a number is never cut off, however narrow the terminal
+    for entry in entries:
+        console.print(score_table(entry))
+    for line in score_lines(entries[-1]):
+        console.print(line, markup=False)
+
+
+def curve(entries: list[dict[str, Any]]) -> Image.Image:
+    """Draws FID, where there is any, and KID over the images seen; a dashed line is the floor of what is scored against a set.
+
+    Args:
+        entries: scores of several checkpoints of one run by one extractor.
+    """
+    last = entries[-1]
+    measures = {"fid": "floor", "kid": "floor_kid"} if last["rows"][0]["fid"] is not None else {"kid": "floor_kid"}
+    figure = Figure(figsize=(4.6 * len(measures) + 2.2, 4.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(measures), squeeze=False)[0]
+    for panel, (measure, floor) in zip(panels, measures.items(), strict=True):
+        _draw(panel, entries, measure, floor)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(f"Scores of {last['method']} on {last['dataset']}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.supxlabel(
+        f"images seen\nn {last['n']:,}, extractor {last['extractor']} (weights {last['weights_sha256'][:12]}), resize "
+        f"{last['resize']}, seed {last['seed']}",
+        fontsize=8,
+    )
+    picture = BytesIO()
+    figure.savefig(picture, format="png")
+    return Image.open(picture).convert("RGB")
+
+
+def _draw(panel: Axes, entries: list[dict[str, Any]], measure: str, floor: str) -> None:
+    seen = [entry["checkpoint"] for entry in entries]
+    for i, row in enumerate(entries[-1]["rows"]):
+        values = [entry["rows"][i][measure] for entry in entries]
+        marker = MARKERS[i % len(MARKERS)]
+        panel.plot(seen, values, color=COLOURS[i], marker=marker, markersize=4, linewidth=1.4, label=row["group"])
+    floors = {row["against"]: row[floor] for row in entries[-1]["rows"]}
+    for style, (domain, value) in zip(("--", ":"), floors.items(), strict=False):
+        if value is not None:
+            panel.axhline(value, color="#555555", linestyle=style, linewidth=1, label=f"floor ({domain}: real images)")
+    panel.set_title(f"{measure.upper()}, lower is better", fontsize=10)
+    panel.ticklabel_format(axis="x", scilimits=(-3, 6))
+    panel.xaxis.set_major_formatter("{x:,.0f}")
+    panel.locator_params(axis="x", nbins=5)
+    panel.set_ylim(bottom=min([0, *(value for value in floors.values() if value is not None)]))
+    panel.tick_params(labelsize=8)

@@ -1,0 +1,47 @@
+"""`studio score`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from studio.errors import StudioError
+from studio.verbs.options import Json, RunArgument, Weights
+
+__all__ = ["score"]
+
+
+def score(
+    run: RunArgument,
+    features: Annotated[
+        str, typer.Option("--features", help="domain (trained here), inception, or module:Class of your own")
+    ] = "domain",
+    weights: Annotated[Path | None, typer.Option("--weights", help="the extractor's file of weights")] = None,
+    number: Annotated[str | None, typer.Option("--checkpoint", metavar="N|all", help="default: the newest")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="images of each set; default: 2,000 or what there is")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,
+    as_json: Json = False,
+    ema: Weights = True,
+) -> None:
+    """Score what a run makes against real images: FID, KID, IS, precision and recall."""
+    if number is not None and number != "all" and not number.isdecimal():
+        raise StudioError(f"--checkpoint {number}: expected a number of images seen, or all")
+
+    from studio.evaluate.score import score as scored
+    from studio.evaluate.score import whole
+    from studio.evaluate.score_table import curve, show_scores
+    from studio.writing import write_file
+
+    numbers = None if number is None else whole(run) if number == "all" else [int(number)]
+    entries = scored(run, features, weights, numbers, n, seed, ema, lambda line: print(line, file=sys.stderr, flush=True))
+    if as_json:
+        print(json.dumps({**entries[-1], **({"scores": entries} if number == "all" else {})}, indent=2, allow_nan=False))
+    else:
+        show_scores(entries)
+    print(f"written: {run / 'score.json'}", file=sys.stderr)
+    if number == "all":
+        picture, path = curve(entries), run / "grids" / "score.png"
+        write_file(path, lambda partial: picture.save(partial))
+        print(f"written: {path}", file=sys.stderr)

@@ -11,6 +11,7 @@ from studio.verbs.compare import compare
 from studio.verbs.data import data_app
 from studio.verbs.probe import probe
 from studio.verbs.render import render
+from studio.verbs.report import report
 from studio.verbs.train import train
 
 __all__ = ["app", "main", "train_main"]
@@ -19,7 +20,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, compare):
+for verb in (train, render, probe, report, compare):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

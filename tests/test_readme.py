@@ -76,7 +76,7 @@ def test_pictures_exist_and_nothing_is_left_to_fill_in() -> None:
 
 def test_every_verb_of_the_table_exists_with_its_options() -> None:
     table = re.findall(r"^\| `studio (\w+) ?([^|]*(?:\\\|[^|]*)*)` \|", README, re.M)
-    assert {verb for verb, _ in table} == {"train", "compare", "render", "probe", "data"}
+    assert {verb for verb, _ in table} == {"train", "compare", "render", "report", "probe", "data"}
     for verb, usage in table:
         shown = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"}).output
         for option in re.findall(r"--[a-z-]+", usage):

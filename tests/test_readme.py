@@ -47,7 +47,7 @@ def test_commands_run_in_the_readmes_order(tmp_path: Path) -> None:
             result = CliRunner().invoke(cli.app, [*words[1:], *extra])
             assert result.exit_code == 0, (words, result.output, result.exception)
         seen.add(words[1])
-    assert {"launch", "train", "probe", "render", "data"} <= seen
+    assert {"launch", "train", "probe", "render", "report", "data"} <= seen
     assert (tmp_path / "runs" / "digits_dig-1" / "probe.json").is_file()
     assert (tmp_path / "runs" / "digits_dig-2").is_dir()
     for block in blocks("python"):

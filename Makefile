@@ -1,4 +1,5 @@
-# `make demo` and `make test` each do all the set-up themselves; they need Python 3.11+ and make.
+# `make demo` and `make test` each do all the set-up themselves; they need Python 3.11+ and make. The demo ends with the path of
+# its HTML report.
 PYTHON ?= python3
 BIN := .venv/bin
 

@@ -14,6 +14,7 @@ from studio.verbs.data import data_app
 from studio.verbs.export import export
 from studio.verbs.probe import probe
 from studio.verbs.render import render
+from studio.verbs.report import report
 from studio.verbs.score import score
 from studio.verbs.train import train
 
@@ -23,7 +24,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, score, compare, app_verb, apply, export):
+for verb in (train, render, probe, score, report, compare, app_verb, apply, export):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

@@ -4,6 +4,7 @@ A grid is a table whose cells are images, words or nothing: column titles are a 
 words. Every text is measured before anything is placed, so none is cut off or overlaps another.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from studio.errors import StudioError
 
-__all__ = ["Cell", "Grid", "Scale", "from_pixels", "to_pixels"]
+__all__ = ["Cell", "Grid", "Scale", "flat", "from_pixels", "to_pixels"]
 
 Cell = np.ndarray | str | None  # uint8 (H, W, 1 or 3), words, or nothing
 
@@ -26,23 +27,44 @@ PAPER, INK = (255, 255, 255), (26, 26, 26)
 TITLE_SIZE, TEXT_SIZE = 16, 13  # pixels
 OVERHANG = 1  # letters such as j reach this far out of the width that the font says
 READABLE = 96  # images with shorter sides are enlarged until they have this many pixels
-GAP, WIDE_GAP, MARGIN = 3, 15, 12
+GAP, WIDE_GAP, GAP_OF_PARTS, MARGIN = 3, 15, 10, 12
 NARROWEST, WIDEST_WORDS = 420, 150  # a picture's text has at least the one, a column of words at most the other
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
-    """Turns images (B, C, H, W) in [-1, 1] with C = 1 or 3 into uint8 (B, H, W, C); what lies outside is clipped.
+    """Turns images (B, C, *space) in [-1, 1] with C = 1 or 3 into uint8 (B, *space, C); what lies outside is clipped.
 
     Raises:
         StudioError: another shape, or values that are not finite.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if images.ndim not in (3, 4, 5) or images.shape[1] not in (1, 3):
         raise StudioError(f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}")
     broken = int((~images.isfinite()).flatten(1).any(1).sum())
     if broken:
         raise StudioError(f"{broken} of {len(images)} images have values that are not finite: has training diverged?")
     levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
-    return rearrange(levels, "b c h w -> b h w c").numpy().astype(np.uint8)
+    return rearrange(levels, "b c ... -> b ... c").numpy().astype(np.uint8)
+
+
+def flat(pixels: np.ndarray) -> np.ndarray:
+    """Lays out uint8 pixels (B, *space, C) in two dimensions, (B, h, w, C), white where nothing is.
+
+    Images stay as they are. Of a volume (D, H, W) the three planes through its middle are shown as a drawing of three views:
+    (H, W) at the top left, (D, W) under it and (H, D) beside it. A vector (F,) fills a square row by row.
+    """
+    if pixels.ndim == 4:
+        return pixels
+    if pixels.ndim == 3:
+        side = math.isqrt(pixels.shape[1] - 1) + 1
+        height = -(-pixels.shape[1] // side)
+        filled = np.pad(pixels, ((0, 0), (0, side * height - pixels.shape[1]), (0, 0)), constant_values=255)
+        return filled.reshape(len(pixels), height, side, -1)
+    count, depth, height, width, channels = pixels.shape
+    views = np.full((count, height + 1 + depth, width + 1 + depth, channels), 255, np.uint8)
+    views[:, :height, :width] = pixels[:, depth // 2]
+    views[:, height + 1 :, :width] = pixels[:, :, height // 2]
+    views[:, :height, width + 1 :] = pixels[:, :, :, width // 2].swapaxes(1, 2)
+    return views
 
 
 def from_pixels(pixels: np.ndarray) -> Tensor:
@@ -101,16 +123,21 @@ class Grid:
     zoom: int | None = None
 
     def draw(self) -> Image.Image:
-        """Draws the grid as an RGB picture, dark on white."""
+        """Draws the grid as an RGB picture, dark on white.
+
+        Its `info` has the `title` and the `caption` as text, and as `body` the box (left, top, right, bottom) without them.
+        """
         table = self._table()
         width = max(table.width, NARROWEST)
-        parts = [
-            *([_words(self.title, width, TITLE_SIZE, bold=True)] if self.title else []),
-            table,
-            *(scale.bar() for scale in self.scales),
-            *([_words(self.caption, width, align="left")] if self.caption else []),
-        ]
-        return _below(parts, gap=10, margin=MARGIN)
+        title = [_words(self.title, width, TITLE_SIZE, bold=True)] if self.title else []
+        body = [table, *(scale.bar() for scale in self.scales)]
+        caption = [_words(self.caption, width, align="left")] if self.caption else []
+        picture = _below([*title, *body, *caption], gap=GAP_OF_PARTS, margin=MARGIN)
+        top = MARGIN + sum(part.height + GAP_OF_PARTS for part in title)
+        right = MARGIN + max(part.width for part in body)
+        bottom = top + sum(part.height + GAP_OF_PARTS for part in body) - GAP_OF_PARTS
+        picture.info = {"title": self.title, "caption": self.caption, "body": (MARGIN, top, right, bottom)}
+        return picture
 
     def _table(self) -> Image.Image:
         cells = [[self._enlarged(cell) for cell in row] for row in self.rows]

@@ -1,4 +1,8 @@
-"""Codes in two dimensions: the scatter plots of `studio render RUN codes`."""
+"""Codes in two dimensions: the scatter plots of `studio render RUN codes`.
+
+The plane is that of the first two principal components, where distances are those of the code; t-SNE and UMAP show which
+points are neighbours, and neither distances between groups nor their sizes mean anything there.
+"""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -14,34 +18,78 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from studio.data.dataset import Attribute, Dataset
-from studio.errors import StudioError
+from studio.errors import StudioError, nearest
+from studio.evaluate.separation import embed
 from studio.method import DOMAINS, Domain
 
-__all__ = ["Plane", "colourings", "panels", "plane"]
+__all__ = ["COLOURS", "PLANES", "Plane", "colourings", "panels", "plane"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less yellow
 MARKERS = "o^sDv"
+PLANES = {"pca": "the first two principal components", "tsne": "t-SNE", "umap": "UMAP"}
 NOTHING = "#CCCCCC"
+FEWEST_SPECTRAL = 50  # points, below which UMAP starts at random: an embedding by eigenvectors needs more
+FEWEST_NEIGHBOURS = 6  # points, below which t-SNE and UMAP have no neighbourhoods to show
 MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
 
 
 class Plane(NamedTuple):
-    """Codes in two dimensions: points (N, 2), and the share of the variance of each component, of which one may do."""
+    """Codes in two dimensions.
+
+    Attributes:
+        points: (N, 2).
+        axes: what each axis is.
+    """
 
     points: np.ndarray
-    shares: np.ndarray
+    axes: tuple[str, str]
 
 
-def plane(code: np.ndarray) -> Plane:
-    """Projects codes (N, m) on their two principal components; a code of one dimension is spread out in the second."""
+def plane(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
+    """Projects codes (N, m) on a plane.
+
+    Args:
+        code: the codes.
+        kind: of `PLANES`.
+        seed: of t-SNE and UMAP.
+
+    Raises:
+        StudioError: codes that are not finite, too few of them, or UMAP is not installed.
+    """
+    if kind not in PLANES:
+        raise StudioError(f"--plane {kind}: no such plane{nearest(kind, PLANES)}")
     if not np.isfinite(code).all():
         raise StudioError("some codes are not finite: has training diverged?")
+    if kind == "pca":
+        return _principal(code)
+    if len(code) < FEWEST_NEIGHBOURS:
+        raise StudioError(f"--plane {kind}: needs at least {FEWEST_NEIGHBOURS} images, found {len(code)}; --plane pca needs 2")
+    points = _umap(code, seed) if kind == "umap" else embed(code, seed)
+    return Plane(points, (f"{PLANES[kind]} 1", f"{PLANES[kind]} 2"))
+
+
+def _principal(code: np.ndarray) -> Plane:
+    """Projects codes on their two principal components; a code of one dimension is spread out in the second."""
     axes = PCA(min(2, *code.shape), svd_solver="full")
     with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance on each axis
         points = axes.fit_transform(code)
     if points.shape[1] == 1:
         points = np.column_stack([points, np.random.default_rng(0).uniform(-1, 1, len(points))])
-    return Plane(points, np.nan_to_num(axes.explained_variance_ratio_))
+    shares = np.nan_to_num(axes.explained_variance_ratio_)
+    names = [f"component {i} ({share:.0%} of variance)" for i, share in enumerate(shares, 1)]
+    first, second = [*names, "no second dimension: spread at random"][:2]
+    return Plane(points, (first, second))
+
+
+def _umap(code: np.ndarray, seed: int) -> np.ndarray:
+    try:
+        from umap import UMAP  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise StudioError("--plane umap: needs a package that is not installed; pip install umap-learn") from None
+    reducer = UMAP(
+        n_neighbors=min(15, len(code) - 1), init="random" if len(code) < 50 else "spectral", random_state=seed, n_jobs=1
+    )
+    return np.asarray(reducer.fit_transform(code))
 
 
 def colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str, tuple[Attribute, np.ndarray]]:
@@ -90,9 +138,7 @@ def panels(planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.nda
 def _name_axes(panel: Axes, plane: Plane) -> None:
     panel.locator_params(nbins=6)
     panel.ticklabel_format(scilimits=(-2, 4))
-    names = [f"component {i} ({share:.0%} of variance)" for i, share in enumerate(plane.shares, 1)]
-    names = [*names, "no second dimension: spread at random"][:2]
-    for axis, name in zip((panel.xaxis, panel.yaxis), names, strict=True):
+    for axis, name in zip((panel.xaxis, panel.yaxis), plane.axes, strict=True):
         axis.set_label_text(name, fontsize=8)
         axis.set_tick_params(labelsize=7)
         axis.get_offset_text().set_fontsize(7)

@@ -25,7 +25,7 @@ from studio.processes import lost_contact
 from studio.recovery import give_smaller_parts, load_checkpoint, roll_back
 from studio.writing import write_json, write_text
 
-__all__ = ["Training", "claim_folder", "duration", "find_folder", "train", "write_json"]
+__all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
     "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
@@ -145,7 +145,7 @@ def _runs(name: str) -> list[int]:
 
 def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     old = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
-    before, after = _flat(old.model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    before, after = flattened(old.model_dump(mode="json")), flattened(config.model_dump(mode="json"))
     unknown = [name for name in allowed if name not in after]
     if unknown:
         raise StudioError(f"--allow {unknown[0]}: no such field{nearest(unknown[0], after)}")
@@ -157,10 +157,11 @@ def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> Non
         raise StudioError(f"{folder}: cannot be resumed with another config; --allow FIELD takes a change\n{lines}")
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns a config's fields by their dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 

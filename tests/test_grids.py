@@ -39,7 +39,7 @@ def test_an_image_survives_within_half_a_level() -> None:
     assert (from_pixels(to_pixels(images)) - images).abs().max() <= 0.5 / 127.5 + 1e-6
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (1, 4, 4), (1, 1, 4, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (1, 4, 4), (1, 1, 4, 4, 4, 4), (3, 7)])
 def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
     with pytest.raises(StudioError, match="found " + str(shape).replace("(", r"\(").replace(")", r"\)")):
         to_pixels(torch.zeros(shape))

@@ -47,7 +47,7 @@ def test_commands_run_in_the_readmes_order(tmp_path: Path) -> None:
             result = CliRunner().invoke(cli.app, [*words[1:], *extra])
             assert result.exit_code == 0, (words, result.output, result.exception)
         seen.add(words[1])
-    assert {"launch", "train", "probe", "render", "score", "data"} <= seen
+    assert {"launch", "train", "probe", "render", "report", "score", "data"} <= seen
     assert (tmp_path / "runs" / "digits_dig-1" / "probe.json").is_file()
     assert (tmp_path / "runs" / "digits_dig-2").is_dir()
     for block in blocks("python"):
@@ -76,7 +76,8 @@ def test_pictures_exist_and_nothing_is_left_to_fill_in() -> None:
 
 def test_every_verb_of_the_table_exists_with_its_options() -> None:
     table = re.findall(r"^\| `studio (\w+) ?([^|]*(?:\\\|[^|]*)*)` \|", README, re.M)
-    assert {verb for verb, _ in table} == {"train", "compare", "render", "probe", "score", "data", "app", "apply", "export"}
+    verbs = {"train", "compare", "render", "report", "probe", "score", "data", "app", "apply", "export"}
+    assert {verb for verb, _ in table} == verbs
     for verb, usage in table:
         shown = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"}).output
         for option in re.findall(r"--[a-z-]+", usage):

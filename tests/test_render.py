@@ -1,4 +1,4 @@
-"""The nine pictures: what they show, checked on a method whose images are known, and how they fail."""
+"""The pictures: what they show, checked on a method whose images are known, and how they fail."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,6 +17,8 @@ from studio.grids import Grid
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig
+from studio.pictures import chosen
+from studio.pictures import codes as pictures
 from studio.render import KINDS, kinds
 from studio.schema import NetsConfig
 
@@ -132,7 +134,7 @@ def code_of(name: str, dataset: Painted) -> tuple[list[int], list[int]]:
 
 
 def test_there_are_the_kinds_of_the_design_and_one_more_where_masks_are_known(digits: TexturedDigits) -> None:
-    everywhere = "grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
+    everywhere = "overview grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
     assert list(KINDS) == list(kinds(Painted())) == [*everywhere, "counterfactual"]
     assert list(kinds(digits)) == everywhere
 
@@ -247,7 +249,7 @@ def test_the_difference_of_rgb_images_is_that_of_the_channel_where_it_is_largest
     a, b = torch.zeros(1, 3, 1, 2), torch.zeros(1, 3, 1, 2)
     a[0, :, 0, 0] = torch.tensor([0.5, -0.5, 0.25])  # a change of hue alone must not cancel out
     a[0, :, 0, 1] = torch.tensor([0.1, -0.9, 0.2])
-    assert render._difference(a, b).tolist() == [[[0.5, pytest.approx(-0.9)]]]
+    assert chosen.difference(a, b).tolist() == [[[0.5, pytest.approx(-0.9)]]]
 
 
 @pytest.mark.parametrize("kind", [Painted, Healable])
@@ -258,7 +260,7 @@ def test_counterfactual_shows_map_and_mask_and_the_truth_where_it_is_known(
     render.counterfactual(painter, dataset, 4, 0)
     titles, *rows = drawn[0].rows
     truly = ["truly healthy"] if kind is Healable else []
-    assert titles == ["", "image", "reconstruction", "healed", *truly, "map", "mask"]
+    assert titles == ["", "original", "reconstruction", "healed", *truly, "difference", "mask"]
     scale = drawn[0].scales[0]
     for name, image, rebuilt, healed, *truth, found, mask in rows:
         z, _ = code_of(name, dataset)
@@ -369,23 +371,13 @@ def test_two_channels_show_the_first_and_say_so(kind: str, drawn: list[Grid]) ->
     assert "channel" not in drawn[1].caption
 
 
-@pytest.mark.parametrize("kind", OF_IMAGES)
-def test_vectors_are_refused_by_their_shape(kind: str, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = Painted()
-    monkeypatch.setattr(dataset, "images", lambda split, domain, indices: torch.zeros(len(indices), 7))
-    monkeypatch.setattr(painter, "encode", lambda images: Code(images[:, :Z], images[:, Z : Z + S]))
-    monkeypatch.setattr(painter, "decode", lambda code: torch.cat([code.joined(), code.z], 1))
-    with pytest.raises(StudioError, match=r"found \(7,\)"):
-        KINDS[kind](painter, dataset, 1, 0)
-
-
 def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
     attributes = {"place": Attribute("common", tuple("abcde")), "kind": Attribute("salient", tuple("abcd"))}
     # Kinds 1 to 3 occur at place 4 alone, so four different kinds and four different places exclude each other.
     place, kind = np.repeat([0, 1, 2, 3, 4], 9), np.repeat([0, 0, 0, 0, 1, 2, 3], [9, 9, 9, 9, 3, 3, 3])
     dataset = Painted(45, attributes, {"place": place, "kind": kind})
-    salient = [int(name.split()[1]) for name in render._pick(dataset, "target", 4, 0, "salient").names]
-    common = [int(name.split()[1]) for name in render._pick(dataset, "target", 4, 0, "common").names]
+    salient = [int(name.split()[1]) for name in chosen.pick(dataset, "target", 4, 0, "salient").names]
+    common = [int(name.split()[1]) for name in chosen.pick(dataset, "target", 4, 0, "common").names]
     assert (len(set(kind[salient])), len(set(place[salient]))) == (4, 2)
     assert len(set(place[common])) == 4
     assert len(set(kind[common])) <= 2
@@ -393,8 +385,8 @@ def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
 
 def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    panels = render.panels
-    monkeypatch.setattr(render, "panels", lambda *given: seen.append(given) or panels(*given))
+    panels = pictures.panels
+    monkeypatch.setattr(pictures, "panels", lambda *given: seen.append(given) or panels(*given))
     dataset = Painted(30)
     first = dataset.code("target", range(30)).z[:, 0].numpy()
     dataset.attributes, dataset.known = {"first": Attribute("common", (), True)}, {"first": first}
@@ -413,7 +405,7 @@ def test_codes_separate_what_the_codes_separate() -> None:
     direction = np.random.default_rng(0).normal(size=5)
     code = np.random.default_rng(1).normal(size=(200, 5)) * 0.01 + np.repeat([-1, 1], 100)[:, None] * direction
     plane = scatter.plane(code)
-    assert plane.shares[0] > 0.99
+    assert plane.axes[0] in ("component 1 (99% of variance)", "component 1 (100% of variance)")
     signs = np.sign(plane.points[:, 0])
     assert np.array_equal(signs, np.repeat([signs[0], -signs[0]], 100))
 
@@ -455,7 +447,7 @@ def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: 
     dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.ones(len(indices), S))
     assert render.codes(painter, dataset, None, 0)
     plane = scatter.plane(np.arange(5.0)[:, None])
-    assert plane.shares.tolist() == [1]
+    assert plane.axes == ("component 1 (100% of variance)", "no second dimension: spread at random")
     assert plane.points.shape == (5, 2)
     assert np.ptp(plane.points[:, 0]) == pytest.approx(4)
     with pytest.raises(StudioError, match="not finite"):

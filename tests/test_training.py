@@ -64,9 +64,10 @@ def test_a_training_leaves_what_the_design_says(finished: Path) -> None:
         "checkpoints",
         "grids",
         "probe.json",
+        "report.html",
     }
     assert {p.name for p in (finished / "checkpoints").iterdir()} == {"00000048", "00000096"}
-    kinds = ("grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate", "codes")
+    kinds = ("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate", "codes")
     assert {f"{kind}.png" for kind in kinds} <= {p.name for p in (finished / "grids").iterdir()}
     probe = json.loads((finished / "probe.json").read_text())
     assert {"run", "method", "dataset", "images_seen", "n_train", "n_test", "rows"} <= set(probe)

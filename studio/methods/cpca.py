@@ -55,6 +55,10 @@ class CPCA(Method):
         StudioError: an image has fewer numbers than the codes together.
     """
 
+    paper = (
+        "Abid, Zhang, Bagaria, Zou. "
+        "Exploring patterns enriched in a dataset with contrastive principal component analysis. Nature Communications, 2018."
+    )
     Config = CPCAConfig
     config: CPCAConfig
 

@@ -48,6 +48,7 @@ class CVAEConfig(VAEConfig):
 class CVAE(VAE):
     """Creates `E_z`, `E_s`, `G` and, where `tc` has a weight, the critic `R`; arguments as of VAE."""
 
+    paper = "Abid, Zou. Contrastive Variational Autoencoder Enhances Salient Features. 2019."
     Config = CVAEConfig
     config: CVAEConfig
     contrastive = True

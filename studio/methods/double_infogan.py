@@ -107,6 +107,7 @@ class DoubleInfoGAN(Method):
         shape: of the images: (C, H, W), (C, D, H, W) or (F,).
     """
 
+    paper = "Carton, Louiset, Gori. Double InfoGAN for Contrastive Analysis. AISTATS 2024."
     Config = DoubleInfoGANConfig
     config: DoubleInfoGANConfig
 

@@ -35,6 +35,7 @@ class MMCVAEConfig(VAEConfig):
 class MMCVAE(VAE):
     """Creates `E_z`, `E_s` and `G`; arguments as of VAE."""
 
+    paper = "Weinberger, Beebe-Wang, Lee. Moment Matching Deep Contrastive Latent Variable Models. AISTATS 2022."
     Config = MMCVAEConfig
     contrastive = True
     batch_terms: ClassVar[Mapping[str, str]] = {"mmd_z": "a discrepancy between sets", "mmd_s": "a discrepancy between sets"}

@@ -32,6 +32,7 @@ class PrincipledConfig(VAEConfig):
 class Principled(VAE):
     """Creates `E_z`, `E_s` and `G`; arguments as of VAE."""
 
+    paper = "Choudhuri et al. Towards Principled Objectives for Contrastive Disentanglement. 2020."
     Config = PrincipledConfig
     contrastive = True
     batch_terms: ClassVar[Mapping[str, str]] = {"w2": "a transport plan"}

@@ -66,6 +66,10 @@ class SepVAE(VAE):
     Neither `R` nor `C` is made where its term has weight 0.
     """
 
+    paper = (
+        "Louiset, Duchesnay, Grigis, Dufumier, Gori. "
+        "SepVAE: a contrastive VAE to separate pathological patterns from healthy ones. MIDL 2024."
+    )
     Config = SepVAEConfig
     config: SepVAEConfig
     contrastive = True

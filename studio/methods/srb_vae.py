@@ -53,6 +53,7 @@ class Draw(vae.Draw):
 class SRBVAE(VAE):
     """Creates the encoder `E`, the decoder `G`, the reference code and the critics `D_x`, `D_y`; arguments as of VAE."""
 
+    paper = "Ruiz et al. Learning Disentangled Representations with Reference-Based Variational Autoencoders. 2019."
     Config = SRBVAEConfig
     config: SRBVAEConfig
     contrastive = True

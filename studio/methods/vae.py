@@ -80,6 +80,7 @@ class VAE(Method):
         shape: of the images, channels first.
     """
 
+    paper = "Kingma, Welling. Auto-Encoding Variational Bayes. ICLR 2014."
     Config: ClassVar[type[MethodConfig]] = VAEConfig
     contrastive: ClassVar[bool] = False
     shared_encoder: ClassVar[bool] = False  # whether a contrastive VAE reads both codes with one encoder

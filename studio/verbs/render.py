@@ -1,7 +1,8 @@
 """`studio render`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,29 +11,80 @@ from studio.verbs.options import Number, RunArgument, Weights, check_picture
 
 __all__ = ["render"]
 
+WORDS = (
+    "overview, grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes, counterfactual, curves or training "
+    "(an animation)"
+)
+OWN = {"--range": "traverse", "--plane": "codes"}  # options that one kind of picture has
+
 
 def render(
     run: RunArgument,
-    kind: Annotated[
-        str, typer.Argument(help="grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes or counterfactual")
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="a PNG; default: RUN/grids/KIND.png")] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="rows, images or points")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,
+    kind: Annotated[str, typer.Argument(help=WORDS)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="a picture; default: RUN/grids/KIND.png, training.webp for the animation")
+    ] = None,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="rows, coordinates, points or frames")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="which images and codes; default: 0, the run's for training")
+    ] = None,
+    span: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="LOW HIGH", help="traverse: values that a coordinate takes; default: -1.5 1.5"),
+    ] = None,
+    plane: Annotated[
+        str | None, typer.Option("--plane", help="codes: pca (default), tsne, or umap (pip install umap-learn)")
+    ] = None,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:
     """Draw a captioned picture."""
-    from studio.render import KINDS
+    from studio.render import KINDS, OF_RUNS
+
+    if kind not in (*KINDS, *OF_RUNS):
+        raise StudioError(f"render {kind}: no such picture{nearest(kind, (*KINDS, *OF_RUNS))}")
+    given = {"--range": span, "--plane": plane}
+    for option, owner in OWN.items():
+        if given[option] is not None and kind != owner:
+            raise StudioError(f"render {kind}: {option} is for {owner}")
+    if out is not None:
+        check_picture(out)
+        if kind == "training" and out.suffix.lower() != ".webp":
+            raise StudioError(f"--out {out}: an animation is written as .webp")
+    if kind in OF_RUNS:
+        path = _of_run(run, kind, out, n, seed, checkpoint, ema)
+    else:
+        from studio.run import Run
+
+        options: dict[str, Any] = ({"span": span} if span else {}) | ({"kind": plane} if plane else {})
+        opened = Run.open(run, checkpoint, ema)
+        path = out or opened.folder / "grids" / f"{kind}.png"
+        _save(KINDS[kind](opened.method, opened.data, n, seed or 0, **options), path)
+    print(path)
+
+
+def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int | None, number: int | None, ema: bool) -> Path:
+    from studio.pictures.curves import curves
+    from studio.pictures.film import film, frame_of
     from studio.run import Run
     from studio.writing import write_file
 
-    if kind not in KINDS:
-        raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
-    if out is not None:
-        check_picture(out)
-    opened = Run.open(run, checkpoint, ema)
-    picture = KINDS[kind](opened.method, opened.data, n, seed)
-    path = out or opened.folder / "grids" / f"{kind}.png"
+    opened = Run.open(folder, number, ema)
+    if kind == "curves":
+        path = out or folder / "grids" / "curves.png"
+        _save(curves(folder, opened.config), path)
+        return path
+    path = out or folder / "grids" / "training.webp"
+    draw = frame_of(folder, opened.data, opened.config.seed if seed is None else seed, ema)
+    options = {} if n is None else {"most": max(2, n)}
+    made = film(folder, opened.images_seen, draw, saved=ema and seed in (None, opened.config.seed), **options)
+    encoded = made.encoded()
+    write_file(path, lambda partial: partial.write_bytes(encoded))
+    print(f"{len(made.frames)} frames: {made.origin}", file=sys.stderr)
+    return path
+
+
+def _save(picture: Any, path: Path) -> None:  # noqa: ANN401 - a PIL image
+    from studio.writing import write_file
+
     write_file(path, lambda partial: picture.save(partial))
-    print(path)

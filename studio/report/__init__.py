@@ -1,0 +1,20 @@
+"""One HTML page of a run, or of several side by side, that opens anywhere without a network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from studio.report.facts import Facts, gather
+from studio.report.page import page
+from studio.writing import write_file
+
+__all__ = ["Facts", "gather", "page", "write_report"]
+
+
+def write_report(runs: Sequence[Facts], path: Path) -> None:
+    """Writes the page, whole or not at all.
+
+    Raises:
+        StudioError: the file cannot be written.
+    """
+    text = page(runs)
+    write_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

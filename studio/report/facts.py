@@ -1,0 +1,162 @@
+"""What a report tells of one run: read from its directory, and what its method and data set say of themselves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from studio import checkpoint
+from studio.config import Config
+from studio.data.dataset import Dataset
+from studio.errors import StudioError, warn
+from studio.method import DOMAINS, Method
+from studio.pictures.curves import curves, read_log
+from studio.pictures.film import Film, film, frame_of
+from studio.render import kinds
+
+__all__ = ["Facts", "gather", "scores_of", "seconds_of"]
+
+
+@dataclass
+class Facts:
+    """One run, as a report shows it.
+
+    Attributes:
+        folder: the run's directory.
+        config: the experiment, resolved.
+        images_seen: of the checkpoint.
+        paper: where the method is from.
+        parameters: of all nets.
+        shape: of the images.
+        sizes: (split, domain) -> images.
+        notes: what the data set and the method say of themselves.
+        environment: of the checkpoint's manifest.
+        seconds: that the training took, or None where the log does not tell.
+        probe: as `probe.json`, or None.
+        scores: as `score.json`, each with its rows.
+        pictures: kind -> picture.
+        film: of the training.
+        missing: what is not there -> why.
+    """
+
+    folder: Path
+    config: Config
+    images_seen: int
+    paper: str
+    parameters: int
+    shape: tuple[int, ...]
+    sizes: dict[tuple[str, str], int]
+    notes: list[str]
+    environment: dict[str, Any]
+    seconds: float | None
+    probe: dict[str, Any] | None = None
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    film: Film | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def gather(
+    folder: Path, config: Config, method: Method, dataset: Dataset, images_seen: int, *, with_probe: bool = True,
+    averaged: bool = True, pictures: Mapping[str, Image.Image] | None = None,
+) -> Facts:  # fmt: skip
+    """Collects what a report tells of a run.
+
+    `probe.json` is taken where it is of the same checkpoint, and measured anew otherwise; nothing is written.
+
+    Args:
+        folder: the run's directory.
+        config: the experiment.
+        method: in eval mode, as it was after `images_seen` images.
+        dataset: of the run.
+        images_seen: number of the checkpoint.
+        with_probe: whether to measure where there is no `probe.json`.
+        averaged: whether the method has its averaged weights, of which `probe.json` and the training's grids are.
+        pictures: those that have just been drawn; all are drawn when None.
+
+    Raises:
+        StudioError: a picture cannot be drawn.
+    """
+    here = {found.images_seen: found for found in checkpoint.every(folder)}
+    facts = Facts(
+        folder, config, images_seen, method.paper, sum(p.numel() for p in method.parameters()), tuple(dataset.shape),
+        {(split, domain): dataset.size(split, domain) for split, domain in product(("train", "test"), DOMAINS)},
+        [*dataset.notes(), *method.notes()], here[images_seen].verify() if images_seen in here else {}, None,
+        scores=scores_of(folder),
+    )  # fmt: skip
+    facts.probe = _probe(folder, images_seen) if averaged else None
+    if facts.probe is None and with_probe:
+        from studio.evaluate.measure import measure
+
+        facts.probe = measure(method, dataset)
+    elif facts.probe is None:
+        facts.missing["probe"] = "not measured"
+    drawn = (
+        pictures if pictures is not None else {k: draw(method, dataset, seed=config.seed) for k, draw in kinds(dataset).items()}
+    )
+    facts.pictures = dict(drawn)
+    try:
+        facts.seconds = seconds_of(read_log(folder))
+        facts.pictures["curves"] = curves(folder, config)
+    except StudioError as error:
+        facts.missing["curves"] = str(error)
+    try:
+        facts.film = film(folder, images_seen, frame_of(folder, dataset, config.seed, averaged), saved=averaged)
+    except StudioError as error:
+        facts.missing["training"] = str(error)
+    return facts
+
+
+def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
+    """Returns `probe.json` if it is whole and of this checkpoint."""
+    path = folder / "probe.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        needed = ("attribute", "belongs", "metric", "salient", "common", "whole", "chance", "error", "n", "also")
+        whole = all(key in row for row in found["rows"] for key in needed)
+    except (OSError, ValueError, KeyError, TypeError):
+        whole, found = False, {}
+    if not whole:
+        warn(f"{path}: not what a training writes; measured anew")
+        return None
+    return found if found.get("images_seen") == images_seen else None
+
+
+def scores_of(folder: Path) -> list[dict[str, Any]]:
+    """Returns what `score.json` holds, one or several scorings, each a dict with `rows`; nothing where there is none."""
+    path = folder / "score.json"
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        warn(f"{path}: cannot be read, left out of the report: {error}")
+        return []
+    listed = found.get("scores", [found]) if isinstance(found, dict) else found
+    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [
+        {**entry, "rows": rows}
+        for entry in entries
+        if isinstance(entry.get("rows"), list) and (rows := [row for row in entry["rows"] if isinstance(row, dict)])
+    ]
+
+
+def seconds_of(lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns how long a training took, over all its sessions, up to the last line of each; None if no line says.
+
+    A line's `images_per_second` is an average since its session began, at the images of its `started`.
+    """
+    total, first, latest = 0.0, 0, 0.0
+    for line in lines:
+        if "started" in line:
+            total, first, latest = total + latest, line["images_seen"], 0.0
+        rate = line.get("images_per_second")
+        if isinstance(rate, int | float) and rate > 0:
+            latest = (line["images_seen"] - first) / rate
+    return total + latest or None

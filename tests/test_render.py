@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from studio import render, scatter
@@ -21,6 +23,7 @@ from studio.pictures import chosen
 from studio.pictures import codes as pictures
 from studio.render import KINDS, kinds
 from studio.schema import NetsConfig
+from studio.verbs.render import _save
 
 torch.set_num_threads(1)
 Z, S, SIDE, BLANK = 2, 3, 6, -0.5
@@ -452,3 +455,47 @@ def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: 
     assert np.ptp(plane.points[:, 0]) == pytest.approx(4)
     with pytest.raises(StudioError, match="not finite"):
         scatter.plane(np.array([[1.0, np.nan], [0.0, 1.0]]))
+
+
+def test_a_grid_of_samples_has_an_end(painter: Painter, digits: TexturedDigits) -> None:
+    with pytest.raises(StudioError, match="n must be at most 500, found 501"):
+        KINDS["grid"](painter, digits, 501)
+
+
+def test_a_picture_that_its_kind_of_file_cannot_hold_is_refused_in_a_line(tmp_path: Path) -> None:
+    files = [("a.webp", 16_384, False), ("a.webp", 16_383, True), ("a.jpg", 65_501, False), ("a.png", 65_501, True)]
+    for name, size, fits in files:
+        path = tmp_path / str(size) / name
+        if fits:
+            _save(Image.new("RGB", (2, size)), path)
+            assert path.is_file()
+        else:
+            with pytest.raises(StudioError, match=f"is 2 x {size} pixels, and .* takes at most {size - 1}"):
+                _save(Image.new("RGB", (2, size)), path)
+            assert not path.parent.exists()
+
+
+def test_codes_of_many_attributes_show_some_of_both_codes_and_say_so(
+    painter: Painter, drawn: list[Grid], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{home} {i}" for home in ("common", "salient") for i in range(20)]
+    values = np.arange(40) % 2
+    data = Painted(
+        40, {name: Attribute("salient" if name.startswith("s") else "common", ("a", "b")) for name in names},
+        dict.fromkeys(names, values),
+    )  # fmt: skip
+    shown: list[list[str]] = []
+
+    def panels(planes: object, coloured: dict) -> np.ndarray:
+        shown.append(list(coloured))
+        return np.zeros((9, 9, 3), np.uint8)
+
+    monkeypatch.setattr(pictures, "panels", panels)
+    KINDS["codes"](painter, data)
+    assert shown[-1] == ["background or target", *(f"common {i}" for i in range(3)), *(f"salient {i}" for i in range(4))]
+    assert "33 more attributes are not shown; --attribute NAME" in drawn[-1].caption
+    KINDS["codes"](painter, data, attributes=["salient 19", "common 7"])
+    assert shown[-1] == ["salient 19", "common 7"]
+    assert "not shown" not in drawn[-1].caption
+    with pytest.raises(StudioError, match=r"--attribute salient19: no such attribute .*did you mean 'salient 19'"):
+        KINDS["codes"](painter, data, attributes=["salient19"])

@@ -146,7 +146,7 @@ def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
         told, config=config, folder=Path(EVIL.replace("\0", "")), paper=EVIL, notes=[EVIL],
         environment={EVIL: EVIL, "command": EVIL},
         probe={**told.probe, "rows": rows, "separation": separation, "protocol": EVIL, "disentangle": {EVIL: {EVIL: EVIL}}},
-        scores=[{EVIL: EVIL, "rows": [{"group": EVIL, EVIL: EVIL}]}], pictures={"heal": picture}, film=None,
+        scores=[scored(96, extractor=EVIL, notes=[EVIL])], pictures={"heal": picture}, film=None,
         missing={"training": EVIL, "curves": EVIL},
     )  # fmt: skip
     for text in (page([evil]), page([evil, told])):
@@ -169,6 +169,8 @@ def test_several_runs_stand_side_by_side(told: Facts) -> None:
         for row in facts_of.probe["rows"]:
             assert verdict(row).sentence in said
     assert "3 runs side by side" in said
+    folded = [words for tag, words in read.words if tag == "summary"]
+    assert folded[:2] == ["first run: all that was measured", "second: all that was measured"]
     assert "Not measured: third" in said
     assert "Fields of the configs that differ" in said
     assert "field first run second third seed 0 7 0" in said
@@ -217,22 +219,55 @@ def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
     assert unmeasured.probe is None
 
 
-def test_scores_are_shown_as_they_are_and_a_broken_file_is_passed_over(other: Path, told: Facts) -> None:
-    rows = [{"group": "healed", "fid": 12.3456, "kid": None, "n": 2000, "floor": {"fid": 0.5}}, "no row"]
-    one = {"run": "r", "checkpoint": 96, "extractor": "domain", "weights_sha256": "abc123", "seed": 0, "rows": rows}
-    path = other / "score.json"
-    for written, many in ((one, 1), ({"scores": [one, one, {"rows": 3}, 4]}, 2), ([one], 1), ({}, 0), ("x", 0), (3, 0)):
+def scored(checkpoint: int, **changed: object) -> dict:
+    """What `studio score` writes of a checkpoint, with two of its groups."""
+    shared = dict.fromkeys(("precision", "recall", "floor_precision", "floor_recall"), 0.25)
+    row = {
+        **shared, "group": "swaps", "against": "target", "fid": 100 / checkpoint, "floor": 0.5, "kid": 0.125, "kid_error": 0.01,
+        "floor_kid": 0.001, "is": None, "is_error": None, "floor_is": None, "n": 2000, "key": "0123456789abcdef",
+    }  # fmt: skip
+    return {
+        "method": "dig", "dataset": "digits", "checkpoint": checkpoint, "averaged": True, "n": 2000, "extractor": "domain",
+        "features": 64, "weights_sha256": "fedcba9876543210", "resize": "none", "seed": 0, "window": "w", "kid_subsets": 20,
+        "kid_subset_size": 1000, "neighbours": 3, "torch_fidelity": "0.4.0", "about": {}, "notes": [],
+        "rows": [row, {**row, "group": "healed targets", "against": "background"}], **changed,
+    }  # fmt: skip
+
+
+def test_scores_are_a_table_of_the_checkpoint_and_a_curve_of_all(told: Facts) -> None:
+    one = check(page([replace(told, scores=[scored(96)])]))
+    said = one.text()
+    assert "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights fedcba987654)" in said
+    assert "made against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) 0.1250 ± 0.010 (0.0010) - (-)" in said
+    assert "0123456789abcdef" not in said, "what only the studio needs"
+    assert len(one.all("figure")) == len(told.pictures) + 1
+    several = check(page([replace(told, scores=[scored(seen) for seen in (48, 96, 144)])]))
+    assert said.count("healed targets") == several.text().count("healed targets") == 1, "one table, of the report's checkpoint"
+    assert "1.04 (0.50)" in several.text()
+    assert "FID and KID by domain of 3 checkpoints" in several.text()
+    assert len(several.all("figure")) == len(one.all("figure")) + 1
+    apart = check(page([replace(told, scores=[scored(48, n=500), scored(96)])]))
+    assert len(apart.all("figure")) == len(one.all("figure")), "numbers of another n are no curve"
+    assert apart.text().count("healed targets") == 2
+
+
+def test_scores_that_the_studio_did_not_write_are_passed_over(other: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, one = other / "score.json", scored(96)
+    for written, many in (
+        ({"scores": [one, scored(48)]}, 2), ({"scores": [one, {**one, "rows": [{"group": EVIL}]}]}, 1),
+        ({"scores": [{**one, "n": EVIL}]}, 0), ({"scores": [one, 4]}, 0), ([one], 0), ({}, 0), ("x", 0), (3, 0),
+    ):  # fmt: skip
         path.write_text(json.dumps(written))
         found = facts.scores_of(other)
         assert len(found) == many
-        assert all(len(entry["rows"]) == 1 for entry in found)
+        assert ("left out of the report" in capsys.readouterr().err) == (many < 2), written
+        assert not found or found[-1] == one
     path.write_text("{")
     assert facts.scores_of(other) == []
-    path.write_text(json.dumps(one))
-    said = check(page([replace(told, scores=facts.scores_of(other))])).text()
-    assert "checkpoint 96, extractor domain, weights_sha256 abc123, seed 0" in said
-    for number in ("healed", "12.35", "2,000", "fid 0.5"):
-        assert number in said
+    path.unlink()
+    capsys.readouterr()
+    assert facts.scores_of(other) == []
+    assert capsys.readouterr().err == ""
 
 
 def test_the_time_of_a_training_is_that_of_all_its_sessions() -> None:

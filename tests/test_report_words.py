@@ -78,3 +78,8 @@ def test_numbers_and_times_as_a_person_reads_them() -> None:
         "0 s", "59 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "3 h 50 min",
     ]  # fmt: skip
     assert [read_out(0.456, m) for m in ("balanced_accuracy", "accuracy", "r2", "auc")] == ["46 %", "46 %", "R2 0.46", "AUC 0.46"]
+
+
+def test_nothing_is_not_less_than_nothing() -> None:
+    assert read_out(-0.004, "r2") == read_out(0.004, "r2") == "R2 0.00"
+    assert read_out(-0.006, "r2") == "R2 -0.01"

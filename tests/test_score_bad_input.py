@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,8 @@ def test_a_number_of_images_that_cannot_be(run: Path) -> None:
         ("broken:Net", "broken cannot be imported: ZeroDivisionError"),
         ("nets.reader:Raeder", "has no torch.nn.Module 'Raeder'; did you mean 'Reader'?"),
         ("os:getcwd", "os has no torch.nn.Module 'getcwd'"),
+        (":Net", "--features :Net: no such extractor"),
+        ("torch.nn:", "--features torch.nn:: no such extractor"),
         ("torch.nn:Linear", "could not be made: TypeError"),
         ("torch.nn:Identity", "expected features of shape (2, D), found (2, 1, 32, 32)"),
         ("fails:Net", "failed on images (2, 1, 32, 32) of torch.float32: KeyError"),
@@ -128,6 +131,20 @@ def test_a_pickle_that_carries_code_is_not_run(run: Path, tmp_path: Path) -> Non
     assert not Path("exploded").exists()
     pickle.loads((tmp_path / "plain.pth").read_bytes())
     assert Path("exploded").exists(), "it would have been"
+
+
+def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_on(tmp_path: Path) -> None:
+    torch.save({"more": Bomb()}, tmp_path / "bomb.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb(), protocol=4))
+    (tmp_path / "empty.pth").write_bytes(b"")
+    for name, reason in (
+        ("bomb.pth", f"it calls for {Path.touch.__module__}"), ("plain.pth", "damaged, or of another kind"),
+        ("empty.pth", "it is empty, or cut off"),
+    ):  # fmt: skip
+        with warnings.catch_warnings(action="error"), pytest.raises(StudioError) as refused:
+            read_weights(tmp_path / name)
+        assert reason in str(refused.value) or "it calls for" in str(refused.value)
+        assert "weights_only" not in str(refused.value)
 
 
 def test_files_that_are_no_weights(run: Path, tmp_path: Path) -> None:

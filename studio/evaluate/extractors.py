@@ -105,7 +105,7 @@ def open_extractor(name: str, weights: Path | None, dataset: Dataset, folder: Pa
         return _domain(weights, dataset, folder, device)
     if name == "inception":
         return _inception(inception_weights(weights), dataset, device)
-    if ":" not in name:
+    if not all(name.partition(":")):
         raise StudioError(f"--features {name}: no such extractor{nearest(name, (*EXTRACTORS, 'module:Class'))}")
     return _own(name, weights, dataset, device)
 

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from studio.scatter import COLOURS, MARKERS
 
-__all__ = ["curve", "heading", "score_lines", "score_table", "show_scores"]
+__all__ = ["curve", "heading", "score_cells", "score_lines", "score_table", "show_scores"]
+
+WORDS = 2  # columns that are words
 
 
 def heading(entry: dict[str, Any]) -> str:
@@ -26,16 +28,12 @@ def heading(entry: dict[str, Any]) -> str:
     )
 
 
-def score_table(entry: dict[str, Any]) -> Table:
-    """Returns a row per group; in brackets what as many real images score against the same real ones, the floor."""
-    table = Table(title=heading(entry), box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
-    for column in ("made", "against"):
-        table.add_column(column, no_wrap=True)
-    for column in ("FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
+def score_cells(entry: dict[str, Any]) -> list[list[str]]:
+    """Returns the words of a table, its head first; in brackets what as many real images score, the floor."""
+    rows = [["made", "against", "FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"]]
     for row in entry["rows"]:
         spread = _number(row["kid_error"], 3)
-        table.add_row(
+        rows.append([
             row["group"], row["against"], f"{_number(row['fid'], 2)} ({_number(row['floor'], 2)})",
             f"{_number(row['kid'], 4)} ± {spread} ({_number(row['floor_kid'], 4)})",
             *(
@@ -43,7 +41,18 @@ def score_table(entry: dict[str, Any]) -> Table:
                 for name, digits in (("is", 2), ("precision", 3), ("recall", 3))
             ),
             f"{row['n']:,}",
-        )  # fmt: skip
+        ])  # fmt: skip
+    return rows
+
+
+def score_table(entry: dict[str, Any]) -> Table:
+    """Returns a row per group; in brackets what as many real images score against the same real ones, the floor."""
+    table = Table(title=heading(entry), box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
+    head, *rows = score_cells(entry)
+    for i, column in enumerate(head):
+        table.add_column(column, no_wrap=True, justify="left" if i < WORDS else "right")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from studio.errors import StudioError
 __all__ = ["INCEPTION_FILE", "inception_weights", "read_weights"]
 
 INCEPTION_FILE = URL_INCEPTION_V3.rsplit("/", 1)[1]
+CODE = re.compile(r"GLOBAL ([\w.]+)")  # as torch.load names what it refuses to import
 HASHED_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth?|safetensors)$")  # torch.hub's rule: the name ends with the hash
 
 
@@ -43,14 +45,25 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     if named and not sha256.startswith(named[1]):
         raise StudioError(f"{path}: damaged, or another file: sha256 expected {named[1]}..., found {sha256[:12]}...")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # of a pickle's protocol, which is no matter of the user's
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise StudioError(f"{path}: not a file of tensors, which is all that is read here: {reason}") from None
+        raise StudioError(f"{path}: not a file of tensors, which is all that is read here: {_reason(error)}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise StudioError(f"{path}: expected tensors by name, as of torch.save(net.state_dict()); found {type(state).__name__}")
     return dict(state), sha256
+
+
+def _reason(error: Exception) -> str:
+    """Returns what is wrong with a file, without torch's advice to load it in a way that runs what is in it."""
+    if isinstance(error, pickle.UnpicklingError):
+        code = CODE.search(str(error))
+        return f"it calls for {code[1]}, which could run code; nothing was run" if code else "it is damaged, or of another kind"
+    said = str(error).strip()
+    return (
+        said.splitlines()[0][:160] if said else "it is empty, or cut off" if isinstance(error, EOFError) else type(error).__name__
+    )
 
 
 def inception_weights(given: Path | None) -> Path:

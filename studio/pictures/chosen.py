@@ -28,14 +28,16 @@ class Shown(NamedTuple):
     names: list[str]
 
 
-def positive(n: int) -> int:
+def positive(n: int, most: int | None = None) -> int:
     """Returns n.
 
     Raises:
-        StudioError: it is less than 1.
+        StudioError: it is less than 1, or more than `most`.
     """
     if n < 1:
         raise StudioError(f"n must be at least 1, found {n}")
+    if most is not None and n > most:
+        raise StudioError(f"n must be at most {most}, found {n}")
     return n
 
 

@@ -12,6 +12,7 @@ from studio.pictures.chosen import matrix, note, positive
 __all__ = ["grid"]
 
 SALIENT_SAMPLES = 7  # columns of `grid`
+MOST = 500  # its rows: test images do not bound them
 
 
 def grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
@@ -19,7 +20,7 @@ def grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
 
     Carton et al. (2024), Fig. 4 and 6.
     """
-    n = 6 if n is None else positive(n)
+    n = 6 if n is None else positive(n, MOST)
     code = sampling.prior(method, n + SALIENT_SAMPLES, "target", seed)
     made = matrix(method, Code(code.z[:n], torch.cat([sampling.blank(method, 1), code.s[n:]])))
     head = ["", "background", *(f"target s{i + 1}" for i in range(SALIENT_SAMPLES))]

@@ -13,6 +13,8 @@ from studio import checkpoint
 from studio.config import Config
 from studio.data.dataset import Dataset
 from studio.errors import StudioError, warn
+from studio.evaluate.score import read_scores
+from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
 from studio.pictures.curves import curves, read_log
 from studio.pictures.film import Film, film, frame_of
@@ -129,22 +131,25 @@ def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
 
 
 def scores_of(folder: Path) -> list[dict[str, Any]]:
-    """Returns what `score.json` holds, one or several scorings, each a dict with `rows`; nothing where there is none."""
+    """Returns what `score.json` holds, one dict per checkpoint and extractor; nothing where there is none.
+
+    What `studio score` would not have written is left out, with a warning: a report is not stopped by it.
+    """
     path = folder / "score.json"
-    if not path.is_file():
-        return []
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        warn(f"{path}: cannot be read, left out of the report: {error}")
+        entries = read_scores(folder)
+    except StudioError as error:
+        warn(f"{error}; left out of the report")
         return []
-    listed = found.get("scores", [found]) if isinstance(found, dict) else found
-    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return [
-        {**entry, "rows": rows}
-        for entry in entries
-        if isinstance(entry.get("rows"), list) and (rows := [row for row in entry["rows"] if isinstance(row, dict)])
-    ]
+    whole = []
+    for number, entry in enumerate(entries):
+        try:
+            _ = heading(entry), score_cells(entry), score_lines(entry)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            warn(f"{path}: scores[{number}] is not what `studio score` wrote ({error!r}); left out of the report")
+        else:
+            whole.append(entry)
+    return whole
 
 
 def seconds_of(lines: Sequence[Mapping[str, Any]]) -> float | None:

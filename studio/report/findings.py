@@ -29,7 +29,9 @@ def findings(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     elif probed:
         parts.append(_side_by_side(probed))
     for probe, name in probed:
-        parts += _of_run(probe, f"{name}: " if len(runs) > 1 else "")
+        several = len(runs) > 1
+        measured = _of_run(probe, f"{name}: " if several else "")
+        parts += [el("details", el("summary", f"{name}: all that was measured"), *measured)] if several else measured
     unmeasured = [name for facts, name in zip(runs, names, strict=True) if not facts.probe]
     if unmeasured:
         parts.append(el("p", f"Not measured: {', '.join(unmeasured)} (studio probe RUN does).", class_="soft"))

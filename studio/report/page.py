@@ -9,6 +9,7 @@ from studio.render import KINDS
 from studio.report.facts import Facts
 from studio.report.findings import findings
 from studio.report.markup import Child, el, figure, table, text_of, written
+from studio.report.scores import scores
 from studio.report.words import number, span, summary
 from studio.training import flattened
 
@@ -35,7 +36,7 @@ def page(runs: Sequence[Facts]) -> str:
         "trained": ("What was trained on what", [_trained(runs, names), *_notes(runs, names)]),
         "pictures": ("Pictures", _pictures(runs, names)),
         "training": ("The training", _training(runs, names)),
-        "scores": ("Scores", _scores(runs, names)),
+        "scores": ("Scores", scores(runs, names, _room(runs)[0])),
         "reproduce": ("How to reproduce it", _reproduce(runs, names)),
     }
     links = [el("li", el("a", head, href=f"#{key}")) for key, (head, _) in sections.items()]
@@ -168,18 +169,6 @@ def _training(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
             title, caption, body = text_of(facts.pictures["curves"])
             logs.append(figure(body, named + caption, _alt(title, facts), most))
     return [el("h3", "Animation"), _columns(films), el("h3", "Curves"), _columns(logs)]
-
-
-def _scores(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
-    parts: list[Child] = []
-    for facts, name in zip(runs, names, strict=True):
-        for scored in facts.scores:
-            rows = scored["rows"]
-            columns = list(dict.fromkeys(["group", *(key for row in rows for key in row)]))
-            about = [f"{key} {number(scored[key])}" for key in scored if key not in ("rows", "run") and scored[key] is not None]
-            caption = ("" if len(runs) == 1 else f"{name}. ") + "Scored by: " + ", ".join(about)
-            parts.append(table(caption, columns, [[number(row.get(key)) for key in columns] for row in rows]))
-    return parts or [el("p", "Not scored: no run has a score.json (studio score RUN writes it).", class_="soft")]
 
 
 def _reproduce(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:

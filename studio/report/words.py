@@ -62,7 +62,7 @@ def read_out(value: float, metric: str) -> str:
     """Returns a read-out as people say it: `93 %` of images, `R2 0.62`, `AUC 0.83`."""
     if metric in SHARES:
         return f"{100 * value:.0f} %"
-    return f"{ {'r2': 'R2', 'auc': 'AUC'}.get(metric, metric) } {value:.2f}"
+    return f"{ {'r2': 'R2', 'auc': 'AUC'}.get(metric, metric) } {value:z.2f}"
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -15,7 +15,8 @@ WORDS = (
     "overview, grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes, counterfactual, curves or training "
     "(an animation)"
 )
-OWN = {"--range": "traverse", "--plane": "codes"}  # options that one kind of picture has
+MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # of a side, by the kind of file
+OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}  # options that one kind of picture has
 
 
 def render(
@@ -35,6 +36,9 @@ def render(
     plane: Annotated[
         str | None, typer.Option("--plane", help="codes: pca (default), tsne, or umap (pip install umap-learn)")
     ] = None,
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="NAME", help="codes: what to colour by; repeatable")
+    ] = None,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:
@@ -43,7 +47,7 @@ def render(
 
     if kind not in (*KINDS, *OF_RUNS):
         raise StudioError(f"render {kind}: no such picture{nearest(kind, (*KINDS, *OF_RUNS))}")
-    given = {"--range": span, "--plane": plane}
+    given = {"--range": span, "--plane": plane, "--attribute": attributes or None}
     for option, owner in OWN.items():
         if given[option] is not None and kind != owner:
             raise StudioError(f"render {kind}: {option} is for {owner}")
@@ -57,6 +61,7 @@ def render(
         from studio.run import Run
 
         options: dict[str, Any] = ({"span": span} if span else {}) | ({"kind": plane} if plane else {})
+        options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema)
         path = out or opened.folder / "grids" / f"{kind}.png"
         _save(KINDS[kind](opened.method, opened.data, n, seed or 0, **options), path)
@@ -87,4 +92,10 @@ def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int 
 def _save(picture: Any, path: Path) -> None:  # noqa: ANN401 - a PIL image
     from studio.writing import write_file
 
+    most = MOST_PIXELS.get(path.suffix.lower())
+    if most is not None and max(picture.size) > most:
+        raise StudioError(
+            f"--out {path}: the picture is {picture.width} x {picture.height} pixels, and {path.suffix} takes at most {most}: "
+            "give a name that ends in .png, or a smaller --n"
+        )
     write_file(path, lambda partial: picture.save(partial))

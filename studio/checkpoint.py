@@ -166,7 +166,9 @@ def save(
         os.replace(folder, final)
         _flush(final.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # the last two are how torch and safetensors say "disk full"
-        raise StudioError(f"{final}: the checkpoint could not be written ({error}); earlier ones are untouched") from error
+        why = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
+        space = f"{shutil.disk_usage(run).free:,} bytes are free there" if run.is_dir() else "the directory is gone"
+        raise StudioError(f"{final}: the checkpoint could not be written ({why}; {space}); earlier ones are untouched") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Checkpoint(final, images_seen)

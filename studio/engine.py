@@ -361,4 +361,13 @@ def _accelerator(precision: str) -> Accelerator:
     if precision == "fp16" and not torch.cuda.is_available():
         raise StudioError("train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16")
     AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process
-    return Accelerator(mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
+    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
+    cpu = started > 1 and not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
+    if accelerator.num_processes < started:
+        raise StudioError(
+            f"the launcher started {started} processes, which do not find each other on {accelerator.device}: "
+            f"Accelerate knows of {accelerator.num_processes}; for the CPU set ACCELERATE_USE_CPU=true"
+        )
+    return accelerator

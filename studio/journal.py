@@ -4,7 +4,8 @@ import json
 import sys
 import time
 from collections import defaultdict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from studio.errors import StudioError
-from studio.writing import write_text
+from studio.writing import write_file, write_text
 
 __all__ = ["Averages", "Journal"]
 
@@ -102,23 +103,33 @@ class Journal:
             self.file.flush()
         except OSError as error:
             raise StudioError(f"{self.folder / 'log.jsonl'}: cannot be written: {error.strerror}") from None
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self.board.add_scalar(name, value, images_seen)
+        with self._on_board():
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    self.board.add_scalar(name, value, images_seen)
 
     def picture(self, images_seen: int, name: str, picture: Any) -> None:  # noqa: ANN401 - a PIL image
-        """Writes `grids/NAME.png`, whole or not at all, and shows it in TensorBoard."""
+        """Writes `grids/NAME.png`, whole or not at all, and shows it in TensorBoard.
+
+        Raises:
+            StudioError: the disk does not take it.
+        """
         if self.quiet:
             return
         import numpy as np
 
-        path = self.folder / "grids" / f"{name}.png"
-        path.parent.mkdir(exist_ok=True)
-        picture.save(self.folder / ".writing.png")
-        (self.folder / ".writing.png").replace(path)
-        self.board.add_image(
-            name.lstrip("0123456789-") or "grid", np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC"
-        )
+        write_file(self.folder / "grids" / f"{name}.png", lambda partial: picture.save(partial))
+        shown, tag = np.asarray(picture.convert("RGB")), name.lstrip("0123456789-") or "grid"
+        with self._on_board():
+            self.board.add_image(tag, shown, images_seen, dataformats="HWC")
+
+    @contextmanager
+    def _on_board(self) -> Iterator[None]:
+        """TensorBoard writes later, in a thread of its own, and tells at the next call that the disk did not take it."""
+        try:
+            yield
+        except OSError as error:
+            raise StudioError(f"{self.folder / 'tensorboard'}: cannot be written: {error.strerror or error}") from None
 
     def say(self, line: str) -> None:
         """Prints a line on stderr, above the bar."""
@@ -129,9 +140,9 @@ class Journal:
         """Ends the bar and closes the files."""
         if not self.quiet:
             self.bar.stop()
-            self.board.close()
-            with suppress(OSError):  # a full disk has been told of where the line was written
-                self.file.close()
+            for file in (self.board, self.file):
+                with suppress(OSError):  # a full disk has been told of where the line was written
+                    file.close()
 
 
 def _forget_after(path: Path, images_seen: int) -> None:

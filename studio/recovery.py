@@ -9,8 +9,12 @@ Roll-backs are counted in the training's state. A training that is killed after 
 the same numbers again and does the same, so its weights are those of an undisturbed one.
 """
 
+import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from studio import checkpoint
@@ -19,13 +23,14 @@ from studio.engine import Engine
 from studio.errors import StudioError, warn
 from studio.faults import NotFinite, OutOfMemory
 from studio.method import DOMAINS
+from studio.processes import Processes
 from studio.seeds import seed_of
 from studio.writing import write_json
 
 if TYPE_CHECKING:
     from studio.training import Training
 
-__all__ = ["give_smaller_parts", "load_checkpoint", "roll_back"]
+__all__ = ["give_smaller_parts", "load_checkpoint", "newest_for_all", "roll_back"]
 
 
 def load_checkpoint(engine: Engine, chosen: checkpoint.Checkpoint) -> None:
@@ -34,6 +39,38 @@ def load_checkpoint(engine: Engine, chosen: checkpoint.Checkpoint) -> None:
         engine.load(chosen.tensors("weights"), chosen.tensors("ema"), chosen.training())
     except (RuntimeError, KeyError, ValueError) as error:
         raise StudioError(f"{chosen.path}: does not fit the run's config: {error}") from None
+
+
+def newest_for_all(processes: Processes, run: Path, tell: Callable[[str], None] | None = None) -> checkpoint.Checkpoint | None:
+    """Returns the newest whole checkpoint as the first process finds it, in every process; None where there is none.
+
+    Each looking for itself, those of a node that does not see the run's directory would start anew while others resume.
+
+    Args:
+        processes: which take part; all must call this.
+        run: the run's directory.
+        tell: called in the first process with a line for every damaged checkpoint that is passed over.
+
+    Raises:
+        StudioError: checkpoints exist and every one is damaged, or a process does not see the one that the first found; in
+            every process.
+    """
+
+    def newest() -> int | None:
+        found = checkpoint.newest(run, tell)
+        return found and found.images_seen
+
+    number = processes.decided_by_first(newest)
+    if number is None:
+        return None
+    seen = [found for found in checkpoint.every(run) if found.images_seen == number]
+    blind = processes.all(None if seen else f"rank {processes.rank} on {socket.gethostname()}")
+    if blind:
+        raise StudioError(
+            f"{run}: checkpoint {number:08d} is not seen by {', '.join(blind)}; "
+            "expected one directory that the processes of all nodes share"
+        )
+    return seen[0]
 
 
 def roll_back(training: "Training", fault: NotFinite) -> None:
@@ -77,16 +114,11 @@ def give_smaller_parts(training: "Training", fault: OutOfMemory) -> None:
 
 def _return(training: "Training") -> None:
     engine = training.engine
-
-    def newest() -> int | None:
-        found = checkpoint.newest(training.folder)
-        return found and found.images_seen
-
-    number = engine.processes.decided_by_first(newest)
-    if number is None:
+    found = newest_for_all(engine.processes, training.folder)
+    if found is None:
         engine.restart()
     else:
-        load_checkpoint(engine, next(c for c in checkpoint.every(training.folder) if c.images_seen == number))
+        load_checkpoint(engine, found)
     training.averages.take()
     training.since_saved.take()
     training.journal.forget(engine.images_seen)
@@ -119,5 +151,5 @@ def _save_evidence(training: "Training", fault: NotFinite, with_weights: bool) -
         if with_weights:
             weights = {key: value.detach().cpu().contiguous() for key, value in engine.method.state_dict().items()}
             save_file(weights, folder / f"{name}.safetensors")
-    except OSError as error:
-        warn(f"{folder}: the evidence could not be written: {error.strerror}")
+    except (OSError, StudioError, SafetensorError) as error:  # the last is how safetensors says "disk full"
+        warn(f"{folder}: the evidence could not be written: {error}")

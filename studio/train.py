@@ -4,8 +4,10 @@ One process:        accelerate launch studio/train.py --cfg digits_dig.yaml
 Several GPUs:       accelerate launch --multi_gpu --num_processes 4 studio/train.py --cfg digits_dig.yaml
 Two nodes, on each: accelerate launch --multi_gpu --num_machines 2 --machine_rank R --num_processes 8 \
                         --main_process_ip HOST --main_process_port 29500 studio/train.py --cfg digits_dig.yaml
+Two on a CPU:       torchrun --nproc_per_node 2 -- studio/train.py --cfg digits_dig.yaml
 
-Batch, precision and threads come from the config, which beats the launcher.
+Without `--` torchrun takes `--run` for an option of its own. Batch, precision and threads come from the config, which beats
+the launcher.
 """
 
 import sys

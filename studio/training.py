@@ -22,7 +22,7 @@ from studio.journal import Averages, Journal
 from studio.lock import Lock
 from studio.preemption import Launcher, Signals
 from studio.processes import lost_contact
-from studio.recovery import give_smaller_parts, load_checkpoint, roll_back
+from studio.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
 from studio.writing import write_json, write_text
 
 __all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]
@@ -112,10 +112,7 @@ def claim_folder(config: Config, folder: Path) -> Path:
         StudioError: it cannot be written.
     """
     _make(folder)
-    try:
-        write_text(folder / "config.yaml", dump(config))
-    except OSError as error:
-        raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
+    write_text(folder / "config.yaml", dump(config))
     return folder
 
 
@@ -146,7 +143,7 @@ def _runs(name: str) -> list[int]:
 def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     old = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
     before, after = flattened(old.model_dump(mode="json")), flattened(config.model_dump(mode="json"))
-    unknown = [name for name in allowed if name not in after]
+    unknown = [name for name in allowed if name not in before and name not in after]
     if unknown:
         raise StudioError(f"--allow {unknown[0]}: no such field{nearest(unknown[0], after)}")
     free = HARMLESS | {*allowed}
@@ -203,7 +200,7 @@ class Training:
         self.started, self.launcher = time.monotonic(), Launcher()
         self.dataset = self.engine.dataset
         faults: list[str] = []
-        last = checkpoint.newest(self.folder, faults.append)
+        last = newest_for_all(self.engine.processes, self.folder, faults.append)
         if last is not None:
             load_checkpoint(self.engine, last)
         main = self.engine.processes.first

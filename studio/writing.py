@@ -10,14 +10,12 @@ __all__ = ["write_file", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text beside the file and renames it into place."""
-    partial = path.with_name(f".writing-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Writes UTF-8 text, whole or not at all; see `write_file`."""
+    write_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON, whole or not at all; see `write_file`."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

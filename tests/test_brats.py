@@ -358,6 +358,9 @@ def test_too_many_bad_patients_are_an_error_with_every_name(root: Path) -> None:
     assert [name for name, _ in report["quarantined"]] == ["BraTS2021_00003", "BraTS2021_00008"]
     assert not report["ok"]
     assert opened(root, max_bad=0.1).size("train", "target") > 0
+    with pytest.raises(StudioError, match="no target slice in the train split") as caught:
+        opened(root, max_bad=0.1, min_tumour=30.0)
+    assert "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels" in str(caught.value)
 
 
 def test_the_same_folder_twice_counts_once(root: Path) -> None:

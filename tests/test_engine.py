@@ -2,6 +2,7 @@
 
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import tiny
 
 from studio.build import build_dataset
 from studio.ema import Ema
-from studio.engine import Engine, set_threads
+from studio.engine import Engine, _accelerator, set_threads
 from studio.errors import StudioError
 from studio.training import _due, duration
 
@@ -117,6 +118,15 @@ def test_launchers_that_shard_nets_are_refused_with_the_reason(monkeypatch: pyte
     monkeypatch.setenv(name, "true")
     with pytest.raises(StudioError, match=rf"{what}: found in the launcher's settings, .* expected --multi_gpu"):
         engine()
+
+
+def test_processes_that_accelerate_does_not_count_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studio.engine.Accelerator", lambda **options: SimpleNamespace(num_processes=1, device="mps", **options))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    _accelerator("no")  # a name that no launcher has given a meaning
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(StudioError, match="the launcher started 2 processes, which do not find each other on mps"):
+        _accelerator("no")
 
 
 def test_threads_do_not_follow_the_launchers_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from studio import checkpoint
 from studio.build import build_dataset
 from studio.config import Config
 from studio.engine import Engine
+from studio.errors import StudioError
 from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.training import Training, train
 
@@ -121,3 +124,25 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(tmp_path: Pa
     assert "StudioError: another process has gone; --resume" in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]
     assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96
+
+
+def resumed_from(places: list[str]) -> Callable[[], str]:
+    """Resumes in the first place as rank 0 and in the second as rank 1; says what came of it."""
+
+    def body() -> str:
+        os.chdir(places[int(os.environ["RANK"])])
+        try:
+            return str(train(tiny("vae", images=48), Path("run"), resume=True).engine.images_seen)
+        except StudioError as error:
+            return str(error)
+
+    return body
+
+
+def test_processes_that_do_not_share_the_runs_directory_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other" / "run").mkdir(parents=True)
+    train(tiny("vae", images=16), Path("run"))
+    refused = together(2, resumed_from([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused")
+    expected = f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; expected one directory that the "
+    assert [line[: len(expected)] for line in refused] == [expected] * 2
+    assert together(2, resumed_from([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]

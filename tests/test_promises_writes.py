@@ -1,5 +1,6 @@
 """Whole or not at all: killed at every point where a training writes, at a byte in the middle of a file, on a disk that fills."""
 
+import errno
 import json
 import os
 import resource
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,11 @@ from conftest import tiny
 from forked import ended, fork
 from test_training import changed, digest
 
-from studio import checkpoint
+from studio import checkpoint, finish, journal
 from studio.checkpoint import every, newest, prune, save
 from studio.errors import StudioError
 from studio.journal import Journal
-from studio.training import train
+from studio.training import Training, train
 
 EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 
@@ -193,6 +195,57 @@ def test_a_disk_that_fills_ends_the_training_and_loses_nothing(small_disk: Path)
     train(config, run, resume=True)
     train(config, Path("straight"))
     assert digest(run, 320) == digest(Path("straight"), 320)
+
+
+def fill(disk: Path) -> None:
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(
+    ("before", "named"),
+    [
+        ((Training, "_grid"), "grids/00000032.png: cannot be written: No space left"),
+        ((Training, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
+        ((finish, "write_json"), "probe.json: cannot be written: No space left"),
+        ((journal, "_forget_after"), "log.jsonl: cannot be written: No space left"),
+    ],
+)
+def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, before: tuple, named: str
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=3m", str(small_disk)], check=True)
+    run, where = small_disk / "run", getattr(*before)
+    config = tiny("vae", images=32, save_every=16, grid_every=32)
+    if before[0] is journal:
+        train(config, run)
+
+    def when_full(*arguments: object, **options: object) -> object:
+        if before[1] != "save" or newest(run):
+            fill(small_disk)
+        return where(*arguments, **options)
+
+    monkeypatch.setattr(*before, when_full)
+    with pytest.raises(StudioError, match=named):
+        train(config, run, resume=before[0] is journal, finish=finish.finish)
+    assert newest(run).images_seen == (16 if before[0] is Training else 32)
+    assert not [path for path in run.rglob(".*") if path.name != ".lock"]
+    assert not (run / ".lock").exists()
+
+
+def test_what_tensorboard_could_not_write_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Journal(Path(), 100, 0)) as log:
+        log.log(10, {"loss": 1.0})
+
+        def fails(*arguments: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(log.board, "add_scalar", fails)
+        monkeypatch.setattr(log.board, "close", fails)
+        with pytest.raises(StudioError, match=r"^tensorboard: cannot be written: No space left on device$"):
+            log.log(20, {"loss": 1.0})
+    assert log.file.closed
 
 
 def test_retention_keeps_the_newest_and_the_first_after_every_mark() -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser
 from typer.testing import CliRunner
 
 from studio import cli
@@ -53,6 +55,17 @@ def test_commands_run_in_the_readmes_order(tmp_path: Path) -> None:
     for block in blocks("python"):
         if "import" in block:
             exec(compile(block, "README.md", "exec"), {})
+
+
+def test_every_line_that_launches_takes_every_option_of_train() -> None:
+    parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
+    lines = [shlex.split(line) for line in README.splitlines() if re.match(r" *(accelerate launch|torchrun) ", line)]
+    assert {line[0] for line in lines} == set(parsers)
+    ours = shlex.split("--run r --set a.b=c --resume --requeue --allow d --stop-after 1h --deterministic --dry-run")
+    for launcher, *words in lines:
+        script = words.index("studio/train.py")
+        given = parsers[launcher]().parse_args([word.replace("R", "0") for word in words[launcher == "accelerate" :]] + ours)
+        assert given.training_script_args == [*words[script + 1 :], *ours]
 
 
 def test_launching_finds_this_tree_from_elsewhere_even_beside_another_clone(tmp_path: Path) -> None:

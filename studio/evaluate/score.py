@@ -30,7 +30,7 @@ from studio.evaluate.fidelity import KID_SUBSETS, NEIGHBOURS, Features, distance
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.run import Run
 from studio.seeds import seed_of
-from studio.writing import write_file, write_json
+from studio.writing import write_json
 
 __all__ = ["GROUPS", "read_scores", "score", "whole"]
 
@@ -271,4 +271,4 @@ def _merge(folder: Path, entry: dict[str, Any]) -> None:
     same = ("checkpoint", "extractor", "averaged")
     others = [old for old in read_scores(folder) if any(old[name] != entry[name] for name in same)]
     together = {**entry, "scores": [*others, entry]}
-    write_file(folder / "score.json", lambda partial: write_json(partial, together))
+    write_json(folder / "score.json", together)

@@ -3,6 +3,8 @@
 SIGINT, SIGTERM and SIGUSR1 ask for a stop after the running iteration; the training saves and its process ends with exit
 code 75 ("try again": `--resume` continues), or with 130 after SIGINT, so that Ctrl-C stops a shell's loop as well. A second
 signal, two seconds later or more, is taken as it would have been without us and may end the process before it has saved.
+While nothing is trained, as data are read or pictures drawn, there is nothing to save: `preemptible` ends the process at once,
+with the same codes, so that a scheduler's script starts it again.
 
 Accelerate's launcher for one process dies of a signal without passing it on, and would leave its child behind. A process
 that a launcher has started therefore looks at each iteration whether its parent is still the same.
@@ -11,10 +13,11 @@ that a launcher has started therefore looks at each iteration whether its parent
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["UNFINISHED", "Launcher", "Signals", "exit_code", "leave_signals_to_the_main_process"]
+__all__ = ["UNFINISHED", "Launcher", "Preempted", "Signals", "exit_code", "leave_signals_to_the_main_process", "preemptible"]
 
 UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h
 REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -46,6 +49,27 @@ class Launcher:
         return self.parent is not None and os.getppid() != self.parent
 
 
+class Preempted(BaseException):
+    """SIGTERM or SIGUSR1 has come while nothing was trained; its text is the signal's name. Like KeyboardInterrupt, no error."""
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Preempted(signal.Signals(number).name)
+
+
+@contextmanager
+def preemptible() -> Iterator[None]:
+    """While inside, and outside of `Signals`, SIGTERM and SIGUSR1 raise Preempted, as SIGINT raises KeyboardInterrupt."""
+    before = {}
+    with suppress(ValueError):  # not the main thread
+        before = {number: signal.signal(number, _raise) for number in REQUESTS if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Signals:
     """While inside, signals ask for a stop; afterwards they do what they did before.
 
@@ -73,7 +97,8 @@ class Signals:
         if now - self.first < PATIENCE:
             self.stop(signal.Signals(number).name)
             return
-        signal.signal(number, self.before[number])
+        # An exception would have to wait for whatever the process is stuck in.
+        signal.signal(number, signal.SIG_DFL if self.before[number] is _raise else self.before[number])
         os.kill(os.getpid(), number)
 
     def __exit__(self, *exception: object) -> None:

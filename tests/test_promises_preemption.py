@@ -13,10 +13,11 @@ import pytest
 from conftest import tiny
 from forked import ended, fork
 from test_training import changed, digest
+from typer.testing import CliRunner
 
-from studio import checkpoint, cli
+from studio import checkpoint, cli, preemption
 from studio.config import dump
-from studio.preemption import UNFINISHED, Signals
+from studio.preemption import UNFINISHED, Signals, preemptible
 from studio.training import train
 from studio.verbs import train as verb
 
@@ -151,3 +152,33 @@ def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
     assert checkpoint.newest(Path("run")).images_seen == seen()
     started = json.loads(Path("run/log.jsonl").read_text().splitlines()[0])["started"]
     assert "studio/train.py --cfg tiny.yaml" in started["command"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("where", ["studio.training.build_dataset", "studio.finish.finish"])
+def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, number: int, where: str
+) -> None:
+    arguments = ["train", *command("--requeue", images=32)]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, lambda *arguments: os.kill(os.getpid(), number))
+        result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 75, result.output
+    assert f"stopped by {signal.Signals(number).name} while nothing was trained" in result.stderr
+    assert signal.getsignal(number) == signal.SIG_DFL
+    assert not Path("run/.lock").exists()
+    monkeypatch.setattr("studio.finish.finish", lambda training: Path("run/drawn").touch())
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert Path("run/drawn").exists()
+    assert seen() == 32
+
+
+def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
+    def stuck() -> None:
+        with preemptible(), Signals(lambda name: None):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(preemption.PATIENCE + 0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+
+    assert ended([fork(stuck, Path("stuck.pt"))], 30) == [-signal.SIGTERM]

@@ -191,11 +191,11 @@ class Brats(Dataset):
         }
         for (name, domain), rows in self._rows.items():
             if not len(rows):
-                aside = listed([f"{patient}: {reason}" for patient, reason in self.quarantined])
+                lines = listed([f"{patient}: {reason}" for patient, reason in self.quarantined])
+                aside = f"\n{len(self.quarantined)} patients are set aside{lines}" if self.quarantined else ""
                 raise StudioError(
                     f"{self.root}: no {domain} slice in the {name} split, of {len(self._table)} slices of {len(sides)} patients: "
-                    "add patients, or change data.slices, data.min_tumour or data.test_share"
-                    + f"\n{len(self.quarantined)} patients are set aside{aside}" * bool(self.quarantined)
+                    f"add patients, or change data.slices, data.min_tumour or data.test_share{aside}"
                 )
 
     def _taken(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`studio train`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,22 +24,36 @@ def train(
     allow: Annotated[list[str] | None, typer.Option("--allow", metavar="FIELD", help="resume though FIELD changed")] = None,
 ) -> None:
     """Train a method; the same as `accelerate launch studio/train.py`."""
+    from studio.preemption import Preempted, exit_code, preemptible
+
+    try:
+        with preemptible():
+            stopped = _train(cfg, assignments or [], run, resume, requeue, dry_run, stop_after, deterministic, allow or [])
+    except Preempted as request:
+        stopped = str(request)
+        print(f"stopped by {stopped} while nothing was trained; the same command goes on", file=sys.stderr)
+    if stopped:
+        raise typer.Exit(exit_code(stopped))
+
+
+def _train(
+    cfg: str, assignments: list[str], run: Path | None, resume: bool, requeue: bool, dry_run: bool, stop_after: str | None,
+    deterministic: bool, allow: list[str],
+) -> str:  # fmt: skip
+    """Trains, or prints the plan, and returns what stopped it before its end, or nothing."""
     from studio import training
     from studio.config import load
-    from studio.preemption import exit_code
 
-    config = load(cfg, assignments or [])
+    config = load(cfg, assignments)
     if dry_run:
         _print_plan(config)
-        return
+        return ""
     if requeue:
         if run is None:
             raise StudioError("--requeue: needs --run DIR, so that the same command finds the same run")
         resume = resume or (run / "config.yaml").is_file()
     seconds = training.duration(stop_after) if stop_after is not None else None
-    done = training.train(config, run, resume, seconds, deterministic, _finish, allow or [])
-    if done.stopped:
-        raise typer.Exit(exit_code(done.stopped))
+    return training.train(config, run, resume, seconds, deterministic, _finish, allow).stopped
 
 
 def _finish(done: Any) -> None:  # noqa: ANN401

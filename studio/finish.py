@@ -27,7 +27,11 @@ def finish(training: Training) -> None:
     write_json(training.folder / "probe.json", result)
     pictures: dict[str, Image.Image] = {}
     for kind, draw in kinds(training.dataset).items():
-        pictures[kind] = draw(method, training.dataset, seed=config.seed)
+        try:
+            pictures[kind] = draw(method, training.dataset, seed=config.seed)
+        except StudioError as error:  # e.g. too few test images to swap
+            warn(f"no picture {kind}: {error}")
+            continue
         training.journal.picture(seen, kind, pictures[kind])
     report = _report(training, pictures)
     training.journal.close()

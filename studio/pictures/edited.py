@@ -128,7 +128,7 @@ def counterfactual(method: Method, dataset: Dataset, n: int | None = None, seed:
     inside, outside = (found[where].mean() if where.any() else float("nan") for where in (masks, ~masks))
     return Grid(
         [["", *columns], *zip(shown.names, *columns.values(), strict=True)],
-        "Healed images, and the truth",
+        f"Healed images, and {'the truth' if truth else 'the masks'}",
         "Target test images, decoded with their own salient code (reconstruction) and with a blank one (healed)"
         f"{', and what they would look like without their salient content' if truth else ''}; the absolute difference "
         "of reconstruction and healed image, and where salient content is marked (mask), white. Images run from -1 to "

@@ -295,6 +295,8 @@ def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
         if not is_image(path.name):
             raise StudioError(f"{option} {path}: expected a name that ends in {', '.join(FORMATS)}")
         return path.parent, [path.name], 0
+    if not path.exists():
+        raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
     names, others = images_below(listable(str(source), option, EXPECTED))
     if not names:
         raise StudioError(f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}")

@@ -124,6 +124,8 @@ def _config(folder: Path, data_root: str | Path | None) -> Config:
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:
     if number is None:
         chosen = checkpoint.newest(folder, warn)
+        if chosen is None and (folder / bundle.WEIGHTS).is_file():
+            raise StudioError(f"{folder}: an export whose manifest.json is missing, without which its files cannot be checked")
         if chosen is None:
             raise StudioError(f"{folder}: no checkpoint yet; train with --resume --run {folder}")
         return chosen

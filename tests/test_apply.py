@@ -370,7 +370,7 @@ def test_the_verb_prints_json_and_one_clear_line_for_each_mistake(gray: Run, tmp
     result = CliRunner().invoke(cli.app, ["apply", folder, "a.png", "swapped", "--with", "a.png"])
     assert Path("swapped/swap/a.png").is_file()
     for arguments, words in {
-        ("nowhere", "o"): "nowhere", ("nothing", "o"): "no images", ("x.txt", "o"): ".png",
+        ("nowhere", "o"): "nowhere: no such file or folder", ("nothing", "o"): "no images", ("x.txt", "o"): ".png",
         ("a.png", "o", "--what", "heel"): "did you mean 'heal'", ("a.png", "o", "--what", "swap"): "--with",
         ("a.png", "o", "--what", "heal", "--with", "a.png"): "--with", ("a.png", "o", "--slice", "-1"): "--slice",
         ("a.png", "o", "--window", "5", "2"): "--window", ("a.png", "out"): "--force",

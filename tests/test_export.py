@@ -135,6 +135,9 @@ def test_what_differs_from_its_hash_is_refused_by_name(exported: Path, tmp_path:
         (tmp_path / "new/manifest.json").write_text(json.dumps({**manifest, **change}))
         with pytest.raises(StudioError, match=words):
             Run.open(tmp_path / "new")
+    (tmp_path / "new/manifest.json").unlink()
+    with pytest.raises(StudioError, match=r"new: an export whose manifest\.json is missing"):
+        Run.open(tmp_path / "new")
     with pytest.raises(StudioError, match="an export has one: 64"):
         Run.open(exported, 3)
     with pytest.raises(StudioError, match="averaged"):

@@ -170,6 +170,7 @@ def test_several_runs_stand_side_by_side(told: Facts) -> None:
             assert verdict(row).sentence in said
     assert "3 runs side by side" in said
     folded = [words for tag, words in read.words if tag == "summary"]
+    assert [tags for tags in read.all("details") if "open" in tags] == []
     assert folded[:2] == ["first run: all that was measured", "second: all that was measured"]
     assert "Not measured: third" in said
     assert "Fields of the configs that differ" in said

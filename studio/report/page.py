@@ -44,6 +44,7 @@ def page(runs: Sequence[Facts]) -> str:
         "body",
         el("header", el("h1", title), *_lead(runs, names), el("nav", el("ul", *links), aria_label="Sections")),
         el("main", *(el("section", el("h2", head), *inside, id=key) for key, (head, inside) in sections.items())),
+        class_="one" if len(runs) == 1 else "several",
     )
     head = el(
         "head",
@@ -182,7 +183,12 @@ def _reproduce(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
             el("p", "From the config below, saved as ", el("code", "config.yaml"), ":"),
             el("pre", "studio train --cfg config.yaml --run runs/again"),
             el("p", f"It was started by: {environment.get('command', 'not known')}", class_="soft"),
-            el("details", el("summary", "The resolved config"), el("pre", dump(facts.config)), open=""),
+            el(
+                "details",
+                el("summary", "The resolved config"),
+                el("pre", dump(facts.config)),
+                **({"open": ""} if len(runs) == 1 else {}),
+            ),
             table("Environment of the checkpoint", ["", "found"], [[key, number(v)] for key, v in environment.items()])
             if environment
             else el("p", "No checkpoint tells of the environment.", class_="soft"),

@@ -8,7 +8,7 @@ from PIL import Image
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.table import show
-from studio.render import kinds
+from studio.render import every_picture
 from studio.report import Facts, gather, write_report
 from studio.training import Training
 from studio.writing import write_file, write_json
@@ -26,13 +26,9 @@ def finish(training: Training) -> None:
     result = {**head, **measure(method, training.dataset)}
     write_json(training.folder / "probe.json", result)
     pictures: dict[str, Image.Image] = {}
-    for kind, draw in kinds(training.dataset).items():
-        try:
-            pictures[kind] = draw(method, training.dataset, seed=config.seed)
-        except StudioError as error:  # e.g. too few test images to swap
-            warn(f"no picture {kind}: {error}")
-            continue
-        training.journal.picture(seen, kind, pictures[kind])
+    for kind, picture in every_picture(method, training.dataset, config.seed):
+        pictures[kind] = picture
+        training.journal.picture(seen, kind, picture)
     report = _report(training, pictures)
     training.journal.close()
     show(result, stderr=True)

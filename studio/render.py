@@ -5,19 +5,21 @@ for) and a seed, which picks the test images and draws the codes. The same seed 
 run's directory instead (`curves`, `training`) is in `studio.pictures.curves` and `studio.pictures.film`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from PIL import Image
 
 from studio.data.dataset import Dataset, MaskedDataset
+from studio.errors import StudioError, warn
+from studio.method import Method
 from studio.pictures.codes import codes
 from studio.pictures.edited import counterfactual, heal, overview, reconstruct, swap
 from studio.pictures.made import grid
 from studio.pictures.swept import interpolate, isolate, traverse
 
 __all__ = [
-    "KINDS", "OF_RUNS", "codes", "counterfactual", "grid", "heal", "interpolate", "isolate", "kinds", "overview", "reconstruct",
-    "swap", "traverse",
+    "KINDS", "OF_RUNS", "codes", "counterfactual", "every_picture", "grid", "heal", "interpolate", "isolate", "kinds",
+    "overview", "reconstruct", "swap", "traverse",
 ]  # fmt: skip
 
 KINDS: dict[str, Callable[..., Image.Image]] = {
@@ -38,3 +40,12 @@ OF_RUNS = ("curves", "training")  # of a run's directory: its log, and what it d
 def kinds(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:
     """Returns the pictures that a data set has: `counterfactual` needs masks."""
     return {kind: draw for kind, draw in KINDS.items() if kind != "counterfactual" or isinstance(dataset, MaskedDataset)}
+
+
+def every_picture(method: Method, dataset: Dataset, seed: int) -> Iterator[tuple[str, Image.Image]]:
+    """Yields each kind with its picture; warns of one that cannot be drawn, e.g. where one test image is too few to swap."""
+    for kind, draw in kinds(dataset).items():
+        try:
+            yield kind, draw(method, dataset, seed=seed)
+        except StudioError as error:
+            warn(f"no picture {kind}: {error}")

@@ -170,3 +170,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "r"
     train(tiny(images=16), folder)
     return folder
+
+
+def test_what_one_test_image_is_too_few_for_is_left_out_and_said(capsys: pytest.CaptureFixture) -> None:
+    made = dict(render.every_picture(Painter().eval(), Painted(1), 0))
+    assert {"overview", "grid", "swap", "heal", "traverse"} <= set(made)
+    assert "interpolate" not in made
+    assert "warning: no picture interpolate: data set" in capsys.readouterr().err
+    assert set(dict(render.every_picture(Painter().eval(), Painted(2), 0))) == set(render.kinds(Painted(2)))
+    assert "no picture" not in capsys.readouterr().err

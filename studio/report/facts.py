@@ -18,7 +18,7 @@ from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
 from studio.pictures.curves import curves, read_log
 from studio.pictures.film import Film, film, frame_of
-from studio.render import kinds
+from studio.render import every_picture
 
 __all__ = ["Facts", "gather", "scores_of", "seconds_of"]
 
@@ -79,9 +79,6 @@ def gather(
         with_probe: whether to measure where there is no `probe.json`.
         averaged: whether the method has its averaged weights, of which `probe.json` and the training's grids are.
         pictures: those that have just been drawn; all are drawn when None.
-
-    Raises:
-        StudioError: a picture cannot be drawn.
     """
     here = {found.images_seen: found for found in checkpoint.every(folder)}
     facts = Facts(
@@ -97,10 +94,7 @@ def gather(
         facts.probe = measure(method, dataset)
     elif facts.probe is None:
         facts.missing["probe"] = "not measured"
-    drawn = (
-        pictures if pictures is not None else {k: draw(method, dataset, seed=config.seed) for k, draw in kinds(dataset).items()}
-    )
-    facts.pictures = dict(drawn)
+    facts.pictures = dict(every_picture(method, dataset, config.seed) if pictures is None else pictures)
     try:
         facts.seconds = seconds_of(read_log(folder))
         facts.pictures["curves"] = curves(folder, config)

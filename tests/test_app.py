@@ -7,8 +7,10 @@ import base64
 import csv
 import io
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -378,3 +380,19 @@ def test_nothing_of_the_page_can_be_called_as_an_api(runs: list[Path]) -> None:
     assert len(blocks.fns) > 10
     assert not blocks.get_api_info()["named_endpoints"]
     assert {fn.api_visibility for fn in blocks.fns.values()} == {"private"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_another_thread_is_given_ends_it_too(number: signal.Signals) -> None:
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    assert other.ident
+    timer = threading.Timer(0.3, signal.pthread_kill, [other.ident, number])
+    try:
+        with server._told_to_end() as told:
+            timer.start()
+            server._wait(told)
+    finally:
+        ended.set()
+    assert timer.finished.is_set()

@@ -119,7 +119,10 @@ def visit(folder: Path, browser: Any) -> Iterator[Visit]:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):  # an impatient person
                 server.send_signal(number)
-            ended = server.wait(120)
+            try:
+                ended = server.wait(120)
+            finally:
+                server.kill()  # or the block would wait for it for ever
     assert ended == 0, log.read_text()
     assert not list(folder.parent.glob("studio-app-*")), "nothing is left behind"
 

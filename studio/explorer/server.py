@@ -9,8 +9,8 @@ import tempfile
 import warnings
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -102,7 +102,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         if browser:
             webbrowser.open(address)
         try:
-            told.get()
+            _wait(told)
         finally:
             page.close(verbose=False)
     print("closed", file=sys.stderr)
@@ -122,6 +122,18 @@ def _told_to_end() -> Iterator["SimpleQueue[int]"]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _wait(told: "SimpleQueue[int]") -> None:
+    """Returns once there is something in the queue.
+
+    It looks up now and then: a signal may be delivered to another of the process's threads, and Python runs its handler in
+    the main thread, but only when that is awake.
+    """
+    while True:
+        with suppress(Empty):
+            told.get(timeout=0.2)
+            return
 
 
 def _family(host: str) -> socket.AddressFamily:

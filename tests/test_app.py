@@ -360,7 +360,7 @@ def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
     launched: dict[str, Any] = {}
     fake = SimpleNamespace(launch=lambda **options: launched.update(options), close=lambda **_: None)
     monkeypatch.setattr(page, "build_page", lambda shelf: fake)
-    monkeypatch.setattr(server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda: None)))
+    monkeypatch.setattr(server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda timeout: None)))
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     server.check_gradio()

@@ -187,9 +187,13 @@ ORDERLY = st.dictionaries(
     st.tuples(st.sampled_from(["", "train", "test"]), st.sampled_from(["", "ann", "bob"]), st.floats(width=16).map(str)),
     min_size=1,
 )
-PLAIN = st.dictionaries(st.sampled_from(NAMES), st.integers(0, 99).map(str))  # of which every one is fit
+PLAIN = st.lists(st.integers(0, 99), min_size=len(NAMES), max_size=len(NAMES))  # of which every one is fit
 TABLES = st.one_of(
-    PLAIN.map(lambda rows: "\n".join(["file,age", *(f"{name},{age}" for name, age in rows.items())]).encode()),
+    PLAIN.map(
+        lambda ages: "\n".join(
+            ["file,split,age", *(f"{n},{('train', 'test')[i % 2]},{age}" for i, (n, age) in enumerate(zip(NAMES, ages, strict=True)))]
+        ).encode()
+    ),
     ORDERLY.map(lambda rows: "\n".join(["file,split,subject,age", *(",".join([n, *r]) for n, r in rows.items())]).encode()),
     st.binary(max_size=300),
     st.tuples(st.sampled_from([",", ";", "\t"]), ROWS).map(

@@ -288,7 +288,7 @@ def test_an_interrupted_training_writes_none() -> None:
 
 def test_a_report_that_fails_takes_nothing_along(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(finish, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
-    monkeypatch.setattr(finish, "kinds", lambda dataset: {})
+    monkeypatch.setattr(finish, "every_picture", lambda method, dataset, seed: [])
     for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
         monkeypatch.setattr(finish, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error))
         shutil.rmtree("run", ignore_errors=True)

@@ -188,12 +188,15 @@ ORDERLY = st.dictionaries(
     min_size=1,
 )
 PLAIN = st.lists(st.integers(0, 99), min_size=len(NAMES), max_size=len(NAMES))  # of which every one is fit
+
+
+def fit_table(ages: list[int]) -> bytes:
+    rows = [f"{name},{('train', 'test')[i % 2]},{age}" for i, (name, age) in enumerate(zip(NAMES, ages, strict=True))]
+    return "\n".join(["file,split,age", *rows]).encode()
+
+
 TABLES = st.one_of(
-    PLAIN.map(
-        lambda ages: "\n".join(
-            ["file,split,age", *(f"{n},{('train', 'test')[i % 2]},{age}" for i, (n, age) in enumerate(zip(NAMES, ages, strict=True)))]
-        ).encode()
-    ),
+    PLAIN.map(fit_table),
     ORDERLY.map(lambda rows: "\n".join(["file,split,subject,age", *(",".join([n, *r]) for n, r in rows.items())]).encode()),
     st.binary(max_size=300),
     st.tuples(st.sampled_from([",", ";", "\t"]), ROWS).map(

@@ -10,9 +10,7 @@ is kept, beneath the current folder.
 import copy
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ from studio.errors import StudioError
 from studio.model_card import model_card
 from studio.programs import onnx_programs, refuse_mismatch, torch_programs
 from studio.run import Run
-from studio.writing import write_json
+from studio.writing import appearing, write_json
 
 __all__ = ["export", "push", "refuse_push"]
 
@@ -56,7 +54,7 @@ def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
     """
     place = Path(os.path.expanduser(folder))
     try:
-        with _appearing(place) as made:
+        with appearing(place, "an export") as made:
             return _write(run, made, place.resolve().name, onnx)
     except OSError as error:
         raise StudioError(f"{place}: cannot be written: {error.strerror or error}") from None
@@ -111,24 +109,6 @@ def push(folder: str | Path, repository: str) -> str:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StudioError(f"--push {repository}: {type(error).__name__}: {first}; {folder} itself is complete") from None
     return str(address)
-
-
-@contextmanager
-def _appearing(place: Path) -> Iterator[Path]:
-    """Gives a folder beside `place` to write into, which then takes its place; nothing stays if the writing fails."""
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise StudioError(f"{place}: not an empty folder; an export needs a new or an empty one")
-    place = place.resolve()
-    folder = place.with_name(f".writing-{place.name}-{os.getpid()}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        if place.exists():
-            place.rmdir()
-        folder.rename(place)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:

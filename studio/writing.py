@@ -1,12 +1,15 @@
 """Files that are written whole or not at all."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from studio.errors import StudioError
 
-__all__ = ["write_file", "write_json", "write_text"]
+__all__ = ["appearing", "write_file", "write_json", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,4 +38,30 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
     except BaseException:
         partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def appearing(place: Path, what: str) -> Iterator[Path]:
+    """Gives a folder beside `place` to write into, which then takes its place; nothing stays if the writing fails.
+
+    Args:
+        place: the folder, new or empty.
+        what: is to stand there, e.g. `an export`.
+
+    Raises:
+        StudioError: something else stands there.
+    """
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise StudioError(f"{place}: not an empty folder; {what} needs a new or an empty one")
+    place = place.resolve()
+    folder = place.with_name(f".writing-{place.name}-{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        if place.exists():
+            place.rmdir()
+        folder.rename(place)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -81,7 +81,9 @@ def test_another_process_of_the_same_number_is_not_the_owner(run: Path) -> None:
     old = {**mine.me, "started": "before this boot", "beats": 3}
     (run / ".lock").write_text(json.dumps(old))
     mine.acquire(run)
+    assert json.loads((run / ".lock").read_text())["started"] == mine.me["started"]
     mine.release()
+    assert not (run / ".lock").exists()
 
 
 @pytest.mark.parametrize(

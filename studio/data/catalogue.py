@@ -4,9 +4,7 @@ import csv
 import json
 import os
 import shlex
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, l
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
+from studio.writing import appearing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -201,30 +200,13 @@ def init_example(root: str | Path) -> None:
     """
     root = Path(os.path.expanduser(root)).resolve()
     try:
-        with _appearing(root) as folder:
+        with appearing(root, "the example") as folder:
             _write_images(folder)
             about = ABOUT.format(config=shlex.quote(str(root / "folders_dig.yaml")))
             (folder / "README.txt").write_text(about, encoding="utf-8")
             (folder / "folders_dig.yaml").write_text(CONFIG.format(root=json.dumps(str(root))), encoding="utf-8")
     except OSError as error:
         raise StudioError(f"{root}: cannot be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def _appearing(root: Path) -> Iterator[Path]:
-    """Gives a folder beside `root` to write into, which then takes its place; nothing stays if the writing fails."""
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise StudioError(f"{root}: not an empty folder; the example needs a new or an empty one")
-    folder = root.with_name(f".writing-{root.name}-{os.getpid()}")
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        if root.exists():
-            root.rmdir()
-        folder.rename(root)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _write_images(folder: Path) -> None:

@@ -29,13 +29,13 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Folders", "FoldersConfig", "QuarantineError"]
+__all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError", "scaled"]
 
 LAYOUT = (
     "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; optionally ROOT/attributes.csv "
     "with a column `file`, and if you have them `split` (train or test), `subject` and any attributes"
 )
-PERCENTILES = (0.5, 99.5)  # of the automatic window
+PERCENTILES = (0.5, 99.5)  # that become -1 and 1 where no window is given
 SAMPLE = 100  # training images per domain from which it is found
 SAMPLE_PIXELS = 2**14  # of each
 NOT_KEPT = np.empty(0, np.uint8)
@@ -147,7 +147,7 @@ class Folders(Dataset):
 
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            image[:] = self._scaled(self._pixels(self._items[self._rows[split, domain][index]]))
+            image[:] = scaled(self._pixels(self._items[self._rows[split, domain][index]]), self.window)
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
@@ -206,11 +206,6 @@ class Folders(Dataset):
         except UnreadableError as error:
             raise StudioError(f"{self.root / item.name}: {error} since the data set was opened") from None
         return reading.fit(picture, self.config.resolution, self.shape[0])
-
-    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
-        """Maps 0..255, or the window, to [-1, 1]."""
-        low, high = (0, 255) if pixels.dtype == np.uint8 else self.window
-        return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
@@ -337,3 +332,9 @@ def _twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[
         if twins:
             names = [" = ".join(item.name for item in group[:3]) for group in twins]
             yield f"{len(twins)} images are {what}: {_named(names)}"
+
+
+def scaled(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Maps 0..255 of 8-bit pixels, or the window of others, to float32 in [-1, 1]."""
+    low, high = (0, 255) if pixels.dtype == np.uint8 else window
+    return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1

@@ -16,7 +16,7 @@ from studio.data import reading
 from studio.data.brats import BratsConfig
 from studio.data.brats_slices import Cutting, cut_alone
 from studio.data.dataset import DataConfig
-from studio.data.folders import FoldersConfig
+from studio.data.folders import FoldersConfig, scaled
 from studio.data.planes import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
 from studio.data.reading import Picture
 from studio.data.volumes import refuse_many
@@ -125,9 +125,16 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
         raise UnreadableError(f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}")
     numbers = range(len(pictures)) if len(pictures) > 1 else (_number(_one(rule), slices),)
     pixels = np.stack([reading.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
-    low, high = window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
-    images = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1  # as `folders` does
-    return Sheet(path, images, tuple(numbers) if slices else (), window, pictures[0].size, pictures[0].stamp, slices=slices)
+    window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
+    return Sheet(
+        path,
+        scaled(pixels, window),
+        tuple(numbers) if slices else (),
+        window,
+        pictures[0].size,
+        pictures[0].stamp,
+        slices=slices,
+    )
 
 
 def _one(rule: Rule) -> Slice:

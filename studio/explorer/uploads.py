@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from studio.data.folders import PERCENTILES, scaled
 from studio.data.reading import FORMATS, Slice, UnreadableError, fit, is_image, read_image
 from studio.errors import StudioError
 
 __all__ = ["MOST_BYTES", "read_upload"]
 
 MOST_BYTES = 10 * 2**20
-PERCENTILES = (0.5, 99.5)  # of a file that is not 8-bit, where the run's data set states no window; as in `folders`
 
 
 def read_upload(
@@ -50,5 +50,4 @@ def read_upload(
         note = f" · {low:.4g} to {high:.4g} shown as -1 to 1"
     if low >= high:
         raise StudioError(f"{path.name}: has the same value everywhere")
-    scaled = ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
-    return torch.from_numpy(scaled), note
+    return torch.from_numpy(scaled(pixels, (low, high))), note

@@ -33,7 +33,7 @@ from studio.faults import SUM, NotFinite, OutOfMemory, inspected
 from studio.gather import share_batch_norm
 from studio.method import Draw, Pair, Step
 from studio.preemption import leave_signals_to_the_main_process
-from studio.processes import SILENCE, Processes
+from studio.processes import SILENCE, Processes, leave_at_exit
 from studio.seeds import seed_everything
 
 __all__ = ["Engine", "only", "set_threads", "usable_processors"]
@@ -365,6 +365,7 @@ def _accelerator(precision: str) -> Accelerator:
     # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
     cpu = started > 1 and not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
+    leave_at_exit()
     if accelerator.num_processes < started:
         raise StudioError(
             f"the launcher started {started} processes, which do not find each other on {accelerator.device}: "

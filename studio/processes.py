@@ -1,5 +1,6 @@
 """What the processes of one training agree on: flags, faults, decisions, and the mean of their gradients."""
 
+import atexit
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["SILENCE", "Processes", "lost_contact"]
+__all__ = ["SILENCE", "Processes", "leave_at_exit", "lost_contact"]
 
 T = TypeVar("T")
 SILENCE = timedelta(minutes=30)  # how long the others wait for one that is alive and says nothing; the first may be probing
@@ -21,6 +22,21 @@ SILENCE = timedelta(minutes=30)  # how long the others wait for one that is aliv
 def lost_contact(error: RuntimeError) -> bool:
     """Whether an error is how a backend says that another process has gone: at once where its connection breaks."""
     return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "Connection closed"))
+
+
+def leave_at_exit() -> None:
+    """Makes this process take leave of the others before the interpreter ends.
+
+    gloo's threads live as long as the group, and one that lets go of its last message while Python is being taken down
+    aborts the process: a training that had saved everything would end with SIGABRT, now and then.
+    """
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class Processes:

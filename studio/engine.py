@@ -364,8 +364,9 @@ def _accelerator(precision: str) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
     cpu = started > 1 and not torch.accelerator.is_available()
+    if started > 1:
+        leave_at_exit()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
-    leave_at_exit()
     if accelerator.num_processes < started:
         raise StudioError(
             f"the launcher started {started} processes, which do not find each other on {accelerator.device}: "

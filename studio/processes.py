@@ -25,17 +25,21 @@ def lost_contact(error: RuntimeError) -> bool:
 
 
 def leave_at_exit() -> None:
-    """Makes this process take leave of the others before the interpreter ends.
+    """Makes this process take leave of the others before the interpreter ends; to be called before they find each other.
 
     gloo's threads live as long as the group, and one that lets go of its last message while Python is being taken down
-    aborts the process: a training that had saved everything would end with SIGABRT, now and then.
+    aborts the process: a training that had saved everything would end with SIGABRT, in some runs of ten.
     """
+    # Its functions have the group of that moment as a default value. Torch's compiler imports it when the first optimiser
+    # is made, and the group would then outlive its own destruction.
+    import torch.distributed.nn.functional  # noqa: F401
+
     atexit.unregister(_leave)
     atexit.register(_leave)
 
 
 def _leave() -> None:
-    if dist.is_available() and dist.is_initialized():
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

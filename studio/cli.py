@@ -9,6 +9,7 @@ import typer
 from studio.errors import StudioError
 from studio.verbs.app import app as app_verb
 from studio.verbs.apply import apply
+from studio.verbs.bench import bench
 from studio.verbs.compare import compare
 from studio.verbs.data import data_app
 from studio.verbs.export import export
@@ -24,7 +25,7 @@ app = typer.Typer(
     name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )  # fmt: skip
-for verb in (train, render, probe, score, report, compare, app_verb, apply, export):
+for verb in (train, render, probe, score, report, compare, app_verb, apply, export, bench):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

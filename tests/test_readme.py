@@ -89,7 +89,7 @@ def test_pictures_exist_and_nothing_is_left_to_fill_in() -> None:
 
 def test_every_verb_of_the_table_exists_with_its_options() -> None:
     table = re.findall(r"^\| `studio (\w+) ?([^|]*(?:\\\|[^|]*)*)` \|", README, re.M)
-    verbs = {"train", "compare", "render", "report", "probe", "score", "data", "app", "apply", "export"}
+    verbs = {"train", "compare", "render", "report", "probe", "score", "data", "app", "apply", "export", "bench"}
     assert {verb for verb, _ in table} == verbs
     for verb, usage in table:
         shown = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"}).output

@@ -491,6 +491,18 @@ def test_a_cache_that_changes_under_an_open_data_set_is_an_error(root: Path, mem
     assert all(np.array_equal(images, expected[place]) for place, images in everything(kept).items())
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_who_may_read_the_folder_of_the_cache_may_read_its_files(root: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        opened(root)
+    finally:
+        os.umask(before)
+    files = [path for path in (root / ".studio-cache").rglob("*") if path.is_file()]
+    assert len(files) == 31  # and the lock
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
 def test_where_the_cache_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     opened(root)
     assert f"reading 30 patients once into {root / '.studio-cache'}" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 One safetensors file per patient, in a folder per set of options. A file says which version of the studio wrote it, with
 which options and from which files (name, length, time); where any of that differs it is written anew. Files are written
-aside and renamed, so that each is whole or not there; a lock lets one of several processes do the work. What cannot be
-used is remembered with its reason like all else.
+aside and renamed, so that each is whole or not there; a lock lets one of several processes do the work. Who may read the
+folder may read its files. What cannot be used is remembered with its reason like all else.
 """
 
 import hashlib
@@ -161,10 +161,14 @@ class SliceCache:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                os.chmod(file.name, self._mode())  # a temporary file is its owner's alone
                 os.replace(file.name, self._path(name))
             except BaseException:
                 os.unlink(file.name)
                 raise
+
+    def _mode(self) -> int:
+        return self.folder.stat().st_mode & 0o666
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -173,7 +177,7 @@ class SliceCache:
 
         with self._writable():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
+            lock = FileLock(self.folder / ".lock", mode=self._mode())
             try:
                 lock.acquire(timeout=0)
             except Timeout:

@@ -1,5 +1,6 @@
 """BraTS: the years' folders, windows, orientation, what the mask says, splits by patient, bad volumes, the cache."""
 
+import errno
 import gzip
 import json
 import multiprocessing
@@ -489,6 +490,29 @@ def test_a_cache_that_changes_under_an_open_data_set_is_an_error(root: Path, mem
     with pytest.raises(StudioError, match="has changed or gone since the data set was opened"):
         data.images("train", "target", [0])
     assert all(np.array_equal(images, expected[place]) for place, images in everything(kept).items())
+
+
+def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
+    root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root / "BraTS2021_00003", t1=with_nan())
+    refused, open_file = root / "BraTS2021_00007" / "BraTS2021_00007_seg.nii.gz", Path.open
+
+    def refusing(path: Path, *args: object) -> object:
+        if path == refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return open_file(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing)  # whoever runs this may be root, to whom nothing is forbidden
+        for expected in (30, 1):
+            reads.clear()
+            data = opened(root, max_bad=0.1)
+            assert len(reads) == expected
+            assert dict(data.quarantined)["BraTS2021_00007"] == f"{refused.name} cannot be read: Permission denied"
+    reads.clear()
+    assert [name for name, _ in opened(root, max_bad=0.1).quarantined] == ["BraTS2021_00003"]
+    assert reads == ["BraTS2021_00007"]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from studio.data.planes import UnavailableError
 from studio.data.reading import LARGEST, UnreadableError
 
 __all__ = ["Volume", "axial", "read_volume", "refuse_many"]
@@ -35,7 +36,8 @@ def read_volume(path: Path) -> Volume:
 
     Raises:
         UnreadableError: it is broken, cut short, too large, no single volume of real numbers, or has values that are not
-            finite; the message is to follow the file's name.
+            finite; the message is to follow the file's name. Where it is the system that fails (no permission, a disk, too
+            little memory), it is an UnavailableError.
     """
     try:
         found = path.stat()
@@ -43,11 +45,16 @@ def read_volume(path: Path) -> Volume:
             raise UnreadableError("is not a file")
         if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
+        with path.open("rb") as file:
+            file.read(1)  # nibabel does not say why it cannot
         volume = _read(path)
     except UnreadableError:
         raise
+    except MemoryError as error:
+        raise UnavailableError(f"does not fit into memory: {error}") from error
     except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+        kind = UnavailableError if error.errno else UnreadableError  # damaged files have no number of the system's
+        raise kind(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # nibabel, gzip and zlib raise nearly anything for broken files
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
     odd = np.count_nonzero(~(np.abs(volume.values) < LARGEST))

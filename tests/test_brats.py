@@ -282,6 +282,20 @@ def cut_short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
 
 
+def one_bit(folder: Path) -> None:
+    path = folder / f"{folder.name}_t1.nii.gz"
+    whole = path.read_bytes()
+    for place in range(len(whole) // 2, len(whole)):  # the first of which nobody but the checksum takes notice
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            values = np.asarray(nibabel.load(path).dataobj)
+        except Exception:
+            continue
+        if not np.isnan(values).any() and np.abs(values).max() < 1e6 and not np.array_equal(values, stored(head(7)).dataobj):
+            return
+    raise AssertionError("no such bit")
+
+
 def dangling(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     path.unlink()
@@ -308,6 +322,7 @@ def odd_label() -> np.ndarray:
 FAULTS = {
     "header": (broken_header, "_t1.nii cannot be decoded"),
     "cut short": (cut_short, "_t1.nii.gz cannot be"),
+    "one bit": (one_bit, "_t1.nii.gz cannot be read: CRC check failed"),
     "empty": (lambda f: (f / f"{f.name}_t1.nii.gz").write_bytes(b""), "_t1.nii.gz is empty (0 bytes)"),
     "no t1": (lambda f: (f / f"{f.name}_t1.nii.gz").unlink(), "has no t1 file, found seg"),
     "no seg": (lambda f: (f / f"{f.name}_seg.nii.gz").unlink(), "has no seg file, found t1"),

@@ -27,7 +27,7 @@ from studio.errors import StudioError, warn
 __all__ = ["CACHE", "Cut", "Entry", "SliceCache"]
 
 CACHE = "STUDIO_CACHE"  # environment variable: the folder of the cache when a config names none
-VERSION = 1  # of what is in a file; raise it whenever the same volumes would give other slices
+VERSION = 2  # of what is in a file; raise it whenever the same volumes would give other slices
 READERS = 4  # patients that are read at the same time; decompression and numpy leave Python's lock
 WRITING = ".writing-"
 

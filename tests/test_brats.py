@@ -379,6 +379,37 @@ def test_too_many_bad_patients_are_an_error_with_every_name(root: Path) -> None:
     assert "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels" in str(caught.value)
 
 
+def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(root.rglob("*.nii.gz")):
+        path.rename(flat / path.name)
+    with pytest.raises(QuarantineError) as caught:
+        opened(flat)
+    names = ", ".join(f"BraTS2021_0000{number}_t1.nii.gz" for number in range(3))
+    assert str(caught.value).endswith(f"has 30 t1 files: {names} and 27 more: expected a folder per patient")
+
+
+@pytest.mark.parametrize("whose", ["folder", "file"])
+def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) -> None:
+    folder = root / "BraTS2021_00004"
+    try:
+        if whose == "folder":
+            folder.rename(root / os.fsdecode(b"BraTS2021_\xff"))
+        else:
+            (folder / f"{folder.name}_t1.nii.gz").rename(folder / os.fsdecode(b"BraTS2021_\xff_t1.nii.gz"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    data = opened(root)
+    assert len(data._patients) == 29
+    ((name, reason),) = data.quarantined
+    assert name == ("BraTS2021_\\udcff" if whose == "folder" else folder.name)
+    assert reason.startswith("has a path that is not UTF-8, BraTS2021_")
+    assert "\\udcff" in reason
+    json.dumps(data.notes()).encode()
+    "\n".join(data.notes()).encode()
+
+
 def test_the_same_folder_twice_counts_once(root: Path) -> None:
     shutil.copytree(root / "BraTS2021_00001", root / "again" / "BraTS2021_00001")
     data = opened(root)

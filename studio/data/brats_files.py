@@ -57,8 +57,9 @@ class Patient:
                 names = [Path(_printed(file)).name for file in found]
                 rest = f" and {len(names) - SHOWN} more: expected a folder per patient" if len(names) > SHOWN else ""
                 raise UnreadableError(f"has {len(names)} {name} files: {', '.join(names[:SHOWN])}{rest}")
-            if found[0] != _printed(found[0]):
-                raise UnreadableError(f"has a path that is not UTF-8, {_printed(found[0])}: rename it")
+            for file in found:
+                if file != _printed(file):
+                    raise UnreadableError(f"has a path that is not UTF-8, {_printed(file)}: rename it")
         return {name: self.files[name][0] for name in (*modalities, MASK)}
 
 

@@ -1,5 +1,6 @@
 """BraTS: the years' folders, windows, orientation, what the mask says, splits by patient, bad volumes, the cache."""
 
+import errno
 import gzip
 import json
 import multiprocessing
@@ -281,6 +282,20 @@ def cut_short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3000])
 
 
+def one_bit(folder: Path) -> None:
+    path = folder / f"{folder.name}_t1.nii.gz"
+    whole = path.read_bytes()
+    for place in range(len(whole) // 2, len(whole)):  # the first of which nobody but the checksum takes notice
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            values = np.asarray(nibabel.load(path).dataobj)
+        except Exception:
+            continue
+        if not np.isnan(values).any() and np.abs(values).max() < 1e6 and not np.array_equal(values, stored(head(7)).dataobj):
+            return
+    raise AssertionError("no such bit")
+
+
 def dangling(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     path.unlink()
@@ -307,6 +322,7 @@ def odd_label() -> np.ndarray:
 FAULTS = {
     "header": (broken_header, "_t1.nii cannot be decoded"),
     "cut short": (cut_short, "_t1.nii.gz cannot be"),
+    "one bit": (one_bit, "_t1.nii.gz cannot be read: CRC check failed"),
     "empty": (lambda f: (f / f"{f.name}_t1.nii.gz").write_bytes(b""), "_t1.nii.gz is empty (0 bytes)"),
     "no t1": (lambda f: (f / f"{f.name}_t1.nii.gz").unlink(), "has no t1 file, found seg"),
     "no seg": (lambda f: (f / f"{f.name}_seg.nii.gz").unlink(), "has no seg file, found t1"),
@@ -361,6 +377,37 @@ def test_too_many_bad_patients_are_an_error_with_every_name(root: Path) -> None:
     with pytest.raises(StudioError, match="no target slice in the train split") as caught:
         opened(root, max_bad=0.1, min_tumour=30.0)
     assert "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels" in str(caught.value)
+
+
+def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in sorted(root.rglob("*.nii.gz")):
+        path.rename(flat / path.name)
+    with pytest.raises(QuarantineError) as caught:
+        opened(flat)
+    names = ", ".join(f"BraTS2021_0000{number}_t1.nii.gz" for number in range(3))
+    assert str(caught.value).endswith(f"has 30 t1 files: {names} and 27 more: expected a folder per patient")
+
+
+@pytest.mark.parametrize("whose", ["folder", "file"])
+def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) -> None:
+    folder = root / "BraTS2021_00004"
+    try:
+        if whose == "folder":
+            folder.rename(root / os.fsdecode(b"BraTS2021_\xff"))
+        else:
+            (folder / f"{folder.name}_t1.nii.gz").rename(folder / os.fsdecode(b"BraTS2021_\xff_t1.nii.gz"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    data = opened(root)
+    assert len(data._patients) == 29
+    ((name, reason),) = data.quarantined
+    assert name == ("BraTS2021_\\udcff" if whose == "folder" else folder.name)
+    assert reason.startswith("has a path that is not UTF-8, BraTS2021_")
+    assert "\\udcff" in reason
+    json.dumps(data.notes()).encode()
+    "\n".join(data.notes()).encode()
 
 
 def test_the_same_folder_twice_counts_once(root: Path) -> None:
@@ -489,6 +536,41 @@ def test_a_cache_that_changes_under_an_open_data_set_is_an_error(root: Path, mem
     with pytest.raises(StudioError, match="has changed or gone since the data set was opened"):
         data.images("train", "target", [0])
     assert all(np.array_equal(images, expected[place]) for place, images in everything(kept).items())
+
+
+def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
+    root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root / "BraTS2021_00003", t1=with_nan())
+    refused, open_file = root / "BraTS2021_00007" / "BraTS2021_00007_seg.nii.gz", Path.open
+
+    def refusing(path: Path, *args: object) -> object:
+        if path == refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return open_file(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refusing)  # whoever runs this may be root, to whom nothing is forbidden
+        for expected in (30, 1):
+            reads.clear()
+            data = opened(root, max_bad=0.1)
+            assert len(reads) == expected
+            assert dict(data.quarantined)["BraTS2021_00007"] == f"{refused.name} cannot be read: Permission denied"
+    reads.clear()
+    assert [name for name, _ in opened(root, max_bad=0.1).quarantined] == ["BraTS2021_00003"]
+    assert reads == ["BraTS2021_00007"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_who_may_read_the_folder_of_the_cache_may_read_its_files(root: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        opened(root)
+    finally:
+        os.umask(before)
+    files = [path for path in (root / ".studio-cache").rglob("*") if path.is_file()]
+    assert len(files) == 31  # and the lock
+    assert {path.stat().st_mode & 0o777 for path in files} == {mode}
 
 
 def test_where_the_cache_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -19,6 +19,7 @@ MASK = "seg"
 SPELLED = {word: name for name, words in {**MODALITIES, MASK: (MASK, "segm")}.items() for word in words}  # segm: 2020's 355
 FILE = re.compile(rf".+[_-]({'|'.join(sorted(SPELLED, key=len, reverse=True))})\.nii(\.gz)?", re.I)
 VISIT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I)  # 2023: a patient's number, then the visit's
+SHOWN = 3  # files in a message
 BRATS_LAYOUT = (
     "a folder per patient anywhere below ROOT or ROOT/brats, with NAME_t1.nii.gz (or _t1ce, _t2, _flair; 2023: -t1n, -t1c, "
     "-t2w, -t2f) and NAME_seg.nii.gz (2023: -seg), as .nii.gz or .nii: ROOT/MICCAI_BraTS_2018_Data_Training/HGG/NAME/..., "
@@ -32,7 +33,7 @@ class Patient:
     """A patient's folder.
 
     Attributes:
-        name: of the folder, relative to the root.
+        name: of the folder, relative to the root, in letters that can be printed.
         subject: who it is: the folder's own name, without the visit.
         files: modality, or `seg` -> its files, relative to the root; there should be one.
     """
@@ -53,7 +54,12 @@ class Patient:
                 kinds = ", ".join(sorted(self.files)) or "nothing"
                 raise UnreadableError(f"has no {name} file, found {kinds}")
             if len(found) > 1:
-                raise UnreadableError(f"has {len(found)} {name} files: {', '.join(Path(file).name for file in found)}")
+                names = [Path(_printed(file)).name for file in found]
+                rest = f" and {len(names) - SHOWN} more: expected a folder per patient" if len(names) > SHOWN else ""
+                raise UnreadableError(f"has {len(names)} {name} files: {', '.join(names[:SHOWN])}{rest}")
+            for file in found:
+                if file != _printed(file):
+                    raise UnreadableError(f"has a path that is not UTF-8, {_printed(file)}: rename it")
         return {name: self.files[name][0] for name in (*modalities, MASK)}
 
 
@@ -89,9 +95,14 @@ def find_patients(root: Path) -> tuple[Path, list[Patient]]:
     if not found:
         raise StudioError(f"{root}: no patients; expected {BRATS_LAYOUT}")
     return root, [
-        Patient(name, _subject(root, name), {kind: tuple(files) for kind, files in found[name].items()})
+        Patient(_printed(name), _subject(root, _printed(name)), {kind: tuple(files) for kind, files in found[name].items()})
         for name in sorted(found, key=composed)
     ]
+
+
+def _printed(name: str) -> str:
+    """Returns a name with the bytes that are not UTF-8 written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _subject(root: Path, name: str) -> str:

@@ -132,7 +132,7 @@ def _read(path: Path) -> Volume:
     try:
         return read_volume(path)
     except UnreadableError as error:
-        raise UnreadableError(f"{path.name} {error}") from None
+        raise type(error)(f"{path.name} {error}") from None
 
 
 def _refuse_other(name: str, volume: Volume, other: str, reference: Volume) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 __all__ = [
-    "MOST_PIXELS", "NiftiSlice", "Slice", "UnreadableError", "array_planes", "array_slices", "check_size", "nifti_slice",
-    "nifti_slices",
+    "MOST_PIXELS", "NiftiSlice", "Slice", "UnavailableError", "UnreadableError", "array_planes", "array_slices", "check_size",
+    "nifti_slice", "nifti_slices",
 ]  # fmt: skip
 
 MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
@@ -22,6 +22,10 @@ Slice = int | Literal["middle"]
 
 class UnreadableError(Exception):
     """Says why one file cannot be used."""
+
+
+class UnavailableError(UnreadableError):
+    """Says why one file cannot be used now: the fault is not in the file, and may be gone tomorrow."""
 
 
 @dataclass(frozen=True)

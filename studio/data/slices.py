@@ -2,8 +2,9 @@
 
 One safetensors file per patient, in a folder per set of options. A file says which version of the studio wrote it, with
 which options and from which files (name, length, time); where any of that differs it is written anew. Files are written
-aside and renamed, so that each is whole or not there; a lock lets one of several processes do the work. What cannot be
-used is remembered with its reason like all else.
+aside and renamed, so that each is whole or not there; a lock lets one of several processes do the work. Who may read the
+folder may read its files. What cannot be used is remembered with its reason like all else; what cannot be used now, because
+the system refuses it, is not, and is tried again the next time.
 """
 
 import hashlib
@@ -19,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from studio.data.planes import UnavailableError
 from studio.data.reading import UnreadableError
 from studio.errors import StudioError, warn
 
 __all__ = ["CACHE", "Cut", "Entry", "SliceCache"]
 
 CACHE = "STUDIO_CACHE"  # environment variable: the folder of the cache when a config names none
-VERSION = 1  # of what is in a file; raise it whenever the same volumes would give other slices
+VERSION = 2  # of what is in a file; raise it whenever the same volumes would give other slices
 READERS = 4  # patients that are read at the same time; decompression and numpy leave Python's lock
 WRITING = ".writing-"
 
@@ -88,7 +90,7 @@ class SliceCache:
         Raises:
             StudioError: the cache cannot be written.
         """
-        found = {name: self._open(name, rows) for name, rows in inputs.items()}
+        found, refused = {name: self._open(name, rows) for name, rows in inputs.items()}, {}
         if None in found.values():
             with self._alone():
                 # Another process may have done the work while this one waited.
@@ -96,9 +98,10 @@ class SliceCache:
                 if missing:
                     warn(f"reading {len(missing)} patients once into {self.folder}")
                 with ThreadPoolExecutor(READERS) as pool:
-                    for _ in pool.map(lambda name: self._write(name, inputs[name], cut), missing):
-                        pass
-            found = {name: entry or self._open(name, inputs[name]) for name, entry in found.items()}
+                    refused = dict(
+                        zip(missing, pool.map(lambda name: self._write(name, inputs[name], cut), missing), strict=True)
+                    )
+            found = {name: entry or refused.get(name) or self._open(name, inputs[name]) for name, entry in found.items()}
         return {name: self._certain(name, entry) for name, entry in found.items()}
 
     def rows(self, entry: Entry, array: str, rows: Sequence[int] | None = None) -> np.ndarray:
@@ -146,13 +149,17 @@ class SliceCache:
             raise StudioError(f"{self._path(name)}: was written and is gone or different: does another program use this folder?")
         return entry
 
-    def _write(self, name: str, inputs: list, cut: Callable[[str], Cut]) -> None:
+    def _write(self, name: str, inputs: list, cut: Callable[[str], Cut]) -> Entry | None:
+        """Writes a patient; returns an entry without a file where the system refuses the volumes for now."""
         from safetensors.numpy import save
 
+        nothing = np.empty((0, 0), np.float32)
         try:
             made, reason = cut(name), ""
+        except UnavailableError as error:
+            return Entry(self._path(name), {}, str(error), nothing, inputs)
         except UnreadableError as error:
-            made, reason = Cut({"numbers": np.empty((0, 0), np.float32)}, {}), str(error)
+            made, reason = Cut({"numbers": nothing}, {}), str(error)
         arrays = {key: np.ascontiguousarray(array) for key, array in made.arrays.items()}
         said = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
         content = save(arrays, {**said, "facts": json.dumps(dict(made.facts)), "reason": reason})
@@ -161,10 +168,14 @@ class SliceCache:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                os.chmod(file.name, self._mode())  # a temporary file is its owner's alone
                 os.replace(file.name, self._path(name))
             except BaseException:
                 os.unlink(file.name)
                 raise
+
+    def _mode(self) -> int:
+        return self.folder.stat().st_mode & 0o666
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -173,7 +184,7 @@ class SliceCache:
 
         with self._writable():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
+            lock = FileLock(self.folder / ".lock", mode=self._mode())
             try:
                 lock.acquire(timeout=0)
             except Timeout:

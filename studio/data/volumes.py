@@ -1,5 +1,6 @@
 """Whole NIfTI volumes in one orientation, whatever the order in which their voxels are stored."""
 
+import gzip
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from studio.data.planes import UnavailableError
 from studio.data.reading import LARGEST, UnreadableError
 
 __all__ = ["Volume", "axial", "read_volume", "refuse_many"]
 
 MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
+BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,8 @@ def read_volume(path: Path) -> Volume:
 
     Raises:
         UnreadableError: it is broken, cut short, too large, no single volume of real numbers, or has values that are not
-            finite; the message is to follow the file's name.
+            finite; the message is to follow the file's name. Where it is the system that fails (no permission, a disk, too
+            little memory), it is an UnavailableError.
     """
     try:
         found = path.stat()
@@ -43,11 +47,17 @@ def read_volume(path: Path) -> Volume:
             raise UnreadableError("is not a file")
         if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
+        with path.open("rb") as file:
+            file.read(1)  # nibabel does not say why it cannot
         volume = _read(path)
+        _refuse_damaged(path)
     except UnreadableError:
         raise
+    except MemoryError as error:
+        raise UnavailableError(f"does not fit into memory: {error}") from error
     except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
+        kind = UnavailableError if error.errno else UnreadableError  # damaged files have no number of the system's
+        raise kind(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # nibabel, gzip and zlib raise nearly anything for broken files
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
     odd = np.count_nonzero(~(np.abs(volume.values) < LARGEST))
@@ -69,6 +79,20 @@ def refuse_many(shape: Sequence[int]) -> None:
     """
     if not 0 < np.prod(shape, dtype=np.int64) <= MOST_VOXELS:
         raise UnreadableError(f"has shape {tuple(shape)}: expected at most {MOST_VOXELS} voxels")
+
+
+def _refuse_damaged(path: Path) -> None:
+    """Reads a packed file to its end, where its checksum is.
+
+    nibabel stops at the last voxel, and a damaged bit mostly gives other voxels instead of an error.
+
+    Raises:
+        OSError, EOFError, zlib.error: the file is damaged.
+    """
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            while file.read(BLOCK):
+                pass
 
 
 def _read(path: Path) -> Volume:

@@ -256,7 +256,8 @@ def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
     lines = """cell => { const range = document.createRange(); range.selectNodeContents(cell);
       return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size; }"""
     found = phone.locator("tr").evaluate_all(f"rows => rows.map(row => [...row.children].map({lines}))")
-    assert found[0] == [1] * 5 and found[1][:1] + found[1][2:] == [1] * 4 and found[1][1] <= 2
+    assert found[0] == [1] * 5
+    assert found[1] in ([1] * 5, [1, 2, 1, 1, 1])
     assert all(count > 2 for count in found[2][1:]), "what is too long for any page is broken"
     assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "the table scrolls by itself"
     phone.close()

@@ -76,7 +76,7 @@ def test_without_a_number_there_are_no_curves_and_the_reason_is_given(text: str)
 
 
 def test_a_speed_alone_is_no_curve_of_a_training() -> None:
-    lines = [{"images_seen": 0, "started": {}}, {"images_seen": 20_032, "images_per_second": 7350.1}]  # of a method in closed form
+    lines = [{"images_seen": 0, "started": {}}, {"images_seen": 20_032, "images_per_second": 7350.1}]
     Path("log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
     with pytest.raises(StudioError, match="methods in closed form have no terms"):
         curves(Path(), tiny("cpca"))

@@ -53,7 +53,8 @@ def row(salient: float | None, common: float | None, belongs: str = "salient", m
         ),
         (
             row(0.998, 1.0, chance=0.5, error=0.0005, attribute="target"), "wrong place",
-            "Which set an image is from (target) is read from salient at 99.8 %, chance 50.0 %; common tells more of it (100.0 %).",
+            "Which set an image is from (target) is read from salient at 99.8 %, chance 50.0 %; common tells more of it "
+            "(100.0 %).",
         ),
         (
             row(0.104, 0.1005, error=0.001), "clean",

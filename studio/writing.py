@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from studio.errors import StudioError
 
 __all__ = ["appearing", "write_file", "write_json", "write_text"]
+
+LONGEST_NAME = 255  # bytes, on most file systems
 
 
 def write_text(path: Path, text: str) -> None:
@@ -28,17 +31,26 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StudioError: the file cannot be written.
     """
-    partial = path.with_name(f".writing-{path.name}")
+    partial = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that is too long cannot be removed, either
+            partial.unlink(missing_ok=True)
         raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """Returns where to write what is to be `path`: a name of the same ending, which may say the format, and never too long."""
+    prefix, name = ".writing-", path.name
+    if len(os.fsencode(prefix + name)) <= LONGEST_NAME:
+        return path.with_name(prefix + name)
+    return path.with_name(prefix + sha256(os.fsencode(name)).hexdigest()[:16] + path.suffix)
 
 
 @contextmanager

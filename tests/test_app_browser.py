@@ -22,6 +22,8 @@ from conftest import tiny
 from PIL import Image
 
 from studio.config import load
+from studio.report.markup import el, table, written
+from studio.report.page import STYLE
 from studio.training import train
 
 FLAGS = [
@@ -243,6 +245,22 @@ def test_the_browser_had_nothing_to_complain_about_and_nobody_else_to_ask(site: 
     assert site.complaints == []
     assert site.hosts - {""} == {"127.0.0.1"}, "data in the page itself has no host"
     assert "Traceback" not in site.log.read_text()
+
+
+def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
+    numbers = ["digit", "clustering accuracy", "-0.02996", "-0.01965", "2,000"]
+    path = ["command", *["x/" * 60] * 4]
+    body = table("caption", ["attribute", "measure", "salient", "common", "n"], [numbers, path])
+    phone = browser.new_page(viewport={"width": 390, "height": 844})
+    phone.set_content(written(el("html", el("head", el("style", STYLE.read_text())), el("body", body))))
+    lines = """cell => { const range = document.createRange(); range.selectNodeContents(cell);
+      return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size; }"""
+    found = phone.locator("tr").evaluate_all(f"rows => rows.map(row => [...row.children].map({lines}))")
+    assert found[0] == [1] * 5
+    assert found[1] in ([1] * 5, [1, 2, 1, 1, 1])
+    assert all(count > 2 for count in found[2][1:]), "what is too long for any page is broken"
+    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "the table scrolls by itself"
+    phone.close()
 
 
 @pytest.mark.slow

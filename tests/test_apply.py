@@ -24,6 +24,7 @@ from studio.data.reading import Picture, fit
 from studio.errors import StudioError
 from studio.run import Run
 from studio.training import train
+from studio.writing import write_text
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +290,22 @@ def test_what_cannot_be_used_is_set_aside_and_listed(gray: Run, tmp_path: Path) 
     assert not list(tmp_path.rglob(".writing-*"))
     apply(gray, "in/deep.npy", "windowed", ["reconstruct"], window=(0.0, 255.0))
     np.testing.assert_allclose(np.load("windowed/reconstruct/deep.npy"), np.load("in/deep.npy"), atol=0.01)
+
+
+def test_a_name_as_long_as_a_file_system_takes_is_written(gray: Run, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    names = [letter * length + ".png" for letter, length in (("n", 251), ("\u00e4", 125), ("m", 242), ("m", 243))]
+    for name in names:
+        Image.fromarray(smooth(1)).save(tmp_path / "plain.png")
+        (tmp_path / "plain.png").rename(tmp_path / "in" / name)
+    done = apply(gray, "in", "out", ["reconstruct"])
+    assert (done["files"], done["set_aside"]) == (4, [])
+    assert sorted(path.name for path in (tmp_path / "out/reconstruct").iterdir()) == sorted(names)
+    for name in names:
+        made = np.asarray(Image.open(tmp_path / "out/reconstruct" / name)).astype(int)
+        assert np.abs(made - smooth(1)).max() <= 1
+    with pytest.raises(StudioError, match=r"n{253}\.png: cannot be written: File name too long"):
+        write_text(tmp_path / ("n" * 253 + ".png"), "")
 
 
 def test_it_writes_neither_into_nor_over_what_it_reads_nor_over_what_exists(gray: Run, tmp_path: Path) -> None:

@@ -75,6 +75,16 @@ def test_without_a_number_there_are_no_curves_and_the_reason_is_given(text: str)
         curves(Path(), tiny())
 
 
+def test_a_speed_alone_is_no_curve_of_a_training() -> None:
+    lines = [{"images_seen": 0, "started": {}}, {"images_seen": 20_032, "images_per_second": 7350.1}]
+    Path("log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    with pytest.raises(StudioError, match="methods in closed form have no terms"):
+        curves(Path(), tiny("cpca"))
+    with Path("log.jsonl").open("a") as log:
+        log.write(json.dumps({"images_seen": 20_032, "probe/digit/salient": 0.9}) + "\n")
+    assert curves(Path(), tiny("cpca"))
+
+
 def test_a_missing_or_unreadable_log_is_named() -> None:
     with pytest.raises(StudioError, match=r"log\.jsonl: no such file"):
         read_log(Path("run"))

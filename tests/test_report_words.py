@@ -51,6 +51,19 @@ def row(salient: float | None, common: float | None, belongs: str = "salient", m
             "Which set an image is from (target) is read from salient with AUC 0.83, chance AUC 0.50; common tells nothing of it "
             "(AUC 0.50).",
         ),
+        (
+            row(0.998, 1.0, chance=0.5, error=0.0005, attribute="target"), "wrong place",
+            "Which set an image is from (target) is read from salient at 99.8 %, chance 50.0 %; common tells more of it "
+            "(100.0 %).",
+        ),
+        (
+            row(0.104, 0.1005, error=0.001), "clean",
+            "digit is read from salient at 10.4 %, chance 10.0 %; common tells nothing of it (10.1 %).",
+        ),
+        (
+            row(0.904, 0.9035, error=0.001), "not separated",
+            "digit is read from salient at 90 %, chance 10 %; common tells as much (90 %).",
+        ),
         (row(None, None, note="not probed: unknown on every test image"), "not probed",
          "digit: not probed: unknown on every test image."),
     ],

@@ -147,7 +147,7 @@ def _figure(name: str, words: str, uri: str) -> str:
 
 def _tile(name: str, title: str, words: str, uri: str) -> str:
     image = _figure(name, f"{title}: {words}", uri)
-    return f'<figure class="tile">{image}<figcaption><b>{title}</b><span>{escape(words)}</span></figcaption></figure>'
+    return f'<figure class="tile">{image}<figcaption><b>{title}</b> <span>{escape(words)}</span></figcaption></figure>'
 
 
 def _tiles(*tiles: str) -> str:

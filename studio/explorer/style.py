@@ -17,7 +17,7 @@ main.contain > .column { gap: 8px; }
 .tile { margin: 0; }
 .tile img { width: 100%; display: block; border-radius: 3px; }
 .tile figcaption { font-size: 12px; line-height: 1.25; padding-top: 2px; min-height: 32px; }
-.tile figcaption b { margin-right: 5px; }
+.tile figcaption b { margin-right: 2px; }
 .tile figcaption span { color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 .foot { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 2px 16px; margin: 0 !important; font-size: 12px; }
 .foot img { height: 9px; width: 121px; display: inline-block; vertical-align: middle; margin: 0 4px; }

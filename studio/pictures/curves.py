@@ -25,6 +25,7 @@ __all__ = ["Curve", "curves", "events", "read_log", "series"]
 COLUMNS = 4
 ENDINGS = {"background": COLOURS[0], "target": COLOURS[3], "salient": COLOURS[2], "common": COLOURS[4]}
 OTHER = "#4D4D4D"
+OF_ANY = ("learning rate", "images per second")  # panels of every log, also where nothing was learnt by steps
 DECADES = 10.0  # times by which a positive term must change for a logarithmic scale
 EVENTS = {"roll-back": ("#D55E00", ":"), "out of memory": ("#CC79A7", "--"), "resumed": ("#56B4E9", "-")}
 
@@ -121,7 +122,7 @@ def curves(folder: Path, config: Config) -> Image.Image:
     """
     lines = read_log(folder)
     panels = series(lines, config.train.lr)
-    if not panels:
+    if not set(panels) - set(OF_ANY):
         raise StudioError(
             f"{folder / 'log.jsonl'}: no curves: no term was logged; a line comes every {config.train.log_every:,} images "
             "(train.log_every), and methods in closed form have no terms"

@@ -12,6 +12,7 @@ __all__ = ["Child", "el", "figure", "table", "text_of", "written"]
 Element = ElementTree.Element
 Child = Element | str | None
 NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # no part of a document
+LONGEST_WORD = 24  # letters of a word that is never broken in a cell
 PLAIN = 150_000  # bytes up to which a picture stays a PNG, without loss
 QUALITIES = (90, 75, 55, 35)  # of WebP beyond that, until it fits
 
@@ -37,11 +38,21 @@ def _append(parent: Element, text: str) -> None:
 def table(caption: str, head: list[str], rows: list[list[Child]], first_is_head: bool = True) -> Element:
     """Makes a table that scrolls by itself where it is too wide; the first column names the rows."""
     body = [
-        el("tr", *(el("th", cell, scope="row") if i == 0 and first_is_head else el("td", cell) for i, cell in enumerate(row)))
+        el(
+            "tr",
+            *(_cell("th", cell, scope="row") if i == 0 and first_is_head else _cell("td", cell) for i, cell in enumerate(row)),
+        )
         for row in rows
     ]
-    heads = el("thead", el("tr", *(el("th", cell, scope="col") for cell in head)))
+    heads = el("thead", el("tr", *(_cell("th", cell, scope="col") for cell in head)))
     return el("div", el("table", el("caption", caption), heads, el("tbody", *body)), class_="wide")
+
+
+def _cell(tag: str, inside: Child, **attributes: str) -> Element:
+    """Makes a cell; only where a word is so long that a page could not show it, such as a path, is it broken."""
+    words = inside if isinstance(inside, str) else "" if inside is None else " ".join(inside.itertext())
+    long = max(map(len, words.split()), default=0) > LONGEST_WORD
+    return el(tag, inside, **attributes, **({"class_": "long"} if long else {}))
 
 
 def figure(picture: Image.Image | bytes, caption: Child, alt: str, most: int) -> Element:

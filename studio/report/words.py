@@ -1,6 +1,7 @@
 """What the probe found, in words, and numbers as a person reads them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 __all__ = ["Verdict", "number", "read_out", "span", "summary", "verdict"]
@@ -8,6 +9,7 @@ __all__ = ["Verdict", "number", "read_out", "span", "summary", "verdict"]
 Kind = Literal["clean", "nearly clean", "leaks", "not separated", "wrong place", "in neither", "not probed"]
 ERRORS = 2  # standard errors that a difference must exceed to be called one
 TRACE = 0.1  # of what is read at home, above chance, up to which a leak is called a trace
+MOST_FIGURES = 3  # beyond whole percents, or hundredths
 SHARES = ("balanced_accuracy", "accuracy")  # metrics that are shares of images
 
 
@@ -36,7 +38,7 @@ def verdict(row: Mapping[str, Any]) -> Verdict:
     home = row["belongs"]
     away = "common" if home == "salient" else "salient"
     margin = ERRORS * row["error"]
-    here, there, chance = (read_out(value, row["metric"]) for value in (row[home], row[away], row["chance"]))
+    here, there, chance = _told_apart([row[home], row[away], row["chance"]], row["metric"], margin)
     at = {"r2": "with ", "auc": "with "}.get(row["metric"], "at ")
     readable, leaks = row[home] - row["chance"] > margin, row[away] - row["chance"] > margin
     if not readable and not leaks:
@@ -58,11 +60,22 @@ def verdict(row: Mapping[str, Any]) -> Verdict:
     return Verdict("not separated", start + f"{away} tells as much ({there}).")
 
 
-def read_out(value: float, metric: str) -> str:
-    """Returns a read-out as people say it: `93 %` of images, `R2 0.62`, `AUC 0.83`."""
+def _told_apart(values: Sequence[float], metric: str, margin: float) -> list[str]:
+    """Returns read-outs with as many figures more as it takes that those which differ are not written alike."""
+    said: list[str] = []
+    for more in range(MOST_FIGURES + 1):
+        said = [read_out(value, metric, more) for value in values]
+        pairs = combinations(zip(values, said, strict=True), 2)
+        if all(a != b or abs(one - other) <= margin for (one, a), (other, b) in pairs):
+            break
+    return said
+
+
+def read_out(value: float, metric: str, more: int = 0) -> str:
+    """Returns a read-out as people say it: `93 %` of images, `R2 0.62`, `AUC 0.83`; or in more figures."""
     if metric in SHARES:
-        return f"{100 * value:.0f} %"
-    return f"{ {'r2': 'R2', 'auc': 'AUC'}.get(metric, metric) } {value:z.2f}"
+        return f"{100 * value:.{more}f} %"
+    return f"{ {'r2': 'R2', 'auc': 'AUC'}.get(metric, metric) } {value:z.{2 + more}f}"
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -94,6 +94,10 @@ class Processes:
             raise answer[0]
         return answer[0]  # pyright: ignore[reportReturnType]
 
+    def wait(self) -> None:
+        """Returns once every process has come here; a launcher ends the others as soon as one has left with a code."""
+        self.any(False)
+
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
         """Averages gradients, flattened into one message."""
         if self.count == 1:

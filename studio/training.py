@@ -66,6 +66,9 @@ def train(
         training = Training(config, folder, engine, stop_after)
         with closing(training.journal):
             training.run(finish)
+        lock.release()
+        if training.stopped:  # what the first writes may take longer than a launcher waits for it
+            engine.processes.wait()
     except torch.OutOfMemoryError as error:
         raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
     except RuntimeError as error:

@@ -1,14 +1,17 @@
 """Several processes do what one does on the joined batch; one that dies stops the others."""
 
+import atexit
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import tiny
 from fixed_noise import difference, gradients
 from forked import ended, start, together
@@ -157,6 +160,22 @@ def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence
         return len(list(Path("run/not_finite").glob("*")))
 
     assert together(2, body, tmp_path / "out") == [2, 2]
+
+
+@pytest.mark.parametrize(("backend", "fails", "left"), [("gloo", 1, True), ("nccl", 0, True), ("nccl", 1, False)])
+def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
+    tmp_path: Path, backend: str, fails: int, left: bool
+) -> None:
+    def body() -> bool:
+        e = engine(tiny("vae"))
+        assert dist.is_initialized()
+        dist.get_backend = lambda: backend
+        with suppress(ZeroDivisionError), e.processes.at_work():
+            1 / (1 - fails)
+        atexit._run_exitfuncs()
+        return not dist.is_initialized()
+
+    assert together(2, body, tmp_path / "out") == [left] * 2
 
 
 def resumed_from(places: list[str]) -> Callable[[], str]:

@@ -364,7 +364,7 @@ def _accelerator(precision: str) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
     cpu = started > 1 and not torch.accelerator.is_available()
-    if started > 1:
+    if "LOCAL_RANK" in os.environ:  # Accelerate makes a group even of one
         leave_at_exit()
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
     if accelerator.num_processes < started:

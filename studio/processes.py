@@ -1,7 +1,8 @@
 """What the processes of one training agree on: flags, faults, decisions, and the mean of their gradients."""
 
 import atexit
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -93,6 +94,23 @@ class Processes:
         if isinstance(answer[0], StudioError):
             raise answer[0]
         return answer[0]  # pyright: ignore[reportReturnType]
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While inside, an error keeps this process from taking leave of the others where that would wait for them.
+
+        They may be in a collective and wait for this one. NCCL's leave is one, too; its threads, unlike gloo's, abort nothing.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.count > 1 and dist.get_backend() != "gloo":
+                atexit.unregister(_leave)
+            raise
+
+    def wait(self) -> None:
+        """Returns once every process has come here; a launcher ends the others as soon as one has left with a code."""
+        self.any(False)
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
         """Averages gradients, flattened into one message."""

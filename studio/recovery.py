@@ -84,6 +84,7 @@ def roll_back(training: "Training", fault: NotFinite) -> None:
     if engine.processes.first:
         _save_evidence(training, fault, with_weights=last)
     if last:
+        engine.processes.wait()  # for the evidence
         tried = f" after {done} roll-back{'s' * (done != 1)}" if done else ""
         raise NotFinite(fault.iteration, fault.images_seen, fault.faults, f"{tried}; see {training.folder / 'not_finite'}")
     _return(training)

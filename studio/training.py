@@ -62,10 +62,14 @@ def train(
     engine = Engine(config, build_dataset(config))  # before anything is written: data or machine may stand in the way
     lock = Lock()
     try:
-        folder = engine.processes.decided_by_first(lambda: _take_folder(config, folder, resume, allowed, lock))
-        training = Training(config, folder, engine, stop_after)
-        with closing(training.journal):
-            training.run(finish)
+        with engine.processes.at_work():
+            folder = engine.processes.decided_by_first(lambda: _take_folder(config, folder, resume, allowed, lock))
+            training = Training(config, folder, engine, stop_after)
+            with closing(training.journal):
+                training.run(finish)
+            lock.release()
+            if training.stopped:  # what the first writes may take longer than a launcher waits for it
+                engine.processes.wait()
     except torch.OutOfMemoryError as error:
         raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
     except RuntimeError as error:

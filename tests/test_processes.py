@@ -22,6 +22,7 @@ ENVIRONMENT = os.environ | CPU | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT
 SCRIPT = """
 import atexit
 import sys
+from contextlib import suppress
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import torch
@@ -33,7 +34,10 @@ from studio.training import Training, train
 
 
 def talking():
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    names = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has just ended
+            names.append((task / "comm").read_text())
     return sum("gloo" in name for name in names)
 
 # Registered first, called last. Threads that outlive the interpreter abort the process, in four runs of ten.
@@ -87,7 +91,7 @@ print("fine " + str(done.folder) + "\\n", end="")
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    done = subprocess.run([*TORCHRUN, str(script)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    done = subprocess.run([*TORCHRUN, str(script)], capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine runs/tiny-1") == 2
     assert done.stdout.count("threads that talk to others: 0") == 2
@@ -102,10 +106,10 @@ def test_a_signal_to_torchrun_saves_stops_both_and_leaves_nobody(tmp_path: Path)
     with Path("errors.txt").open("w") as errors:
         launcher = subprocess.Popen(command, env=ENVIRONMENT, stderr=errors)
     try:
-        until(lambda: seen() >= 48, 120)
+        until(lambda: seen() >= 48, 300)
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         launcher.send_signal(signal.SIGTERM)
-        assert launcher.wait(30) != 0
+        assert launcher.wait(120) != 0
     finally:
         launcher.kill()
     assert checkpoint.newest(Path("run")).images_seen == seen()

@@ -101,14 +101,27 @@ def test_a_lock_that_says_nothing_sensible_is_taken_over(run: Path, monkeypatch:
 
 def test_another_hosts_owner_is_watched_for_signs_of_life(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "WATCH", 1.5)
-    theirs = {"host": "elsewhere", "table": "", "pid": 1, "started": "x"}
-    path = run / ".lock"
-    path.write_text(json.dumps({**theirs, "beats": 1}))
-    beat = threading.Timer(0.3, lambda: path.write_text(json.dumps({**theirs, "beats": 2})))
-    beat.start()
-    with pytest.raises(StudioError, match="another training is running in it: process 1 on elsewhere"):
-        Lock().acquire(run)
-    beat.join()
+    path, dead = run / ".lock", threading.Event()
+
+    def beat(count: int) -> None:
+        (run / "theirs").write_text(json.dumps({"host": "elsewhere", "table": "", "pid": 1, "started": "x", "beats": count}))
+        (run / "theirs").replace(path)
+
+    def live() -> None:  # on and on: the first look may come late
+        count = 0
+        while not dead.wait(0.05):
+            count += 1
+            beat(count)
+
+    beat(0)
+    theirs = threading.Thread(target=live)
+    theirs.start()
+    try:
+        with pytest.raises(StudioError, match="another training is running in it: process 1 on elsewhere"):
+            Lock().acquire(run)
+    finally:
+        dead.set()
+        theirs.join()
     mine = Lock()
     start = time.monotonic()
     mine.acquire(run)  # no further beat

@@ -43,7 +43,8 @@ def trains(arguments: list[str]) -> int:
 
 
 def seen(folder: Path = Path("run")) -> int:
-    lines = (folder / "log.jsonl").read_text().splitlines() if (folder / "log.jsonl").exists() else []
+    text = (folder / "log.jsonl").read_text() if (folder / "log.jsonl").exists() else ""
+    lines = text.split("\n")[:-1]  # the last may be half there
     return json.loads(lines[-1])["images_seen"] if lines else 0
 
 

@@ -1,25 +1,31 @@
 """Several processes do what one does on the joined batch; one that dies stops the others."""
 
+import atexit
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from conftest import tiny
 from fixed_noise import difference, gradients
 from forked import ended, start, together
 from test_promises_parts import TRAINED, plain
+from test_promises_preemption import until
 from torch import Tensor
 
-from studio import checkpoint
+from studio import checkpoint, recovery
 from studio.build import build_dataset
 from studio.config import Config
 from studio.engine import Engine
 from studio.errors import StudioError
+from studio.faults import NotFinite
+from studio.lock import Lock
 from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.training import Training, train
 
@@ -116,14 +122,64 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(tmp_path: Pa
 
     (tmp_path / "out").mkdir()
     children = start(2, body, tmp_path / "out")
-    while not Path("died").exists():
-        time.sleep(0.01)
+    until(Path("died").exists, 120)
     codes = ended(children, 30)  # the stated time; a connection that breaks is seen at once
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == 1
     assert "StudioError: another process has gone; --resume" in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]
     assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96
+
+
+def slowly(owner: object, name: str) -> None:
+    """From now on something takes the first process half a second more."""
+    original, more = getattr(owner, name), 0.5 * (os.environ["RANK"] == "0")
+    setattr(owner, name, lambda *rest, **named: (time.sleep(more), original(*rest, **named))[1])
+
+
+def test_nobody_leaves_a_stopped_training_before_the_first_has_saved_it(tmp_path: Path) -> None:
+    # A launcher ends whoever is still there once one has left with a code, and after half a minute without mercy.
+    def body() -> tuple[bool, bool]:
+        slowly(Training, "save")
+        slowly(Lock, "release")
+        assert train(tiny("vae", images=16_000), Path("run"), stop_after=0.0).stopped
+        return checkpoint.newest(Path("run")) is not None, Path("run/.lock").exists()
+
+    assert together(2, body, tmp_path / "out") == [(True, False)] * 2
+
+
+def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence(tmp_path: Path) -> None:
+    def body() -> int:
+        def broken(self: Engine, *_: object) -> None:
+            raise NotFinite(self.iteration, self.images_seen, [])
+
+        Engine._agree = broken
+        slowly(recovery, "_save_evidence")
+        with pytest.raises(NotFinite):
+            train(tiny("vae", rollbacks=0), Path("run"))
+        return len(list(Path("run/not_finite").glob("*")))
+
+    assert together(2, body, tmp_path / "out") == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("backend", "fails", "left", "world"),
+    [("gloo", 1, True, 2), ("nccl", 0, True, 2), ("nccl", 1, False, 2), ("nccl", 1, True, 1)],
+)
+def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
+    tmp_path: Path, backend: str, fails: int, left: bool, world: int
+) -> None:
+    def body() -> bool:
+        atexit._clear()  # of what this process's parent has registered
+        e = engine(tiny("vae"))
+        assert dist.is_initialized()
+        dist.get_backend = lambda: backend
+        with suppress(ZeroDivisionError), e.processes.at_work():
+            1 / (1 - fails)
+        atexit._run_exitfuncs()
+        return not dist.is_initialized()
+
+    assert together(world, body, tmp_path / "out") == [left] * world
 
 
 def resumed_from(places: list[str]) -> Callable[[], str]:

@@ -9,6 +9,8 @@ import pytest
 from conftest import tiny
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from test_probes import Planted, Rows, Sparse
 from torch import Tensor
 from typer.testing import CliRunner
@@ -24,6 +26,7 @@ from studio.evaluate.separation import (
     clustering_chance,
     embed,
     matched_accuracy,
+    salient_distance_auc,
     salient_variance_ratio,
     separation,
     silhouette,
@@ -129,6 +132,26 @@ def test_the_floor_never_shares_an_image_between_its_halves() -> None:
     assert w2_common(background, background)["w2_floor"] >= 100**2
 
 
+def test_distances_from_the_blank_code_tell_a_centre_from_what_surrounds_it() -> None:
+    rng = np.random.default_rng(0)
+    blank = np.array([2.0, -1.0, 0.5])
+    directions = rng.normal(size=(400, 3))
+    shell = blank + 3 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    centre = blank + 0.5 * rng.normal(size=(300, 3))
+    apart, inside_out = salient_distance_auc(centre, shell, blank), salient_distance_auc(shell, centre, blank)
+    assert apart is not None
+    assert apart > 0.99
+    assert inside_out == pytest.approx(1 - apart)
+    both = np.concatenate([centre, shell])
+    linear = LogisticRegression().fit(both, np.repeat([0, 1], [300, 400])).decision_function(both)
+    assert roc_auc_score(np.repeat([0, 1], [300, 400]), linear) < 0.6  # what the probe's row `target` would see
+    assert salient_distance_auc(centre, centre, blank) == pytest.approx(0.5)
+    far = [np.linalg.norm(code - blank) for code in centre[:20]], [np.linalg.norm(code - blank) for code in shell[:20] / 2]
+    slow = np.mean([(b > a) + (b == a) / 2 for a in far[0] for b in far[1]])
+    assert salient_distance_auc(centre[:20], shell[:20] / 2, blank) == pytest.approx(slow)
+    assert salient_distance_auc(centre[:0], shell, blank) is None
+
+
 def test_salient_variance_ratio_is_target_over_background() -> None:
     rng = np.random.default_rng(0)
     background = rng.normal(size=(4000, 3)) * [1, 2, 0] + 5
@@ -175,6 +198,7 @@ def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> 
     assert found["w2_n"] == 300
     assert found["w2_common"] < 2  # the upper row is drawn alike in both
     assert found["salient_variance_ratio"] > 5  # only targets have a kind
+    assert found["salient_distance_auc"] > 0.9
     assert "tsne" not in kind
     assert "note" not in found
     json.dumps(result, allow_nan=False)
@@ -188,6 +212,7 @@ def test_what_is_salient_and_sits_in_the_common_code_moves_the_domains_apart(res
     found, straight = measure(Swapped().eval(), Planted(), "carton")["separation"], result["separation"]
     assert found["w2_common"] > 5
     assert found["salient_variance_ratio"] == pytest.approx(1, abs=0.2)
+    assert found["salient_distance_auc"] == pytest.approx(0.5, abs=0.06)
     kind, before = found["attributes"]["kind"], straight["attributes"]["kind"]
     assert kind["silhouette_common"] == before["silhouette_salient"]
     assert kind["clustering_accuracy_common"] == before["clustering_accuracy_salient"]
@@ -230,7 +255,7 @@ def test_few_or_equal_labels_are_said_to_be_so() -> None:
         "one": np.array([0, 0, 0, 0, 0, 1, 1, 1]),
     }  # fmt: skip
     attributes = {name: Attribute("salient", ("a", "b", "c")) for name in ("none", "same", "each", "one", "missing")}
-    found = separation(Codes(codes, values), attributes, tsne=True)
+    found = separation(Codes(codes, values), attributes, np.zeros(2), tsne=True)
     notes = {name: found["attributes"][name].get("note") for name in attributes}
     assert notes == {
         "none": "not measured: unknown on every target test image",
@@ -263,6 +288,7 @@ def test_tables_show_every_measure_and_every_reason(result: dict, capsys: pytest
     assert f"{kind['clustering_accuracy_salient']:.3f} ↑" in shown
     assert f"{kind['silhouette_common']:.3f} ↓" in shown
     assert f"squared W2 {result['separation']['w2_common']:.4g}" in shown
+    assert f"target against background: AUC {result['separation']['salient_distance_auc']:.3f}" in shown
     assert f"target over background: {result['separation']['salient_variance_ratio']:.4g}" in shown
     odd = result["separation"] | {"attributes": {"kind": {"n": 0, "note": "not measured: unknown on every target test image"}}}
     show(HEAD | result | {"separation": odd})

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
+from sklearn.metrics import roc_auc_score, silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 from threadpoolctl import threadpool_limits
 
@@ -19,8 +19,8 @@ from studio.data import Attribute
 from studio.evaluate.codes import Codes
 
 __all__ = [
-    "cluster", "clustering_chance", "embed", "matched_accuracy", "salient_variance_ratio", "separation", "silhouette",
-    "w2_common", "wasserstein2",
+    "cluster", "clustering_chance", "embed", "matched_accuracy", "salient_distance_auc", "salient_variance_ratio", "separation",
+    "silhouette", "w2_common", "wasserstein2",
 ]  # fmt: skip
 
 POINTS = 2_000  # target images that are clustered; silhouette and t-SNE take time and memory with their square
@@ -29,19 +29,22 @@ PERMUTATIONS = 20
 PERPLEXITY = 30.0  # scikit-learn's default; the papers state none
 
 
-def separation(test: Codes, attributes: Mapping[str, Attribute], seed: int = 0, tsne: bool = False) -> dict[str, Any]:
+def separation(
+    test: Codes, attributes: Mapping[str, Attribute], blank: np.ndarray, seed: int = 0, tsne: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Measures how the classes lie in each space, and how background and target codes differ.
 
     Args:
         test: codes of test images of both domains.
         attributes: of the data set; the categorical ones are measured, on target images.
+        blank: the salient code that means "nothing salient", (m,).
         seed: which images are taken where there are more than are needed; of k-means, t-SNE and the permutations.
         tsne: also measure in a t-SNE plane, as Choudhuri et al. do; some seconds per space.
 
     Returns:
-        `w2_common`, `w2_floor`, `w2_n`, `salient_variance_ratio` and `attributes`: name -> `n` and, for either space,
-        `silhouette`, `clustering_accuracy` and `clustering_chance`, with `tsne` a dict of the same if asked for. What
-        cannot be measured is None, and a `note` beside it says why.
+        `w2_common`, `w2_floor`, `w2_n`, `salient_distance_auc`, `salient_variance_ratio` and `attributes`: name -> `n` and,
+        for either space, `silhouette`, `clustering_accuracy` and `clustering_chance`, with `tsne` a dict of the same if asked
+        for. What cannot be measured is None, and a `note` beside it says why.
     """
     salient = {domain: test.of(domain).spaces["salient"] for domain in ("background", "target")}
     ratio = salient_variance_ratio(salient["background"], salient["target"])
@@ -54,6 +57,7 @@ def separation(test: Codes, attributes: Mapping[str, Attribute], seed: int = 0, 
     plane = _planes(shuffled.spaces, seed) if tsne else None
     return {
         **distances,
+        "salient_distance_auc": salient_distance_auc(salient["background"], salient["target"], blank),
         "salient_variance_ratio": ratio,
         **({"note": "; ".join(notes)} if notes else {}),
         "attributes": {
@@ -246,6 +250,27 @@ def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
     cost = ot.dist(a.astype(np.float64), b.astype(np.float64), metric="sqeuclidean")
     least: Any = ot.emd2([], [], cost, numItermax=10_000_000)
     return float(least)
+
+
+def salient_distance_auc(background: np.ndarray, target: np.ndarray, blank: np.ndarray) -> float | None:
+    """How often a target image's salient code is farther from the blank one than a background image's is; 0.5 is chance.
+
+    Background codes should lie at "nothing salient" (Eq. 6 of Carton et al. 2024, the narrow prior of Louiset et al. 2024), and
+    target codes all around it. No linear read-out tells a centre from what surrounds it, so the probe's row `target` can stay
+    near chance where the two sets are wholly apart.
+
+    Args:
+        background: salient codes (n, m).
+        target: salient codes (n', m).
+        blank: the salient code that means "nothing salient", (m,).
+
+    Returns:
+        the area under the ROC curve of the distances; None where a set is empty.
+    """
+    if not len(background) or not len(target):
+        return None
+    far = np.linalg.norm(np.concatenate([background, target]).astype(np.float64) - blank, axis=1)
+    return float(roc_auc_score(np.repeat([0, 1], [len(background), len(target)]), far))
 
 
 def salient_variance_ratio(background: np.ndarray, target: np.ndarray) -> float | None:

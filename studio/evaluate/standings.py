@@ -19,7 +19,7 @@ __all__ = ["better", "notes", "numbers", "standing"]
 
 Better = Literal["higher", "lower"]
 HIGHER = {"factorvae", "factorvae_as_published", "betavae", "mig", "dci_disentanglement", "dci_completeness",
-          "dci_informativeness", "sap", "salient_variance_ratio", "dice", "auroc"}  # fmt: skip
+          "dci_informativeness", "sap", "salient_variance_ratio", "salient_distance_auc", "dice", "auroc"}  # fmt: skip
 LOWER = {"w2_common"}
 PER_SPACE = re.compile(r"(?:silhouette|clustering_accuracy)_(salient|common)")
 

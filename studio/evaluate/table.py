@@ -73,6 +73,9 @@ def separation_lines(separation: dict[str, Any]) -> list[str]:
             f"common codes of background and target: squared W2 {distance:.4g}; between two halves of the background "
             f"{floor:.4g} ({separation['w2_n']:,} images a side)"
         )
+    if separation.get("salient_distance_auc") is not None:  # runs that were probed before it existed have none
+        auc = separation["salient_distance_auc"]
+        lines.append(f"distance of salient codes from the blank one, target against background: AUC {auc:.3f}")
     if separation["salient_variance_ratio"] is not None:
         lines.append(f"variance of salient codes, target over background: {separation['salient_variance_ratio']:.4g}")
     return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from studio.data import DATASETS
-from studio.evaluate.table import METRICS, verdict
+from studio.evaluate.table import METRICS, separation_lines, verdict
 from studio.method import Method
 from studio.methods import METHODS
 from studio.run import Run
@@ -127,7 +127,8 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
             numbers = [f"{row['salient']:.3f} {'↑' if up else '↓'}", f"{row['common']:.3f} {'↓' if up else '↑'}"]
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
         lines.append(f"| {' | '.join([row['attribute'], row['belongs'], metric, *numbers, format(row['n'], ',')])} |")
-    return "\n".join([*lines, "", *(f"- {verdict(row)}" for row in probe["rows"]), ""])
+    beside = separation_lines(probe["separation"]) if "separation" in probe else []
+    return "\n".join([*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *beside]), ""])
 
 
 def _parity_section(manifest: Mapping[str, Any]) -> str:

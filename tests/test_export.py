@@ -44,7 +44,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "whole": 0.5, "chance": 0.1, "error": 0.01, "n": 1234, "also": {},
         }
     ]  # fmt: skip
-    probe = {"images_seen": done.engine.images_seen, "protocol": "held-out", "rows": rows}
+    separation = {"w2_common": None, "salient_distance_auc": 0.8125, "salient_variance_ratio": None, "attributes": {}}
+    probe = {"images_seen": done.engine.images_seen, "protocol": "held-out", "rows": rows, "separation": separation}
     (folder / "probe.json").write_text(json.dumps(probe))
     return Run.open(folder)
 
@@ -99,6 +100,7 @@ def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(digit
     _, front, body = card.split("---\n", 2)
     assert set(yaml.safe_load(front)) == {"library_name", "license", "tags"}
     assert "| digit | salient | bal. acc. | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 | 1,234 |" in body
+    assert "- distance of salient codes from the blank one, target against background: AUC 0.812\n" in body
     for words in ("Not a medical device", "Bias", "textured_digits", "Double InfoGAN", "Intended use", "our model"):
         assert words in body, words
     [code, _] = re.findall(r"```python\n(.*?)```", body, re.S)

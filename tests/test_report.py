@@ -18,7 +18,7 @@ from studio import Run, cli, finish, training
 from studio.errors import StudioError
 from studio.report import Facts, facts, gather, page
 from studio.report.page import MOST_BYTES
-from studio.report.words import verdict
+from studio.report.words import distance, verdict
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 EVIL = "<script>alert(1)<b>&\"'\x00"
@@ -81,6 +81,7 @@ def test_a_training_ends_by_writing_it_with_everything_in_it(run: Path, told: Fa
     probe = json.loads((run / "probe.json").read_text())
     for row in probe["rows"]:
         assert verdict(row).sentence in said
+    assert distance(probe["separation"]["salient_distance_auc"]).sentence in said
     assert "Carton, Louiset, Gori. Double InfoGAN" in said
     assert "96 of 96, both sets together" in said
     assert "mixed_precision: 'no'" in said, "the resolved config"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from studio.report.words import number, read_out, span, summary, verdict
+from studio.report.words import distance, number, read_out, span, summary, verdict
 
 
 def row(salient: float | None, common: float | None, belongs: str = "salient", metric: str = "balanced_accuracy",
@@ -70,6 +70,12 @@ def row(salient: float | None, common: float | None, belongs: str = "salient", m
 )  # fmt: skip
 def test_verdicts_follow_where_an_attribute_belongs_and_twice_the_standard_error(given: dict, kind: str, sentence: str) -> None:
     assert verdict(given) == (kind, sentence)
+
+
+def test_what_no_linear_read_out_sees_is_said_beside_them() -> None:
+    assert distance(0.99551).sentence.startswith(
+        "A target image's salient code is farther from the blank one than a background image's in 99.6 % of pairs, chance 50 %"
+    )
 
 
 def test_the_summary_counts_what_is_right_and_what_leaks() -> None:

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from studio.evaluate.table import METRICS, counterfactual_lines, separation_lines
 from studio.report.facts import Facts
 from studio.report.markup import Child, el, table
-from studio.report.words import number, read_out, verdict
+from studio.report.words import Verdict, distance, number, read_out, verdict
 from studio.training import flattened
 
 __all__ = ["findings"]
@@ -25,7 +25,11 @@ def findings(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     probed = [(facts.probe, name) for facts, name in zip(runs, names, strict=True) if facts.probe]
     parts: list[Child] = []
     if len(probed) == 1:
-        parts.append(el("ul", *(_said(row) for row in probed[0][0]["rows"]), class_="verdicts"))
+        probe = probed[0][0]
+        verdicts = [verdict(row) for row in probe["rows"]]
+        auc = probe.get("separation", {}).get("salient_distance_auc")
+        verdicts += [] if auc is None else [distance(auc)]
+        parts.append(el("ul", *map(_said, verdicts), class_="verdicts"))
     elif probed:
         parts.append(_side_by_side(probed))
     for probe, name in probed:
@@ -38,8 +42,8 @@ def findings(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     return parts
 
 
-def _said(row: Mapping[str, Any]) -> Element:
-    kind, sentence = verdict(row)
+def _said(found: Verdict) -> Element:
+    kind, sentence = found
     return el("li", el("span", kind, class_=f"badge {LOOKS.get(kind, 'even')}"), el("span", sentence))
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Verdict", "number", "read_out", "span", "summary", "verdict"]
+__all__ = ["Verdict", "distance", "number", "read_out", "span", "summary", "verdict"]
 
-Kind = Literal["clean", "nearly clean", "leaks", "not separated", "wrong place", "in neither", "not probed"]
+Kind = Literal["clean", "nearly clean", "leaks", "not separated", "wrong place", "in neither", "not probed", "distance"]
 ERRORS = 2  # standard errors that a difference must exceed to be called one
 TRACE = 0.1  # of what is read at home, above chance, up to which a leak is called a trace
 MOST_FIGURES = 3  # beyond whole percents, or hundredths
@@ -58,6 +58,15 @@ def verdict(row: Mapping[str, Any]) -> Verdict:
     if row[away] - row[home] > margin:
         return Verdict("wrong place", start + f"{away} tells more of it ({there}).")
     return Verdict("not separated", start + f"{away} tells as much ({there}).")
+
+
+def distance(auc: float) -> Verdict:
+    """Says what `separation.salient_distance_auc` means beside the linear read-outs of `target`."""
+    return Verdict(
+        "distance",
+        f"A target image's salient code is farther from the blank one than a background image's in {100 * auc:.1f} % of pairs, "
+        "chance 50 %; the linear read-outs of target do not see a distance.",
+    )
 
 
 def _told_apart(values: Sequence[float], metric: str, margin: float) -> list[str]:

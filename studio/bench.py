@@ -151,9 +151,9 @@ def ceiling(device: torch.device, precision: str) -> dict[str, Any]:
 @contextmanager
 def _rounded_as_in_convolutions() -> Iterator[None]:
     """Lets products of float32 use what convolutions use: by torch's defaults a GPU's are in TF32, and only they."""
-    product, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    product = torch.backends.cuda.matmul
     before = product.fp32_precision
-    product.fp32_precision = convolution.fp32_precision
+    product.fp32_precision = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:

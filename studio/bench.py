@@ -14,7 +14,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from studio.config import Config
 from studio.engine import Engine
 from studio.environment import environment
 from studio.errors import StudioError
+from studio.faults import OutOfMemory
 from studio.method import Pair
 
 __all__ = ["Cost", "bench", "ceiling", "textbook_iteration"]
@@ -64,13 +66,13 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
 
     Args:
         config: the experiment; nothing is written.
-        iterations: how many are timed, after one that warms up.
+        iterations: how many are timed, after some that warm up.
         textbook: also measure the textbook's way; its graphs need more memory.
 
     Returns:
         `ours` and `textbook` (None if not asked for): see Cost; `speedup`, the textbook's median time over ours; `ceiling`:
         `gflop_per_second`, `side` and `precision` of the matrix product; `fetch_seconds`, what the images of an iteration
-        take to make, which `train.workers` does meanwhile; `first_seconds`, of the iteration that warmed up; `peak_bytes`, the
+        take to make, which `train.workers` does meanwhile; `first_seconds`, of the very first iteration; `peak_bytes`, the
         process's (on an accelerator: the device's) largest memory up to then; and what was measured: `config`,
         `method`, `dataset`, `shape` of an image, `batch`, `parameters`, `device`, `threads`, `precision`, `iterations`,
         `environment`.
@@ -85,18 +87,20 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
         raise StudioError(f"found {engine.processes.count} processes; expected one: studio bench without a launcher")
     pair, fetch = _fetched(engine, iterations)
     ways: dict[str, Callable[[], object]] = {"ours": lambda: engine.advance(pair)}
-    flops = {"ours": _counted(ways["ours"])}
-    first, _ = _timed(engine, ways["ours"])
-    peak = _peak(engine)
     if textbook:
         ways["textbook"] = lambda: textbook_iteration(engine, pair)
-        flops["textbook"] = _counted(ways["textbook"])
-        ways["textbook"]()
-    times, products = {name: [] for name in ways}, []
-    for _ in range(iterations):
-        for name, way in ways.items():
-            times[name].append(_timed(engine, way))
-        products.append(ceiling(engine.accelerator.device, config.train.mixed_precision))
+    with _memory(config, textbook):
+        first, _ = _timed(engine, ways["ours"])
+        flops = {"ours": _counted(ways["ours"])}
+        peak = _peak(engine)  # after two: Adam's moments come at the end of the first
+        if textbook:
+            flops["textbook"] = _counted(ways["textbook"])
+            ways["textbook"]()
+        times, products = {name: [] for name in ways}, []
+        for _ in range(iterations):
+            for name, way in ways.items():
+                times[name].append(_timed(engine, way))
+            products.append(ceiling(engine.accelerator.device, config.train.mixed_precision))
     best = max(products, key=lambda product: product["gflop_per_second"])
     costs = {name: _cost(times[name], flops[name], config.train.batch, best["gflop_per_second"]) for name in ways}
     ours, other = costs["ours"], costs.get("textbook")
@@ -134,12 +138,36 @@ def ceiling(device: torch.device, precision: str) -> dict[str, Any]:
     side, dtype = SIDE.get(device.type, SIDE["cuda"]), DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = []
-    for _ in range(PRODUCTS):
-        started = time.perf_counter()
-        torch.mm(a, b)
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
+    with _rounded_as_in_convolutions():
+        for _ in range(PRODUCTS):
+            _wait(device)
+            started = time.perf_counter()
+            torch.mm(a, b)
+            _wait(device)
+            seconds.append(time.perf_counter() - started)
     return {"gflop_per_second": 2 * side**3 / min(seconds) / GIGA, "side": side, "precision": precision}
+
+
+@contextmanager
+def _rounded_as_in_convolutions() -> Iterator[None]:
+    """Lets products of float32 use what convolutions use: by torch's defaults a GPU's are in TF32, and only they."""
+    product = torch.backends.cuda.matmul
+    before = product.fp32_precision
+    product.fp32_precision = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        product.fp32_precision = before
+
+
+@contextmanager
+def _memory(config: Config, textbook: bool) -> Iterator[None]:
+    try:
+        yield
+    except (OutOfMemory, torch.OutOfMemoryError) as error:
+        theirs = textbook and not isinstance(error, OutOfMemory)  # as which the engine raises its own
+        less = "; --no-textbook leaves out the textbook's step, which needs more" if theirs else ""
+        raise StudioError(f"out of memory at train.batch: {config.train.batch}{less} ({error})") from error
 
 
 def _fetched(engine: Engine, times: int) -> tuple[Pair, float]:

@@ -66,9 +66,9 @@ def train(
             folder = engine.processes.decided_by_first(lambda: _take_folder(config, folder, resume, allowed, lock))
             training = Training(config, folder, engine, stop_after)
             with closing(training.journal):
-                training.run(finish)
+                stopped = training.run(finish)
             lock.release()
-            if training.stopped:  # what the first writes may take longer than a launcher waits for it
+            if stopped:  # what the first writes may take longer than a launcher waits for it
                 engine.processes.wait()
     except torch.OutOfMemoryError as error:
         raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
@@ -216,18 +216,28 @@ class Training:
         self.environment = {**environment(), **self._here()}
         self.journal.log(self.engine.images_seen, {"started": self.environment})
 
-    def run(self, finish: Callable[["Training"], None] | None) -> None:
-        """Trains until the budget is used or something stops it; then saves, and finishes what is finished."""
+    def run(self, finish: Callable[["Training"], None] | None) -> bool:
+        """Trains until the budget is used or something stops it; then saves, and finishes what is finished.
+
+        Returns:
+            whether all processes know that it was stopped.
+        """
         self.journal.say(f"{self.folder}: {self._where()}")
         with Signals(self._stop):
             while self.engine.images_seen < self.config.train.images and not self._fit():
                 pass
             self.save()
+            (stop,) = self.engine.processes.any(bool(self.stopped))  # a signal may have reached one of them since
+        if stop:
+            self._stop("another process")
+        elif not self.engine.processes.first:
+            self.stopped = ""  # after it had been asked: there was nothing left to stop, and the first finishes
         # Outside: everything is saved by now, so a signal may end the pictures at once.
         if not self.stopped and finish is not None and self.engine.processes.first:
             finish(self)
         if self.stopped:
             self.journal.say(f"stopped by {self.stopped} at {self.engine.images_seen:,} images; saved, --resume continues")
+        return stop
 
     def _fit(self) -> bool:
         """Trains on, mends what can be mended where a step cannot be taken, and returns whether all processes stop."""

@@ -1,6 +1,7 @@
 """`studio bench`: work is counted as by hand, the textbook's iteration trains the same way, faults are named."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from studio.build import build_dataset
 from studio.cli import app
 from studio.engine import Engine
 from studio.errors import StudioError
+from studio.faults import OutOfMemory
 from studio.method import Pair
 from studio.methods.double_infogan import DoubleInfoGAN
 
@@ -101,10 +103,39 @@ def test_the_textbook_moves_what_the_engine_moves(method: str) -> None:
         assert torch.equal(value, before[name]) == (id(value) not in trained), name
 
 
-def test_the_ceiling_is_no_less_than_a_smaller_product_reaches() -> None:
+def test_the_first_iteration_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Engine.advance
+
+    def slow_at_first(self: Engine, pair: Pair) -> dict[str, torch.Tensor]:
+        time.sleep(0.5 * (self.iteration == 0))  # what libraries set up once
+        return advance(self, pair)
+
+    monkeypatch.setattr(Engine, "advance", slow_at_first)
+    result = bench(tiny("vae"), iterations=1, textbook=False)
+    assert result["first_seconds"] > 0.5 > result["ours"]["seconds"]
+
+
+@pytest.mark.parametrize(("whose", "hint"), [("advance", False), ("textbook_iteration", True)])
+def test_too_little_memory_is_one_line_that_names_the_field(monkeypatch: pytest.MonkeyPatch, whose: str, hint: bool) -> None:
+    def exhausted(*_: object) -> None:
+        raise OutOfMemory("D", moved=False) if whose == "advance" else torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("studio.bench.Engine.advance" if whose == "advance" else "studio.bench.textbook_iteration", exhausted)
+    with pytest.raises(StudioError, match=r"out of memory at train\.batch: 16") as raised:
+        bench(tiny("vae"), iterations=1)
+    assert ("--no-textbook" in str(raised.value)) == hint
+
+
+def test_the_ceiling_is_a_product_rounded_as_convolutions_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    # By default a GPU's convolutions are in TF32 and its products of float32 are not: four times slower, no ceiling at all.
+    product, convolution, seen, mm = torch.backends.cuda.matmul, torch.backends.cudnn.conv, [], torch.mm
+    before = product.fp32_precision
+    monkeypatch.setattr(torch, "mm", lambda a, b: (seen.append(product.fp32_precision), mm(a, b))[1])
     found = ceiling(torch.device("cpu"), "no")
     assert found["side"] == 2_048
     assert 1 < found["gflop_per_second"] < 1e5
+    assert set(seen) == {convolution.fp32_precision} != {before}
+    assert product.fp32_precision == before
 
 
 def test_what_has_no_step_is_named() -> None:

@@ -5,6 +5,7 @@ import pickle
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel
@@ -514,6 +515,19 @@ def of_volumes(path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(noise(0, (8, 8, 8, 3)), np.eye(4)), path)
 
 
+def one_bit(path: Path) -> None:
+    """A packed volume with one wrong bit, of which only the checksum at its end takes notice."""
+    nibabel.save(nibabel.Nifti1Image(noise(0, (8, 8, 8)), np.eye(4)), path)
+    whole, good = path.read_bytes(), np.asarray(nibabel.load(path).dataobj)
+    for place in range(len(whole) // 4, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with suppress(Exception):
+            values = np.asarray(nibabel.load(path).dataobj)
+            if np.abs(values).max() < 1e6 and not np.array_equal(values[:, :, 4], good[:, :, 4]):
+                return
+    raise AssertionError("no such bit")
+
+
 BAD = {
     "empty.png": (of_bytes(b""), "is empty"),
     "empty.nii.gz": (of_bytes(b""), "is empty"),
@@ -522,6 +536,7 @@ BAD = {
     "garbage.npy": (of_bytes(b"garbage" * 20), "cannot be"),
     "garbage.nii": (of_bytes(b"garbage" * 99), "cannot be"),
     "garbage.nii.gz": (of_bytes(b"garbage" * 99), "cannot be"),
+    "one_bit.nii.gz": (one_bit, "CRC check failed"),
     "really_a_gif.png": (gif, "neither a PNG nor a JPEG"),
     "header_only.png": (of_bytes(png(8, 8, 8, 0, b"")), "cannot be"),
     "truncated.png": (truncated, "cannot be"),

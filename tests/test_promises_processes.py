@@ -27,6 +27,7 @@ from studio.errors import StudioError
 from studio.faults import NotFinite
 from studio.lock import Lock
 from studio.methods import cvae, mm_cvae, principled, sepvae
+from studio.processes import Processes
 from studio.training import Training, train
 
 STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch
@@ -202,3 +203,30 @@ def test_processes_that_do_not_share_the_runs_directory_are_refused(tmp_path: Pa
     expected = f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; expected one directory that the "
     assert [line[: len(expected)] for line in refused] == [expected] * 2
     assert together(2, resumed_from([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]
+
+
+@pytest.mark.parametrize(("late", "reasons"), [(0, ["SIGTERM", "another process"]), (1, ["", ""])])
+def test_a_signal_that_reaches_one_during_the_last_save_leaves_nobody_waiting_for_the_other(
+    tmp_path: Path, late: int, reasons: list[str]
+) -> None:
+    def body() -> tuple[str, bool]:
+        average, finished = Processes.any, []
+
+        def any_of(self: Processes, *flags: bool) -> tuple[bool, ...]:
+            raised = average(self, *flags)
+            if late == self.rank == 1 and checkpoint.newest(Path("run")) is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return raised
+
+        def save(self: Training) -> None:
+            original(self)
+            if late == self.engine.processes.rank == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        original, Training.save, Processes.any = Training.save, save, any_of
+        stopped = train(tiny("vae", images=32), Path("run"), finish=finished.append).stopped
+        return stopped, bool(finished)
+
+    found = together(2, body, tmp_path / "out")
+    assert [stopped for stopped, _ in found] == reasons
+    assert [finished for _, finished in found] == [late == 1, False]

@@ -3,18 +3,21 @@
 All of it are views of the file's array, so what is read through them can be written through them as well.
 """
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 __all__ = [
     "MOST_PIXELS", "NiftiSlice", "Slice", "UnavailableError", "UnreadableError", "array_planes", "array_slices", "check_size",
-    "nifti_slice", "nifti_slices",
+    "nifti_slice", "nifti_slices", "refuse_damaged",
 ]  # fmt: skip
 
 MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
+BLOCK = 1 << 20  # bytes
 FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
 
 Slice = int | Literal["middle"]
@@ -138,3 +141,17 @@ def check_size(height: int, width: int) -> None:
     """
     if not 0 < height * width <= MOST_PIXELS:
         raise UnreadableError(f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}")
+
+
+def refuse_damaged(path: Path) -> None:
+    """Reads a packed file to its end, where its checksum is.
+
+    nibabel stops at the last voxel asked for, and a damaged bit mostly gives other voxels instead of an error.
+
+    Raises:
+        OSError, EOFError, zlib.error: the file is damaged.
+    """
+    if path.suffix.lower() == ".gz":
+        with gzip.open(path) as file:
+            while file.read(BLOCK):
+                pass

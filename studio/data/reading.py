@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.data.planes import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice
+from studio.data.planes import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice, refuse_damaged
 from studio.errors import StudioError, nearest
 
 __all__ = [
-    "FORMATS", "TABLE", "Frame", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "decoded",
-    "encode", "fit", "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "readable", "refuse_odd",
-    "with_channels",
+    "FORMATS", "TABLE", "Frame", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "decoded", "encode",
+    "fit", "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "readable", "refuse_odd", "with_channels",
 ]  # fmt: skip
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
@@ -224,12 +223,13 @@ def _read_array(path: Path, at: Slice) -> Picture:
 
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, see `nifti_slice`; only the slice is read, not the volume."""
+    """Reads one axial slice, see `nifti_slice`; no more is read, but that a packed file is looked at to its end."""
     import nibabel
 
     image: Any = nibabel.load(path)
     where = nifti_slice(image, at)
     planes = where.upright(image.dataobj[where.index])
+    refuse_damaged(path)
     return Picture(plain(planes), planes.shape[1:], where.spacing)
 
 

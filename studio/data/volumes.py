@@ -1,6 +1,5 @@
 """Whole NIfTI volumes in one orientation, whatever the order in which their voxels are stored."""
 
-import gzip
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from studio.data.planes import UnavailableError
+from studio.data.planes import UnavailableError, refuse_damaged
 from studio.data.reading import LARGEST, UnreadableError
 
 __all__ = ["Volume", "axial", "read_volume", "refuse_many"]
 
 MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
-BLOCK = 1 << 20  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +48,7 @@ def read_volume(path: Path) -> Volume:
         with path.open("rb") as file:
             file.read(1)  # nibabel does not say why it cannot
         volume = _read(path)
-        _refuse_damaged(path)
+        refuse_damaged(path)
     except UnreadableError:
         raise
     except MemoryError as error:
@@ -79,20 +77,6 @@ def refuse_many(shape: Sequence[int]) -> None:
     """
     if not 0 < np.prod(shape, dtype=np.int64) <= MOST_VOXELS:
         raise UnreadableError(f"has shape {tuple(shape)}: expected at most {MOST_VOXELS} voxels")
-
-
-def _refuse_damaged(path: Path) -> None:
-    """Reads a packed file to its end, where its checksum is.
-
-    nibabel stops at the last voxel, and a damaged bit mostly gives other voxels instead of an error.
-
-    Raises:
-        OSError, EOFError, zlib.error: the file is damaged.
-    """
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path) as file:
-            while file.read(BLOCK):
-                pass
 
 
 def _read(path: Path) -> Volume:

@@ -45,7 +45,7 @@ def _show(result: dict[str, Any]) -> None:
         cost = result[name]
         if cost is not None:
             table.add_row(
-                name, *(f"{cost[key]:.3f}" for key in ("seconds", "seconds_least", "processor_seconds")),
+                name, *(f"{cost[key]:.4g}" for key in ("seconds", "seconds_least", "processor_seconds")),
                 f"{cost['images_per_second']:,.1f}", f"{cost['gflop_per_image']:.4g}", f"{cost['gflop_per_second']:,.1f}",
                 f"{cost['share_of_ceiling']:.0%}",
             )  # fmt: skip
@@ -54,6 +54,6 @@ def _show(result: dict[str, Any]) -> None:
     faster = "" if result["speedup"] is None else f"{result['speedup']:.2f} times as fast as the textbook's step. "
     print(
         f"{faster}The machine's best, a product of matrices {best['side']:,} a side: {best['gflop_per_second']:,.0f} GFLOP/s.\n"
-        f"Making an iteration's images: {result['fetch_seconds']:.3f} s. The first iteration: {result['first_seconds']:.1f} s. "
+        f"Making an iteration's images: {result['fetch_seconds']:.4g} s. The first iteration: {result['first_seconds']:.4g} s. "
         f"Largest memory: {result['peak_bytes'] / 1e9:.2f} GB."
     )

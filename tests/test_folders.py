@@ -736,10 +736,23 @@ def test_only_what_is_asked_for_is_read_again(tmp_path: Path, monkeypatch: pytes
     dataset = opened(fill(tmp_path), memory_gb=0.0)
     read: list[str] = []
     monkeypatch.setattr(
-        "studio.data.reading.read_image", lambda path, *args: (read.append(path.name), read_image(path, *args))[1]
+        "studio.data.reading.read_image", lambda path, *args, **more: (read.append(path.name), read_image(path, *args, **more))[1]
     )
     dataset.images("train", "target", [2, 5])
     assert read == [Path(names(dataset, "train", "target")[i]).name for i in (2, 5)]
+
+
+def test_a_packed_volume_is_looked_at_to_its_end_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for domain in DOMAINS:
+        (tmp_path / domain).mkdir()
+        for i in range(20):
+            nibabel.save(nibabel.Nifti1Image(noise((domain, i), (8, 8, 4)), np.eye(4)), tmp_path / domain / f"{i:03}.nii.gz")
+    looked: list[Path] = []
+    monkeypatch.setattr("studio.data.reading.refuse_damaged", looked.append)
+    dataset = opened(tmp_path, memory_gb=0.0)
+    assert sorted(looked) == sorted(tmp_path.rglob("*.nii.gz"))
+    dataset.images("train", "target", [2, 5])
+    assert len(looked) == 40
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])

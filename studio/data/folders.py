@@ -200,7 +200,7 @@ class Folders(Dataset):
         if item.pixels.size:
             return item.pixels
         try:
-            picture = reading.read_image(self.root / item.name, self.config.slice, self.config.resolution)
+            picture = reading.read_image(self.root / item.name, self.config.slice, self.config.resolution, again=True)
             if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")
         except UnreadableError as error:

@@ -64,13 +64,14 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(FORMATS) and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Picture:
+def read_image(path: Path, at: Slice = "middle", least: int | None = None, again: bool = False) -> Picture:
     """Reads one image.
 
     Args:
         path: a file in one of the formats.
         at: number of the slice to take from a volume.
         least: pixels of the shorter side that suffice; a larger JPEG is decoded at a fraction of its size.
+        again: it was whole before, and the caller compares stamps: the end of a packed volume is not looked at anew.
 
     Raises:
         UnreadableError: the file is broken, too large, or of a kind that is not supported.
@@ -83,10 +84,10 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None) -> Pi
             raise UnreadableError("is empty (0 bytes)")
         if path.name.lower().endswith((".nii", ".nii.gz")):
             picture = _read_nifti(path, at)
-        elif path.suffix.lower() == ".npy":
-            picture = _read_array(path, at)
         else:
-            picture = _read_pixels(path, least)
+            picture = _read_array(path, at) if path.suffix.lower() == ".npy" else _read_pixels(path, least)
+        if not again:
+            refuse_damaged(path)
     refuse_odd(picture.values)
     return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
 
@@ -223,13 +224,12 @@ def _read_array(path: Path, at: Slice) -> Picture:
 
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, see `nifti_slice`; no more is read, but that a packed file is looked at to its end."""
+    """Reads one axial slice, see `nifti_slice`; only the slice is read, not the volume."""
     import nibabel
 
     image: Any = nibabel.load(path)
     where = nifti_slice(image, at)
     planes = where.upright(image.dataobj[where.index])
-    refuse_damaged(path)
     return Picture(plain(planes), planes.shape[1:], where.spacing)
 
 

@@ -121,9 +121,7 @@ def textbook_iteration(engine: Engine, pair: Pair) -> None:
     The nets move as in the engine's; there is no moving average, no look at whether all is finite, no reseeding.
     """
     engine.method.train()
-    pair = pair.to(engine.accelerator.device)
-    x, y = (half.contiguous(memory_format=engine.layout) for half in (pair.x, pair.y))
-    pair = pair._replace(x=x, y=y)
+    pair = engine.placed(pair)
     for step in engine.method.steps():
         for _ in range(step.times):
             engine.method.zero_grad()

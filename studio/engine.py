@@ -195,9 +195,7 @@ class Engine:
         # After the fetch: the loader itself draws random numbers when it starts.
         seed_everything("iteration", self.config.seed, self.processes.rank, self.iteration)
         self.method.train()
-        pair = pair.to(self.accelerator.device)
-        x, y = (half.contiguous(memory_format=self.layout) for half in (pair.x, pair.y))
-        parts = pair._replace(x=x, y=y).split(self.parts)
+        parts = self.placed(pair).split(self.parts)
         self._forget_moments()
         plan = [(step, bool(step.fresh or i)) for step in self.method.steps() for i in range(step.times)]
         draws: list[Draw | None] = []
@@ -210,6 +208,12 @@ class Engine:
         self.iteration += 1
         self.ema.update(self.method, self.config.train.batch, self.images_seen)
         return means
+
+    def placed(self, pair: Pair) -> Pair:
+        """Returns a pair on the device, in the nets' order of memory."""
+        pair = pair.to(self.accelerator.device)
+        x, y = (half.contiguous(memory_format=self.layout) for half in (pair.x, pair.y))
+        return pair._replace(x=x, y=y)
 
     def _forget_moments(self) -> None:
         """Makes new optimisers every `train.reset_optimizers` images: Louiset et al. (2024), App. E.1, at each epoch."""

@@ -30,10 +30,10 @@ from studio.data import Dataset, PairStream
 from studio.ema import Ema
 from studio.errors import StudioError
 from studio.faults import SUM, NotFinite, OutOfMemory, inspected
-from studio.gather import share_batch_norm
+from studio.distributed.collectives import share_batch_norm
 from studio.method import Draw, Pair, Step
 from studio.preemption import leave_signals_to_the_main_process
-from studio.processes import SILENCE, Processes, leave_at_exit
+from studio.distributed.processes import SILENCE, Processes, leave_at_exit
 from studio.seeds import seed_everything
 
 __all__ = ["Engine", "only", "set_threads", "usable_processors"]

@@ -136,7 +136,7 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     paper: ClassVar[str] = ""  # authors, title, place and year of what the method is from
     contrastive: ClassVar[bool] = True  # whether background images are decoded with a blank salient code
-    # Weights whose terms look at a batch as a whole (and gather it, see `studio.gather`), with what it is that they look at.
+    # Weights whose terms look at a batch as a whole (and gather it, see `studio.distributed.collectives`), with what it is that they look at.
     batch_terms: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: MethodConfig) -> None:

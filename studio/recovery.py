@@ -23,7 +23,7 @@ from studio.engine import Engine
 from studio.errors import StudioError, warn
 from studio.faults import NotFinite, OutOfMemory
 from studio.method import DOMAINS
-from studio.processes import Processes
+from studio.distributed.processes import Processes
 from studio.seeds import seed_of
 from studio.writing import write_json
 

@@ -21,7 +21,7 @@ from studio.faults import NotFinite, OutOfMemory
 from studio.journal import Averages, Journal
 from studio.lock import Lock
 from studio.preemption import Launcher, Signals
-from studio.processes import lost_contact
+from studio.distributed.processes import lost_contact
 from studio.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
 from studio.writing import write_json, write_text
 

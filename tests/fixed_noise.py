@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from studio.engine import Engine
-from studio.processes import Processes
+from studio.distributed.processes import Processes
 
 
 @contextmanager

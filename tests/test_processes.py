@@ -28,7 +28,7 @@ sys.path.insert(0, {tests!r})
 import torch
 import torch.distributed as dist
 from conftest import tiny
-from studio.processes import Processes
+from studio.distributed.processes import Processes
 from studio.errors import StudioError
 from studio.training import Training, train
 

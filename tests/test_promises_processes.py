@@ -27,7 +27,7 @@ from studio.errors import StudioError
 from studio.faults import NotFinite
 from studio.lock import Lock
 from studio.methods import cvae, mm_cvae, principled, sepvae
-from studio.processes import Processes
+from studio.distributed.processes import Processes
 from studio.training import Training, train
 
 STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch
@@ -88,7 +88,7 @@ def test_without_shared_batch_normalisation_it_would_differ(tmp_path: Path, monk
 
 
 def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
-    from studio.gather import share_batch_norm
+    from studio.distributed.collectives import share_batch_norm
 
     for norm, sides in ((torch.nn.BatchNorm1d, ()), (torch.nn.BatchNorm2d, (4, 4)), (torch.nn.BatchNorm3d, (2, 2, 2))):
         ours, theirs = torch.nn.Sequential(norm(5)), torch.nn.Sequential(norm(5))

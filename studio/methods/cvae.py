@@ -25,7 +25,7 @@ from torch import Tensor
 
 from losses import critic_loss, information, shuffled, tc_as_published
 from nets import Critic
-from studio.gather import gathered
+from studio.distributed.collectives import gathered
 from studio.method import Code, Step
 from studio.methods.vae import VAE, Draw, VAEConfig
 from studio.schema import Flag, NetsConfig

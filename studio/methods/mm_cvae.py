@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import mmd, mmd_to_point
-from studio.gather import gathered
+from studio.distributed.collectives import gathered
 from studio.methods.vae import VAE, Draw, VAEConfig
 
 __all__ = ["MMCVAE", "MMCVAEConfig"]

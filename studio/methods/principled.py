@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import w2_between, w2_to_point
-from studio.gather import gathered
+from studio.distributed.collectives import gathered
 from studio.methods.vae import VAE, Draw, VAEConfig
 
 __all__ = ["Principled", "PrincipledConfig"]

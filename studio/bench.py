@@ -24,10 +24,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from studio.build import build_dataset
 from studio.config import Config
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.environment import environment
 from studio.errors import StudioError
-from studio.faults import OutOfMemory
+from studio.training.failures import OutOfMemory
 from studio.method import Pair
 
 __all__ = ["Cost", "bench", "ceiling", "textbook_iteration"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.distributed.processes import Processes
 
 

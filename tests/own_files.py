@@ -7,7 +7,7 @@ from PIL import Image
 
 from studio.config import resolve
 from studio.run import Run
-from studio.training import train
+from studio.training.session import train
 
 __all__ = ["SIDE", "folders_run", "smooth"]
 

@@ -29,14 +29,14 @@ from typer.testing import CliRunner
 
 from studio import Run, cli, sampling
 from studio.data import Attribute
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.explorer import model, server
 from studio.explorer.model import STRIP, Choice, Explorer, Session, Shelf
 from studio.explorer.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
 from studio.grids import to_pixels
 from studio.method import Code
-from studio.training import train
+from studio.training.session import train
 
 
 class Gallery(Painted):

@@ -24,7 +24,7 @@ from PIL import Image
 from studio.config import load
 from studio.report.markup import el, table, written
 from studio.report.page import STYLE
-from studio.training import train
+from studio.training.session import train
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -23,7 +23,7 @@ from studio.data.brain_phantom import write_brats
 from studio.data.reading import Picture, fit
 from studio.errors import StudioError
 from studio.run import Run
-from studio.training import train
+from studio.training.session import train
 from studio.writing import write_text
 
 

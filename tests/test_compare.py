@@ -13,7 +13,8 @@ import pytest
 import yaml
 from test_training import studio
 
-from studio import checkpoint, training
+from studio import checkpoint
+from studio.training import session
 from studio.config import resolve
 from studio.errors import StudioError
 from studio.evaluate.compare import compare, plan
@@ -60,11 +61,11 @@ def trained(row: Variant, seed: int, out: Path, **options: object) -> Path:
     """Trains one run of a row in this process."""
     folder = out / f"{row.folder}-seed{seed}"
 
-    def finish(done: training.Training) -> None:
+    def finish(done: session.Training) -> None:
         measured = probe(done.engine.ema.method, done.dataset, limit=100)
-        training.write_json(folder / "probe.json", {"images_seen": done.engine.images_seen, **measured})
+        session.write_json(folder / "probe.json", {"images_seen": done.engine.images_seen, **measured})
 
-    training.train(row.at(seed), folder, finish=finish, **options)
+    session.train(row.at(seed), folder, finish=finish, **options)
     return folder
 
 

@@ -10,10 +10,10 @@ import torch
 from conftest import tiny
 
 from studio.build import build_dataset
-from studio.ema import Ema
-from studio.engine import Engine, _accelerator, set_threads
+from studio.training.ema import Ema
+from studio.training.engine import Engine, _accelerator, set_threads
 from studio.errors import StudioError
-from studio.training import _due, duration
+from studio.training.session import _due, duration
 
 
 def engine(**train: object) -> Engine:
@@ -121,7 +121,7 @@ def test_launchers_that_shard_nets_are_refused_with_the_reason(monkeypatch: pyte
 
 
 def test_processes_that_accelerate_does_not_count_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studio.engine.Accelerator", lambda **options: SimpleNamespace(num_processes=1, device="mps", **options))
+    monkeypatch.setattr("studio.training.engine.Accelerator", lambda **options: SimpleNamespace(num_processes=1, device="mps", **options))
     monkeypatch.setenv("WORLD_SIZE", "2")
     _accelerator("no")  # a name that no launcher has given a meaning
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -24,7 +24,7 @@ from studio.errors import StudioError
 from studio.export import export, push
 from studio.render import grid
 from studio.run import Run
-from studio.training import train
+from studio.training.session import train
 
 FILES = {"model.safetensors", "config.yaml", "README.md", "encode.pt2", "decode.pt2"}
 

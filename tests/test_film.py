@@ -9,7 +9,8 @@ from conftest import tiny
 from PIL import Image
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli, training
+from studio import checkpoint, cli
+from studio.training import session
 from studio.errors import StudioError
 from studio.pictures.film import LAST, Film, film
 
@@ -88,7 +89,7 @@ def test_without_two_frames_the_reason_is_given() -> None:
 
 
 def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None:
-    training.train(tiny(images=48, grid_every=16, save_every=16), Path("run"))
+    session.train(tiny(images=48, grid_every=16, save_every=16), Path("run"))
     render = ["render", "run", "training"]
     grids = CliRunner().invoke(cli.app, [*render, "--out", "grids.webp"])
     assert (grids.stdout, grids.stderr) == ("grids.webp\n", "3 frames: grids that the training drew\n")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from studio import sampling
 from studio.data import DataConfig, Dataset
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.method import Code
 

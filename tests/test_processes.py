@@ -30,7 +30,7 @@ import torch.distributed as dist
 from conftest import tiny
 from studio.distributed.processes import Processes
 from studio.errors import StudioError
-from studio.training import Training, train
+from studio.training.session import Training, train
 
 
 def talking():

@@ -13,10 +13,10 @@ from test_training import digest
 
 from studio import checkpoint
 from studio.build import build_dataset
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.faults import NotFinite
-from studio.training import Training, train
+from studio.training.failures import NotFinite
+from studio.training.session import Training, train
 
 
 def engine(method: str = "dig", **train_fields: object) -> Engine:

@@ -16,7 +16,7 @@ from test_promises_preemption import until
 from studio import lock
 from studio.errors import StudioError
 from studio.lock import Lock
-from studio.training import Training, train
+from studio.training.session import Training, train
 
 
 def hold(folder: Path) -> int:

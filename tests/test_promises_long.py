@@ -9,8 +9,8 @@ from conftest import tiny
 from test_promises_parts import plain
 
 from studio.build import build_dataset
-from studio.engine import Engine
-from studio.training import Training, train
+from studio.training.engine import Engine
+from studio.training.session import Training, train
 
 
 def test_optimisers_that_are_made_anew_are_not_kept() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from studio import Run, checkpoint, environment
 from studio.config import read_yaml, resolve
 from studio.errors import StudioError
-from studio.training import train
+from studio.training.session import train
 
 HERE = Path(__file__).parent
 

@@ -13,9 +13,9 @@ from test_training import digest
 from studio import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, resolve
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.training import Training, train
+from studio.training.session import Training, train
 
 PLAIN = {
     "encoder": [{"flatten": True}, {"linear": 16, "act": "relu"}],

@@ -15,10 +15,11 @@ from forked import ended, fork
 from test_training import changed, digest
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli, preemption
+from studio import checkpoint, cli
+from studio.training import signals
 from studio.config import dump
-from studio.preemption import UNFINISHED, Signals, preemptible
-from studio.training import train
+from studio.training.signals import UNFINISHED, Signals, preemptible
+from studio.training.session import train
 from studio.verbs import train as verb
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -156,7 +157,7 @@ def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("where", ["studio.training.build_dataset", "studio.finish.finish"])
+@pytest.mark.parametrize("where", ["studio.training.session.build_dataset", "studio.training.summary.finish"])
 def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch, number: int, where: str
 ) -> None:
@@ -168,7 +169,7 @@ def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_th
     assert f"stopped by {signal.Signals(number).name} while nothing was trained" in result.stderr
     assert signal.getsignal(number) == signal.SIG_DFL
     assert not Path("run/.lock").exists()
-    monkeypatch.setattr("studio.finish.finish", lambda training: Path("run/drawn").touch())
+    monkeypatch.setattr("studio.training.summary.finish", lambda training: Path("run/drawn").touch())
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
     assert Path("run/drawn").exists()
     assert seen() == 32
@@ -178,7 +179,7 @@ def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
     def stuck() -> None:
         with preemptible(), Signals(lambda name: None):
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(preemption.PATIENCE + 0.1)
+            time.sleep(signals.PATIENCE + 0.1)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
 

@@ -19,16 +19,17 @@ from test_promises_parts import TRAINED, plain
 from test_promises_preemption import until
 from torch import Tensor
 
-from studio import checkpoint, recovery
+from studio import checkpoint
+from studio.training import recovery
 from studio.build import build_dataset
 from studio.config import Config
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.faults import NotFinite
+from studio.training.failures import NotFinite
 from studio.lock import Lock
 from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.distributed.processes import Processes
-from studio.training import Training, train
+from studio.training.session import Training, train
 
 STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch
 
@@ -81,7 +82,7 @@ def test_without_gathering_statistics_would_differ(tmp_path: Path, monkeypatch: 
 
 def test_without_shared_batch_normalisation_it_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = everywhere(["dig"])
-    monkeypatch.setattr("studio.engine.share_batch_norm", lambda net, device: net)
+    monkeypatch.setattr("studio.training.engine.share_batch_norm", lambda net, device: net)
     apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
     assert difference(alone["dig, norm"][0], apart[0]["dig, norm"][0]) > 1e-3
     assert difference(alone["dig, plain"][0], apart[0]["dig, plain"][0]) < 1e-6

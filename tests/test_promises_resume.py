@@ -12,8 +12,8 @@ from test_training import changed, digest
 
 from studio import checkpoint
 from studio.config import Config
-from studio.engine import Engine
-from studio.training import Training, train
+from studio.training.engine import Engine
+from studio.training.session import Training, train
 
 IMAGES, SAVE, ALL = 112, 32, 20
 CONFIGS = {

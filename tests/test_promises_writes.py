@@ -18,11 +18,13 @@ from conftest import tiny
 from forked import ended, fork
 from test_training import changed, digest
 
-from studio import checkpoint, finish, journal, lock
+from studio import checkpoint, lock
+from studio.training import summary
+from studio.training import logger
 from studio.checkpoint import every, newest, prune, save
 from studio.errors import StudioError
-from studio.journal import Journal
-from studio.training import Training, train
+from studio.training.logger import Journal
+from studio.training.session import Training, train
 
 EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 
@@ -209,8 +211,8 @@ def fill(disk: Path) -> None:
     [
         ((Training, "_grid"), "grids/00000032.png: cannot be written: No space left"),
         ((Training, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
-        ((finish, "write_json"), "probe.json: cannot be written: No space left"),
-        ((journal, "_forget_after"), "log.jsonl: cannot be written: No space left"),
+        ((summary, "write_json"), "probe.json: cannot be written: No space left"),
+        ((logger, "_forget_after"), "log.jsonl: cannot be written: No space left"),
     ],
 )
 def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
@@ -229,7 +231,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
 
     monkeypatch.setattr(*before, when_full)
     with pytest.raises(StudioError, match=named):
-        train(config, run, resume=before[0] is journal, finish=finish.finish)
+        train(config, run, resume=before[0] is journal, finish=summary.finish)
     assert newest(run).images_seen == (16 if before[0] is Training else 32)
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
     assert not (run / ".lock").exists()
@@ -297,8 +299,8 @@ def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
 def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
     Path("run").mkdir()
     journal = Journal(Path("run"), 64, 0)
-    journal.file.close()
-    journal.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
+    logger.file.close()
+    logger.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
     with pytest.raises(StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"):
-        journal.log(16, {"x": 1})
-    journal.close()
+        logger.log(16, {"x": 1})
+    logger.close()

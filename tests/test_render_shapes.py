@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from studio import cli, render, scatter
 from studio.build import build_method
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.grids import Grid, Scale, flat, to_pixels
 from studio.pictures import chosen
@@ -165,7 +165,7 @@ def test_options_are_checked(arguments: list[str], words: str, trained: Path) ->
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from studio.training import train
+    from studio.training.session import train
 
     folder = tmp_path_factory.mktemp("run") / "r"
     train(tiny(images=16), folder)

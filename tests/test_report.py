@@ -14,7 +14,9 @@ from conftest import tiny
 from PIL import Image
 from typer.testing import CliRunner
 
-from studio import Run, cli, finish, training
+from studio import Run, cli
+from studio.training import summary
+from studio.training import session
 from studio.errors import StudioError
 from studio.report import Facts, facts, gather, page
 from studio.report.page import MOST_BYTES
@@ -58,7 +60,7 @@ class Page(HTMLParser):
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole tiny training: grids and checkpoints on the way, a log, a probe, pictures, and its report."""
     folder = tmp_path_factory.mktemp("a place") / "first run"
-    training.train(tiny(images=96, log_every=16, grid_every=32, save_every=48), folder, finish=finish.finish)
+    session.train(tiny(images=96, log_every=16, grid_every=32, save_every=48), folder, finish=summary.finish)
     return folder
 
 
@@ -283,17 +285,17 @@ def test_the_time_of_a_training_is_that_of_all_its_sessions() -> None:
 
 
 def test_an_interrupted_training_writes_none() -> None:
-    training.train(tiny(images=9600), Path("run"), stop_after=0.0, finish=finish.finish)
+    session.train(tiny(images=9600), Path("run"), stop_after=0.0, finish=summary.finish)
     assert not Path("run/report.html").exists()
 
 
 def test_a_report_that_fails_takes_nothing_along(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(finish, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
-    monkeypatch.setattr(finish, "every_picture", lambda method, dataset, seed: [])
+    monkeypatch.setattr(summary, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
+    monkeypatch.setattr(summary, "every_picture", lambda method, dataset, seed: [])
     for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
-        monkeypatch.setattr(finish, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(summary, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error))
         shutil.rmtree("run", ignore_errors=True)
-        training.train(tiny(images=16), Path("run"), finish=finish.finish)
+        session.train(tiny(images=16), Path("run"), finish=summary.finish)
         assert json.loads(Path("run/probe.json").read_text())["images_seen"] == 16
         assert not Path("run/report.html").exists()
         assert "no report: the disk is odd; studio report run writes it" in capsys.readouterr().err

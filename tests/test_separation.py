@@ -15,7 +15,8 @@ from test_probes import Planted, Rows, Sparse
 from torch import Tensor
 from typer.testing import CliRunner
 
-from studio import cli, training
+from studio import cli
+from studio.training import session
 from studio.data import Attribute, textured_digits
 from studio.evaluate import separation as module
 from studio.evaluate.codes import Codes
@@ -301,9 +302,9 @@ def test_the_verb_and_the_training_leave_the_same_separation(tmp_path: Path, mon
     monkeypatch.setattr(textured_digits, "SIZES", {"train": 300, "test": 200})
     for name, points in (("POINTS", 60), ("W2_POINTS", 50)):
         monkeypatch.setattr(module, name, points)
-    from studio.finish import finish
+    from studio.training.summary import finish
 
-    training.train(tiny(), tmp_path / "run", finish=finish)
+    session.train(tiny(), tmp_path / "run", finish=finish)
     saved = json.loads((tmp_path / "run" / "probe.json").read_text())
     done = CliRunner().invoke(cli.app, ["probe", str(tmp_path / "run"), "--json", "--tsne", "--protocol", "louiset"])
     assert done.exit_code == 0, done.output

@@ -8,7 +8,7 @@ from conftest import tiny
 from studio import build
 from studio.config import find, load, read_yaml
 from studio.data import PairStream
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.evaluate import sweep
 from studio.evaluate.sweep import available_sweeps, comparison_name, values_of, variants

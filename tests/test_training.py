@@ -12,10 +12,11 @@ import torch
 from conftest import tiny
 from typer.testing import CliRunner
 
-from studio import Run, checkpoint, cli, training
+from studio import Run, checkpoint, cli
+from studio.training import session
 from studio.config import Config, resolve
 from studio.errors import StudioError
-from studio.training import Training, train
+from studio.training.session import Training, train
 
 SMALL = [
     "--set", "nets.width=4", "--set", "method.z=4", "--set", "method.s=3", "--set", "train.batch=16", "--set", "train.threads=1",
@@ -327,7 +328,7 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
     Path("file").touch()
     with pytest.raises(StudioError, match="file/run: cannot be written"):
         train(tiny(images=16), Path("file/run"))
-    training.claim_folder(tiny(), Path("fine/run"))
+    session.claim_folder(tiny(), Path("fine/run"))
     assert "seed: 0" in Path("fine/run/config.yaml").read_text()
 
 

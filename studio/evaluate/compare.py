@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from studio import checkpoint
 from studio.build import build_method
-from studio.engine import usable_processors
+from studio.training.engine import usable_processors
 from studio.errors import StudioError
 from studio.evaluate.centrality import centrality
 from studio.evaluate.launch import Job, Launcher, claimed, run_jobs
@@ -21,7 +21,7 @@ from studio.evaluate.measure import measure
 from studio.evaluate.standings import notes, standing
 from studio.evaluate.sweep import Variant
 from studio.run import Run
-from studio.training import find_folder
+from studio.training.session import find_folder
 from studio.writing import write_json
 
 __all__ = ["Member", "compare", "members", "plan"]

@@ -31,7 +31,7 @@ from pydantic import Field, field_validator, model_validator
 from studio.config import FOLDERS, Config, available, checked, find, parse_assignment, read_yaml, resolve
 from studio.errors import StudioError, nearest
 from studio.schema import Section
-from studio.training import HARMLESS
+from studio.training.session import HARMLESS
 
 __all__ = ["Sweep", "Variant", "available_sweeps", "comparison_name", "values_of", "variants"]
 

@@ -8,7 +8,7 @@ from studio.evaluate.table import METRICS, counterfactual_lines, separation_line
 from studio.report.facts import Facts
 from studio.report.markup import Child, el, table
 from studio.report.words import Verdict, distance, number, read_out, verdict
-from studio.training import flattened
+from studio.training.session import flattened
 
 __all__ = ["findings"]
 

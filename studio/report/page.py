@@ -11,7 +11,7 @@ from studio.report.findings import findings
 from studio.report.markup import Child, el, figure, table, text_of, written
 from studio.report.scores import scores
 from studio.report.words import number, span, summary
-from studio.training import flattened
+from studio.training.session import flattened
 
 __all__ = ["labels_of", "page"]
 

@@ -24,7 +24,7 @@ def train(
     allow: Annotated[list[str] | None, typer.Option("--allow", metavar="FIELD", help="resume though FIELD changed")] = None,
 ) -> None:
     """Train a method; the same as `accelerate launch studio/train.py`."""
-    from studio.preemption import Preempted, exit_code, preemptible
+    from studio.training.signals import Preempted, exit_code, preemptible
 
     try:
         with preemptible():
@@ -41,7 +41,7 @@ def _train(
     deterministic: bool, allow: list[str],
 ) -> str:  # fmt: skip
     """Trains, or prints the plan, and returns what stopped it before its end, or nothing."""
-    from studio import training
+    from studio.training import session
     from studio.config import load
 
     config = load(cfg, assignments)
@@ -52,12 +52,12 @@ def _train(
         if run is None:
             raise StudioError("--requeue: needs --run DIR, so that the same command finds the same run")
         resume = resume or (run / "config.yaml").is_file()
-    seconds = training.duration(stop_after) if stop_after is not None else None
-    return training.train(config, run, resume, seconds, deterministic, _finish, allow).stopped
+    seconds = session.duration(stop_after) if stop_after is not None else None
+    return session.train(config, run, resume, seconds, deterministic, _finish, allow).stopped
 
 
 def _finish(done: Any) -> None:  # noqa: ANN401
-    from studio.finish import finish  # two seconds of imports that the first step need not wait for
+    from studio.training.summary import finish  # two seconds of imports that the first step need not wait for
 
     finish(done)
 

@@ -14,15 +14,15 @@ from torch import Tensor
 from studio import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, dump, read_yaml, resolve
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.environment import environment
 from studio.errors import StudioError, nearest
-from studio.faults import NotFinite, OutOfMemory
-from studio.journal import Averages, Journal
+from studio.training.failures import NotFinite, OutOfMemory
+from studio.training.logger import Averages, Journal
 from studio.lock import Lock
-from studio.preemption import Launcher, Signals
+from studio.training.signals import Launcher, Signals
 from studio.distributed.processes import lost_contact
-from studio.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
+from studio.training.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
 from studio.writing import write_json, write_text
 
 __all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]

@@ -10,7 +10,7 @@ from studio.evaluate.measure import measure
 from studio.evaluate.table import show
 from studio.render import every_picture
 from studio.report import Facts, gather, write_report
-from studio.training import Training
+from studio.training.session import Training
 from studio.writing import write_file, write_json
 
 __all__ = ["finish"]

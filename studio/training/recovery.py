@@ -19,16 +19,16 @@ from safetensors.torch import save_file
 
 from studio import checkpoint
 from studio.data import PairStream
-from studio.engine import Engine
+from studio.training.engine import Engine
 from studio.errors import StudioError, warn
-from studio.faults import NotFinite, OutOfMemory
+from studio.training.failures import NotFinite, OutOfMemory
 from studio.method import DOMAINS
 from studio.distributed.processes import Processes
 from studio.seeds import seed_of
 from studio.writing import write_json
 
 if TYPE_CHECKING:
-    from studio.training import Training
+    from studio.training.session import Training
 
 __all__ = ["give_smaller_parts", "load_checkpoint", "newest_for_all", "roll_back"]
 

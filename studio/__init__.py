@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from studio.run import Run
+    from studio.runs.run import Run
 
 __all__ = ["Run", "__version__"]
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _check_siblings()
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - `Run` is imported on first use, so that `studio --help` needs no torch
     if name == "Run":
-        from studio.run import Run
+        from studio.runs.run import Run
 
         return Run
     raise AttributeError(f"module 'studio' has no attribute {name!r}")

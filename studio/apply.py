@@ -25,7 +25,7 @@ from studio.data.reading import FORMATS, is_image, listed
 from studio.data.rewriting import rewrite
 from studio.errors import StudioError, nearest
 from studio.method import Code
-from studio.run import Run
+from studio.runs.run import Run
 from studio.writing import write_file
 
 __all__ = ["CODES", "KINDS", "apply"]

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from studio.build import build_dataset
 from studio.config import Config
 from studio.training.engine import Engine
-from studio.environment import environment
+from studio.runs.provenance import environment
 from studio.errors import StudioError
 from studio.training.failures import OutOfMemory
 from studio.method import Pair

@@ -20,15 +20,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from studio import __version__, sampling
-from studio.bundle import FORMAT, KIND, WEIGHTS, find
-from studio.checkpoint import sha256
+from studio.runs.exported import FORMAT, KIND, WEIGHTS, find
+from studio.runs.checkpoint import sha256
 from studio.config import dump
 from studio.data import DataConfig
 from studio.data.folders import Folders, FoldersConfig
 from studio.errors import StudioError
 from studio.model_card import model_card
 from studio.programs import onnx_programs, refuse_mismatch, torch_programs
-from studio.run import Run
+from studio.runs.run import Run
 from studio.writing import appearing, write_json
 
 __all__ = ["export", "push", "refuse_push"]

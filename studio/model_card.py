@@ -10,7 +10,7 @@ from studio.data import DATASETS
 from studio.evaluate.table import METRICS, separation_lines, verdict
 from studio.method import Method
 from studio.methods import METHODS
-from studio.run import Run
+from studio.runs.run import Run
 
 __all__ = ["model_card"]
 

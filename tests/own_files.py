@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from studio.config import resolve
-from studio.run import Run
+from studio.runs.run import Run
 from studio.training.session import train
 
 __all__ = ["SIDE", "folders_run", "smooth"]

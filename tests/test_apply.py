@@ -22,7 +22,7 @@ from studio.config import resolve
 from studio.data.brain_phantom import write_brats
 from studio.data.reading import Picture, fit
 from studio.errors import StudioError
-from studio.run import Run
+from studio.runs.run import Run
 from studio.training.session import train
 from studio.writing import write_text
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from test_training import studio
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.training import session
 from studio.config import resolve
 from studio.errors import StudioError

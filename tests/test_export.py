@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from studio import cli, programs
 from studio.apply import apply
 from studio.build import build_method
-from studio.checkpoint import sha256
+from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
 from studio.export import export, push
 from studio.render import grid
-from studio.run import Run
+from studio.runs.run import Run
 from studio.training.session import train
 
 FILES = {"model.safetensors", "config.yaml", "README.md", "encode.pt2", "decode.pt2"}

@@ -9,7 +9,8 @@ from conftest import tiny
 from PIL import Image
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli
+from studio import cli
+from studio.runs import checkpoint
 from studio.training import session
 from studio.errors import StudioError
 from studio.pictures.film import LAST, Film, film

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny
 from test_promises_preemption import seen, until
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.config import dump
 
 ROOT = Path(__file__).resolve().parent.parent

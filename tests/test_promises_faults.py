@@ -11,7 +11,7 @@ from forked import together
 from safetensors.torch import load_file
 from test_training import digest
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.build import build_dataset
 from studio.training.engine import Engine
 from studio.errors import StudioError

@@ -13,9 +13,9 @@ from conftest import tiny
 from forked import ended, fork
 from test_promises_preemption import until
 
-from studio import lock
+from studio.runs import lock
 from studio.errors import StudioError
-from studio.lock import Lock
+from studio.runs.lock import Lock
 from studio.training.session import Training, train
 
 

@@ -10,7 +10,9 @@ import torch
 from conftest import tiny
 from safetensors.torch import load_file
 
-from studio import Run, checkpoint, environment
+from studio import Run
+from studio.runs import checkpoint
+from studio.runs import provenance
 from studio.config import read_yaml, resolve
 from studio.errors import StudioError
 from studio.training.session import train
@@ -75,8 +77,8 @@ def test_log_and_manifest_say_what_a_run_was_made_with(monkeypatch: pytest.Monke
 
 
 def test_the_commit_is_the_checkouts_and_says_if_files_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    find = environment.commit.__wrapped__
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    find = provenance.commit.__wrapped__
     assert find() is None  # installed, perhaps inside somebody's own repository
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
     (tmp_path / "file").write_text("1")

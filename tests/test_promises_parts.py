@@ -10,7 +10,7 @@ from fixed_noise import difference, gradients
 from forked import together
 from test_training import digest
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, resolve
 from studio.training.engine import Engine

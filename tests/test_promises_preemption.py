@@ -15,7 +15,8 @@ from forked import ended, fork
 from test_training import changed, digest
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli
+from studio import cli
+from studio.runs import checkpoint
 from studio.training import signals
 from studio.config import dump
 from studio.training.signals import UNFINISHED, Signals, preemptible

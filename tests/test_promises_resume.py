@@ -10,7 +10,7 @@ from forked import ended, fork, start
 from test_promises_parts import plain
 from test_training import changed, digest
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.config import Config
 from studio.training.engine import Engine
 from studio.training.session import Training, train

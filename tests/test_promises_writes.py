@@ -18,10 +18,11 @@ from conftest import tiny
 from forked import ended, fork
 from test_training import changed, digest
 
-from studio import checkpoint, lock
+from studio.runs import checkpoint
+from studio.runs import lock
 from studio.training import summary
 from studio.training import logger
-from studio.checkpoint import every, newest, prune, save
+from studio.runs.checkpoint import every, newest, prune, save
 from studio.errors import StudioError
 from studio.training.logger import Journal
 from studio.training.session import Training, train

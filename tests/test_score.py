@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli
+from studio import cli
+from studio.runs import checkpoint
 from studio.build import build_dataset, build_method
 from studio.config import dump, resolve
 from studio.errors import StudioError

@@ -11,7 +11,8 @@ from conftest import tiny
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from studio import checkpoint, cli
+from studio import cli
+from studio.runs import checkpoint
 from studio.build import build_method
 from studio.config import dump
 from studio.errors import StudioError

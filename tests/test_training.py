@@ -12,7 +12,8 @@ import torch
 from conftest import tiny
 from typer.testing import CliRunner
 
-from studio import Run, checkpoint, cli
+from studio import Run, cli
+from studio.runs import checkpoint
 from studio.training import session
 from studio.config import Config, resolve
 from studio.errors import StudioError

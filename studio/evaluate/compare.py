@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.build import build_method
 from studio.training.engine import usable_processors
 from studio.errors import StudioError
@@ -20,7 +20,7 @@ from studio.evaluate.launch import Job, Launcher, claimed, run_jobs
 from studio.evaluate.measure import measure
 from studio.evaluate.standings import notes, standing
 from studio.evaluate.sweep import Variant
-from studio.run import Run
+from studio.runs.run import Run
 from studio.training.session import find_folder
 from studio.writing import write_json
 

@@ -18,7 +18,7 @@ from studio.data.folders import Folders
 from studio.errors import StudioError, nearest
 from studio.explorer.uploads import read_upload
 from studio.method import Code, Domain
-from studio.run import Run
+from studio.runs.run import Run
 from studio.seeds import seed_of
 
 __all__ = ["REACH", "STRIP", "Choice", "Coordinate", "Explorer", "Session", "Shelf"]

@@ -9,12 +9,12 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
 from studio.grids import Grid
 from studio.pictures.made import grid
-from studio.run import Run
+from studio.runs.run import Run
 
 __all__ = ["Film", "film", "frame_of"]
 

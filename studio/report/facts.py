@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.config import Config
 from studio.data.dataset import Dataset
 from studio.errors import StudioError, warn

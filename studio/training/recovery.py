@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.data import PairStream
 from studio.training.engine import Engine
 from studio.errors import StudioError, warn

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from studio import checkpoint
+from studio.runs import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, dump, read_yaml, resolve
 from studio.training.engine import Engine
-from studio.environment import environment
+from studio.runs.provenance import environment
 from studio.errors import StudioError, nearest
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Journal
-from studio.lock import Lock
+from studio.runs.lock import Lock
 from studio.training.signals import Launcher, Signals
 from studio.distributed.processes import lost_contact
 from studio.training.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back

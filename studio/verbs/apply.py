@@ -45,7 +45,7 @@ def apply(
 
     from studio.apply import apply as apply_to
     from studio.data.reading import listed
-    from studio.run import Run
+    from studio.runs.run import Run
 
     opened = Run.open(run, checkpoint, ema)
     done = apply_to(

@@ -23,7 +23,7 @@ def export(
 ) -> None:
     """Write a folder to pass on: safetensors, programs, a model card."""
     from studio import export as exporting
-    from studio.run import Run
+    from studio.runs.run import Run
 
     if push is not None:
         exporting.refuse_push(push)

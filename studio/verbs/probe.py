@@ -27,7 +27,7 @@ def probe(
     from studio.evaluate.probes import PROTOCOLS
     from studio.evaluate.regime import REGIMES
     from studio.evaluate.table import show
-    from studio.run import Run
+    from studio.runs.run import Run
 
     if protocol not in PROTOCOLS:
         raise StudioError(f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}")

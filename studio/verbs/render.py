@@ -58,7 +58,7 @@ def render(
     if kind in OF_RUNS:
         path = _of_run(run, kind, out, n, seed, checkpoint, ema)
     else:
-        from studio.run import Run
+        from studio.runs.run import Run
 
         options: dict[str, Any] = ({"span": span} if span else {}) | ({"kind": plane} if plane else {})
         options |= {"attributes": attributes} if attributes else {}
@@ -71,7 +71,7 @@ def render(
 def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int | None, number: int | None, ema: bool) -> Path:
     from studio.pictures.curves import curves
     from studio.pictures.film import film, frame_of
-    from studio.run import Run
+    from studio.runs.run import Run
     from studio.writing import write_file
 
     opened = Run.open(folder, number, ema)

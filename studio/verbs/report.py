@@ -24,7 +24,7 @@ def report(
 ) -> None:
     """Write one HTML page that needs no network: verdict, pictures, curves, scores, config, how to reproduce it."""
     from studio.report import gather, write_report
-    from studio.run import Run
+    from studio.runs.run import Run
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise StudioError(f"--out {out}: expected a name that ends in .html")

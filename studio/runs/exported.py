@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from studio.checkpoint import sha256
+from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
 
 __all__ = ["FORMAT", "KIND", "WEIGHTS", "Bundle", "find"]

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from studio import bundle, checkpoint, sampling
+from studio import sampling
+from studio.runs import exported
+from studio.runs import checkpoint
 from studio.build import build_dataset, build_method
 from studio.config import Config, read_yaml, resolve
 from studio.data import Dataset
@@ -50,10 +52,10 @@ class Run:
         """
         folder = Path(folder)
         config = _config(folder, data_root)
-        exported = None if (folder / "checkpoints").exists() else bundle.find(folder)
+        exported = None if (folder / "checkpoints").exists() else exported.find(folder)
         if exported is not None:
             _refuse_choice(exported, checkpoint_number, ema)
-            weights, shape, seen, source = exported.tensors(), exported.shape, exported.images_seen, folder / bundle.WEIGHTS
+            weights, shape, seen, source = exported.tensors(), exported.shape, exported.images_seen, folder / exported.WEIGHTS
         else:
             chosen = _checkpoint(folder, checkpoint_number)
             weights = chosen.tensors("ema" if ema else "weights")
@@ -103,7 +105,7 @@ class Run:
         return sampling.sample(self.method, n, domain, seed)
 
 
-def _refuse_choice(exported: bundle.Bundle, number: int | None, ema: bool) -> None:
+def _refuse_choice(exported: exported.Bundle, number: int | None, ema: bool) -> None:
     if number not in (None, exported.images_seen):
         raise StudioError(f"{exported.folder}: no checkpoint {number}; an export has one: {exported.images_seen}")
     if not ema:
@@ -124,7 +126,7 @@ def _config(folder: Path, data_root: str | Path | None) -> Config:
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:
     if number is None:
         chosen = checkpoint.newest(folder, warn)
-        if chosen is None and (folder / bundle.WEIGHTS).is_file():
+        if chosen is None and (folder / exported.WEIGHTS).is_file():
             raise StudioError(f"{folder}: an export whose manifest.json is missing, without which its files cannot be checked")
         if chosen is None:
             raise StudioError(f"{folder}: no checkpoint yet; train with --resume --run {folder}")

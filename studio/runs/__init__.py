@@ -1,0 +1,3 @@
+"""Run directories: opening, checkpoints, locks, and where a run came from."""
+
+__all__: list[str] = []

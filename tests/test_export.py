@@ -16,12 +16,13 @@ from PIL import Image
 from test_method_shapes import SHAPES
 from typer.testing import CliRunner
 
-from studio import cli, programs
+from studio import cli
+from studio.export import graphs
 from studio.apply import apply
 from studio.build import build_method
 from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
-from studio.export import export, push
+from studio.export.write import export, push
 from studio.render import grid
 from studio.runs.run import Run
 from studio.training.session import train
@@ -157,7 +158,7 @@ def test_it_is_written_whole_or_not_at_all(digits: Run, tmp_path: Path, monkeypa
     def off(method: torch.nn.Module, images: torch.Tensor, folder: Path) -> tuple[dict, dict[str, float]]:
         return {}, {"encode.pt2": 2e-4, "decode.pt2": float("nan")}
 
-    monkeypatch.setattr("studio.export.torch_programs", off)
+    monkeypatch.setattr("studio.export.write.torch_programs", off)
     with pytest.raises(StudioError, match=r"encode\.pt2 by 0\.0002, decode\.pt2 by nan"):
         export(digits, tmp_path / "empty", onnx=False)
     assert not list((tmp_path / "empty").iterdir())
@@ -168,20 +169,20 @@ def test_the_comparison_notices_a_program_that_is_not_the_method(
     digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = digits.data.images("test", "target", range(3))
-    _, same = programs.torch_programs(digits.method, images, tmp_path)
+    _, same = graphs.torch_programs(digits.method, images, tmp_path)
     assert max(same.values()) <= 1e-5
-    forward = programs.Decode.forward
-    monkeypatch.setattr(programs.Decode, "forward", lambda self, z, s: forward(self, z, s) + 2e-4)
-    _, other = programs.torch_programs(digits.method, images, tmp_path)
+    forward = graphs.Decode.forward
+    monkeypatch.setattr(graphs.Decode, "forward", lambda self, z, s: forward(self, z, s) + 2e-4)
+    _, other = graphs.torch_programs(digits.method, images, tmp_path)
     assert other["encode.pt2"] <= 1e-5
     assert other["decode.pt2"] == pytest.approx(2e-4, rel=0.1)
     with pytest.raises(StudioError, match=r"decode\.pt2"):
-        programs.refuse_mismatch(other)
+        graphs.refuse_mismatch(other)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_method_comes_back_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studio.export.torch_programs", lambda *_: ({}, {"encode.pt2": 0.0, "decode.pt2": 0.0}))
+    monkeypatch.setattr("studio.export.write.torch_programs", lambda *_: ({}, {"encode.pt2": 0.0, "decode.pt2": 0.0}))
     config = tiny(name, images=16)
     method = build_method(config, (1, 32, 32)).eval().requires_grad_(False)
     run = Run(tmp_path / "run", config, method, 16, (1, 32, 32))
@@ -199,12 +200,12 @@ def test_every_method_and_shape_converts(name: str, kind: str, tmp_path: Path) -
     shape = SHAPES.get(kind, (1, 32, 32))
     method = build_method(tiny(name), shape).eval().requires_grad_(False)
     images = torch.rand(4, *shape) * 2 - 1
-    made, parity = programs.torch_programs(method, images, tmp_path)
+    made, parity = graphs.torch_programs(method, images, tmp_path)
     assert max(parity.values()) <= 1e-5
     needs_onnx()
-    found, said = programs.onnx_programs(method, made, images, tmp_path)
+    found, said = graphs.onnx_programs(method, made, images, tmp_path)
     assert set(found) == {"encode.onnx", "decode.onnx"}, said
-    programs.refuse_mismatch(found)
+    graphs.refuse_mismatch(found)
 
 
 @pytest.mark.parametrize("kind", ["volume", "vector"])
@@ -236,8 +237,8 @@ def test_onnx_is_compared_and_its_absence_is_one_line(digits: Run, tmp_path: Pat
     said = json.loads(result.stdout)
     assert said["onnx"] == "no ONNX: not converted (RuntimeError: no such operator)"
     assert set(said["files"]) == FILES
-    monkeypatch.setattr(programs.importlib.util, "find_spec", lambda name: None)
-    _, why = programs.onnx_programs(digits.method, {}, torch.zeros(2, 1, 32, 32), tmp_path)
+    monkeypatch.setattr(graphs.importlib.util, "find_spec", lambda name: None)
+    _, why = graphs.onnx_programs(digits.method, {}, torch.zeros(2, 1, 32, 32), tmp_path)
     assert why.startswith("no ONNX: onnx and onnxscript not installed")
 
 

@@ -22,7 +22,7 @@ def export(
     checkpoint: Number = None,
 ) -> None:
     """Write a folder to pass on: safetensors, programs, a model card."""
-    from studio import export as exporting
+    from studio.export import write as exporting
     from studio.runs.run import Run
 
     if push is not None:

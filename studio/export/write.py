@@ -26,8 +26,8 @@ from studio.config import dump
 from studio.data import DataConfig
 from studio.data.folders import Folders, FoldersConfig
 from studio.errors import StudioError
-from studio.model_card import model_card
-from studio.programs import onnx_programs, refuse_mismatch, torch_programs
+from studio.export.model_card import model_card
+from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.runs.run import Run
 from studio.writing import appearing, write_json
 
@@ -46,7 +46,7 @@ def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
 
     Returns:
         the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`, `codes`, `parity` (file -> largest
-        difference from the run, see `studio.programs.TOLERANCE`), `parity_images`, `onnx` (what ran the ONNX files, or
+        difference from the run, see `studio.export.graphs.TOLERANCE`), `parity_images`, `onnx` (what ran the ONNX files, or
         why there are none), `versions` and `files` (name -> sha256).
 
     Raises:

@@ -34,7 +34,7 @@ from studio.errors import StudioError
 from studio.explorer import model, server
 from studio.explorer.model import STRIP, Choice, Explorer, Session, Shelf
 from studio.explorer.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
-from studio.grids import to_pixels
+from studio.render.grid import to_pixels
 from studio.method import Code
 from studio.training.session import train
 

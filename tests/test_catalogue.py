@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from test_mnist_cifar import cifar_arrays, mnist_arrays
 
-from studio import grids
+from studio.render import grid
 from studio.config import load
 from studio.data import DATASETS, bundled, catalogue
 from studio.data.catalogue import check, describe, init_example, list_sets, preview
@@ -234,7 +234,7 @@ def test_a_preview_of_fewer_images_than_asked_for_and_without_attributes(tmp_pat
 
 def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words: list[str] = []
-    monkeypatch.setattr(grids, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows]))
+    monkeypatch.setattr(grid, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows]))
     text = (root / "attributes.csv").read_text(encoding="utf-8").replace("gravel", "a very long name of gravel")
     lines = text.splitlines()
     lines = [f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}" for i, line in enumerate(lines)]
@@ -250,7 +250,7 @@ def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, mon
 
 def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list = []
-    monkeypatch.setattr(grids, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption))))
+    monkeypatch.setattr(grid, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption))))
     dataset = TexturedDigits(TexturedDigitsConfig())
     preview(dataset, 6, 3)
     rows, caption = seen

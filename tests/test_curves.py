@@ -9,7 +9,7 @@ from conftest import tiny
 from matplotlib.axes import Axes
 
 from studio.errors import StudioError
-from studio.pictures.curves import curves, events, read_log, series
+from studio.render.curves import curves, events, read_log, series
 
 LINES = [
     {"images_seen": 0, "started": {"torch": "2"}},

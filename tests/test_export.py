@@ -23,7 +23,7 @@ from studio.build import build_method
 from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
 from studio.export.write import export, push
-from studio.render import grid
+from studio.render.kinds import grid
 from studio.runs.run import Run
 from studio.training.session import train
 

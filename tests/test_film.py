@@ -13,7 +13,7 @@ from studio import cli
 from studio.runs import checkpoint
 from studio.training import session
 from studio.errors import StudioError
-from studio.pictures.film import LAST, Film, film
+from studio.render.animation import LAST, Film, film
 
 
 def levels(count: int, size: tuple[int, int] = (128, 48)) -> list[Image.Image]:

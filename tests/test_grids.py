@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from studio.errors import StudioError
-from studio.grids import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale, from_pixels, to_pixels
-from studio.grids import _font as font
-from studio.grids import _words as words_of
-from studio.grids import _wrapped as wrapped
+from studio.render.grid import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale, from_pixels, to_pixels
+from studio.render.grid import _font as font
+from studio.render.grid import _words as words_of
+from studio.render.grid import _wrapped as wrapped
 
 RED, GREEN, BLUE = (np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255]))
 CAPTION = "Every line of this caption has to be seen whole, from its first letter to its last, however long it may be. "

@@ -16,7 +16,7 @@ from studio.errors import StudioError
 from studio.evaluate.probes import probe
 from studio.method import Code, Pair, Step
 from studio.methods import METHODS
-from studio.render import kinds
+from studio.render.kinds import kinds
 from studio.training.session import train
 
 TRAINED = [name for name in VARIANTS if name != "cpca"]  # the others are solved in closed form

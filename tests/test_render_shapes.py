@@ -11,12 +11,14 @@ from test_method_shapes import Blobs
 from test_render import BLANK, Painted, Painter, S, Z, drawn, levels, painter  # noqa: F401 - two of them are fixtures
 from typer.testing import CliRunner
 
-from studio import cli, render, scatter
+from studio import cli
+from studio.render import kinds
+from studio.render import scatter
 from studio.build import build_method
 from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.grids import Grid, Scale, flat, to_pixels
-from studio.pictures import chosen
+from studio.render.grid import Grid, Scale, flat, to_pixels
+from studio.render import selection
 
 
 def test_a_volume_is_shown_in_the_three_planes_through_its_middle() -> None:
@@ -38,21 +40,21 @@ def test_a_volume_is_shown_in_the_three_planes_through_its_middle() -> None:
 def test_differences_of_volumes_lie_where_their_voxels_are_shown() -> None:
     a, b = torch.zeros(1, 3, 4, 4, 4), torch.zeros(1, 3, 4, 4, 4)
     a[0, 1, 2, 3, 0] = 0.5
-    found = chosen.difference(a, b)
+    found = selection.difference(a, b)
     colours = Scale("", -1, 1, "RdBu_r")
-    (cell,) = chosen.paint(colours, found)
+    (cell,) = selection.paint(colours, found)
     assert np.array_equal(cell[3, 0], colours.paint(np.array([0.5]))[0])
     assert np.array_equal(cell[0, 0], colours.paint(np.array([0.0]))[0])
-    assert cell.shape == chosen.frames(a)[0].shape
+    assert cell.shape == selection.frames(a)[0].shape
 
 
 def test_a_vector_fills_a_tile_row_by_row() -> None:
     vector = torch.linspace(-1, 1, 7)[None]
-    (tile,) = chosen.frames(vector)
+    (tile,) = selection.frames(vector)
     assert tile.shape == (3, 3, 1)
     assert tile.ravel()[:7].tolist() == levels(vector[0])
     assert tile.ravel()[7:].tolist() == [255, 255]
-    (painted,) = chosen.paint(Scale("", -1, 1, "RdBu_r"), vector)
+    (painted,) = selection.paint(Scale("", -1, 1, "RdBu_r"), vector)
     assert painted.shape == (3, 3, 3)
 
 
@@ -69,7 +71,7 @@ def test_every_method_has_every_picture_of_few_images_of_any_shape(
         method = engine.ema.method.eval()
     else:
         method = build_method(tiny(name), shape).eval()
-    for kind, draw in render.kinds(dataset).items():
+    for kind, draw in kinds.kinds(dataset).items():
         if kind != "codes" or (name == "cpca" and shape == (20,)):  # codes take long and have no shape of their own
             assert draw(method, dataset).size > (50, 50), kind
     words = {4: "in three planes", 1: "Vectors of 20 numbers", 3: "seed 0"}[len(shape)]
@@ -77,8 +79,8 @@ def test_every_method_has_every_picture_of_few_images_of_any_shape(
 
 
 def test_shares_of_all_coordinates_add_up_to_one_whatever_is_shown(painter: Painter, drawn: list[Grid]) -> None:  # noqa: F811
-    render.traverse(painter, Painted())
-    render.traverse(painter, Painted(), 1)
+    kinds.traverse(painter, Painted())
+    kinds.traverse(painter, Painted(), 1)
     shares = [float(row[0].split()[1].rstrip("%")) for row in drawn[0].rows[2:]]
     assert len(shares) == S
     assert sum(shares) == pytest.approx(100, abs=0.2)
@@ -87,7 +89,7 @@ def test_shares_of_all_coordinates_add_up_to_one_whatever_is_shown(painter: Pain
 
 
 def test_a_traversal_goes_as_far_as_it_is_told(painter: Painter, drawn: list[Grid]) -> None:  # noqa: F811
-    render.traverse(painter, Painted(), span=(-0.6, 0.3))
+    kinds.traverse(painter, Painted(), span=(-0.6, 0.3))
     titles = [float(title) for title in drawn[0].rows[1][1:]]
     assert titles == pytest.approx(np.linspace(-0.6, 0.3, 7), abs=1e-3)
     row = drawn[0].rows[2]
@@ -95,12 +97,12 @@ def test_a_traversal_goes_as_far_as_it_is_told(painter: Painter, drawn: list[Gri
     assert "from -0.6 to 0.3" in drawn[0].caption
     for span in ((1.0, 1.0), (2.0, -2.0), (0.0, float("inf"))):
         with pytest.raises(StudioError, match="expected two numbers that rise"):
-            render.traverse(painter, Painted(), span=span)
+            kinds.traverse(painter, Painted(), span=span)
 
 
 def test_overview_has_everything_in_one_row(painter: Painter, drawn: list[Grid]) -> None:  # noqa: F811
     dataset = Painted()
-    render.overview(painter, dataset, 3)
+    kinds.overview(painter, dataset, 3)
     colours = drawn[0].scales[0]
     for row in drawn[0].rows[1:]:
         target, original, rebuilt, healed, removed, background, other, plain, swapped, added = row
@@ -173,9 +175,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_one_test_image_is_too_few_for_is_left_out_and_said(capsys: pytest.CaptureFixture) -> None:
-    made = dict(render.every_picture(Painter().eval(), Painted(1), 0))
+    made = dict(kinds.every_picture(Painter().eval(), Painted(1), 0))
     assert {"overview", "grid", "swap", "heal", "traverse"} <= set(made)
     assert "interpolate" not in made
     assert "warning: no picture interpolate: data set" in capsys.readouterr().err
-    assert set(dict(render.every_picture(Painter().eval(), Painted(2), 0))) == set(render.kinds(Painted(2)))
+    assert set(dict(kinds.every_picture(Painter().eval(), Painted(2), 0))) == set(kinds.kinds(Painted(2)))
     assert "no picture" not in capsys.readouterr().err

@@ -146,7 +146,7 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
         n: images per row.
         seed: which images.
     """
-    from studio.grids import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
+    from studio.render.grid import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
 
     channels = dataset.shape[0]
     shown = slice(None) if channels in (1, 3) else slice(1)
@@ -212,7 +212,7 @@ def init_example(root: str | Path) -> None:
 def _write_images(folder: Path) -> None:
     from PIL import Image
 
-    from studio.grids import to_pixels
+    from studio.render.grid import to_pixels
 
     dataset = TexturedDigits(TexturedDigitsConfig(resolution=64))
     with (folder / "attributes.csv").open("w", encoding="utf-8", newline="") as file:

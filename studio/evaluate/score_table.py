@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from studio.scatter import COLOURS, MARKERS
+from studio.render.scatter import COLOURS, MARKERS
 
 __all__ = ["curve", "heading", "score_cells", "score_lines", "score_table", "show_scores"]
 

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from studio.explorer.model import STRIP, Choice, Coordinate, Session
-from studio.grids import READABLE, Scale, to_pixels
+from studio.render.grid import READABLE, Scale, to_pixels
 
 __all__ = ["CHANGE", "change", "codes_csv", "live", "still", "strips", "swaps", "thumbnails"]
 

@@ -1,1 +1,1 @@
-"""The pictures of `studio render`, by what they show; `studio.render` lists them."""
+"""The pictures of `studio render`, by what they show; `studio.render.kinds` lists them."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from studio.config import dump
-from studio.render import KINDS
+from studio.render.kinds import KINDS
 from studio.report.facts import Facts
 from studio.report.findings import findings
 from studio.report.markup import Child, el, figure, table, text_of, written

@@ -282,7 +282,7 @@ class Training:
 
     def _grid(self) -> None:
         if self.engine.processes.first:
-            from studio.render import KINDS
+            from studio.render.kinds import KINDS
 
             picture = KINDS["grid"](self.engine.ema.method, self.dataset, seed=self.config.seed)
             self.journal.picture(self.engine.images_seen, f"{self.engine.images_seen:08d}", picture)

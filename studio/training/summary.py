@@ -8,7 +8,7 @@ from PIL import Image
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.table import show
-from studio.render import every_picture
+from studio.render.kinds import every_picture
 from studio.report import Facts, gather, write_report
 from studio.training.session import Training
 from studio.writing import write_file, write_json

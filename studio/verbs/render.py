@@ -43,7 +43,7 @@ def render(
     ema: Weights = True,
 ) -> None:
     """Draw a captioned picture."""
-    from studio.render import KINDS, OF_RUNS
+    from studio.render.kinds import KINDS, OF_RUNS
 
     if kind not in (*KINDS, *OF_RUNS):
         raise StudioError(f"render {kind}: no such picture{nearest(kind, (*KINDS, *OF_RUNS))}")
@@ -69,8 +69,8 @@ def render(
 
 
 def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int | None, number: int | None, ema: bool) -> Path:
-    from studio.pictures.curves import curves
-    from studio.pictures.film import film, frame_of
+    from studio.render.curves import curves
+    from studio.render.animation import film, frame_of
     from studio.runs.run import Run
     from studio.writing import write_file
 

@@ -5,9 +5,9 @@ from PIL import Image
 
 from studio import sampling
 from studio.data.dataset import Dataset
-from studio.grids import Grid
+from studio.render.grid import Grid
 from studio.method import Code, Method
-from studio.pictures.chosen import matrix, note, positive
+from studio.render.selection import matrix, note, positive
 
 __all__ = ["grid"]
 

@@ -7,9 +7,9 @@ from PIL import Image
 from studio import sampling
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
-from studio.grids import Cell, Grid
+from studio.render.grid import Cell, Grid
 from studio.method import Method
-from studio.pictures.chosen import frames, note, positive, targets
+from studio.render.selection import frames, note, positive, targets
 
 __all__ = ["TRAVERSED", "interpolate", "isolate", "traverse"]
 

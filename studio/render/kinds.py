@@ -2,7 +2,7 @@
 
 Each takes a method in eval mode, a data set, how many rows (by default as many as look well, or as there are images
 for) and a seed, which picks the test images and draws the codes. The same seed gives the same pixels. What is drawn of a
-run's directory instead (`curves`, `training`) is in `studio.pictures.curves` and `studio.pictures.film`.
+run's directory instead (`curves`, `training`) is in `studio.render.curves` and `studio.render.animation`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ from PIL import Image
 from studio.data.dataset import Dataset, MaskedDataset
 from studio.errors import StudioError, warn
 from studio.method import Method
-from studio.pictures.codes import codes
-from studio.pictures.edited import counterfactual, heal, overview, reconstruct, swap
-from studio.pictures.made import grid
-from studio.pictures.swept import interpolate, isolate, traverse
+from studio.render.codes import codes
+from studio.render.edits import counterfactual, heal, overview, reconstruct, swap
+from studio.render.samples import grid
+from studio.render.traversals import interpolate, isolate, traverse
 
 __all__ = [
     "KINDS", "OF_RUNS", "codes", "counterfactual", "every_picture", "grid", "heal", "interpolate", "isolate", "kinds",

@@ -12,8 +12,8 @@ from PIL import Image
 from studio.runs import checkpoint
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
-from studio.grids import Grid
-from studio.pictures.made import grid
+from studio.render.grid import Grid
+from studio.render.samples import grid
 from studio.runs.run import Run
 
 __all__ = ["Film", "film", "frame_of"]

@@ -10,9 +10,9 @@ from studio import sampling
 from studio.data.dataset import CounterfactualDataset, Dataset, MaskedDataset
 from studio.errors import StudioError
 from studio.evaluate.counterfactual import salient_map
-from studio.grids import Cell, Grid, flat
+from studio.render.grid import Cell, Grid, flat
 from studio.method import DOMAINS, Method
-from studio.pictures.chosen import both, difference, frames, matrix, note, paint, scale, targets
+from studio.render.selection import both, difference, frames, matrix, note, paint, scale, targets
 
 __all__ = ["counterfactual", "heal", "overview", "reconstruct", "swap"]
 

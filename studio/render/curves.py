@@ -17,8 +17,8 @@ from PIL import Image
 
 from studio.config import Config
 from studio.errors import StudioError
-from studio.grids import Grid
-from studio.scatter import COLOURS
+from studio.render.grid import Grid
+from studio.render.scatter import COLOURS
 
 __all__ = ["Curve", "curves", "events", "read_log", "series"]
 

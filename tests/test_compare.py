@@ -17,12 +17,12 @@ from studio.runs import checkpoint
 from studio.training import session
 from studio.config import resolve
 from studio.errors import StudioError
-from studio.evaluate.compare import compare, plan
-from studio.evaluate.compare_table import show_comparison, tables, write_comparison
-from studio.evaluate.launch import Ending, Job, Launcher, claimed, run_jobs
+from studio.compare.compare import compare, plan
+from studio.compare.table import show_comparison, tables, write_comparison
+from studio.compare.launch import Ending, Job, Launcher, claimed, run_jobs
 from studio.evaluate.probes import probe
-from studio.evaluate.standings import better, notes, numbers, standing
-from studio.evaluate.sweep import Variant, variants
+from studio.compare.summary import better, notes, numbers, standing
+from studio.compare.sweep import Variant, variants
 
 BASE = """
 data: {name: digits}
@@ -163,7 +163,7 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(rows: list[V
         calls.append((protocol, regime))
         return probe(method, dataset, protocol, limit=100, regime=regime)
 
-    monkeypatch.setattr("studio.evaluate.compare.measure", measured)
+    monkeypatch.setattr("studio.compare.compare.measure", measured)
     told: list[str] = []
     for _ in range(2):
         result = compare(one, out, protocol="carton", regime="authors", tell=told.append)
@@ -369,7 +369,7 @@ def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(rows: list[Va
         trained(rows[0], 0, Path("out"), stop_after=0.0)
         return {jobs[0].name: Ending(130, "stopped by SIGINT at 16 images; saved, --resume continues")}, "SIGINT"
 
-    monkeypatch.setattr("studio.evaluate.compare.run_jobs", interrupted)
+    monkeypatch.setattr("studio.compare.compare.run_jobs", interrupted)
     out, _ = studio("compare", "base.yaml", "--set", "method.s=3,2", "--seeds", 1, "--out", "out", "--json", code=130)
     result = json.loads(out)
     assert [run["state"] for row in result["rows"] for run in row["runs"]] == ["stopped", "missing"]

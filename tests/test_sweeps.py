@@ -10,8 +10,8 @@ from studio.config import find, load, read_yaml
 from studio.data import PairStream
 from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.evaluate import sweep
-from studio.evaluate.sweep import available_sweeps, comparison_name, values_of, variants
+from studio.compare import sweep
+from studio.compare.sweep import available_sweeps, comparison_name, values_of, variants
 from studio.method import Pair
 
 BASE = "data: {name: digits}\nmethod: {name: dig, z: 4, s: 3}\ntrain: {images: 640}\n"

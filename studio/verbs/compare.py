@@ -38,12 +38,12 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train what is missing, resume what is half done, and compare."""
-    from studio.evaluate import compare as comparison
-    from studio.evaluate.compare_table import show_comparison, shown_keys, tables, write_comparison
-    from studio.evaluate.launch import Launcher
+    from studio.compare import compare as comparison
+    from studio.compare.table import show_comparison, shown_keys, tables, write_comparison
+    from studio.compare.launch import Launcher
     from studio.evaluate.probes import PROTOCOLS
     from studio.evaluate.regime import REGIMES
-    from studio.evaluate.sweep import comparison_name, variants
+    from studio.compare.sweep import comparison_name, variants
 
     for option, given, valid in (("--protocol", protocol, PROTOCOLS), ("--eval", regime, REGIMES)):
         if given is not None and given not in valid:

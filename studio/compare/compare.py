@@ -16,10 +16,10 @@ from studio.build import build_method
 from studio.training.engine import usable_processors
 from studio.errors import StudioError
 from studio.evaluate.centrality import centrality
-from studio.evaluate.launch import Job, Launcher, claimed, run_jobs
+from studio.compare.launch import Job, Launcher, claimed, run_jobs
 from studio.evaluate.measure import measure
-from studio.evaluate.standings import notes, standing
-from studio.evaluate.sweep import Variant
+from studio.compare.summary import notes, standing
+from studio.compare.sweep import Variant
 from studio.runs.run import Run
 from studio.training.session import find_folder
 from studio.writing import write_json

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from studio.errors import nearest
 from studio.evaluate.probes import SPACES
-from studio.evaluate.sweep import Variant
+from studio.compare.sweep import Variant
 from studio.schema import PaperConfig
 
 __all__ = ["better", "notes", "numbers", "standing"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from studio.errors import StudioError
-from studio.evaluate.centrality import centrality
+from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig

@@ -14,10 +14,10 @@ from studio.data.dataset import Transplant
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 from studio.evaluate import counterfactual as scoring
-from studio.evaluate import oracle as judging
+from studio.evaluate import judge as judging
 from studio.evaluate.counterfactual import best_threshold, counterfactual, dice, salient_map
-from studio.evaluate.oracle import train_oracle
-from studio.evaluate.table import counterfactual_lines
+from studio.evaluate.judge import train_oracle
+from studio.evaluate.probe_table import counterfactual_lines
 from studio.method import Code, Method, MethodConfig
 
 SIDE, SIZE = 16, 80

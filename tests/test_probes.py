@@ -16,10 +16,10 @@ from torch import Tensor
 
 from studio.data import Attribute, DataConfig, Dataset
 from studio.errors import StudioError
-from studio.evaluate import readers
+from studio.evaluate import probe_models
 from studio.evaluate.codes import codes
 from studio.evaluate.probes import PROTOCOLS, probe
-from studio.evaluate.table import probe_table, verdict
+from studio.evaluate.probe_table import probe_table, verdict
 from studio.method import Code, Method, MethodConfig
 
 N = 600
@@ -142,7 +142,7 @@ def test_balanced_accuracy_is_scikit_learns() -> None:
         y, read = rng.integers(1, 4, size=30), rng.integers(1, 5, size=30)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class that was read and does not occur
-            assert readers.balanced(y, read) == pytest.approx(balanced_accuracy_score(y, read))
+            assert probe_models.balanced(y, read) == pytest.approx(balanced_accuracy_score(y, read))
 
 
 def test_probing_is_deterministic(result: dict) -> None:
@@ -276,7 +276,7 @@ def test_two_layers_learn_what_a_line_would_from_few_images_and_numbers(n: int) 
     kind = Attribute("salient", ("background", "target"))
     best = norm.cdf(1 / np.sqrt(2))
     for seed in range(3):
-        reading = readers.two_layers(kind, a, x, b, y, "auc", seed)
+        reading = probe_models.two_layers(kind, a, x, b, y, "auc", seed)
         assert best - 0.12 < reading.scores["auc"] < best + 3 * reading.error
         assert reading.converged
 
@@ -312,18 +312,18 @@ def test_error_of_an_auc_is_delongs() -> None:
     score = np.round(rng.normal(size=500) + 1.2 * y, 1)  # with ties
     rows = (np.concatenate([rng.choice(np.flatnonzero(y == k), np.sum(y == k)) for k in (0, 1)]) for _ in range(500))
     resampled = np.std([roc_auc_score(y[r], score[r]) for r in rows])
-    assert readers._auc_error(y, score) == pytest.approx(resampled, rel=0.12)
+    assert probe_models._auc_error(y, score) == pytest.approx(resampled, rel=0.12)
     # Definition: the mean over pairs, and how its two marginal means vary.
     wins = (score[y == 1][:, None] > score[y == 0]) + 0.5 * (score[y == 1][:, None] == score[y == 0])
     slow = np.sqrt(np.var(wins.mean(1), ddof=1) / 200 + np.var(wins.mean(0), ddof=1) / 300)
-    assert readers._auc_error(y, score) == pytest.approx(slow, rel=1e-9)
+    assert probe_models._auc_error(y, score) == pytest.approx(slow, rel=1e-9)
     assert roc_auc_score(y, score) == pytest.approx(norm.cdf(1.2 / np.sqrt(2)), abs=4 * slow)
-    assert readers._auc_error(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0])) == 0
+    assert probe_models._auc_error(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0])) == 0
 
 
 def test_convergence_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row(probe(Rows().eval(), Planted()), "kind")["also"]["converged_salient"] is True
-    monkeypatch.setattr(readers, "LogisticRegression", lambda max_iter: LogisticRegression(max_iter=1))
+    monkeypatch.setattr(probe_models, "LogisticRegression", lambda max_iter: LogisticRegression(max_iter=1))
     for protocol in PROTOCOLS:
         assert row(probe(Rows().eval(), Planted(), protocol, limit=200), "kind")["also"]["converged_salient"] is False
 

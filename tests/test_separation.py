@@ -34,7 +34,7 @@ from studio.evaluate.separation import (
     w2_common,
     wasserstein2,
 )
-from studio.evaluate.table import separation_lines, separation_table, show
+from studio.evaluate.probe_table import separation_lines, separation_table, show
 from studio.method import Code
 
 HEAD = {"run": "r", "method": "rows", "dataset": "planted", "images_seen": 0}

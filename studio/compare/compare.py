@@ -15,7 +15,7 @@ from studio.runs import checkpoint
 from studio.build import build_method
 from studio.training.engine import usable_processors
 from studio.errors import StudioError
-from studio.evaluate.centrality import centrality
+from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.compare.launch import Job, Launcher, claimed, run_jobs
 from studio.evaluate.measure import measure
 from studio.compare.summary import notes, standing

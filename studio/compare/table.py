@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from studio.errors import StudioError, nearest
-from studio.evaluate.table import METRICS
+from studio.evaluate.probe_table import METRICS
 
 __all__ = ["show_comparison", "shown_keys", "tables", "write_comparison"]
 

@@ -9,7 +9,7 @@ import torch
 from studio.data import Dataset
 from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
-from studio.evaluate.regime import encode_as_authors
+from studio.evaluate.authors_eval import encode_as_authors
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.sampling import encode
 
@@ -69,7 +69,7 @@ def codes(
         split: of the images.
         domains: whose codes to return, in this order.
         limit: images per domain.
-        regime: `clean`, or `authors` (`studio.evaluate.regime`), whose batches mix both domains whichever are asked for.
+        regime: `clean`, or `authors` (`studio.evaluate.authors_eval`), whose batches mix both domains whichever are asked for.
         seed: of the authors' order and noise.
 
     Raises:

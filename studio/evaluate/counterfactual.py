@@ -24,7 +24,7 @@ from torch import Tensor
 
 from studio.data import Dataset
 from studio.data.dataset import CounterfactualDataset, MaskedDataset, Split
-from studio.evaluate.oracle import Oracle, train_oracle
+from studio.evaluate.judge import Oracle, train_oracle
 from studio.method import Code, Method
 from studio.sampling import blank, decode, encode, reconstruct
 
@@ -61,7 +61,7 @@ def counterfactual(method: Method, dataset: Dataset, seed: int = 0, limit: int =
         first over the second;
         `composition`, the error of plain reconstructions, to which nothing has been done; `reversibility`, the error of
         healed images that are encoded again and given back their salient codes; `effectiveness`, the share of healed images
-        that an oracle (`studio.evaluate.oracle`) takes for background images, `effectiveness_background`, the same share of
+        that an oracle (`studio.evaluate.judge`) takes for background images, `effectiveness_background`, the same share of
         reconstructed background images, which is what a perfect method could reach with this decoder,
         `effectiveness_reconstructed`, the same share of reconstructed target images, to which nothing has been done, and
         `oracle_auc`, of the oracle on test images; `minimality`, which share of all that healing changes (the map's

@@ -5,7 +5,7 @@ from typing import Any
 from studio.data import Dataset
 from studio.evaluate.codes import LIMIT
 from studio.evaluate.counterfactual import counterfactual
-from studio.evaluate.disentangle import disentangle
+from studio.evaluate.disentanglement.scores import disentangle
 from studio.evaluate.probes import Protocol, encode_splits, probe_codes
 from studio.evaluate.reconstruction import reconstruction
 from studio.evaluate.separation import separation

@@ -13,7 +13,7 @@ import torch
 from studio.data import Attribute, Dataset
 from studio.errors import StudioError
 from studio.evaluate.codes import LIMIT, SPACES, Codes, codes
-from studio.evaluate.readers import FOLDS, Reader, folded, held_out, least_squares, read_by_logits, two_layers
+from studio.evaluate.probe_models import FOLDS, Reader, folded, held_out, least_squares, read_by_logits, two_layers
 from studio.method import Method
 
 __all__ = ["PROTOCOLS", "Codes", "codes", "encode_splits", "probe", "probe_codes"]

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from studio.data import DATASETS
-from studio.evaluate.table import METRICS, separation_lines, verdict
+from studio.evaluate.probe_table import METRICS, separation_lines, verdict
 from studio.method import Method
 from studio.methods import METHODS
 from studio.runs.run import Run

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from studio.evaluate.table import METRICS, counterfactual_lines, separation_lines
+from studio.evaluate.probe_table import METRICS, counterfactual_lines, separation_lines
 from studio.report.facts import Facts
 from studio.report.markup import Child, el, table
 from studio.report.words import Verdict, distance, number, read_out, verdict

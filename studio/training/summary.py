@@ -7,7 +7,7 @@ from PIL import Image
 
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
-from studio.evaluate.table import show
+from studio.evaluate.probe_table import show
 from studio.render.kinds import every_picture
 from studio.report import Facts, gather, write_report
 from studio.training.session import Training

@@ -42,7 +42,7 @@ def compare(
     from studio.compare.table import show_comparison, shown_keys, tables, write_comparison
     from studio.compare.launch import Launcher
     from studio.evaluate.probes import PROTOCOLS
-    from studio.evaluate.regime import REGIMES
+    from studio.evaluate.authors_eval import REGIMES
     from studio.compare.sweep import comparison_name, variants
 
     for option, given, valid in (("--protocol", protocol, PROTOCOLS), ("--eval", regime, REGIMES)):

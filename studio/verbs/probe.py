@@ -25,8 +25,8 @@ def probe(
     """Measure what can be read from which code, and how far the codes are separated."""
     from studio.evaluate.measure import measure
     from studio.evaluate.probes import PROTOCOLS
-    from studio.evaluate.regime import REGIMES
-    from studio.evaluate.table import show
+    from studio.evaluate.authors_eval import REGIMES
+    from studio.evaluate.probe_table import show
     from studio.runs.run import Run
 
     if protocol not in PROTOCOLS:

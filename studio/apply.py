@@ -1,6 +1,6 @@
 """A user's own files through a trained method: codes, and files of the same kind healed, rebuilt or with swapped content.
 
-Files are read as the run's data set reads its own (`studio.data.intake`) and written back in kind (`studio.data.rewriting`):
+Files are read as the run's data set reads its own (`studio.data.io.user_files`) and written back in kind (`studio.data.io.write_back`):
 `OUT/KIND/...` has the sub-folders and names of the input, and `OUT/codes.csv` a row per image. Images go through in batches,
 so memory does not grow with their number.
 """
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from studio import sampling
-from studio.data.files import images_below, listable
+from studio.data.io.files import images_below, listable
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.intake import Rule, Sheet, read_sheet, rule_of
-from studio.data.planes import UnreadableError
-from studio.data.reading import FORMATS, is_image, listed
-from studio.data.rewriting import rewrite
+from studio.data.io.user_files import Rule, Sheet, read_sheet, rule_of
+from studio.data.io.slices import UnreadableError
+from studio.data.io.images import FORMATS, is_image, listed
+from studio.data.io.write_back import rewrite
 from studio.errors import StudioError, nearest
 from studio.method import Code
 from studio.runs.run import Run

@@ -20,7 +20,7 @@ from studio import cli
 from studio.apply import apply
 from studio.config import resolve
 from studio.data.brain_phantom import write_brats
-from studio.data.reading import Picture, fit
+from studio.data.io.images import Picture, fit
 from studio.errors import StudioError
 from studio.runs.run import Run
 from studio.training.session import train

@@ -20,7 +20,7 @@ from studio.data.brats_files import find_patients
 from studio.data.catalogue import check, describe, preview
 from studio.data.folders import QuarantineError
 from studio.data.splits import split_of
-from studio.data.volumes import axial, read_volume
+from studio.data.io.volumes import axial, read_volume
 from studio.errors import StudioError
 
 SHAPE = (24, 24, 12)

@@ -19,7 +19,7 @@ from studio import cli
 from studio.data import DATASETS
 from studio.data.cifar import RECORD
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
-from studio.data.files import arrays_in
+from studio.data.io.files import arrays_in
 from studio.data.mnist import open_mnist
 from studio.errors import StudioError
 

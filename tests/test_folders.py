@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from studio.data import DATASETS, PairStream
 from studio.data.folders import Folders, FoldersConfig, QuarantineError
-from studio.data.reading import Picture, UnreadableError, encode, fit, read_image
+from studio.data.io.images import Picture, UnreadableError, encode, fit, read_image
 from studio.data.splits import split_of
 from studio.errors import StudioError
 
@@ -736,7 +736,7 @@ def test_only_what_is_asked_for_is_read_again(tmp_path: Path, monkeypatch: pytes
     dataset = opened(fill(tmp_path), memory_gb=0.0)
     read: list[str] = []
     monkeypatch.setattr(
-        "studio.data.reading.read_image", lambda path, *args, **more: (read.append(path.name), read_image(path, *args, **more))[1]
+        "studio.data.io.images.read_image", lambda path, *args, **more: (read.append(path.name), read_image(path, *args, **more))[1]
     )
     dataset.images("train", "target", [2, 5])
     assert read == [Path(names(dataset, "train", "target")[i]).name for i in (2, 5)]
@@ -748,7 +748,7 @@ def test_a_packed_volume_is_looked_at_to_its_end_once(tmp_path: Path, monkeypatc
         for i in range(20):
             nibabel.save(nibabel.Nifti1Image(noise((domain, i), (8, 8, 4)), np.eye(4)), tmp_path / domain / f"{i:03}.nii.gz")
     looked: list[Path] = []
-    monkeypatch.setattr("studio.data.reading.refuse_damaged", looked.append)
+    monkeypatch.setattr("studio.data.io.images.refuse_damaged", looked.append)
     dataset = opened(tmp_path, memory_gb=0.0)
     assert sorted(looked) == sorted(tmp_path.rglob("*.nii.gz"))
     dataset.images("train", "target", [2, 5])

@@ -21,7 +21,7 @@ from PIL import Image
 
 from studio.config import Config, dump, load, read_yaml, resolve
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.reading import UnreadableError, fit, read_image
+from studio.data.io.images import UnreadableError, fit, read_image
 from studio.errors import StudioError
 
 SECONDS = 60  # for one case, on a busy machine; none of those found took one

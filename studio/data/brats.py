@@ -23,9 +23,9 @@ from pydantic import Field, field_validator
 from studio.data.brats_files import BRATS_LAYOUT, MODALITIES, Patient, find_patients, stamps
 from studio.data.brats_slices import COLUMNS, LEVELS, Cutting, cut_patient
 from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.files import FilesConfig, folder
+from studio.data.io.files import FilesConfig, folder
 from studio.data.folders import QuarantineError
-from studio.data.reading import UnreadableError, listed
+from studio.data.io.images import UnreadableError, listed
 from studio.data.slices import CACHE, Cut, Entry, SliceCache
 from studio.data.splits import split_of
 from studio.data.tables import SPLITS

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.data.files import first_of, unlisted
-from studio.data.reading import UnreadableError, composed
+from studio.data.io.files import first_of, unlisted
+from studio.data.io.images import UnreadableError, composed
 from studio.errors import StudioError
 
 __all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "find_patients", "stamps"]

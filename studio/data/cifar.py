@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from studio.data.dataset import Split
-from studio.data.files import Part, Stored, arrays_in, first_of
+from studio.data.io.files import Part, Stored, arrays_in, first_of
 from studio.errors import StudioError
 
 __all__ = ["CIFAR_LAYOUT", "OBJECTS", "open_cifar"]

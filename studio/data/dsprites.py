@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from studio.data.files import array_in, arrays_in, first_of
+from studio.data.io.files import array_in, arrays_in, first_of
 from studio.errors import StudioError, warn
 
 __all__ = [

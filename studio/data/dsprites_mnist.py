@@ -14,7 +14,7 @@ import numpy as np
 
 from studio.data.dataset import Attribute, Dataset, Factor, Labels, Split
 from studio.data.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, apparent, checked, open_sprites, turns
-from studio.data.files import FilesConfig, folder
+from studio.data.io.files import FilesConfig, folder
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.data.tables import SPLITS, column, picked
 from studio.domains import DOMAINS

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from studio.data import reading
+from studio.data.io import images
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
-from studio.data.files import images_below, listable
-from studio.data.reading import TABLE, Picture, Table, UnreadableError, as_number
+from studio.data.io.files import images_below, listable
+from studio.data.io.images import TABLE, Picture, Table, UnreadableError, as_number
 from studio.data.splits import assign_splits, number_of
 from studio.data.tables import SPLITS
 from studio.domains import DOMAINS
@@ -118,7 +118,7 @@ class Folders(Dataset):
         super().__init__(config)
         self.root = _root(config)
         domains, ignored = _find(self.root)
-        table, spare = reading.read_attributes(self.root, list(domains), list(config.attributes))
+        table, spare = images.read_attributes(self.root, list(domains), list(config.attributes))
         splits = assign_splits(list(domains), table, config.test_share)
         self._items, self.quarantined = self._open(domains)
         places = [(splits[item.name], item.domain) for item in self._items]
@@ -176,7 +176,7 @@ class Folders(Dataset):
         }  # fmt: skip
         quarantined = [(name, reasons[name]) for name in domains if name in reasons]
         if len(quarantined) > self.config.max_bad * len(domains):
-            lines = reading.listed([f"{name} {reason}" for name, reason in quarantined])
+            lines = images.listed([f"{name} {reason}" for name, reason in quarantined])
             counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
             raise QuarantineError(f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined)
         return [item for item in items if item.name not in reasons], quarantined
@@ -185,10 +185,10 @@ class Folders(Dataset):
         """Decodes a file; returns what was found, or why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
-            picture = reading.read_image(self.root / name, self.config.slice, self.config.resolution)
+            picture = images.read_image(self.root / name, self.config.slice, self.config.resolution)
         except UnreadableError as error:
             return str(error)
-        pixels = reading.fit(picture, self.config.resolution, channels)
+        pixels = images.fit(picture, self.config.resolution, channels)
         if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
             return "has the same value everywhere"
         digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
@@ -200,12 +200,12 @@ class Folders(Dataset):
         if item.pixels.size:
             return item.pixels
         try:
-            picture = reading.read_image(self.root / item.name, self.config.slice, self.config.resolution, again=True)
+            picture = images.read_image(self.root / item.name, self.config.slice, self.config.resolution, again=True)
             if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")
         except UnreadableError as error:
             raise StudioError(f"{self.root / item.name}: {error} since the data set was opened") from None
-        return reading.fit(picture, self.config.resolution, self.shape[0])
+        return images.fit(picture, self.config.resolution, self.shape[0])
 
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
@@ -241,7 +241,7 @@ class Folders(Dataset):
         declared: dict[str, Attribute] = {}
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
-            classes, columns[name] = reading.encode([table.get(item.name, {}).get(name, "") for item in self._items])
+            classes, columns[name] = images.encode([table.get(item.name, {}).get(name, "") for item in self._items])
             having = {item.domain for item, has in zip(self._items, known(columns[name]), strict=True) if has}
             if "target" not in having:
                 raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")

@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from studio.data.bundled import photograph
 from studio.data.dataset import Split
-from studio.data.files import listable, unlisted
-from studio.data.reading import UnreadableError, fit, read_image
+from studio.data.io.files import listable, unlisted
+from studio.data.io.images import UnreadableError, fit, read_image
 from studio.data.tables import SPLITS
 from studio.domains import DOMAINS
 from studio.errors import StudioError

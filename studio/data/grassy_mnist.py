@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.files import folder
+from studio.data.io.files import folder
 from studio.data.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.mnist import MNIST_LAYOUT, open_mnist, padded
 from studio.data.tables import SPLITS, ContaminationConfig, column, permuted, salient_rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from studio.data.dataset import Split
-from studio.data.files import DAMAGE, Part, Stored, arrays_in, first_of, opened, refused, uncompressed_size
+from studio.data.io.files import DAMAGE, Part, Stored, arrays_in, first_of, opened, refused, uncompressed_size
 from studio.errors import StudioError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 
 from studio.data.dataset import Split
-from studio.data.reading import TABLE, Table, composed
+from studio.data.io.images import TABLE, Table, composed
 from studio.data.tables import SPLITS
 from studio.errors import StudioError
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from studio.data.dataset import Split
-from studio.data.files import FilesConfig
+from studio.data.io.files import FilesConfig
 from studio.domains import DOMAINS
 
 __all__ = ["SPLITS", "ContaminationConfig", "column", "order", "permuted", "picked", "salient_rows"]

@@ -11,7 +11,7 @@ import torch
 from gradio.themes import Base
 from torch import Tensor
 
-from studio.data.reading import FORMATS
+from studio.data.io.images import FORMATS
 from studio.errors import StudioError
 from studio.explorer.model import REACH, Choice, Explorer, Session, Shelf
 from studio.explorer.pictures import live, still, strips, swaps, thumbnails

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from studio.data.folders import PERCENTILES, scaled
-from studio.data.reading import FORMATS, Slice, UnreadableError, fit, is_image, read_image
+from studio.data.io.images import FORMATS, Slice, UnreadableError, fit, is_image, read_image
 from studio.errors import StudioError
 
 __all__ = ["MOST_BYTES", "read_upload"]

@@ -44,7 +44,7 @@ def apply(
     number = _slice(chosen)
 
     from studio.apply import apply as apply_to
-    from studio.data.reading import listed
+    from studio.data.io.images import listed
     from studio.runs.run import Run
 
     opened = Run.open(run, checkpoint, ema)

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data.dataset import DataConfig
-from studio.data.reading import composed, is_image
+from studio.data.io.images import composed, is_image
 from studio.errors import StudioError
 
 __all__ = [

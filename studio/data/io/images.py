@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.data.planes import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice, refuse_damaged
+from studio.data.io.slices import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice, refuse_damaged
 from studio.errors import StudioError, nearest
 
 __all__ = [

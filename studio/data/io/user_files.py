@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from studio.data import reading
+from studio.data.io import images
 from studio.data.brats import BratsConfig
 from studio.data.brats_slices import Cutting, cut_alone
 from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig, scaled
-from studio.data.planes import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
-from studio.data.reading import Picture
-from studio.data.volumes import refuse_many
+from studio.data.io.slices import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
+from studio.data.io.images import Picture
+from studio.data.io.volumes import refuse_many
 from studio.errors import StudioError
 
 __all__ = ["Rule", "Sheet", "read_sheet", "rule_of"]
@@ -120,11 +120,11 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
     if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
         pictures, slices = _every_slice(path)
     else:
-        pictures, slices = [reading.read_image(path, _one(rule), rule.shape[1])], _count(path)
+        pictures, slices = [images.read_image(path, _one(rule), rule.shape[1])], _count(path)
     if pictures[0].values.shape[0] != rule.shape[0] and not rule.convert:
         raise UnreadableError(f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}")
     numbers = range(len(pictures)) if len(pictures) > 1 else (_number(_one(rule), slices),)
-    pixels = np.stack([reading.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
+    pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
     window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
     return Sheet(
         path,
@@ -158,8 +158,8 @@ def _count(path: Path) -> int:
 
 def _every_slice(path: Path) -> tuple[list[Picture], int]:
     """Reads all slices of an array or a NIfTI file at once; an image has one."""
-    first = reading.read_image(path, 0)  # whatever is wrong with the file's beginning is said here
-    with reading.readable():
+    first = images.read_image(path, 0)  # whatever is wrong with the file's beginning is said here
+    with images.readable():
         slices = _count(path)
         if not slices:
             return [first], 0
@@ -174,9 +174,9 @@ def _every_slice(path: Path) -> tuple[list[Picture], int]:
             values = np.asarray(image.dataobj)
             places = [nifti_slice(image, at) for at in range(slices)]
             planes = [place.upright(values[place.index]) for place in places]
-        pictures = [replace(first, values=reading.plain(plane)) for plane in planes]
+        pictures = [replace(first, values=images.plain(plane)) for plane in planes]
     for picture in pictures:
-        reading.refuse_odd(picture.values)
+        images.refuse_odd(picture.values)
     return pictures, slices
 
 

@@ -1,0 +1,3 @@
+"""Readers and writers of image files, slices, volumes and attribute tables."""
+
+__all__: list[str] = []

@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from studio.data import DATASETS, brats, slices
-from studio.data.brats import Brats, BratsConfig
-from studio.data.brats_files import find_patients
+from studio.data import DATASETS
+from studio.data.brats import dataset
+from studio.data.brats import cache
+from studio.data.brats.dataset import Brats, BratsConfig
+from studio.data.brats.layout import find_patients
 from studio.data.catalogue import check, describe, preview
 from studio.data.folders import QuarantineError
 from studio.data.splits import split_of
@@ -469,12 +471,12 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the patients whose volumes are read."""
     names: list[str] = []
 
-    def counted(root: Path, files: dict, cutting: object) -> slices.Cut:
+    def counted(root: Path, files: dict, cutting: object) -> cache.Cut:
         names.append(Path(files["seg"]).parent.name)
         return real(root, files, cutting)
 
-    real = brats.cut_patient
-    monkeypatch.setattr(brats, "cut_patient", counted)
+    real = dataset.cut_patient
+    monkeypatch.setattr(dataset, "cut_patient", counted)
     return names
 
 
@@ -516,12 +518,12 @@ def test_a_cache_of_another_version_or_a_damaged_one_is_made_anew(
     assert len(reads) == 3
     assert all(np.array_equal(first[place], again[place]) for place in first)
     reads.clear()
-    monkeypatch.setattr(slices, "VERSION", slices.VERSION + 1)
+    monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     opened(root)
     assert len(reads) == 30
     assert len(sorted((root / ".studio-cache").rglob("*.safetensors"))) == 30  # in the place of the old ones
     with safe_open(files[0], "numpy") as file:
-        assert json.loads(file.metadata()["version"]) == slices.VERSION
+        assert json.loads(file.metadata()["version"]) == cache.VERSION
 
 
 @pytest.mark.parametrize("memory_gb", [0.0, 2.0])
@@ -605,7 +607,7 @@ def test_several_processes_at_once_read_every_patient_once(root: Path, tmp_path:
     assert sums[0] == sums[1] == sums[2] == [float(images.sum()) for images in everything(opened(root)).values()]
     said = capfd.readouterr().err
     assert said.count(f"reading 30 patients once into {tmp_path / 'shared'}") == 1
-    assert not list((tmp_path / "shared").rglob(f"{slices.WRITING}*"))
+    assert not list((tmp_path / "shared").rglob(f"{cache.WRITING}*"))
 
 
 # ---- verbs ----

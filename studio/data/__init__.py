@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from studio.data.brain_phantom import BrainPhantom
-from studio.data.brats import Brats
+from studio.data.brats.dataset import Brats
 from studio.data.cifar_mnist import CifarMnist
 from studio.data.dataset import Attribute, DataConfig, Dataset
 from studio.data.dsprites_mnist import DspritesMnist

@@ -7,7 +7,7 @@ does here; nobody in BraTS is healthy.
 A slice is background if its mask is empty, target if the tumour has at least `min_tumour` cm2 in the frame, and left out
 and counted in between. The authors drop such a band, too, but how wide it is is nowhere said. Patients are split, not slices,
 and both domains have the same patients. Volumes are read once, since a volume's window needs all of it; what training then
-reads are single slices of a cache (`studio.data.slices`).
+reads are single slices of a cache (`studio.data.brats.cache`).
 """
 
 import os
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from studio.data.brats_files import BRATS_LAYOUT, MODALITIES, Patient, find_patients, stamps
-from studio.data.brats_slices import COLUMNS, LEVELS, Cutting, cut_patient
+from studio.data.brats.layout import BRATS_LAYOUT, MODALITIES, Patient, find_patients, stamps
+from studio.data.brats.preprocess import COLUMNS, LEVELS, Cutting, cut_patient
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.io.files import FilesConfig, folder
 from studio.data.folders import QuarantineError
 from studio.data.io.images import UnreadableError, listed
-from studio.data.slices import CACHE, Cut, Entry, SliceCache
+from studio.data.brats.cache import CACHE, Cut, Entry, SliceCache
 from studio.data.splits import split_of
 from studio.data.tables import SPLITS
 from studio.domains import DOMAINS

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from studio.data import DataConfig, Dataset
 from studio.data.dataset import Factor
-from studio.data.dsprites import render
+from studio.data.sources.dsprites import render
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError

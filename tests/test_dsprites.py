@@ -10,9 +10,10 @@ import pytest
 import torch
 from test_mnist_cifar import mnist_arrays
 
-from studio.data import dsprites, dsprites_mnist
+from studio.data import dsprites_mnist
+from studio.data.sources import dsprites
 from studio.data.catalogue import check
-from studio.data.dsprites import COUNTS, FRAMES, SpritesFile, render, turns
+from studio.data.sources.dsprites import COUNTS, FRAMES, SpritesFile, render, turns
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
 from studio.errors import StudioError
 

@@ -22,7 +22,7 @@ from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, k
 from studio.data.io.files import images_below, listable
 from studio.data.io.images import TABLE, Picture, Table, UnreadableError, as_number
 from studio.data.splits import assign_splits, number_of
-from studio.data.tables import SPLITS
+from studio.data.item_tables import SPLITS
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

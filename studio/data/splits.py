@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from studio.data.dataset import Split
 from studio.data.io.images import TABLE, Table, composed
-from studio.data.tables import SPLITS
+from studio.data.item_tables import SPLITS
 from studio.errors import StudioError
 
 __all__ = ["assign_splits", "number_of", "split_of"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
-from studio.data.bundled import digits, photograph
+from studio.data.sources.bundled import digits, photograph
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
 from studio.domains import DOMAINS
 

@@ -28,7 +28,7 @@ from studio.data.folders import QuarantineError
 from studio.data.io.images import UnreadableError, listed
 from studio.data.brats.cache import CACHE, Cut, Entry, SliceCache
 from studio.data.splits import split_of
-from studio.data.tables import SPLITS
+from studio.data.item_tables import SPLITS
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

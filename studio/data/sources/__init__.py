@@ -1,0 +1,3 @@
+"""Images and digits that composed data sets are made of."""
+
+__all__: list[str] = []

@@ -31,9 +31,9 @@ from studio import Run, cli, sampling
 from studio.data import Attribute
 from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.explorer import model, server
-from studio.explorer.model import STRIP, Choice, Explorer, Session, Shelf
-from studio.explorer.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
+from studio.app import model, server
+from studio.app.state import STRIP, Choice, Explorer, Session, Shelf
+from studio.app.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
 from studio.render.grid import to_pixels
 from studio.method import Code
 from studio.training.session import train
@@ -356,7 +356,7 @@ def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
     host: str, shown: str, warned: bool, runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("gradio", reason="the extra `app` is not installed")
-    from studio.explorer import page
+    from studio.app import page
 
     launched: dict[str, Any] = {}
     fake = SimpleNamespace(launch=lambda **options: launched.update(options), close=lambda **_: None)
@@ -375,7 +375,7 @@ def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
 
 def test_nothing_of_the_page_can_be_called_as_an_api(runs: list[Path]) -> None:
     pytest.importorskip("gradio", reason="the extra `app` is not installed")
-    from studio.explorer.page import build_page
+    from studio.app.page import build_page
 
     blocks = build_page(Shelf(runs, "cpu"))
     assert len(blocks.fns) > 10

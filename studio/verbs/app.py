@@ -16,11 +16,11 @@ def app(
     browser: Annotated[bool, typer.Option("--open/--no-open", help="open the page in a browser")] = False,
 ) -> None:
     """Explore runs in the browser: swap, heal and edit images; needs the extra `app`."""
-    from studio.explorer.server import check_gradio, free_port, serve
+    from studio.app.server import check_gradio, free_port, serve
 
     check_gradio()
     free = free_port(host, port)
 
-    from studio.explorer.model import Shelf
+    from studio.app.state import Shelf
 
     serve(Shelf(runs, device), host, free, browser)

@@ -17,7 +17,7 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-from studio.explorer.model import STRIP, Choice, Coordinate, Session
+from studio.app.state import STRIP, Choice, Coordinate, Session
 from studio.render.grid import READABLE, Scale, to_pixels
 
 __all__ = ["CHANGE", "change", "codes_csv", "live", "still", "strips", "swaps", "thumbnails"]

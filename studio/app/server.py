@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from studio.errors import StudioError, warn
 
 if TYPE_CHECKING:
-    from studio.explorer.model import Shelf
+    from studio.app.state import Shelf
 
 __all__ = ["check_gradio", "free_port", "serve"]
 
@@ -81,9 +81,9 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         os.environ["GRADIO_TEMP_DIR"] = folder
         from PIL import Image
 
-        from studio.explorer.page import build_page, theme
-        from studio.explorer.style import CSS
-        from studio.explorer.uploads import MOST_BYTES
+        from studio.app.page import build_page, theme
+        from studio.app.style import CSS
+        from studio.app.uploads import MOST_BYTES
 
         # Pillow warns of an image that is far beyond our own limit, which refuses it before it is decoded.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from studio.data.io.images import FORMATS
 from studio.errors import StudioError
-from studio.explorer.model import REACH, Choice, Explorer, Session, Shelf
-from studio.explorer.pictures import live, still, strips, swaps, thumbnails
+from studio.app.state import REACH, Choice, Explorer, Session, Shelf
+from studio.app.pictures import live, still, strips, swaps, thumbnails
 from studio.method import Domain
 
 __all__ = ["build_page", "theme"]

@@ -16,7 +16,7 @@ from studio.data import Dataset
 from studio.data.dataset import Belongs, known
 from studio.data.folders import Folders
 from studio.errors import StudioError, nearest
-from studio.explorer.uploads import read_upload
+from studio.app.uploads import read_upload
 from studio.method import Code, Domain
 from studio.runs.run import Run
 from studio.seeds import seed_of

@@ -26,7 +26,7 @@ from studio.data.io.write_back import rewrite
 from studio.errors import StudioError, nearest
 from studio.method import Code
 from studio.runs.run import Run
-from studio.writing import write_file
+from studio.atomic import write_file
 
 __all__ = ["CODES", "KINDS", "apply"]
 

@@ -24,7 +24,7 @@ from studio.data.io.images import Picture, fit
 from studio.errors import StudioError
 from studio.runs.run import Run
 from studio.training.session import train
-from studio.writing import write_text
+from studio.atomic import write_text
 
 
 @pytest.fixture(scope="module")

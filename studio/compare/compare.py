@@ -22,7 +22,7 @@ from studio.compare.summary import notes, standing
 from studio.compare.sweep import Variant
 from studio.runs.run import Run
 from studio.training.session import find_folder
-from studio.writing import write_json
+from studio.atomic import write_json
 
 __all__ = ["Member", "compare", "members", "plan"]
 

@@ -15,7 +15,7 @@ from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, l
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.writing import appearing
+from studio.atomic import appearing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

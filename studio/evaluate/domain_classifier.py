@@ -26,7 +26,7 @@ from studio.errors import StudioError, warn
 from studio.evaluate.fidelity import windowed
 from studio.method import DOMAINS
 from studio.seeds import seed_of
-from studio.writing import write_file, write_json
+from studio.atomic import write_file, write_json
 
 __all__ = ["SIDE", "Classifier", "Kept", "open_classifier", "read_classifier", "train_classifier"]
 

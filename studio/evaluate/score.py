@@ -31,7 +31,7 @@ from studio.evaluate.fidelity import KID_SUBSETS, NEIGHBOURS, Features, distance
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.runs.run import Run
 from studio.seeds import seed_of
-from studio.writing import write_json
+from studio.atomic import write_json
 
 __all__ = ["GROUPS", "read_scores", "score", "whole"]
 

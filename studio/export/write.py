@@ -29,7 +29,7 @@ from studio.errors import StudioError
 from studio.export.model_card import model_card
 from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.runs.run import Run
-from studio.writing import appearing, write_json
+from studio.atomic import appearing, write_json
 
 __all__ = ["export", "push", "refuse_push"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from studio.report.facts import Facts, gather
 from studio.report.page import page
-from studio.writing import write_file
+from studio.atomic import write_file
 
 __all__ = ["Facts", "gather", "page", "write_report"]
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from studio.errors import StudioError
-from studio.writing import write_file, write_text
+from studio.atomic import write_file, write_text
 
 __all__ = ["Averages", "Journal"]
 

@@ -25,7 +25,7 @@ from studio.training.failures import NotFinite, OutOfMemory
 from studio.method import DOMAINS
 from studio.distributed.processes import Processes
 from studio.seeds import seed_of
-from studio.writing import write_json
+from studio.atomic import write_json
 
 if TYPE_CHECKING:
     from studio.training.session import Training

@@ -23,7 +23,7 @@ from studio.runs.lock import Lock
 from studio.training.signals import Launcher, Signals
 from studio.distributed.processes import lost_contact
 from studio.training.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
-from studio.writing import write_json, write_text
+from studio.atomic import write_json, write_text
 
 __all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]
 

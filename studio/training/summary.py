@@ -11,7 +11,7 @@ from studio.evaluate.probe_table import show
 from studio.render.kinds import every_picture
 from studio.report import Facts, gather, write_report
 from studio.training.session import Training
-from studio.writing import write_file, write_json
+from studio.atomic import write_file, write_json
 
 __all__ = ["finish"]
 

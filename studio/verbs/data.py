@@ -60,7 +60,7 @@ def data_preview(
     """Draw a contact sheet."""
     from studio.data import DATASETS
     from studio.data.catalogue import preview
-    from studio.writing import write_file
+    from studio.atomic import write_file
 
     check_picture(out)
     config = _data_config(name, assignments)

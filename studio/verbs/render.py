@@ -72,7 +72,7 @@ def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int 
     from studio.render.curves import curves
     from studio.render.animation import film, frame_of
     from studio.runs.run import Run
-    from studio.writing import write_file
+    from studio.atomic import write_file
 
     opened = Run.open(folder, number, ema)
     if kind == "curves":
@@ -90,7 +90,7 @@ def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int 
 
 
 def _save(picture: Any, path: Path) -> None:  # noqa: ANN401 - a PIL image
-    from studio.writing import write_file
+    from studio.atomic import write_file
 
     most = MOST_PIXELS.get(path.suffix.lower())
     if most is not None and max(picture.size) > most:

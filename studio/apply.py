@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from studio import sampling
-from studio.data.io.files import images_below, listable
+from studio.atomic import write_file
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.io.user_files import Rule, Sheet, read_sheet, rule_of
-from studio.data.io.slices import UnreadableError
+from studio.data.io.files import images_below, listable
 from studio.data.io.images import FORMATS, is_image, listed
+from studio.data.io.slices import UnreadableError
+from studio.data.io.user_files import Rule, Sheet, read_sheet, rule_of
 from studio.data.io.write_back import rewrite
 from studio.errors import StudioError, nearest
 from studio.method import Code
 from studio.runs.run import Run
-from studio.atomic import write_file
 
 __all__ = ["CODES", "KINDS", "apply"]
 

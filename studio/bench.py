@@ -24,11 +24,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from studio.build import build_dataset
 from studio.config import Config
-from studio.training.engine import Engine
-from studio.runs.provenance import environment
 from studio.errors import StudioError
-from studio.training.failures import OutOfMemory
 from studio.method import Pair
+from studio.runs.provenance import environment
+from studio.training.engine import Engine
+from studio.training.failures import OutOfMemory
 
 __all__ = ["Cost", "bench", "ceiling", "textbook_iteration"]
 

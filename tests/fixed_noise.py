@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from studio.training.engine import Engine
 from studio.distributed.processes import Processes
+from studio.training.engine import Engine
 
 
 @contextmanager

@@ -28,14 +28,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from studio import Run, cli, sampling
-from studio.data import Attribute
-from studio.training.engine import Engine
-from studio.errors import StudioError
 from studio.app import model, server
-from studio.app.state import STRIP, Choice, Explorer, Session, Shelf
 from studio.app.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
-from studio.render.grid import to_pixels
+from studio.app.state import STRIP, Choice, Explorer, Session, Shelf
+from studio.data import Attribute
+from studio.errors import StudioError
 from studio.method import Code
+from studio.render.grid import to_pixels
+from studio.training.engine import Engine
 from studio.training.session import train
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from studio.data.folders import Folders, FoldersConfig
-from studio.errors import StudioError
 from studio.app import uploads
 from studio.app.uploads import read_upload
+from studio.data.folders import Folders, FoldersConfig
+from studio.errors import StudioError
 
 GRAY, RGB = (1, 16, 16), (3, 16, 16)
 RNG = np.random.default_rng(0)

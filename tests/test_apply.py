@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 from studio import apply as applying
 from studio import cli
 from studio.apply import apply
+from studio.atomic import write_text
 from studio.config import resolve
 from studio.data.brain_phantom import write_brats
 from studio.data.io.images import Picture, fit
 from studio.errors import StudioError
 from studio.runs.run import Run
 from studio.training.session import train
-from studio.atomic import write_text
 
 
 @pytest.fixture(scope="module")

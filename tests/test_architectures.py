@@ -20,10 +20,10 @@ from nets.layers import trace
 from studio.build import build_dataset, build_method
 from studio.config import resolve
 from studio.data import DataConfig, Dataset
-from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.method import Code
 from studio.schema import Layer, NetsConfig
+from studio.training.engine import Engine
 from studio.training.session import train
 
 RAW = {"data": {"name": "digits"}, "method": {"name": "dig", "z": 4, "s": 3}}

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from studio.bench import bench, ceiling, textbook_iteration
 from studio.build import build_dataset
 from studio.cli import app
-from studio.training.engine import Engine
 from studio.errors import StudioError
-from studio.training.failures import OutOfMemory
 from studio.method import Pair
 from studio.methods.double_infogan import DoubleInfoGAN
+from studio.training.engine import Engine
+from studio.training.failures import OutOfMemory
 
 
 def forward(net: nn.Module, given: torch.Tensor) -> int:

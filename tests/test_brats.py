@@ -15,14 +15,13 @@ import torch
 from safetensors import safe_open
 
 from studio.data import DATASETS
-from studio.data.brats import dataset
-from studio.data.brats import cache
+from studio.data.brats import cache, dataset
 from studio.data.brats.dataset import Brats, BratsConfig
 from studio.data.brats.layout import find_patients
 from studio.data.catalogue import check, describe, preview
 from studio.data.folders import QuarantineError
-from studio.data.splits import split_of
 from studio.data.io.volumes import axial, read_volume
+from studio.data.splits import split_of
 from studio.errors import StudioError
 
 SHAPE = (24, 24, 12)

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from test_mnist_cifar import cifar_arrays, mnist_arrays
 
-from studio.render import grid
 from studio.config import load
 from studio.data import DATASETS, catalogue
-from studio.data.sources import bundled
 from studio.data.catalogue import check, describe, init_example, list_sets, preview
 from studio.data.folders import Folders, FoldersConfig
+from studio.data.sources import bundled
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
+from studio.render import grid
 
 BELONGS = {"digit": "salient", "texture": "common"}
 

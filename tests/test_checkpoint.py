@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.runs.checkpoint import every, newest, prune, save
-from studio.errors import StudioError
 
 TENSORS = {"weights": {"a": torch.arange(4.0), "b": torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)}}
 

@@ -13,16 +13,16 @@ import pytest
 import yaml
 from test_training import studio
 
-from studio.runs import checkpoint
-from studio.training import session
-from studio.config import resolve
-from studio.errors import StudioError
 from studio.compare.compare import compare, plan
-from studio.compare.table import show_comparison, tables, write_comparison
 from studio.compare.launch import Ending, Job, Launcher, claimed, run_jobs
-from studio.evaluate.probes import probe
 from studio.compare.summary import better, notes, numbers, standing
 from studio.compare.sweep import Variant, variants
+from studio.compare.table import show_comparison, tables, write_comparison
+from studio.config import resolve
+from studio.errors import StudioError
+from studio.evaluate.probes import probe
+from studio.runs import checkpoint
+from studio.training import session
 
 BASE = """
 data: {name: digits}

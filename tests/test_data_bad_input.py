@@ -17,9 +17,9 @@ from test_mnist_cifar import cifar_arrays, mnist_arrays, write_bin, write_idx
 
 from studio import cli
 from studio.data import DATASETS
-from studio.data.sources.cifar import RECORD
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
 from studio.data.io.files import arrays_in
+from studio.data.sources.cifar import RECORD
 from studio.data.sources.mnist import open_mnist
 from studio.errors import StudioError
 

@@ -11,14 +11,24 @@ from torch import Tensor
 
 from studio.data import DataConfig, Dataset
 from studio.data.dataset import Factor
-from studio.data.sources.dsprites import render
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
+from studio.data.sources.dsprites import render
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 from studio.evaluate.disentanglement import factorvae as scoring
+from studio.evaluate.disentanglement.factorvae import (
+    Sample,
+    Votes,
+    balanced,
+    betavae,
+    cast,
+    factorvae,
+    factorvae_as_published,
+    live,
+    majority,
+)
 from studio.evaluate.disentanglement.mig_dci_sap import completeness, disentanglement, importances, mig, sap
 from studio.evaluate.disentanglement.scores import disentangle, targets_of
-from studio.evaluate.disentanglement.factorvae import Sample, Votes, balanced, betavae, cast, factorvae, factorvae_as_published, live, majority
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig

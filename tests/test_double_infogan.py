@@ -7,10 +7,10 @@ from torch import nn
 
 from studio.build import build_dataset, build_method
 from studio.config import resolve
-from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.method import Code, Method, Pair
 from studio.methods.double_infogan import DoubleInfoGAN
+from studio.training.engine import Engine
 
 
 def dig(**options: object) -> DoubleInfoGAN:

@@ -11,10 +11,10 @@ import torch
 from test_mnist_cifar import mnist_arrays
 
 from studio.data import dsprites_mnist
-from studio.data.sources import dsprites
 from studio.data.catalogue import check
-from studio.data.sources.dsprites import COUNTS, FRAMES, SpritesFile, render, turns
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
+from studio.data.sources import dsprites
+from studio.data.sources.dsprites import COUNTS, FRAMES, SpritesFile, render, turns
 from studio.errors import StudioError
 
 ALL = ["shape", "scale", "orientation", "pos_x", "pos_y"]

@@ -10,9 +10,9 @@ import torch
 from conftest import tiny
 
 from studio.build import build_dataset
+from studio.errors import StudioError
 from studio.training.ema import Ema
 from studio.training.engine import Engine, _accelerator, set_threads
-from studio.errors import StudioError
 from studio.training.session import _due, duration
 
 

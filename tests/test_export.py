@@ -17,13 +17,13 @@ from test_method_shapes import SHAPES
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.export import graphs
 from studio.apply import apply
 from studio.build import build_method
-from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
+from studio.export import graphs
 from studio.export.write import export, push
 from studio.render.kinds import grid
+from studio.runs.checkpoint import sha256
 from studio.runs.run import Run
 from studio.training.session import train
 

@@ -10,10 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.runs import checkpoint
-from studio.training import session
 from studio.errors import StudioError
 from studio.render.animation import LAST, Film, film
+from studio.runs import checkpoint
+from studio.training import session
 
 
 def levels(count: int, size: tuple[int, int] = (128, 48)) -> list[Image.Image]:

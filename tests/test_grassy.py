@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from test_mnist_cifar import mnist_arrays
 
 from studio.data import grassy_mnist
-from studio.data.sources.grass import GrassFolder, GrassPhotograph
 from studio.data.grassy_mnist import GrassyMnist, GrassyMnistConfig
+from studio.data.sources.grass import GrassFolder, GrassPhotograph
 from studio.errors import StudioError
 
 

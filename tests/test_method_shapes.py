@@ -8,9 +8,9 @@ from torch import Tensor
 
 from studio import sampling
 from studio.data import DataConfig, Dataset
-from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.method import Code
+from studio.training.engine import Engine
 
 SHAPES = {"colour": (3, 12, 12), "volume": (1, 8, 8, 8), "vector": (20,)}
 

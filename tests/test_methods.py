@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from studio import Run, sampling
 from studio.build import build_dataset, build_method
 from studio.config import resolve
-from studio.training.engine import Engine, only
 from studio.errors import StudioError
 from studio.evaluate.probes import probe
 from studio.method import Code, Pair, Step
 from studio.methods import METHODS
 from studio.render.kinds import kinds
+from studio.training.engine import Engine, only
 from studio.training.session import train
 
 TRAINED = [name for name in VARIANTS if name != "cpca"]  # the others are solved in closed form

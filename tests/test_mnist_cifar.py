@@ -16,8 +16,8 @@ from torch.nn.functional import avg_pool2d
 from studio.config import resolve
 from studio.data import DATASETS
 from studio.data.catalogue import check
-from studio.data.sources.cifar import RECORD, open_cifar
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
+from studio.data.sources.cifar import RECORD, open_cifar
 from studio.data.sources.mnist import open_mnist, padded, resized
 from studio.errors import StudioError
 

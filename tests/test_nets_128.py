@@ -13,11 +13,11 @@ from nets import GaussianNoise, Generator, Reader, SelfAttention, Trunk, check_n
 from studio import Run
 from studio.build import build_dataset, build_method
 from studio.config import Config, resolve
-from studio.training.ema import Ema
-from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.methods import METHODS
 from studio.schema import NetsConfig
+from studio.training.ema import Ema
+from studio.training.engine import Engine
 from studio.training.session import train
 
 TABLE_5 = NetsConfig(norm="spectral", upsample="nearest", attention=32)

@@ -18,8 +18,8 @@ from studio.data import Attribute, DataConfig, Dataset
 from studio.errors import StudioError
 from studio.evaluate import probe_models
 from studio.evaluate.codes import codes
-from studio.evaluate.probes import PROTOCOLS, probe
 from studio.evaluate.probe_table import probe_table, verdict
+from studio.evaluate.probes import PROTOCOLS, probe
 from studio.method import Code, Method, MethodConfig
 
 N = 600

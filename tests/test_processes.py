@@ -10,8 +10,8 @@ import torch
 from conftest import tiny
 from test_promises_preemption import seen, until
 
-from studio.runs import checkpoint
 from studio.config import dump
+from studio.runs import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

@@ -11,10 +11,10 @@ from forked import together
 from safetensors.torch import load_file
 from test_training import digest
 
-from studio.runs import checkpoint
 from studio.build import build_dataset
-from studio.training.engine import Engine
 from studio.errors import StudioError
+from studio.runs import checkpoint
+from studio.training.engine import Engine
 from studio.training.failures import NotFinite
 from studio.training.session import Training, train
 

@@ -13,8 +13,8 @@ from conftest import tiny
 from forked import ended, fork
 from test_promises_preemption import until
 
-from studio.runs import lock
 from studio.errors import StudioError
+from studio.runs import lock
 from studio.runs.lock import Lock
 from studio.training.session import Training, train
 

@@ -11,10 +11,9 @@ from conftest import tiny
 from safetensors.torch import load_file
 
 from studio import Run
-from studio.runs import checkpoint
-from studio.runs import provenance
 from studio.config import read_yaml, resolve
 from studio.errors import StudioError
+from studio.runs import checkpoint, provenance
 from studio.training.session import train
 
 HERE = Path(__file__).parent

@@ -10,11 +10,11 @@ from fixed_noise import difference, gradients
 from forked import together
 from test_training import digest
 
-from studio.runs import checkpoint
 from studio.build import build_dataset
 from studio.config import Config, resolve
-from studio.training.engine import Engine
 from studio.errors import StudioError
+from studio.runs import checkpoint
+from studio.training.engine import Engine
 from studio.training.session import Training, train
 
 PLAIN = {

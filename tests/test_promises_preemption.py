@@ -16,11 +16,11 @@ from test_training import changed, digest
 from typer.testing import CliRunner
 
 from studio import cli
+from studio.config import dump
 from studio.runs import checkpoint
 from studio.training import signals
-from studio.config import dump
-from studio.training.signals import UNFINISHED, Signals, preemptible
 from studio.training.session import train
+from studio.training.signals import UNFINISHED, Signals, preemptible
 from studio.verbs import train as verb
 
 ROOT = Path(__file__).resolve().parent.parent

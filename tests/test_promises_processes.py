@@ -19,16 +19,16 @@ from test_promises_parts import TRAINED, plain
 from test_promises_preemption import until
 from torch import Tensor
 
-from studio.runs import checkpoint
-from studio.training import recovery
 from studio.build import build_dataset
 from studio.config import Config
-from studio.training.engine import Engine
-from studio.errors import StudioError
-from studio.training.failures import NotFinite
-from studio.runs.lock import Lock
-from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.distributed.processes import Processes
+from studio.errors import StudioError
+from studio.methods import cvae, mm_cvae, principled, sepvae
+from studio.runs import checkpoint
+from studio.runs.lock import Lock
+from studio.training import recovery
+from studio.training.engine import Engine
+from studio.training.failures import NotFinite
 from studio.training.session import Training, train
 
 STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch

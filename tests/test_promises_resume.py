@@ -10,8 +10,8 @@ from forked import ended, fork, start
 from test_promises_parts import plain
 from test_training import changed, digest
 
-from studio.runs import checkpoint
 from studio.config import Config
+from studio.runs import checkpoint
 from studio.training.engine import Engine
 from studio.training.session import Training, train
 

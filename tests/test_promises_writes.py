@@ -18,12 +18,10 @@ from conftest import tiny
 from forked import ended, fork
 from test_training import changed, digest
 
-from studio.runs import checkpoint
-from studio.runs import lock
-from studio.training import summary
-from studio.training import logger
-from studio.runs.checkpoint import every, newest, prune, save
 from studio.errors import StudioError
+from studio.runs import checkpoint, lock
+from studio.runs.checkpoint import every, newest, prune, save
+from studio.training import logger, summary
 from studio.training.logger import Journal
 from studio.training.session import Training, train
 
@@ -222,7 +220,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
     subprocess.run(["mount", "-o", "remount,size=3m", str(small_disk)], check=True)
     run, where = small_disk / "run", getattr(*before)
     config = tiny("vae", images=32, save_every=16, grid_every=32)
-    if before[0] is journal:
+    if before[0] is logger:
         train(config, run)
 
     def when_full(*arguments: object, **options: object) -> object:
@@ -232,7 +230,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
 
     monkeypatch.setattr(*before, when_full)
     with pytest.raises(StudioError, match=named):
-        train(config, run, resume=before[0] is journal, finish=summary.finish)
+        train(config, run, resume=before[0] is logger, finish=summary.finish)
     assert newest(run).images_seen == (16 if before[0] is Training else 32)
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
     assert not (run / ".lock").exists()
@@ -300,8 +298,8 @@ def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
 def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
     Path("run").mkdir()
     journal = Journal(Path("run"), 64, 0)
-    logger.file.close()
-    logger.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
+    journal.file.close()
+    journal.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
     with pytest.raises(StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"):
-        logger.log(16, {"x": 1})
-    logger.close()
+        journal.log(16, {"x": 1})
+    journal.close()

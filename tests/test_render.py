@@ -10,19 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from studio.render import kinds
-from studio.render import scatter
 from studio.data import Attribute, DataConfig, Dataset
 from studio.data.dataset import Labels, Transplant
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
-from studio.render.grid import Grid
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig
-from studio.render import selection
 from studio.render import codes as pictures
-from studio.render.kinds import KINDS, kinds
+from studio.render import scatter, selection
+from studio.render.grid import Grid
+from studio.render.kinds import KINDS, counterfactual, grid, heal, interpolate, isolate, kinds, reconstruct, swap, traverse
+from studio.render.kinds import codes as draw_codes
 from studio.schema import NetsConfig
 from studio.verbs.render import _save
 
@@ -174,7 +173,7 @@ def test_names_lead_back_to_the_test_images(kind: str, painter: Painter, drawn: 
 
 
 def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(painter: Painter, drawn: list[Grid]) -> None:
-    kinds.grid(painter, Painted(), 3, 0)
+    grid(painter, Painted(), 3, 0)
     cells = [[read(cell) for cell in row[1:]] for row in drawn[0].rows[1:]]
     assert len(cells) == 3
     for row in cells:
@@ -186,7 +185,7 @@ def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(painter: Painte
 
 
 def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds.reconstruct(painter, Painted(), 3, 0)
+    reconstruct(painter, Painted(), 3, 0)
     for _, image, rebuilt, off, _, image2, rebuilt2, off2 in drawn[0].rows[1:]:
         assert np.array_equal(image, rebuilt)
         assert np.array_equal(image2, rebuilt2)
@@ -194,7 +193,7 @@ def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], mon
     right, wrong = painter.decode, torch.zeros(SIDE, SIDE)
     wrong[-1, -1] = 0.2
     monkeypatch.setattr(painter, "decode", lambda code: right(code) + wrong)
-    kinds.reconstruct(painter, Painted(), 3, 0)
+    reconstruct(painter, Painted(), 3, 0)
     scale = drawn[1].scales[0]
     assert scale.high == pytest.approx(0.2)
     for row in drawn[1].rows[1:]:
@@ -206,7 +205,7 @@ def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], mon
 def test_background_images_are_reconstructed_with_a_blank_salient_code(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
     dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), 0.7))
-    kinds.reconstruct(painter, dataset, 1, 0)
+    reconstruct(painter, dataset, 1, 0)
     row = drawn[0].rows[1]
     assert read(row[2])[1] == levels([BLANK] * S)
     assert read(row[6])[1] == levels([0.7] * S)
@@ -214,7 +213,7 @@ def test_background_images_are_reconstructed_with_a_blank_salient_code(painter: 
 
 def test_swap_takes_z_from_the_row_and_s_from_the_column(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    kinds.swap(painter, dataset, 2, 0)
+    swap(painter, dataset, 2, 0)
     names, originals, *rows = drawn[0].rows
     assert [name.split()[0] for name in names[2:]] == ["background"] * 2 + ["target"] * 2
     assert [row[0] for row in rows] == names[2:]
@@ -228,7 +227,7 @@ def test_swap_takes_z_from_the_row_and_s_from_the_column(painter: Painter, drawn
 
 def test_heal_blanks_s_and_colours_only_where_s_was(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    kinds.heal(painter, dataset, 4, 0)
+    heal(painter, dataset, 4, 0)
     scale = drawn[0].scales[0]
     strongest = 0.0
     for name, image, rebuilt, healed, removed in drawn[0].rows[1:]:
@@ -245,7 +244,7 @@ def test_heal_blanks_s_and_colours_only_where_s_was(painter: Painter, drawn: lis
 def test_no_effect_looks_like_none(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
     dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), -0.499))
-    kinds.heal(painter, dataset, 1, 0)
+    heal(painter, dataset, 1, 0)
     assert np.asarray(drawn[0].rows[1][4]).min() > 240, "white, not full colour"
 
 
@@ -261,7 +260,7 @@ def test_counterfactual_shows_map_and_mask_and_the_truth_where_it_is_known(
     kind: type[Painted], painter: Painter, drawn: list[Grid]
 ) -> None:
     dataset = kind()
-    kinds.counterfactual(painter, dataset, 4, 0)
+    counterfactual(painter, dataset, 4, 0)
     titles, *rows = drawn[0].rows
     truly = ["truly healthy"] if kind is Healable else []
     assert titles == ["", "original", "reconstruction", "healed", *truly, "difference", "mask"]
@@ -281,12 +280,12 @@ def test_counterfactual_shows_map_and_mask_and_the_truth_where_it_is_known(
 
 def test_counterfactual_needs_masks_and_says_so(gan: DoubleInfoGAN, digits: TexturedDigits) -> None:
     with pytest.raises(StudioError, match="'textured_digits' has no masks"):
-        kinds.counterfactual(gan, digits)
+        counterfactual(gan, digits)
 
 
 def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    kinds.isolate(painter, dataset, 3, 0)
+    isolate(painter, dataset, 3, 0)
     shares = [float(title.split()[0]) for title in drawn[0].rows[0][3:]]
     assert shares == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
     for name, _, alone, *sweep in drawn[0].rows[1:]:
@@ -301,7 +300,7 @@ def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(painter:
 
 def test_traverse_orders_coordinates_by_their_effect(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    kinds.traverse(painter, dataset, None, 0)
+    traverse(painter, dataset, None, 0)
     (name, image, _, rebuilt, *_), titles, *rows = drawn[0].rows
     assert np.array_equal(image, rebuilt)
     assert [float(title) for title in titles[1:]] == [-1.5, -1, -0.5, 0, 0.5, 1, 1.5]
@@ -312,13 +311,13 @@ def test_traverse_orders_coordinates_by_their_effect(painter: Painter, drawn: li
         for title, cell in zip(titles[1:], row[1:], strict=True):
             expected = [*own[:k], levels([float(title)])[0], *own[k + 1 :]]
             assert read(cell) == (z, expected)
-    kinds.traverse(painter, dataset, 2, 0)
+    traverse(painter, dataset, 2, 0)
     assert [row[0] for row in drawn[1].rows[2:]] == ["s[2] 50.0%", "s[1] 33.3%"]
 
 
 def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    kinds.interpolate(painter, dataset, 3, 0)
+    interpolate(painter, dataset, 3, 0)
     assert len(drawn[0].rows) == 1 + 3
     for name1, image1, *between, image2, name2 in drawn[0].rows[1:]:
         (z, s1), (_, s2) = code_of(name1, dataset), code_of(name2, dataset)
@@ -329,14 +328,14 @@ def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(painter: Pa
 
 
 def test_shown_images_take_the_classes_in_turn(gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]) -> None:
-    kinds.heal(gan, digits, 20, 0)
+    heal(gan, digits, 20, 0)
     indices = [int(row[0].split()[1]) for row in drawn[0].rows[1:]]
     labels = digits.labels("test", "target")
     assert sorted(labels["digit"][indices[:10]]) == list(range(10))
     assert sorted(labels["digit"][indices]) == sorted([*range(10)] * 2)
     assert sorted(labels["texture"][indices[:4]]) == list(range(4))
     assert len(set(indices)) == 20
-    kinds.reconstruct(gan, digits, 4, 0)
+    reconstruct(gan, digits, 4, 0)
     indices = [int(row[0].split()[1]) for row in drawn[1].rows[1:]]
     assert sorted(digits.labels("test", "background")["texture"][indices]) == list(range(4))
 
@@ -394,7 +393,7 @@ def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatc
     dataset = Painted(30)
     first = dataset.code("target", range(30)).z[:, 0].numpy()
     dataset.attributes, dataset.known = {"first": Attribute("common", (), True)}, {"first": first}
-    kinds.codes(painter, dataset, None, 0)
+    draw_codes(painter, dataset, None, 0)
     planes, colourings = seen[0]
     target, values = colourings["background or target"][1] == 1, colourings["first"][1]
     assert np.ptp(planes["s"].points[~target], axis=0) == pytest.approx([0, 0], abs=1e-6), "all background is blank"
@@ -433,14 +432,14 @@ def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkey
     classes = tuple(f"a class with a long name, the same as others but for number {i}" for i in range(30))
     labels = {"kind": np.arange(40) % 30, "age": np.linspace(0, 1, 40), "never": np.full(40, np.nan)}
     attributes = {"kind": Attribute("salient", classes), "age": Attribute("common"), "never": Attribute("common")}
-    picture = kinds.codes(painter, Painted(40, attributes, labels), None, 0)
+    picture = draw_codes(painter, Painted(40, attributes, labels), None, 0)
     assert len(keys) == 2, "the domain and the classes; numbers have a bar, and what is never known no panel"
     looks = {(key.get_color(), key.get_marker()) for key in keys[1]}
     names = [key.get_label() for key in keys[1]]
     assert len(looks) == len(names) == len(set(names)) == scatter.MOST_CLASSES + 1
     assert names[-1] == "other or none"
     assert max(map(len, names)) <= scatter.LONGEST_NAME + 1
-    plain = kinds.codes(painter, Painted(40), None, 0)
+    plain = draw_codes(painter, Painted(40), None, 0)
     assert picture.height > 2.5 * plain.height
     assert picture.width > plain.width, "room for the names"
 
@@ -449,7 +448,7 @@ def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkey
 def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: Painter) -> None:
     dataset = Painted(5)
     dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.ones(len(indices), S))
-    assert kinds.codes(painter, dataset, None, 0)
+    assert draw_codes(painter, dataset, None, 0)
     plane = scatter.plane(np.arange(5.0)[:, None])
     assert plane.axes == ("component 1 (100% of variance)", "no second dimension: spread at random")
     assert plane.points.shape == (5, 2)

@@ -12,13 +12,11 @@ from test_render import BLANK, Painted, Painter, S, Z, drawn, levels, painter  #
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.render import kinds
-from studio.render import scatter
 from studio.build import build_method
-from studio.training.engine import Engine
 from studio.errors import StudioError
+from studio.render import kinds, scatter, selection
 from studio.render.grid import Grid, Scale, flat, to_pixels
-from studio.render import selection
+from studio.training.engine import Engine
 
 
 def test_a_volume_is_shown_in_the_three_planes_through_its_middle() -> None:

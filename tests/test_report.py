@@ -15,12 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from studio import Run, cli
-from studio.training import summary
-from studio.training import session
 from studio.errors import StudioError
 from studio.report import Facts, facts, gather, page
 from studio.report.page import MOST_BYTES
 from studio.report.words import distance, verdict
+from studio.training import session, summary
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 EVIL = "<script>alert(1)<b>&\"'\x00"

@@ -15,7 +15,6 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.runs import checkpoint
 from studio.build import build_dataset, build_method
 from studio.config import dump, resolve
 from studio.errors import StudioError
@@ -24,6 +23,7 @@ from studio.evaluate import score as scoring
 from studio.evaluate.score import GROUPS, read_scores
 from studio.evaluate.score_table import heading, score_table
 from studio.methods.cpca import CPCA
+from studio.runs import checkpoint
 
 CONTRACT = {"run", "checkpoint", "extractor", "weights_sha256", "resize", "seed", "rows"}
 ROW = {"group", "fid", "kid", "is", "n", "floor"}

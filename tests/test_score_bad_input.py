@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.runs import checkpoint
 from studio.build import build_method
 from studio.config import dump
 from studio.errors import StudioError
 from studio.evaluate.score import read_scores
 from studio.evaluate.weights import INCEPTION_FILE, inception_weights, read_weights
+from studio.runs import checkpoint
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from studio import cli
-from studio.training import session
 from studio.data import Attribute, textured_digits
 from studio.evaluate import separation as module
 from studio.evaluate.codes import Codes
 from studio.evaluate.measure import measure
+from studio.evaluate.probe_table import separation_lines, separation_table, show
 from studio.evaluate.probes import probe
 from studio.evaluate.separation import (
     cluster,
@@ -34,8 +34,8 @@ from studio.evaluate.separation import (
     w2_common,
     wasserstein2,
 )
-from studio.evaluate.probe_table import separation_lines, separation_table, show
 from studio.method import Code
+from studio.training import session
 
 HEAD = {"run": "r", "method": "rows", "dataset": "planted", "images_seen": 0}
 

@@ -6,13 +6,13 @@ import pytest
 from conftest import tiny
 
 from studio import build
-from studio.config import find, load, read_yaml
-from studio.data import PairStream
-from studio.training.engine import Engine
-from studio.errors import StudioError
 from studio.compare import sweep
 from studio.compare.sweep import available_sweeps, comparison_name, values_of, variants
+from studio.config import find, load, read_yaml
+from studio.data import PairStream
+from studio.errors import StudioError
 from studio.method import Pair
+from studio.training.engine import Engine
 
 BASE = "data: {name: digits}\nmethod: {name: dig, z: 4, s: 3}\ntrain: {images: 640}\n"
 PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0.2}}}\n'

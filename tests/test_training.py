@@ -13,10 +13,10 @@ from conftest import tiny
 from typer.testing import CliRunner
 
 from studio import Run, cli
-from studio.runs import checkpoint
-from studio.training import session
 from studio.config import Config, resolve
 from studio.errors import StudioError
+from studio.runs import checkpoint
+from studio.training import session
 from studio.training.session import Training, train
 
 SMALL = [

@@ -14,10 +14,10 @@ from torch.distributions import Normal, kl_divergence
 from studio.build import build_dataset, build_method
 from studio.config import load, resolve
 from studio.data import PairStream
-from studio.training.engine import Engine
 from studio.errors import StudioError
 from studio.method import Code, Method, Pair
 from studio.methods.vae import Draw, Gaussian
+from studio.training.engine import Engine
 
 CONTRASTIVE = ["cvae", "mm_cvae", "sepvae", "srb_vae", "principled"]
 HALF = 8

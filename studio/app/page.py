@@ -11,10 +11,10 @@ import torch
 from gradio.themes import Base
 from torch import Tensor
 
+from studio.app.pictures import live, still, strips, swaps, thumbnails
+from studio.app.state import REACH, Choice, Explorer, Session, Shelf
 from studio.data.io.images import FORMATS
 from studio.errors import StudioError
-from studio.app.state import REACH, Choice, Explorer, Session, Shelf
-from studio.app.pictures import live, still, strips, swaps, thumbnails
 from studio.method import Domain
 
 __all__ = ["build_page", "theme"]

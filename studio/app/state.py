@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from studio import sampling
+from studio.app.uploads import read_upload
 from studio.data import Dataset
 from studio.data.dataset import Belongs, known
 from studio.data.folders import Folders
 from studio.errors import StudioError, nearest
-from studio.app.uploads import read_upload
 from studio.method import Code, Domain
 from studio.runs.run import Run
 from studio.seeds import seed_of

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from studio.runs import checkpoint
+from studio.atomic import write_json
 from studio.build import build_method
-from studio.training.engine import usable_processors
-from studio.errors import StudioError
-from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.compare.launch import Job, Launcher, claimed, run_jobs
-from studio.evaluate.measure import measure
 from studio.compare.summary import notes, standing
 from studio.compare.sweep import Variant
+from studio.errors import StudioError
+from studio.evaluate.disentanglement.model_centrality import centrality
+from studio.evaluate.measure import measure
+from studio.runs import checkpoint
 from studio.runs.run import Run
+from studio.training.engine import usable_processors
 from studio.training.session import find_folder
-from studio.atomic import write_json
 
 __all__ = ["Member", "compare", "members", "plan"]
 

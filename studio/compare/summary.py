@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from studio.compare.sweep import Variant
 from studio.errors import nearest
 from studio.evaluate.probes import SPACES
-from studio.compare.sweep import Variant
 from studio.schema import PaperConfig
 
 __all__ = ["better", "notes", "numbers", "standing"]

@@ -18,8 +18,8 @@ from pydantic import Field
 
 from studio.data import phantom
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, Transplant
-from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
 from studio.data.item_tables import column
+from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
 from studio.errors import StudioError
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studio.atomic import appearing
 from studio.data import DATASETS
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, label_notes
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
-from studio.atomic import appearing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

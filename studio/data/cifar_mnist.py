@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from studio.data.sources.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.io.files import Part, folder
-from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, padded, resized
 from studio.data.item_tables import SPLITS, ContaminationConfig, column, order, picked, salient_rows
+from studio.data.sources.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
+from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, padded, resized
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from studio.data.dataset import Attribute, Dataset, Factor, Labels, Split
-from studio.data.sources.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, apparent, checked, open_sprites, turns
 from studio.data.io.files import FilesConfig, folder
-from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.data.item_tables import SPLITS, column, picked
+from studio.data.sources.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, apparent, checked, open_sprites, turns
+from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

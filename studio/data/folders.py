@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from studio.data.io import images
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
+from studio.data.io import images
 from studio.data.io.files import images_below, listable
 from studio.data.io.images import TABLE, Picture, Table, UnreadableError, as_number
-from studio.data.splits import assign_splits, number_of
 from studio.data.item_tables import SPLITS
+from studio.data.splits import assign_splits, number_of
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

@@ -19,9 +19,9 @@ from pydantic import Field, model_validator
 
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.io.files import folder
+from studio.data.item_tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
 from studio.data.sources.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, padded
-from studio.data.item_tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.schema import Flag

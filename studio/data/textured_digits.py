@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
-from studio.data.sources.bundled import digits, photograph
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.sources.bundled import digits, photograph
 from studio.domains import DOMAINS
 
 if TYPE_CHECKING:

@@ -20,13 +20,13 @@ from sklearn.metrics import balanced_accuracy_score, r2_score
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate, mse_loss, relu
 
+from studio.atomic import write_file, write_json
 from studio.data import Dataset
 from studio.data.dataset import Split, known
 from studio.errors import StudioError, warn
 from studio.evaluate.fidelity import windowed
 from studio.method import DOMAINS
 from studio.seeds import seed_of
-from studio.atomic import write_file, write_json
 
 __all__ = ["SIDE", "Classifier", "Kept", "open_classifier", "read_classifier", "train_classifier"]
 

@@ -23,15 +23,15 @@ import torch_fidelity
 from torch import Tensor
 
 from studio import sampling
-from studio.runs import checkpoint
+from studio.atomic import write_json
 from studio.data import Dataset
 from studio.errors import StudioError, warn
 from studio.evaluate.extractors import Extractor, extract, open_extractor
 from studio.evaluate.fidelity import KID_SUBSETS, NEIGHBOURS, Features, distance, kid_subset_size, windowed
 from studio.method import DOMAINS, Code, Domain, Method
+from studio.runs import checkpoint
 from studio.runs.run import Run
 from studio.seeds import seed_of
-from studio.atomic import write_json
 
 __all__ = ["GROUPS", "read_scores", "score", "whole"]
 

@@ -20,16 +20,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from studio import __version__, sampling
-from studio.runs.exported import FORMAT, KIND, WEIGHTS, find
-from studio.runs.checkpoint import sha256
+from studio.atomic import appearing, write_json
 from studio.config import dump
 from studio.data import DataConfig
 from studio.data.folders import Folders, FoldersConfig
 from studio.errors import StudioError
-from studio.export.model_card import model_card
 from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
+from studio.export.model_card import model_card
+from studio.runs.checkpoint import sha256
+from studio.runs.exported import FORMAT, KIND, WEIGHTS, find
 from studio.runs.run import Run
-from studio.atomic import appearing, write_json
 
 __all__ = ["export", "push", "refuse_push"]
 

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from losses import critic_loss, information, is_background, is_target, kl_to, shuffled
 from nets import Critic
-from studio.errors import StudioError
 from studio.distributed.collectives import gathered_halves
+from studio.errors import StudioError
 from studio.method import Code, Pair, Step, halves
 from studio.methods.vae import VAE, Draw, Gaussian, VAEConfig
 from studio.schema import NetsConfig

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from studio.runs import checkpoint
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
 from studio.render.grid import Grid
 from studio.render.samples import grid
+from studio.runs import checkpoint
 from studio.runs.run import Run
 
 __all__ = ["Film", "film", "frame_of"]

@@ -10,10 +10,10 @@ from PIL import Image
 from studio import sampling
 from studio.data.dataset import Attribute, Dataset
 from studio.errors import StudioError, nearest
-from studio.render.grid import Grid
 from studio.method import DOMAINS, Domain, Method
-from studio.render.selection import count, order, source
+from studio.render.grid import Grid
 from studio.render.scatter import PLANES, colourings, panels, plane
+from studio.render.selection import count, order, source
 
 __all__ = ["codes"]
 

@@ -10,8 +10,8 @@ from studio import sampling
 from studio.data.dataset import CounterfactualDataset, Dataset, MaskedDataset
 from studio.errors import StudioError
 from studio.evaluate.counterfactual import salient_map
-from studio.render.grid import Cell, Grid, flat
 from studio.method import DOMAINS, Method
+from studio.render.grid import Cell, Grid, flat
 from studio.render.selection import both, difference, frames, matrix, note, paint, scale, targets
 
 __all__ = ["counterfactual", "heal", "overview", "reconstruct", "swap"]

@@ -5,8 +5,8 @@ from PIL import Image
 
 from studio import sampling
 from studio.data.dataset import Dataset
-from studio.render.grid import Grid
 from studio.method import Code, Method
+from studio.render.grid import Grid
 from studio.render.selection import matrix, note, positive
 
 __all__ = ["grid"]

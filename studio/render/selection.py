@@ -9,8 +9,8 @@ from torch import Tensor
 from studio import sampling
 from studio.data.dataset import Belongs, Dataset
 from studio.errors import StudioError
-from studio.render.grid import Scale, flat, to_pixels
 from studio.method import DOMAINS, Code, Domain, Method
+from studio.render.grid import Scale, flat, to_pixels
 from studio.seeds import seed_of
 
 __all__ = [

@@ -7,8 +7,8 @@ from PIL import Image
 from studio import sampling
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
-from studio.render.grid import Cell, Grid
 from studio.method import Method
+from studio.render.grid import Cell, Grid
 from studio.render.selection import frames, note, positive, targets
 
 __all__ = ["TRAVERSED", "interpolate", "isolate", "traverse"]

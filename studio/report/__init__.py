@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from studio.atomic import write_file
 from studio.report.facts import Facts, gather
 from studio.report.page import page
-from studio.atomic import write_file
 
 __all__ = ["Facts", "gather", "page", "write_report"]
 

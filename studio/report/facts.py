@@ -9,16 +9,16 @@ from typing import Any
 
 from PIL import Image
 
-from studio.runs import checkpoint
 from studio.config import Config
 from studio.data.dataset import Dataset
 from studio.errors import StudioError, warn
 from studio.evaluate.score import read_scores
 from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
-from studio.render.curves import curves, read_log
 from studio.render.animation import Film, film, frame_of
+from studio.render.curves import curves, read_log
 from studio.render.kinds import every_picture
+from studio.runs import checkpoint
 
 __all__ = ["Facts", "gather", "scores_of", "seconds_of"]
 

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from studio.runs.checkpoint import sha256
 from studio.errors import StudioError
+from studio.runs.checkpoint import sha256
 
 __all__ = ["FORMAT", "KIND", "WEIGHTS", "Bundle", "find"]
 

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from studio import sampling
-from studio.runs import exported
-from studio.runs import checkpoint
 from studio.build import build_dataset, build_method
 from studio.config import Config, read_yaml, resolve
 from studio.data import Dataset
 from studio.errors import StudioError, warn
 from studio.method import Code, Domain, Method
+from studio.runs import checkpoint, exported
 
 __all__ = ["Run"]
 
@@ -52,10 +51,10 @@ class Run:
         """
         folder = Path(folder)
         config = _config(folder, data_root)
-        exported = None if (folder / "checkpoints").exists() else exported.find(folder)
-        if exported is not None:
-            _refuse_choice(exported, checkpoint_number, ema)
-            weights, shape, seen, source = exported.tensors(), exported.shape, exported.images_seen, folder / exported.WEIGHTS
+        export = None if (folder / "checkpoints").exists() else exported.find(folder)
+        if export is not None:
+            _refuse_choice(export, checkpoint_number, ema)
+            weights, shape, seen, source = export.tensors(), export.shape, export.images_seen, folder / exported.WEIGHTS
         else:
             chosen = _checkpoint(folder, checkpoint_number)
             weights = chosen.tensors("ema" if ema else "weights")
@@ -105,11 +104,11 @@ class Run:
         return sampling.sample(self.method, n, domain, seed)
 
 
-def _refuse_choice(exported: exported.Bundle, number: int | None, ema: bool) -> None:
-    if number not in (None, exported.images_seen):
-        raise StudioError(f"{exported.folder}: no checkpoint {number}; an export has one: {exported.images_seen}")
+def _refuse_choice(export: exported.Bundle, number: int | None, ema: bool) -> None:
+    if number not in (None, export.images_seen):
+        raise StudioError(f"{export.folder}: no checkpoint {number}; an export has one: {export.images_seen}")
     if not ema:
-        raise StudioError(f"{exported.folder}: an export has the averaged weights alone (--no-ema needs the run itself)")
+        raise StudioError(f"{export.folder}: an export has the averaged weights alone (--no-ema needs the run itself)")
 
 
 def _config(folder: Path, data_root: str | Path | None) -> Config:

@@ -27,14 +27,14 @@ from nets import layout, untracked
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
-from studio.training.ema import Ema
-from studio.errors import StudioError
-from studio.training.failures import SUM, NotFinite, OutOfMemory, inspected
 from studio.distributed.collectives import share_batch_norm
-from studio.method import Draw, Pair, Step
-from studio.training.signals import leave_signals_to_the_main_process
 from studio.distributed.processes import SILENCE, Processes, leave_at_exit
+from studio.errors import StudioError
+from studio.method import Draw, Pair, Step
 from studio.seeds import seed_everything
+from studio.training.ema import Ema
+from studio.training.failures import SUM, NotFinite, OutOfMemory, inspected
+from studio.training.signals import leave_signals_to_the_main_process
 
 __all__ = ["Engine", "only", "set_threads", "usable_processors"]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from studio.errors import StudioError
 from studio.atomic import write_file, write_text
+from studio.errors import StudioError
 
 __all__ = ["Averages", "Journal"]
 

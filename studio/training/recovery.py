@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from studio.runs import checkpoint
-from studio.data import PairStream
-from studio.training.engine import Engine
-from studio.errors import StudioError, warn
-from studio.training.failures import NotFinite, OutOfMemory
-from studio.method import DOMAINS
-from studio.distributed.processes import Processes
-from studio.seeds import seed_of
 from studio.atomic import write_json
+from studio.data import PairStream
+from studio.distributed.processes import Processes
+from studio.errors import StudioError, warn
+from studio.method import DOMAINS
+from studio.runs import checkpoint
+from studio.seeds import seed_of
+from studio.training.engine import Engine
+from studio.training.failures import NotFinite, OutOfMemory
 
 if TYPE_CHECKING:
     from studio.training.session import Training

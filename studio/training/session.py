@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from studio.runs import checkpoint
+from studio.atomic import write_json, write_text
 from studio.build import build_dataset
 from studio.config import Config, dump, read_yaml, resolve
-from studio.training.engine import Engine
-from studio.runs.provenance import environment
+from studio.distributed.processes import lost_contact
 from studio.errors import StudioError, nearest
+from studio.runs import checkpoint
+from studio.runs.lock import Lock
+from studio.runs.provenance import environment
+from studio.training.engine import Engine
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Journal
-from studio.runs.lock import Lock
-from studio.training.signals import Launcher, Signals
-from studio.distributed.processes import lost_contact
 from studio.training.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
-from studio.atomic import write_json, write_text
+from studio.training.signals import Launcher, Signals
 
 __all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from studio.atomic import write_file, write_json
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show
 from studio.render.kinds import every_picture
 from studio.report import Facts, gather, write_report
 from studio.training.session import Training
-from studio.atomic import write_file, write_json
 
 __all__ = ["finish"]
 

@@ -39,11 +39,11 @@ def compare(
 ) -> None:
     """Train what is missing, resume what is half done, and compare."""
     from studio.compare import compare as comparison
-    from studio.compare.table import show_comparison, shown_keys, tables, write_comparison
     from studio.compare.launch import Launcher
-    from studio.evaluate.probes import PROTOCOLS
-    from studio.evaluate.authors_eval import REGIMES
     from studio.compare.sweep import comparison_name, variants
+    from studio.compare.table import show_comparison, shown_keys, tables, write_comparison
+    from studio.evaluate.authors_eval import REGIMES
+    from studio.evaluate.probes import PROTOCOLS
 
     for option, given, valid in (("--protocol", protocol, PROTOCOLS), ("--eval", regime, REGIMES)):
         if given is not None and given not in valid:

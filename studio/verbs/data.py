@@ -58,9 +58,9 @@ def data_preview(
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
+    from studio.atomic import write_file
     from studio.data import DATASETS
     from studio.data.catalogue import preview
-    from studio.atomic import write_file
 
     check_picture(out)
     config = _data_config(name, assignments)

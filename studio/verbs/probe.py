@@ -23,10 +23,10 @@ def probe(
     ema: Weights = True,
 ) -> None:
     """Measure what can be read from which code, and how far the codes are separated."""
-    from studio.evaluate.measure import measure
-    from studio.evaluate.probes import PROTOCOLS
     from studio.evaluate.authors_eval import REGIMES
+    from studio.evaluate.measure import measure
     from studio.evaluate.probe_table import show
+    from studio.evaluate.probes import PROTOCOLS
     from studio.runs.run import Run
 
     if protocol not in PROTOCOLS:

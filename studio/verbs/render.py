@@ -69,10 +69,10 @@ def render(
 
 
 def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int | None, number: int | None, ema: bool) -> Path:
-    from studio.render.curves import curves
-    from studio.render.animation import film, frame_of
-    from studio.runs.run import Run
     from studio.atomic import write_file
+    from studio.render.animation import film, frame_of
+    from studio.render.curves import curves
+    from studio.runs.run import Run
 
     opened = Run.open(folder, number, ema)
     if kind == "curves":

@@ -29,10 +29,10 @@ def score(
     if number is not None and number != "all" and not number.isdecimal():
         raise StudioError(f"--checkpoint {number}: expected a number of images seen, or all")
 
+    from studio.atomic import write_file
     from studio.evaluate.score import score as scored
     from studio.evaluate.score import whole
     from studio.evaluate.score_table import curve, show_scores
-    from studio.atomic import write_file
 
     numbers = None if number is None else whole(run) if number == "all" else [int(number)]
     entries = scored(run, features, weights, numbers, n, seed, ema, lambda line: print(line, file=sys.stderr, flush=True))

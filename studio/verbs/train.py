@@ -41,8 +41,8 @@ def _train(
     deterministic: bool, allow: list[str],
 ) -> str:  # fmt: skip
     """Trains, or prints the plan, and returns what stopped it before its end, or nothing."""
-    from studio.training import session
     from studio.config import load
+    from studio.training import session
 
     config = load(cfg, assignments)
     if dry_run:

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from studio.data.io.slices import UnavailableError
 from studio.data.io.images import UnreadableError
+from studio.data.io.slices import UnavailableError
 from studio.errors import StudioError, warn
 
 __all__ = ["CACHE", "Cut", "Entry", "SliceCache"]

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from studio.data.brats.cache import CACHE, Cut, Entry, SliceCache
 from studio.data.brats.layout import BRATS_LAYOUT, MODALITIES, Patient, find_patients, stamps
 from studio.data.brats.preprocess import COLUMNS, LEVELS, Cutting, cut_patient
 from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.io.files import FilesConfig, folder
 from studio.data.folders import QuarantineError
+from studio.data.io.files import FilesConfig, folder
 from studio.data.io.images import UnreadableError, listed
-from studio.data.brats.cache import CACHE, Cut, Entry, SliceCache
-from studio.data.splits import split_of
 from studio.data.item_tables import SPLITS
+from studio.data.splits import split_of
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from studio.data.brats.cache import Cut
 from studio.data.brats.layout import MASK
 from studio.data.io.images import Picture, UnreadableError, fit
-from studio.data.brats.cache import Cut
 from studio.data.io.volumes import Volume, axial, read_volume
 
 __all__ = ["COLUMNS", "LEVELS", "Alone", "Cutting", "cut_alone", "cut_patient"]

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from studio.data.io import images
 from studio.data.brats.dataset import BratsConfig
 from studio.data.brats.preprocess import Cutting, cut_alone
 from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig, scaled
-from studio.data.io.slices import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
+from studio.data.io import images
 from studio.data.io.images import Picture
+from studio.data.io.slices import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
 from studio.data.io.volumes import refuse_many
 from studio.errors import StudioError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from studio.data.io.slices import UnavailableError, refuse_damaged
 from studio.data.io.images import LARGEST, UnreadableError
+from studio.data.io.slices import UnavailableError, refuse_damaged
 
 __all__ = ["Volume", "axial", "read_volume", "refuse_many"]
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from studio.data.io.user_files import Sheet
-from studio.data.io.slices import UnreadableError, array_planes, nifti_slice
 from studio.data.io.images import Frame, decoded, frame, readable, with_channels
+from studio.data.io.slices import UnreadableError, array_planes, nifti_slice
+from studio.data.io.user_files import Sheet
 
 __all__ = ["rewrite"]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from studio.data.sources.bundled import photograph
 from studio.data.dataset import Split
 from studio.data.io.files import listable, unlisted
 from studio.data.io.images import UnreadableError, fit, read_image
 from studio.data.item_tables import SPLITS
+from studio.data.sources.bundled import photograph
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from studio.errors import StudioError
-from studio.evaluate.disentanglement.scores import columns_of, unit_of
 from studio.evaluate.disentanglement.factorvae import Sample, balanced, check, factorvae
+from studio.evaluate.disentanglement.scores import columns_of, unit_of
 from studio.method import Code, Method
 from studio.sampling import decode, encode, prior
 from studio.seeds import seed_of

@@ -7,8 +7,8 @@ import numpy as np
 from studio.data import Dataset
 from studio.data.dataset import Factor, FactorDataset, Split
 from studio.errors import StudioError, nearest
-from studio.evaluate.disentanglement.mig_dci_sap import completeness, disentanglement, importances, mig, sap
 from studio.evaluate.disentanglement.factorvae import Sample, balanced, betavae, check, factorvae, factorvae_as_published, live
+from studio.evaluate.disentanglement.mig_dci_sap import completeness, disentanglement, importances, mig, sap
 from studio.method import Code, Method
 from studio.sampling import encode, prior
 from studio.seeds import seed_of

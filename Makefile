@@ -11,7 +11,7 @@ test: .venv/dev lint types check
 
 lint: .venv/dev
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check studio nets losses
+	$(BIN)/ruff format --check .
 
 types: .venv/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python

@@ -11,7 +11,14 @@ from losses.contrast import shared_coordinate
 from losses.gaussian import bounded, kl_standard, kl_to, reparameterise
 from losses.information import code_error
 from losses.mmd import mmd, mmd_to_point
-from losses.ratio import critic_loss, information, kl_from_samples, shuffled, symmetric_kl, tc_as_published
+from losses.ratio import (
+    critic_loss,
+    information,
+    kl_from_samples,
+    shuffled,
+    symmetric_kl,
+    tc_as_published,
+)
 from losses.reconstruction import image_error, squared_error
 from losses.transport import w2_between, w2_to_point
 

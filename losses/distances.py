@@ -25,5 +25,7 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
         ValueError: the shapes are not (B, n) and (B', n), which broadcasting would accept without a word.
     """
     if a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1]:
-        raise ValueError(f"expected two batches of codes, (B, n) and (B', n), found {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"expected two batches of codes, (B, n) and (B', n), found {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     return (widened(a)[:, None] - widened(b)[None]).square().sum(2)

@@ -62,7 +62,9 @@ def kl_standard(mu: Tensor, logvar: Tensor) -> Tensor:
     return kl_to(mu, logvar, 0.0, 0.0)
 
 
-def kl_to(mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float) -> Tensor:
+def kl_to(
+    mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float
+) -> Tensor:
     r"""KL divergence between diagonal Gaussians, summed over coordinates, in nats.
 
     $\frac12 \sum_k [e^{d_k} - 1 - d_k + (\mu_k - m_k)^2 e^{-\text{logvar}^p_k}]$ with $d = \text{logvar} - \text{logvar}^p$.

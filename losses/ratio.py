@@ -9,7 +9,14 @@ from torch.nn.functional import softplus
 
 from losses.precision import widened
 
-__all__ = ["critic_loss", "information", "kl_from_samples", "shuffled", "symmetric_kl", "tc_as_published"]
+__all__ = [
+    "critic_loss",
+    "information",
+    "kl_from_samples",
+    "shuffled",
+    "symmetric_kl",
+    "tc_as_published",
+]
 
 
 def critic_loss(joint_logits: Tensor, shuffled_logits: Tensor) -> Tensor:

@@ -17,9 +17,14 @@ Nets: TypeAlias = Any  # the config's section; its fields are those of `studio.s
 
 
 def encoder(
-    shape: Sequence[int], heads: Mapping[str, int], nets: Nets, noise: float = 0.0, head_noise: float | None = None,
-    direct: Collection[str] = (), plain: Collection[str] = (),
-) -> Reader:  # fmt: skip
+    shape: Sequence[int],
+    heads: Mapping[str, int],
+    nets: Nets,
+    noise: float = 0.0,
+    head_noise: float | None = None,
+    direct: Collection[str] = (),
+    plain: Collection[str] = (),
+) -> Reader:
     """Makes what reads images: Double InfoGAN's trunk, or the config's list of layers, with named heads.
 
     Without a list all methods read with the same net, so that they differ in their objective only.
@@ -44,7 +49,9 @@ def encoder(
         bias = bool(nets.head) and not nets.zero_bias
         return Reader(trunk, heads, head_noise, nets.head, bias, direct, plain)
     bias = not nets.zero_bias
-    listed = ListedTrunk(shape, nets.encoder, noise, _init(nets, "torch"), bias, unit=nets.output != "tanh")
+    listed = ListedTrunk(
+        shape, nets.encoder, noise, _init(nets, "torch"), bias, unit=nets.output != "tanh"
+    )
     return Reader(listed, heads, head_noise, nets.head, bias)
 
 
@@ -63,8 +70,18 @@ def decoder(latents: int, shape: Sequence[int], nets: Nets) -> Generator | Liste
         ValueError: the shape cannot be built, or the layers do not fit.
     """
     if nets.decoder is None:
-        return Generator(latents, shape, nets.width, nets.output, _init(nets, "dcgan"), nets.upsample, nets.attention)
-    return ListedGenerator(latents, shape, nets.decoder, nets.output, _init(nets, "torch"), not nets.zero_bias)
+        return Generator(
+            latents,
+            shape,
+            nets.width,
+            nets.output,
+            _init(nets, "dcgan"),
+            nets.upsample,
+            nets.attention,
+        )
+    return ListedGenerator(
+        latents, shape, nets.decoder, nets.output, _init(nets, "torch"), not nets.zero_bias
+    )
 
 
 def check_nets(shape: Sequence[int], nets: Nets, latents: int) -> None:

@@ -10,7 +10,10 @@ from nets.spectral import spectrally_normalised
 
 __all__ = ["SelfAttention"]
 
-HALVED = {2: "b c (h i) (w j) -> b c (h w)", 3: "b c (d i) (h j) (w k) -> b c (d h w)"}  # maximum over 2x2, or 2x2x2
+HALVED = {
+    2: "b c (h i) (w j) -> b c (h w)",
+    3: "b c (d i) (h j) (w k) -> b c (d h w)",
+}  # maximum over 2x2, or 2x2x2
 TWO = {2: {"i": 2, "j": 2}, 3: {"i": 2, "j": 2, "k": 2}}
 
 
@@ -33,7 +36,10 @@ class SelfAttention(nn.Module):
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
         conv = KINDS[dims].conv
         self.query, self.key = (conv(channels, narrow, 1, bias=False) for _ in range(2))
-        self.value, self.out = conv(channels, half, 1, bias=False), conv(half, channels, 1, bias=False)
+        self.value, self.out = (
+            conv(channels, half, 1, bias=False),
+            conv(half, channels, 1, bias=False),
+        )
         initialised(self, init)
         spectrally_normalised(self)
         self.gain = nn.Parameter(torch.zeros(()))
@@ -41,7 +47,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, ...) with even sides to the same shape."""
         query = rearrange(self.query(x), "b c ... -> b c (...)")
-        key, value = (reduce(part(x), HALVED[self.dims], "max", **TWO[self.dims]) for part in (self.key, self.value))
+        key, value = (
+            reduce(part(x), HALVED[self.dims], "max", **TWO[self.dims])
+            for part in (self.key, self.value)
+        )
         weights = einsum(query, key, "b c q, b c k -> b q k").softmax(-1)
         seen = einsum(weights, value, "b q k, b c k -> b c q")
         return x + self.gain * self.out(seen.reshape(*seen.shape[:2], *x.shape[2:]))

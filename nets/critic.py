@@ -24,7 +24,10 @@ class Critic(nn.Module):
     def __init__(self, inputs: int, width: int, depth: int = 2) -> None:
         super().__init__()
         sizes = [inputs, *[width] * depth]
-        hidden = [nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(0.2)) for before, after in pairwise(sizes)]
+        hidden = [
+            nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(0.2))
+            for before, after in pairwise(sizes)
+        ]
         self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
     def forward(self, vectors: Tensor) -> Tensor:

@@ -11,7 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-__all__ = ["KINDS", "Kinds", "doubling", "gathering", "halving", "keeping", "layout", "norm", "sides", "spreading"]
+__all__ = [
+    "KINDS",
+    "Kinds",
+    "doubling",
+    "gathering",
+    "halving",
+    "keeping",
+    "layout",
+    "norm",
+    "sides",
+    "spreading",
+]
 
 
 class Kinds(NamedTuple):
@@ -38,7 +49,9 @@ def sides(shape: Sequence[int]) -> tuple[int, ...]:
         ValueError: it is the shape of neither an image, a volume nor a vector.
     """
     if len(shape) - 1 not in KINDS or min(shape) < 1:
-        raise ValueError(f"found shape {tuple(shape)}, expected (C, H, W), (C, D, H, W) or (F,), all at least 1")
+        raise ValueError(
+            f"found shape {tuple(shape)}, expected (C, H, W), (C, D, H, W) or (F,), all at least 1"
+        )
     return tuple(shape[1:])
 
 
@@ -103,5 +116,7 @@ def norm(kind: str, shape: Sequence[int]) -> nn.Module:
     if kind == "batch":
         return kinds.batch(shape[0])
     if kinds.instance is None or prod(shape[1:]) == 1:
-        raise ValueError(f"instance normalisation needs more than one pixel per channel, found {tuple(shape)}")
+        raise ValueError(
+            f"instance normalisation needs more than one pixel per channel, found {tuple(shape)}"
+        )
     return kinds.instance(shape[0], affine=True)

@@ -43,9 +43,15 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, latents: int, shape: Sequence[int], width: int = 64, output: str = "tanh", init: str = "dcgan",
-        upsample: str = "transposed", attention: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        latents: int,
+        shape: Sequence[int],
+        width: int = 64,
+        output: str = "tanh",
+        init: str = "dcgan",
+        upsample: str = "transposed",
+        attention: int = 0,
+    ) -> None:
         super().__init__()
         self.dims = len(sides(shape))
         plan = stages(shape, width)
@@ -67,7 +73,10 @@ class Generator(nn.Module):
     def _transposed(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
         """Makes the blocks of Table 4 behind the first layer, and the layer that makes the image."""
         pairs = zip(plan.widths[::-1], plan.widths[-2::-1], strict=False)
-        blocks = [nn.Sequential(doubling(self.dims, wide, narrow), *self._normalised(narrow)) for wide, narrow in pairs]
+        blocks = [
+            nn.Sequential(doubling(self.dims, wide, narrow), *self._normalised(narrow))
+            for wide, narrow in pairs
+        ]
         return blocks, doubling(self.dims, plan.widths[0], channels)
 
     def _nearest(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
@@ -75,7 +84,11 @@ class Generator(nn.Module):
         blocks, before, width = [], plan.widths[-1], plan.widths[0]
         for number in range(len(plan.widths))[::-1]:  # of the stage, from the image inwards
             after = width * min(2 ** max(number, 2), 16) if number else width
-            parts = [nn.Upsample(scale_factor=2, mode="nearest"), keeping(self.dims, before, after), *self._normalised(after)]
+            parts = [
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                keeping(self.dims, before, after),
+                *self._normalised(after),
+            ]
             if number == 1:
                 before, after = after, 2 * width
                 parts += [keeping(self.dims, before, after), *self._normalised(after)]

@@ -66,7 +66,9 @@ def flat(shape: Sequence[int]) -> Shape:
     return (prod(shape),)
 
 
-def trace(name: str, listed: Sequence[Layer], shape: Shape, dims: int, image: Shape | None = None) -> list[Shape]:
+def trace(
+    name: str, listed: Sequence[Layer], shape: Shape, dims: int, image: Shape | None = None
+) -> list[Shape]:
     """Follows a shape through a list of layers without making any.
 
     Args:
@@ -97,9 +99,14 @@ def trace(name: str, listed: Sequence[Layer], shape: Shape, dims: int, image: Sh
 
 
 def layers(
-    name: str, listed: Sequence[Layer], shape: Shape, dims: int = 0, image: Shape | None = None,
-    noise: float = 0.0, bias: bool = True,
-) -> tuple[list[nn.Module], Shape]:  # fmt: skip
+    name: str,
+    listed: Sequence[Layer],
+    shape: Shape,
+    dims: int = 0,
+    image: Shape | None = None,
+    noise: float = 0.0,
+    bias: bool = True,
+) -> tuple[list[nn.Module], Shape]:
     """Makes the modules of a list; arguments and errors as in `trace`.
 
     Args:
@@ -137,16 +144,25 @@ def _after(layer: Layer, shape: Shape, dims: int, image: Shape | None) -> Shape:
     if kind in ("linear", "unflatten"):
         if len(shape) > 1:
             raise ValueError(f"reads a vector, found {shape}; flatten it first")
-        return (_size(layer, kind, image),) if kind == "linear" else _unflattened(tuple(layer.unflatten), shape, dims)
+        return (
+            (_size(layer, kind, image),)
+            if kind == "linear"
+            else _unflattened(tuple(layer.unflatten), shape, dims)
+        )
     if not dims:
-        raise ValueError(f"reads an image or a volume, and the data are vectors; found {_text(shape)}")
+        raise ValueError(
+            f"reads an image or a volume, and the data are vectors; found {_text(shape)}"
+        )
     if len(shape) == 1:
         raise ValueError(f"reads a map, found {_text(shape)}; unflatten it first")
     if kind == "pool":
         return shape[:1]
     if kind == "up":
         return (shape[0], *(side * layer.up for side in shape[1:]))
-    after = (_size(layer, kind, image), *(_convolved(layer, kind, side, shape) for side in shape[1:]))
+    after = (
+        _size(layer, kind, image),
+        *(_convolved(layer, kind, side, shape) for side in shape[1:]),
+    )
     if layer.norm == "instance":
         norm(layer.norm, after)  # refuses single pixels
     return after
@@ -163,7 +179,11 @@ def _size(layer: Layer, kind: str, image: Shape | None) -> int:
 
 def _unflattened(made: Shape, shape: Shape, dims: int) -> Shape:
     if len(made) != dims + 1:
-        expected = f"{dims + 1} numbers (channels and {dims} sides)" if dims else "none: the data are vectors"
+        expected = (
+            f"{dims + 1} numbers (channels and {dims} sides)"
+            if dims
+            else "none: the data are vectors"
+        )
         raise ValueError(f"has {len(made)} numbers, expected {expected}")
     if prod(made) != shape[0]:
         raise ValueError(f"makes {made}, that is {prod(made)} numbers, of {_text(shape)}")
@@ -174,10 +194,14 @@ def _convolved(layer: Layer, kind: str, side: int, shape: Shape) -> int:
     if kind == "deconv":
         made = (side - 1) * layer.stride - 2 * layer.padding + layer.kernel + layer.output_padding
         if made < 1:
-            raise ValueError(f"kernel {layer.kernel} with padding {layer.padding} leaves nothing of {shape}")
+            raise ValueError(
+                f"kernel {layer.kernel} with padding {layer.padding} leaves nothing of {shape}"
+            )
         return made
     if side + 2 * layer.padding < layer.kernel:
-        raise ValueError(f"kernel {layer.kernel} with padding {layer.padding} is larger than the map, {shape}")
+        raise ValueError(
+            f"kernel {layer.kernel} with padding {layer.padding} is larger than the map, {shape}"
+        )
     return (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
 
 
@@ -202,9 +226,14 @@ def _made(layer: Layer, before: Shape, after: Shape, noise: float, bias: bool) -
 def _weights(layer: Layer, kind: str, before: Shape, after: Shape, bias: bool) -> nn.Module:
     if kind == "linear":
         return nn.Linear(before[0], after[0], bias)
-    kinds, options = KINDS[len(sides(before))], {"stride": layer.stride, "padding": layer.padding, "bias": bias}
+    kinds, options = (
+        KINDS[len(sides(before))],
+        {"stride": layer.stride, "padding": layer.padding, "bias": bias},
+    )
     if kind == "deconv":
-        return kinds.deconv(before[0], after[0], layer.kernel, output_padding=layer.output_padding, **options)
+        return kinds.deconv(
+            before[0], after[0], layer.kernel, output_padding=layer.output_padding, **options
+        )
     return kinds.conv(before[0], after[0], layer.kernel, **options)
 
 

@@ -31,9 +31,14 @@ class ListedTrunk(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], listed: Sequence[Layer], noise: float = 0.0, init: str = "torch",
-        bias: bool = True, unit: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        shape: Sequence[int],
+        listed: Sequence[Layer],
+        noise: float = 0.0,
+        init: str = "torch",
+        bias: bool = True,
+        unit: bool = False,
+    ) -> None:
         super().__init__()
         self.noise, self.init = noise, init
         dims = len(sides(shape))
@@ -64,9 +69,14 @@ class ListedGenerator(nn.Module):
     """
 
     def __init__(
-        self, latents: int, shape: Sequence[int], listed: Sequence[Layer], output: str = "tanh", init: str = "torch",
+        self,
+        latents: int,
+        shape: Sequence[int],
+        listed: Sequence[Layer],
+        output: str = "tanh",
+        init: str = "torch",
         bias: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.shape = tuple(shape)
         parts, _ = layers("decoder", listed, (latents,), len(sides(shape)), self.shape, bias=bias)

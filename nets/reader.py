@@ -65,15 +65,24 @@ class Reader(nn.Module):
                 assert isinstance(head, nn.Sequential)
                 spectrally_normalised(head[:-2] if name in plain else head)
 
-    def _head(self, outputs: int, noise: float, hidden: Sequence[Layer], bias: bool, through: int) -> nn.Sequential:
+    def _head(
+        self, outputs: int, noise: float, hidden: Sequence[Layer], bias: bool, through: int
+    ) -> nn.Sequential:
         shape, before = self.trunk.shape, []
         if through:
-            before = [GaussianNoise(noise), gathering(shape, through), nn.Flatten(), nn.LeakyReLU(0.2, inplace=True)]
+            before = [
+                GaussianNoise(noise),
+                gathering(shape, through),
+                nn.Flatten(),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
             shape = (through,)
         if hidden:
             parts, shape = layers("head", hidden, flat(shape), noise=noise, bias=bias)
             before += [nn.Flatten(), *parts]
-        return nn.Sequential(*before, GaussianNoise(noise), gathering(shape, outputs, bias), nn.Flatten())
+        return nn.Sequential(
+            *before, GaussianNoise(noise), gathering(shape, outputs, bias), nn.Flatten()
+        )
 
     def forward(self, image: Tensor, heads: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Reads images (B, *shape).
@@ -86,4 +95,6 @@ class Reader(nn.Module):
             head -> (B, outputs).
         """
         features = self.trunk(image)
-        return {name: self.heads[name](features) for name in (self.heads if heads is None else heads)}
+        return {
+            name: self.heads[name](features) for name in (self.heads if heads is None else heads)
+        }

@@ -28,4 +28,6 @@ def output_layers(output: str) -> list[nn.Module]:
         output: `tanh`; or, on the papers' scale, `sigmoid` or `linear`, which are then mapped by 2 v - 1, so that a
             linear decoder's 0 is black.
     """
-    return {"tanh": [nn.Tanh()], "sigmoid": [nn.Sigmoid(), FromUnit()], "linear": [FromUnit()]}[output]
+    return {"tanh": [nn.Tanh()], "sigmoid": [nn.Sigmoid(), FromUnit()], "linear": [FromUnit()]}[
+        output
+    ]

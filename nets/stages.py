@@ -7,8 +7,16 @@ from nets.dimensions import sides
 
 __all__ = ["Stages", "attending", "stages"]
 
-BASES = (4, 5, 3, 6, 7)  # Table 4 of Carton et al. starts from 4x4, so 4 is tried first and its neighbours next
-WIDEST = 8  # Tables 4 and 5: the deepest stage is 512 = 8 * 64 channels wide, and stays so at 128x128
+BASES = (
+    4,
+    5,
+    3,
+    6,
+    7,
+)  # Table 4 of Carton et al. starts from 4x4, so 4 is tried first and its neighbours next
+WIDEST = (
+    8  # Tables 4 and 5: the deepest stage is 512 = 8 * 64 channels wide, and stays so at 128x128
+)
 VECTOR = 2  # layers of a vector's trunk, each as wide as the deepest stage; no paper trains a GAN on vectors
 
 
@@ -50,9 +58,13 @@ def stages(shape: Sequence[int], width: int) -> Stages:
         if side > base and side % base == 0 and doublings & (doublings - 1) == 0:
             count = doublings.bit_length() - 1
             return Stages(base, tuple(width * min(2**i, WIDEST) for i in range(count)))
-    valid = sorted({base * 2**k for base in BASES for k in range(1, 12)}, key=lambda size: abs(size - side))
+    valid = sorted(
+        {base * 2**k for base in BASES for k in range(1, 12)}, key=lambda size: abs(size - side)
+    )
     nearest = ", ".join(map(str, sorted(valid[:3])))
-    raise ValueError(f"resolution {side} is not b * 2**k with b = 3..7; the nearest that are: {nearest}")
+    raise ValueError(
+        f"resolution {side} is not b * 2**k with b = 3..7; the nearest that are: {nearest}"
+    )
 
 
 def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int) -> int | None:
@@ -72,12 +84,16 @@ def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int)
     """
     if not sides(shape):
         if attention or upsample != "transposed":
-            raise ValueError("attention and upsample need images or volumes, and the data are vectors")
+            raise ValueError(
+                "attention and upsample need images or volumes, and the data are vectors"
+            )
         return None
     if not attention:
         return None
     made = [plan.base * 2**number for number in range(1, len(plan.widths))]
     if attention not in made:
         valid = ", ".join(map(str, made)) or "none"
-        raise ValueError(f"attention: found {attention}, but a generator of side {max(sides(shape))} makes maps of side {valid}")
+        raise ValueError(
+            f"attention: found {attention}, but a generator of side {max(sides(shape))} makes maps of side {valid}"
+        )
     return made.index(attention)

@@ -24,8 +24,14 @@ def untracked(net: nn.Module, but: Sequence[nn.Module] = ()) -> Iterator[None]:
         but: parts of it that go on learning theirs.
     """
     awake = {module for part in but for module in part.modules()}
-    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.track_running_stats and m not in awake]
-    spectral = [m for m in net.modules() if isinstance(m, SpectralNorm) and m.training and m not in awake]
+    norms = [
+        m
+        for m in net.modules()
+        if isinstance(m, _BatchNorm) and m.track_running_stats and m not in awake
+    ]
+    spectral = [
+        m for m in net.modules() if isinstance(m, SpectralNorm) and m.training and m not in awake
+    ]
     for norm in norms:
         norm.track_running_stats = False
     for norm in spectral:

@@ -38,7 +38,12 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], width: int = 64, noise: float = 0.2, init: str = "dcgan", norm: str = "batch"
+        self,
+        shape: Sequence[int],
+        width: int = 64,
+        noise: float = 0.2,
+        init: str = "dcgan",
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         dims = len(sides(shape))
@@ -50,7 +55,9 @@ class Trunk(nn.Module):
         for before, after in zip((shape[0], *widths), widths, strict=False):
             batch = [KINDS[dims].batch(after)] if layers and norm == "batch" else []
             conv = halving(dims, before, after, bias=norm == "spectral")
-            layers.append(nn.Sequential(GaussianNoise(noise), conv, *batch, nn.LeakyReLU(0.2, inplace=True)))
+            layers.append(
+                nn.Sequential(GaussianNoise(noise), conv, *batch, nn.LeakyReLU(0.2, inplace=True))
+            )
         self.halvings = nn.Sequential(*layers)
         initialised(self, init)
         if norm == "spectral":

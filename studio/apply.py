@@ -101,10 +101,16 @@ def apply(
     going = _Pass(run, rule, out, kinds)
     write_file(out / CODES, lambda partial: going.go(jobs, partial))
     return {
-        **run.describe(), "out": str(out), "codes": str(out / CODES), "what": kinds, "files": going.files,
-        "images": going.images, "set_aside": [list(pair) for pair in going.set_aside], "ignored": ignored,
+        **run.describe(),
+        "out": str(out),
+        "codes": str(out / CODES),
+        "what": kinds,
+        "files": going.files,
+        "images": going.images,
+        "set_aside": [list(pair) for pair in going.set_aside],
+        "ignored": ignored,
         "notes": going.notes(),
-    }  # fmt: skip
+    }
 
 
 class _Pass:
@@ -112,7 +118,9 @@ class _Pass:
 
     def __init__(self, run: Run, rule: Rule, out: Path, kinds: Sequence[str]) -> None:
         self.run, self.rule, self.out, self.kinds = run, rule, out, kinds
-        self.several = rule.chosen == "all" or rule.cutting is not None  # whether a file may give several images
+        self.several = (
+            rule.chosen == "all" or rule.cutting is not None
+        )  # whether a file may give several images
         self.files = self.images = self.resized = self.volumes = self.partly = 0
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
@@ -125,7 +133,11 @@ class _Pass:
         """
         with codes.open("w", encoding="utf-8", newline="") as file:
             lengths = self.run.config.method.z, self.run.config.method.s
-            names = [f"{part}{i}" for part, length in zip("zs", lengths, strict=True) for i in range(length)]
+            names = [
+                f"{part}{i}"
+                for part, length in zip("zs", lengths, strict=True)
+                for i in range(length)
+            ]
             csv.writer(file).writerow(["file", *["slice"] * self.several, *names])
             for batch in _batches(self._loaded(jobs)):
                 self._take(batch, file)
@@ -179,7 +191,9 @@ class _Pass:
         images = np.concatenate([loaded.sheet.images for loaded in batch])
         code = sampling.encode(method, torch.from_numpy(images))
         if not all(torch.isfinite(part).all() for part in code):
-            raise StudioError(f"{batch[0].job.path} to {batch[-1].job.path}: a code holds NaN or infinity")
+            raise StudioError(
+                f"{batch[0].job.path} to {batch[-1].job.path}: a code holds NaN or infinity"
+            )
         made = self._made(batch, code)
         ends = np.cumsum([len(loaded.sheet.images) for loaded in batch])
         for loaded, end in zip(batch, ends, strict=True):
@@ -192,8 +206,12 @@ class _Pass:
                 continue
             self._count(loaded.sheet)
             numbers = [[number] if self.several else [] for number in loaded.sheet.numbers or ("",)]
-            for number, z, s in zip(numbers, code.z[rows].tolist(), code.s[rows].tolist(), strict=True):
-                csv.writer(codes).writerow([loaded.job.name, *number, *(f"{value:.9g}" for value in (*z, *s))])
+            for number, z, s in zip(
+                numbers, code.z[rows].tolist(), code.s[rows].tolist(), strict=True
+            ):
+                csv.writer(codes).writerow(
+                    [loaded.job.name, *number, *(f"{value:.9g}" for value in (*z, *s))]
+                )
 
     def _made(self, batch: Sequence[Loaded], code: Code) -> dict[str, np.ndarray]:
         """Returns kind -> images (n, C, R, R)."""
@@ -201,7 +219,11 @@ class _Pass:
         blank = sampling.blank(method, len(code.z))
         made: dict[str, torch.Tensor] = {}
         if "swap" in self.kinds:
-            donors = [np.broadcast_to(loaded.donor, loaded.sheet.images.shape) for loaded in batch if loaded.donor is not None]
+            donors = [
+                np.broadcast_to(loaded.donor, loaded.sheet.images.shape)
+                for loaded in batch
+                if loaded.donor is not None
+            ]
             salient = sampling.encode(method, torch.from_numpy(np.concatenate(donors))).s
             made["swap"] = sampling.decode(method, Code(code.z, salient))
         if {"reconstruct", DIFFERENCE}.intersection(self.kinds):
@@ -214,7 +236,9 @@ class _Pass:
 
     def _write(self, loaded: Loaded, kind: str, results: np.ndarray) -> None:
         path = self.out / kind / loaded.job.name
-        write_file(path, lambda partial: rewrite(loaded.sheet, results, partial, kind == DIFFERENCE))
+        write_file(
+            path, lambda partial: rewrite(loaded.sheet, results, partial, kind == DIFFERENCE)
+        )
 
     def _count(self, sheet: Sheet) -> None:
         self.files += 1
@@ -241,7 +265,9 @@ def _kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> 
             raise StudioError(f"--what {kind}: no such thing to do{nearest(kind, KINDS)}")
     if ("swap" in what) != (donors is not None):
         missing = (
-            "needs --with, whose salient content to take" if donors is None else "not asked for, and --with is for nothing else"
+            "needs --with, whose salient content to take"
+            if donors is None
+            else "not asked for, and --with is for nothing else"
         )
         raise StudioError(f"--what swap: {missing}")
     return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
@@ -269,7 +295,9 @@ def _windows(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[
     def window() -> tuple[float, float]:
         value, why = found()
         if value is None:
-            raise UnreadableError(f"is not 8-bit, and {why}: say with --window what is black and what is white")
+            raise UnreadableError(
+                f"is not 8-bit, and {why}: say with --window what is black and what is white"
+            )
         return value
 
     return window
@@ -284,9 +312,18 @@ def _jobs(source: str | Path, donors: str | Path | None) -> tuple[list[Job], int
     place, found, _ = _find(donors, "--with")
     places.append(Path(os.path.expanduser(donors)))
     if len(found) not in (1, len(names)):
-        raise StudioError(f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: expected one, or as many")
+        raise StudioError(
+            f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: expected one, or as many"
+        )
     partners = found * len(names) if len(found) == 1 else found
-    return [Job(name, root / name, place / partner) for name, partner in zip(names, partners, strict=True)], ignored, places
+    return (
+        [
+            Job(name, root / name, place / partner)
+            for name, partner in zip(names, partners, strict=True)
+        ],
+        ignored,
+        places,
+    )
 
 
 def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
@@ -299,11 +336,15 @@ def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
         raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
     names, others = images_below(listable(str(source), option, EXPECTED))
     if not names:
-        raise StudioError(f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}")
+        raise StudioError(
+            f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}"
+        )
     return path, names, len(others)
 
 
-def _refuse_places(out: Path, kinds: Sequence[str], jobs: Sequence[Job], places: Sequence[Path], overwrite: bool) -> None:
+def _refuse_places(
+    out: Path, kinds: Sequence[str], jobs: Sequence[Job], places: Sequence[Path], overwrite: bool
+) -> None:
     """Refuses to write into or over what is read, and over what exists."""
     if out.exists() and not out.is_dir():
         raise StudioError(f"OUT {out}: a file, expected a folder")
@@ -311,12 +352,18 @@ def _refuse_places(out: Path, kinds: Sequence[str], jobs: Sequence[Job], places:
     for place in places:
         given = place.resolve()
         if own == given or (given.is_dir() and own.is_relative_to(given)):
-            raise StudioError(f"OUT {out}: lies in {place}, which is read: give a folder outside it")
+            raise StudioError(
+                f"OUT {out}: lies in {place}, which is read: give a folder outside it"
+            )
         if any(given.is_relative_to(folder) or folder.is_relative_to(given) for folder in made):
-            raise StudioError(f"OUT {out}: {place} lies where files would be written: give another folder")
+            raise StudioError(
+                f"OUT {out}: {place} lies where files would be written: give another folder"
+            )
     if overwrite:
         return
     wanted = [out / CODES, *(out / kind / job.name for kind in kinds for job in jobs)]
     there = [path for path in wanted if os.path.lexists(path)]
     if there:
-        raise StudioError(f"{there[0]}: exists{f', and {len(there) - 1} more' * (len(there) > 1)}; --force replaces files")
+        raise StudioError(
+            f"{there[0]}: exists{f', and {len(there) - 1} more' * (len(there) > 1)}; --force replaces files"
+        )

@@ -82,9 +82,13 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
     """
     engine = Engine(config, build_dataset(config))
     if not engine.method.steps():
-        raise StudioError(f"{config.method.name} is fitted in closed form: it has no training step to measure")
+        raise StudioError(
+            f"{config.method.name} is fitted in closed form: it has no training step to measure"
+        )
     if engine.processes.count > 1:
-        raise StudioError(f"found {engine.processes.count} processes; expected one: studio bench without a launcher")
+        raise StudioError(
+            f"found {engine.processes.count} processes; expected one: studio bench without a launcher"
+        )
     pair, fetch = _fetched(engine, iterations)
     ways: dict[str, Callable[[], object]] = {"ours": lambda: engine.advance(pair)}
     if textbook:
@@ -102,17 +106,31 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
                 times[name].append(_timed(engine, way))
             products.append(ceiling(engine.accelerator.device, config.train.mixed_precision))
     best = max(products, key=lambda product: product["gflop_per_second"])
-    costs = {name: _cost(times[name], flops[name], config.train.batch, best["gflop_per_second"]) for name in ways}
+    costs = {
+        name: _cost(times[name], flops[name], config.train.batch, best["gflop_per_second"])
+        for name in ways
+    }
     ours, other = costs["ours"], costs.get("textbook")
     return {
-        "config": config.name, "method": config.method.name, "dataset": config.data.name,
-        "shape": list(engine.dataset.shape), "batch": config.train.batch,
+        "config": config.name,
+        "method": config.method.name,
+        "dataset": config.data.name,
+        "shape": list(engine.dataset.shape),
+        "batch": config.train.batch,
         "parameters": sum(p.numel() for p in engine.method.parameters()),
-        "device": str(engine.accelerator.device), "threads": engine.threads, "precision": config.train.mixed_precision,
-        "iterations": iterations, "ours": asdict(ours), "textbook": other and asdict(other),
-        "speedup": other and other.seconds / ours.seconds, "ceiling": best, "fetch_seconds": fetch,
-        "first_seconds": first, "peak_bytes": peak, "environment": environment(),
-    }  # fmt: skip
+        "device": str(engine.accelerator.device),
+        "threads": engine.threads,
+        "precision": config.train.mixed_precision,
+        "iterations": iterations,
+        "ours": asdict(ours),
+        "textbook": other and asdict(other),
+        "speedup": other and other.seconds / ours.seconds,
+        "ceiling": best,
+        "fetch_seconds": fetch,
+        "first_seconds": first,
+        "peak_bytes": peak,
+        "environment": environment(),
+    }
 
 
 def textbook_iteration(engine: Engine, pair: Pair) -> None:
@@ -143,7 +161,11 @@ def ceiling(device: torch.device, precision: str) -> dict[str, Any]:
             torch.mm(a, b)
             _wait(device)
             seconds.append(time.perf_counter() - started)
-    return {"gflop_per_second": 2 * side**3 / min(seconds) / GIGA, "side": side, "precision": precision}
+    return {
+        "gflop_per_second": 2 * side**3 / min(seconds) / GIGA,
+        "side": side,
+        "precision": precision,
+    }
 
 
 @contextmanager
@@ -163,9 +185,13 @@ def _memory(config: Config, textbook: bool) -> Iterator[None]:
     try:
         yield
     except (OutOfMemory, torch.OutOfMemoryError) as error:
-        theirs = textbook and not isinstance(error, OutOfMemory)  # as which the engine raises its own
+        theirs = textbook and not isinstance(
+            error, OutOfMemory
+        )  # as which the engine raises its own
         less = "; --no-textbook leaves out the textbook's step, which needs more" if theirs else ""
-        raise StudioError(f"out of memory at train.batch: {config.train.batch}{less} ({error})") from error
+        raise StudioError(
+            f"out of memory at train.batch: {config.train.batch}{less} ({error})"
+        ) from error
 
 
 def _fetched(engine: Engine, times: int) -> tuple[Pair, float]:
@@ -201,10 +227,20 @@ def _wait(device: torch.device) -> None:
 def _peak(engine: Engine) -> int:
     if engine.accelerator.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1_024
+    )
 
 
 def _cost(times: list[tuple[float, float]], flops: int, batch: int, best: float) -> Cost:
     wall, processor = zip(*times, strict=True)
     seconds, rate = statistics.median(wall), flops / min(wall) / GIGA
-    return Cost(seconds, min(wall), statistics.mean(processor), batch / seconds, flops / batch / GIGA, rate, rate / best)
+    return Cost(
+        seconds,
+        min(wall),
+        statistics.mean(processor),
+        batch / seconds,
+        flops / batch / GIGA,
+        rate,
+        rate / best,
+    )

@@ -33,7 +33,9 @@ def build_method(config: Config, shape: tuple[int, ...]) -> Method:
         check_nets(shape, config.nets, latents)
     except ValueError as error:
         faults = "\n".join(f"  nets: {line}" for line in str(error).splitlines())
-        raise StudioError(f"{config.name}: the nets do not fit images of shape {tuple(shape)}\n{faults}") from None
+        raise StudioError(
+            f"{config.name}: the nets do not fit images of shape {tuple(shape)}\n{faults}"
+        ) from None
     with torch.random.fork_rng(devices=[]):
         seed_everything("init", config.seed)
         method = METHODS[config.method.name](config.method, config.nets, shape)

@@ -22,9 +22,13 @@ from studio.verbs.train import train
 __all__ = ["app", "main", "train_main"]
 
 app = typer.Typer(
-    name="studio", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="studio",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
-)  # fmt: skip
+)
 for verb in (train, render, probe, score, report, compare, app_verb, apply, export, bench):
     app.command()(verb)
 app.add_typer(data_app, name="data")
@@ -37,7 +41,9 @@ def main() -> None:
 
 def train_main() -> None:
     """What `studio/train.py` runs."""
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
     single.command()(train)
     _guarded(single)
 

@@ -20,7 +20,18 @@ from studio.errors import StudioError, nearest
 from studio.method import MethodConfig
 from studio.schema import NetsConfig, PaperConfig, Section, TrainConfig
 
-__all__ = ["Config", "available", "checked", "dump", "find", "load", "parse_assignment", "presets", "read_yaml", "resolve"]
+__all__ = [
+    "Config",
+    "available",
+    "checked",
+    "dump",
+    "find",
+    "load",
+    "parse_assignment",
+    "presets",
+    "read_yaml",
+    "resolve",
+]
 
 SectionType = TypeVar("SectionType", bound=Section)
 
@@ -61,7 +72,9 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
         if repeated:
-            raise yaml.constructor.ConstructorError(None, None, f"key given twice: {', '.join(repeated)}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key given twice: {', '.join(repeated)}", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -73,9 +86,12 @@ for _tag, _pattern, _first in (
     ("null", r"^(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
     ("bool", r"^(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
     ("int", r"^[-+]?[0-9][0-9_]*$", list("-+0123456789")),
-    ("float", r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
-     list("-+0123456789.")),
-):  # fmt: skip
+    (
+        "float",
+        r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
+        list("-+0123456789."),
+    ),
+):
     for _side in (_Loader, _Dumper):
         _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
@@ -100,7 +116,9 @@ def find(name: str) -> Path:
             if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
                 return candidate
     if given.is_dir():
-        raise StudioError(f"--cfg {name}: a folder, expected a YAML file or one of the studio's configs")
+        raise StudioError(
+            f"--cfg {name}: a folder, expected a YAML file or one of the studio's configs"
+        )
     raise StudioError(f"--cfg {name}: no such file or config{nearest(given.name, available())}")
 
 
@@ -137,7 +155,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequence[str] = ()) -> Config:
+def resolve(
+    raw: Mapping[str, Any], name: str, source: str, assignments: Sequence[str] = ()
+) -> Config:
     """Checks a raw mapping and fills in the defaults.
 
     Args:
@@ -151,7 +171,9 @@ def resolve(raw: Mapping[str, Any], name: str, source: str, assignments: Sequenc
     """
     tree = _merged(raw, assignments)
     faults: list[str] = []
-    head = _validated(Head, {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}, "", faults)
+    head = _validated(
+        Head, {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}, "", faults
+    )
     tree["nets"] = _with_preset(tree.get("nets", {}), faults)
     sections: dict[str, Any] = {}
     for key, choices, aliases in (
@@ -186,7 +208,9 @@ def checked(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> Sect
 
 def dump(config: Config) -> str:
     """Returns the resolved config as YAML; reading it back gives the same config."""
-    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return yaml.dump(
+        config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True
+    )
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
@@ -206,11 +230,16 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
 
 def _refuse(source: str, faults: Sequence[str]) -> None:
     if faults:
-        raise StudioError(f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n" + "\n".join(f"  {f}" for f in faults))
+        raise StudioError(
+            f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n"
+            + "\n".join(f"  {f}" for f in faults)
+        )
 
 
 def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    tree = {str(key): dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    tree = {
+        str(key): dict(value) if isinstance(value, dict) else value for key, value in raw.items()
+    }
     for assignment in assignments:
         path, value = parse_assignment(assignment)
         keys, node = path.split("."), tree
@@ -243,7 +272,11 @@ def _with_preset(section: object, faults: list[str]) -> object:
 
 
 def _chosen(
-    key: str, section: object, choices: Mapping[str, Any], aliases: Mapping[str, str], faults: list[str]
+    key: str,
+    section: object,
+    choices: Mapping[str, Any],
+    aliases: Mapping[str, str],
+    faults: list[str],
 ) -> Section | None:
     """Validates a section whose class depends on its `name`."""
     if not isinstance(section, dict) or "name" not in section:
@@ -299,11 +332,16 @@ def _section(annotation: object) -> type[Section] | None:
     """Returns the section in a type such as `Section`, `Section | None` or `dict[str, Section]`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    return next((found for part in get_args(annotation) if (found := _section(part)) is not None), None)
+    return next(
+        (found for part in get_args(annotation) if (found := _section(part)) is not None), None
+    )
 
 
 def _misfits(
-    data: DataConfig | None, method: MethodConfig | None, nets: NetsConfig | None, train: TrainConfig | None
+    data: DataConfig | None,
+    method: MethodConfig | None,
+    nets: NetsConfig | None,
+    train: TrainConfig | None,
 ) -> list[str]:
     """Returns what is wrong between fields, of whatever is right in itself."""
     faults = []
@@ -314,7 +352,9 @@ def _misfits(
         except ValueError as error:
             faults.append(f"data.resolution: {error}")
     if train is not None and train.batch % 2:
-        faults.append(f"train.batch: found {train.batch}, expected an even number (it counts both halves)")
+        faults.append(
+            f"train.batch: found {train.batch}, expected an even number (it counts both halves)"
+        )
     return faults
 
 

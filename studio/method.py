@@ -38,14 +38,19 @@ class Pair(NamedTuple):
     def to(self, device: torch.device) -> "Pair":
         """Returns the pair on a device."""
         severity = None if self.severity is None else self.severity.to(device, non_blocking=True)
-        return Pair(self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True), severity)
+        return Pair(
+            self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True), severity
+        )
 
     def split(self, parts: int) -> "list[Pair]":
         """Returns that many pairs of equally many images; B must be a multiple."""
         if parts == 1:
             return [self]
         severity = [None] * parts if self.severity is None else self.severity.chunk(parts)
-        return [Pair(*part) for part in zip(self.x.chunk(parts), self.y.chunk(parts), severity, strict=True)]
+        return [
+            Pair(*part)
+            for part in zip(self.x.chunk(parts), self.y.chunk(parts), severity, strict=True)
+        ]
 
 
 class Code(NamedTuple):
@@ -104,7 +109,9 @@ class MethodConfig(Section):
     """
 
     defaults: ClassVar[Mapping[str, float]] = {}
-    training: ClassVar[Mapping[str, Any]] = {}  # what the papers of this method set in the training's section
+    training: ClassVar[
+        Mapping[str, Any]
+    ] = {}  # what the papers of this method set in the training's section
 
     name: str
     z: int = Field(ge=1)
@@ -116,10 +123,16 @@ class MethodConfig(Section):
     def _known_terms(cls, given: dict[str, float]) -> dict[str, float]:
         unknown = [name for name in given if name not in cls.defaults]
         if unknown:
-            raise ValueError("; ".join(f"no term is called {name!r}{nearest(name, cls.defaults)}" for name in unknown))
+            raise ValueError(
+                "; ".join(
+                    f"no term is called {name!r}{nearest(name, cls.defaults)}" for name in unknown
+                )
+            )
         negative = [name for name, value in given.items() if not 0 <= value < float("inf")]
         if negative:
-            raise ValueError(f"weights are finite and not negative, found {', '.join(f'{n}={given[n]}' for n in negative)}")
+            raise ValueError(
+                f"weights are finite and not negative, found {', '.join(f'{n}={given[n]}' for n in negative)}"
+            )
         return {**cls.defaults, **given}
 
 
@@ -135,7 +148,9 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     paper: ClassVar[str] = ""  # authors, title, place and year of what the method is from
-    contrastive: ClassVar[bool] = True  # whether background images are decoded with a blank salient code
+    contrastive: ClassVar[bool] = (
+        True  # whether background images are decoded with a blank salient code
+    )
     # Weights whose terms look at a batch as a whole (and gather it, see `studio.distributed.collectives`), with what it is that they look at.
     batch_terms: ClassVar[Mapping[str, str]] = {}
 
@@ -158,15 +173,21 @@ class Method(nn.Module):
         product = 1.0
         for part in term.split("."):
             if part not in self.weights:
-                raise StudioError(f"term {term!r} of {self.config.name} has no weight {part!r}{nearest(part, self.weights)}")
+                raise StudioError(
+                    f"term {term!r} of {self.config.name} has no weight {part!r}{nearest(part, self.weights)}"
+                )
             product *= self.weights[part]
         return product
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Returns the weighted sum of the terms' means, shape (); a term of weight 0 takes no part, not even its NaN."""
-        weighted = [weight * value.mean() for name, value in terms.items() if (weight := self.weight(name))]
+        weighted = [
+            weight * value.mean() for name, value in terms.items() if (weight := self.weight(name))
+        ]
         if not weighted:
-            raise StudioError(f"every term of a step of {self.config.name} has weight 0: {', '.join(terms)}")
+            raise StudioError(
+                f"every term of a step of {self.config.name} has weight 0: {', '.join(terms)}"
+            )
         return torch.stack(weighted).sum()
 
     def notes(self) -> list[str]:
@@ -175,7 +196,9 @@ class Method(nn.Module):
 
     def batch_statistics(self) -> list[str]:
         """Returns what is a statistic of the whole batch, and so keeps a batch from being given in parts."""
-        terms = [f"{term} ({what})" for term, what in self.batch_terms.items() if self.weights[term]]
+        terms = [
+            f"{term} ({what})" for term, what in self.batch_terms.items() if self.weights[term]
+        ]
         norms = [name for name, module in self.named_modules() if isinstance(module, _BatchNorm)]
         return terms + [f"batch normalisation ({name})" for name in norms]
 

@@ -15,8 +15,18 @@ from studio.errors import StudioError
 from studio.method import Code, Domain, Method
 
 __all__ = [
-    "blank", "decode", "encode", "heal", "interpolate", "isolate", "prior", "reconstruct", "sample", "swap", "traverse",
-]  # fmt: skip
+    "blank",
+    "decode",
+    "encode",
+    "heal",
+    "interpolate",
+    "isolate",
+    "prior",
+    "reconstruct",
+    "sample",
+    "swap",
+    "traverse",
+]
 
 BATCH = 256  # images at a time; it is their activations that memory would run out of
 
@@ -38,7 +48,9 @@ def decode(method: Method, code: Code) -> Tensor:
         StudioError: the method is in training mode, or z and s differ in number.
     """
     if len(code.z) != len(code.s):
-        raise StudioError(f"each common code needs a salient one, found {len(code.z)} common and {len(code.s)} salient")
+        raise StudioError(
+            f"each common code needs a salient one, found {len(code.z)} common and {len(code.s)} salient"
+        )
     images = _batched(method, lambda z, s: (method.decode(Code(z, s)),), *code)
     return torch.cat([part for (part,) in images])
 
@@ -86,7 +98,13 @@ def isolate(method: Method, images: Tensor) -> Tensor:
     return decode(method, Code(torch.zeros_like(code.z), code.s))
 
 
-def traverse(method: Method, image: Tensor, coordinate: int, values: Sequence[float], space: Literal["s", "z"] = "s") -> Tensor:
+def traverse(
+    method: Method,
+    image: Tensor,
+    coordinate: int,
+    values: Sequence[float],
+    space: Literal["s", "z"] = "s",
+) -> Tensor:
     """Sets one coordinate of an image's code to each value in turn and leaves the others as they were read.
 
     Carton et al. (2024), Fig. 9: from -1.5 to 1.5.
@@ -135,13 +153,18 @@ def interpolate(method: Method, z: Tensor, s1: Tensor, s2: Tensor, steps: int) -
 
 
 @torch.no_grad()
-def _batched(method: Method, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> list[tuple[Tensor, ...]]:
+def _batched(
+    method: Method, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
+) -> list[tuple[Tensor, ...]]:
     """Returns what a function makes of each slice of its inputs."""
     if method.training:
         raise StudioError(f"{method.config.name} is in training mode; call method.eval() first")
     slices = zip(*(tensor.split(BATCH) for tensor in inputs), strict=True)
     return [
-        tuple(output.float().cpu() for output in function(*(part.to(method.device, torch.float32) for part in parts)))
+        tuple(
+            output.float().cpu()
+            for output in function(*(part.to(method.device, torch.float32) for part in parts))
+        )
         for parts in slices
     ]
 

@@ -13,7 +13,16 @@ from pydantic import (
     model_validator,
 )
 
-__all__ = ["Flag", "Layer", "NetsConfig", "PaperConfig", "PaperReading", "Published", "Section", "TrainConfig"]
+__all__ = [
+    "Flag",
+    "Layer",
+    "NetsConfig",
+    "PaperConfig",
+    "PaperReading",
+    "Published",
+    "Section",
+    "TrainConfig",
+]
 
 WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
@@ -25,7 +34,9 @@ class Section(BaseModel):
 
 
 # The YAML reader leaves `no` and `off` as words (so that `mixed_precision: no` says what it means); here they are flags.
-Flag = Annotated[bool, BeforeValidator(lambda v: WORDS.get(v.lower(), v) if isinstance(v, str) else v)]
+Flag = Annotated[
+    bool, BeforeValidator(lambda v: WORDS.get(v.lower(), v) if isinstance(v, str) else v)
+]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Pairing = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
@@ -39,7 +50,15 @@ def _size(value: object) -> object:
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int | Literal["image"], BeforeValidator(_size)]
 
-LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")  # as in `nets.layers`, which would import torch
+LAYERS = (
+    "conv",
+    "deconv",
+    "linear",
+    "flatten",
+    "unflatten",
+    "pool",
+    "up",
+)  # as in `nets.layers`, which would import torch
 WEIGHTED = frozenset({"bias", "norm", "norm_after_act", "act", "slope"})
 CONVOLVED = WEIGHTED | {"kernel", "stride", "padding"}
 OPTIONS = {"conv": CONVOLVED, "deconv": CONVOLVED | {"output_padding"}, "linear": WEIGHTED}
@@ -52,7 +71,9 @@ class Layer(Section):
     deconv: Size | None = None
     linear: Size | None = None
     flatten: Flag = False
-    unflatten: Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=4)] | None = None
+    unflatten: (
+        Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=4)] | None
+    ) = None
     pool: Literal["average"] | None = None
     up: Annotated[int, Field(ge=2)] | None = None
     kernel: Count | None = None
@@ -69,7 +90,9 @@ class Layer(Section):
     def _one_layer(self) -> Self:
         kinds = [kind for kind in LAYERS if getattr(self, kind) not in (None, False)]
         if len(kinds) != 1:
-            raise ValueError(f"found {' and '.join(kinds) or 'none'}, expected exactly one of {', '.join(LAYERS)}")
+            raise ValueError(
+                f"found {' and '.join(kinds) or 'none'}, expected exactly one of {', '.join(LAYERS)}"
+            )
         kind = kinds[0]
         foreign = sorted(self._stated() - {kind} - OPTIONS.get(kind, frozenset()))
         if foreign:
@@ -77,17 +100,25 @@ class Layer(Section):
         if kind in ("conv", "deconv") and self.kernel is None:
             raise ValueError(f"{kind} needs a kernel, e.g. kernel: 4")
         if self.output_padding >= self.stride and self.output_padding:
-            raise ValueError(f"output_padding must be below the stride, found {self.output_padding} and {self.stride}")
+            raise ValueError(
+                f"output_padding must be below the stride, found {self.output_padding} and {self.stride}"
+            )
         if self.slope is not None and self.act != "leaky":
             raise ValueError(f"slope is that of act: leaky, found act: {self.act}")
         if self.norm_after_act and "none" in (self.norm, self.act):
             raise ValueError("norm_after_act needs a norm and an act")
         if kind == "linear" and self.norm == "instance":
-            raise ValueError("norm: instance needs a map, linear makes a vector; expected batch or channel")
+            raise ValueError(
+                "norm: instance needs a map, linear makes a vector; expected batch or channel"
+            )
         return self
 
     def _stated(self) -> set[str]:
-        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        return {
+            name
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.default
+        }
 
     @model_serializer(mode="wrap")
     def _brief(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -98,21 +129,39 @@ class Layer(Section):
 class NetsConfig(Section):
     """The networks' section. `preset` fills it from a file in `configs/nets`; see `studio.config`."""
 
-    width: int = Field(default=64, ge=1)  # channels of the stage next to the image; Table 4 of Carton et al. (2024)
-    norm: Literal["batch", "spectral"] = "batch"  # of the trunk: Table 4, or Table 5 (and its heads)
-    upsample: Literal["transposed", "nearest"] = "transposed"  # in the generator: Table 4, or Table 5
-    attention: int = Field(default=0, ge=0)  # side of the generator's map that attends to itself, 32 in Table 5; 0: none
+    width: int = Field(
+        default=64, ge=1
+    )  # channels of the stage next to the image; Table 4 of Carton et al. (2024)
+    norm: Literal["batch", "spectral"] = (
+        "batch"  # of the trunk: Table 4, or Table 5 (and its heads)
+    )
+    upsample: Literal["transposed", "nearest"] = (
+        "transposed"  # in the generator: Table 4, or Table 5
+    )
+    attention: int = Field(
+        default=0, ge=0
+    )  # side of the generator's map that attends to itself, 32 in Table 5; 0: none
     encoder: list[Layer] | None = None  # none: Double InfoGAN's trunk, whatever the method
     head: list[Layer] = Field(default=[])  # before each output; linear only
     decoder: list[Layer] | None = None  # none: Double InfoGAN's generator
-    output: Literal["tanh", "sigmoid", "linear"] = "tanh"  # the last two on the papers' [0, 1] scale, see `nets.scale`
-    init: Literal["auto", "dcgan", "torch"] = "auto"  # dcgan for Double InfoGAN's nets, torch for listed layers
+    output: Literal["tanh", "sigmoid", "linear"] = (
+        "tanh"  # the last two on the papers' [0, 1] scale, see `nets.scale`
+    )
+    init: Literal["auto", "dcgan", "torch"] = (
+        "auto"  # dcgan for Double InfoGAN's nets, torch for listed layers
+    )
     zero_bias: Flag = False  # Abid & Zou (2019), Sec. 3: a code of zeros is black, exactly
-    preset: None = Field(default=None, exclude=True)  # `studio.config` has merged it before the section gets here
+    preset: None = Field(
+        default=None, exclude=True
+    )  # `studio.config` has merged it before the section gets here
 
     @model_validator(mode="after")
     def _lists_make_sense(self) -> Self:
-        faults = [f"head.{i}: expected linear" for i, layer in enumerate(self.head) if layer.linear is None]
+        faults = [
+            f"head.{i}: expected linear"
+            for i, layer in enumerate(self.head)
+            if layer.linear is None
+        ]
         if self.decoder is not None:
             faults += self._last_is_the_outputs(self.decoder)
         faults += self._foreign()
@@ -126,55 +175,85 @@ class NetsConfig(Section):
         """What belongs to Double InfoGAN's nets and would be passed over by a list of layers, or by the heads of Table 5."""
         faults = []
         if self.encoder is not None and self.norm != "batch":
-            faults.append(f"encoder: a list of layers names its own norm, found norm: {self.norm} beside it")
+            faults.append(
+                f"encoder: a list of layers names its own norm, found norm: {self.norm} beside it"
+            )
         if self.head and self.norm == "spectral":
             faults.append("head: norm: spectral brings the heads of Table 5; expected no list")
         if self.decoder is not None:
             for name in ("upsample", "attention"):
                 if (found := getattr(self, name)) != type(self).model_fields[name].default:
-                    faults.append(f"decoder: a list of layers has no {name}, found {name}: {found} beside it")
+                    faults.append(
+                        f"decoder: a list of layers has no {name}, found {name}: {found} beside it"
+                    )
         return faults
 
     def _last_is_the_outputs(self, decoder: list[Layer]) -> list[str]:
         if not decoder or decoder[-1].act == "none":
             return []
-        return [f"decoder.{len(decoder) - 1}: the last activation is nets.output, found act: {decoder[-1].act}"]
+        return [
+            f"decoder.{len(decoder) - 1}: the last activation is nets.output, found act: {decoder[-1].act}"
+        ]
 
     def _shifts(self) -> list[str]:
         """What would turn a zero into something else."""
-        faults = [] if self.output == "linear" else [f"zero_bias needs output: linear, found {self.output}"]
+        faults = (
+            []
+            if self.output == "linear"
+            else [f"zero_bias needs output: linear, found {self.output}"]
+        )
         for name in ("encoder", "head", "decoder"):
             listed = getattr(self, name)
             if listed is None:
-                faults.append(f"zero_bias needs {name} as a list of layers (Double InfoGAN's has batch normalisation)")
+                faults.append(
+                    f"zero_bias needs {name} as a list of layers (Double InfoGAN's has batch normalisation)"
+                )
             for i, layer in enumerate(listed or []):
                 if layer.norm != "none":
-                    faults.append(f"{name}.{i}: zero_bias allows no norm, whose shift is a bias; found {layer.norm}")
+                    faults.append(
+                        f"{name}.{i}: zero_bias allows no norm, whose shift is a bias; found {layer.norm}"
+                    )
                 if layer.act == "sigmoid":
-                    faults.append(f"{name}.{i}: zero_bias allows no act: sigmoid, which makes 0.5 of 0")
+                    faults.append(
+                        f"{name}.{i}: zero_bias allows no act: sigmoid, which makes 0.5 of 0"
+                    )
         return faults
 
 
 class TrainConfig(Section):
     """The training's section. Everything is counted in real images, both halves together."""
 
-    images: int = Field(default=25_000_000, ge=1)  # 500 epochs of 50,000 images: Carton et al. (2024), Sec. 5
+    images: int = Field(
+        default=25_000_000, ge=1
+    )  # 500 epochs of 50,000 images: Carton et al. (2024), Sec. 5
     batch: int = Field(default=128, ge=4)  # caption of Table 4; both halves together
     lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)  # Table 6, CIFAR-MNIST and CelebA
     betas: Pairing = (0.5, 0.999)  # the authors' code
-    accumulate: int = Field(default=1, ge=1)  # parts in which a batch goes through the nets, for less memory
-    rollbacks: int = Field(default=3, ge=0)  # returns to the last checkpoint when numbers are not finite; each halves lr
-    reset_optimizers: int = Field(default=0, ge=0)  # images after which the optimisers start anew; 0: never
+    accumulate: int = Field(
+        default=1, ge=1
+    )  # parts in which a batch goes through the nets, for less memory
+    rollbacks: int = Field(
+        default=3, ge=0
+    )  # returns to the last checkpoint when numbers are not finite; each halves lr
+    reset_optimizers: int = Field(
+        default=0, ge=0
+    )  # images after which the optimisers start anew; 0: never
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    workers: int = Field(default=0, ge=0)  # processes that read images; 0 reads them in the training process
-    ema: int = Field(default=10_000, ge=0)  # half-life of the averaged weights in images; 0 switches the average off
+    workers: int = Field(
+        default=0, ge=0
+    )  # processes that read images; 0 reads them in the training process
+    ema: int = Field(
+        default=10_000, ge=0
+    )  # half-life of the averaged weights in images; 0 switches the average off
     log_every: int = Field(default=2_000, ge=1)
     grid_every: int = Field(default=50_000, ge=0)  # 0: only at the end
     probe_every: int = Field(default=0, ge=0)  # 0: only at the end
     save_every: int = Field(default=100_000, ge=0)  # 0: only at the end
     keep: int = Field(default=3, ge=1)  # newest checkpoints to keep
-    keep_every: int = Field(default=0, ge=0)  # beside them the first checkpoint after every so many images; 0: none
+    keep_every: int = Field(
+        default=0, ge=0
+    )  # beside them the first checkpoint after every so many images; 0: none
     keep_best: str = ""  # and the one up to which this term, as log.jsonl names it (G/image.target), was lowest on average
 
 
@@ -207,7 +286,9 @@ class Published(Sparse):
         if isinstance(given, int | float) and not isinstance(given, bool):
             return {"average": given}
         if not isinstance(given, dict | Published):
-            raise ValueError(f"found {given!r}, expected a number or a mapping with average, best or worst")
+            raise ValueError(
+                f"found {given!r}, expected a number or a mapping with average, best or worst"
+            )
         return given
 
     @model_validator(mode="after")

@@ -22,7 +22,10 @@ VARIANTS: dict[str, dict] = {
     "mm_cvae": {},
     "sepvae": {"weights": {"class": 1.0}},
     "srb_vae": {},
-    "srb_vae+asymmetric": {"symmetric": False, "weights": {"reverse": 0.0, "codes": 0.0, "critic": 0.0}},
+    "srb_vae+asymmetric": {
+        "symmetric": False,
+        "weights": {"reverse": 0.0, "codes": 0.0, "critic": 0.0},
+    },
     "principled": {},
     "cpca": {},
 }
@@ -35,7 +38,14 @@ def tiny(method: str = "dig", data: str = "textured_digits", **train: object) ->
         "data": {"name": data, "resolution": 32},
         "nets": {"width": 4},
         "method": {"name": method.split("+")[0], "z": 4, "s": 3, **options},
-        "train": {"images": 64, "batch": 16, "threads": 1, "grid_every": 0, "save_every": 0, **train},
+        "train": {
+            "images": 64,
+            "batch": 16,
+            "threads": 1,
+            "grid_every": 0,
+            "save_every": 0,
+            **train,
+        },
     }
     return resolve(raw, "tiny", "tiny")
 

@@ -39,12 +39,20 @@ def fixed_noise(engine: Engine) -> Iterator[None]:
             return original["randint"](limit, size, generator=generator)[rows(n)]
         return original["randn"](size, generator=generator)[rows(n)]
 
-    original = {name: getattr(torch, name) for name in ("randn", "randint", "randperm", "randn_like")}
+    original = {
+        name: getattr(torch, name) for name in ("randn", "randint", "randperm", "randn_like")
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "randn", lambda n, *tail, **_: table("normal", n, tail))
-        patch.setattr(torch, "randn_like", lambda x, **_: table("normal", len(x), tuple(x.shape[1:])).to(x))
+        patch.setattr(
+            torch, "randn_like", lambda x, **_: table("normal", len(x), tuple(x.shape[1:])).to(x)
+        )
         patch.setattr(torch, "randint", lambda limit, size, **_: table("int", size[0], (), limit))
-        patch.setattr(torch, "randperm", lambda n, **_: original["randperm"](n, generator=torch.Generator().manual_seed(n)))
+        patch.setattr(
+            torch,
+            "randperm",
+            lambda n, **_: original["randperm"](n, generator=torch.Generator().manual_seed(n)),
+        )
         draw, backward = Engine._draw, Engine._backward
 
         def _draw(self: Engine, pair: Any) -> Any:

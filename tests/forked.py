@@ -41,7 +41,9 @@ def ended(children: list[int], seconds: float) -> list[int]:
             for child in set(children) - set(codes):
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-            raise AssertionError(f"{len(children) - len(codes)} of {len(children)} processes still ran after {seconds} s")
+            raise AssertionError(
+                f"{len(children) - len(codes)} of {len(children)} processes still ran after {seconds} s"
+            )
         time.sleep(0.01)
     return [codes[child] for child in children]
 
@@ -56,7 +58,13 @@ def start(world: int, body: Callable[[], Any], folder: Path) -> list[int]:
         from accelerate.state import PartialState
 
         PartialState._reset_state()
-        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+        numbers = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": world,
+            "LOCAL_WORLD_SIZE": world,
+            "MASTER_PORT": port,
+        }
         os.environ.update({name: str(value) for name, value in numbers.items()})
         os.environ.update(MASTER_ADDR="127.0.0.1", ACCELERATE_USE_CPU="true")
         return body()

@@ -96,7 +96,9 @@ def rounded(values: Tensor) -> list[float]:
 def pictures(html: str) -> dict[str, np.ndarray]:
     """Decodes the images of a piece of the page, by their ids."""
     found = re.findall(r'<img id="img-([\w-]+)"[^>]* src="data:image/png;base64,([^"]+)"', html)
-    return {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found}
+    return {
+        name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found
+    }
 
 
 def test_sliders_come_in_the_order_of_their_effect(explorer: Explorer) -> None:
@@ -116,7 +118,9 @@ def test_sliders_reach_as_far_as_training_codes() -> None:
         assert coordinate.step == 0.1, "a few hundred stops, in round numbers"
 
 
-def test_a_session_holds_both_common_codes_with_every_salient_one(explorer: Explorer, session: Session) -> None:
+def test_a_session_holds_both_common_codes_with_every_salient_one(
+    explorer: Explorer, session: Session
+) -> None:
     a, b = (Gallery().code("target", [i]) for i in (3, 4))
     for i, z in enumerate((a.z, b.z)):
         for j, s in enumerate((a.s, b.s, torch.full((1, 3), BLANK))):
@@ -124,27 +128,43 @@ def test_a_session_holds_both_common_codes_with_every_salient_one(explorer: Expl
     assert torch.equal(session.rebuilt, session.made[0, 0])
     assert numbers(session.swapped) == (rounded(a.z), rounded(b.s))
     assert numbers(session.healed)[1] == [BLANK] * 3
-    assert explorer.stops(session.base) == pytest.approx([round(v, 2) for v in a.s[0, [2, 1, 0]].tolist()])
+    assert explorer.stops(session.base) == pytest.approx(
+        [round(v, 2) for v in a.s[0, [2, 1, 0]].tolist()]
+    )
 
 
-def test_a_slider_that_was_not_moved_means_the_exact_number(explorer: Explorer, session: Session) -> None:
+def test_a_slider_that_was_not_moved_means_the_exact_number(
+    explorer: Explorer, session: Session
+) -> None:
     stops = explorer.stops(session.base)
-    assert any(abs(stop - value) > 1e-4 for stop, value in zip(stops, session.base[[2, 1, 0]].tolist(), strict=True))
+    assert any(
+        abs(stop - value) > 1e-4
+        for stop, value in zip(stops, session.base[[2, 1, 0]].tolist(), strict=True)
+    )
     assert torch.equal(explorer.moved(session, stops), session.base)
     assert torch.equal(explorer.result(session, stops), session.rebuilt)
     assert torch.equal(explorer.moved(session, ()), session.base)
 
 
-def test_a_moved_slider_changes_its_coordinate_and_no_other(explorer: Explorer, session: Session) -> None:
+def test_a_moved_slider_changes_its_coordinate_and_no_other(
+    explorer: Explorer, session: Session
+) -> None:
     stops = explorer.stops(session.base)
     moved = explorer.moved(session, [0.87, *stops[1:]])
     assert moved[2].item() == pytest.approx(0.87)
     assert torch.equal(moved[:2], session.base[:2])
-    assert numbers(explorer.result(session, [0.87, *stops[1:]])) == (rounded(session.a.code.z), rounded(moved))
-    assert not torch.equal(explorer.moved(session, [stops[0] + 0.01, *stops[1:]]), session.base), "one stop further"
+    assert numbers(explorer.result(session, [0.87, *stops[1:]])) == (
+        rounded(session.a.code.z),
+        rounded(moved),
+    )
+    assert not torch.equal(explorer.moved(session, [stops[0] + 0.01, *stops[1:]]), session.base), (
+        "one stop further"
+    )
 
 
-def test_heal_and_swap_put_the_sliders_elsewhere_exactly(explorer: Explorer, session: Session) -> None:
+def test_heal_and_swap_put_the_sliders_elsewhere_exactly(
+    explorer: Explorer, session: Session
+) -> None:
     healed = session.at(explorer.blank())
     assert torch.equal(explorer.result(healed, explorer.stops(healed.base)), session.healed)
     taken = session.at(session.b.code.s[0])
@@ -158,29 +178,39 @@ def test_strips_go_from_end_to_end_and_leave_the_rest(explorer: Explorer, sessio
     assert [coordinate.number for coordinate, _ in made] == [2, 1, 0]
     for coordinate, images in made:
         codes = Painter().encode(images)
-        assert codes.s[:, coordinate.number].tolist() == pytest.approx(np.linspace(-1.5, 1.5, STRIP).tolist())
+        assert codes.s[:, coordinate.number].tolist() == pytest.approx(
+            np.linspace(-1.5, 1.5, STRIP).tolist()
+        )
         rest = [k for k in range(3) if k != coordinate.number]
         assert (codes.s[:, rest] == codes.s[:1, rest]).all()
         assert (codes.z == session.a.code.z).all()
         if coordinate.number != 0:
-            assert codes.s[0, 0].item() == pytest.approx(1.11), "a slider that was moved stays where it is"
+            assert codes.s[0, 0].item() == pytest.approx(1.11), (
+                "a slider that was moved stays where it is"
+            )
     assert len(pictures(strips(session, made))) == 3
     assert pictures(strips(session, made))["strip-2"].shape[:2] == (SIDE, STRIP * (SIDE + 1) - 1)
 
 
 def test_new_images_follow_the_seed_and_keep_the_code_that_was_drawn(explorer: Explorer) -> None:
     made, again, other = (explorer.sample("target", 4, seed) for seed in (1, 1, 2))
-    assert all(torch.equal(x.image, y.image) and x.name == y.name for x, y in zip(made, again, strict=True))
+    assert all(
+        torch.equal(x.image, y.image) and x.name == y.name for x, y in zip(made, again, strict=True)
+    )
     assert not any(torch.equal(x.image, y.image) for x, y in zip(made, other, strict=True))
     for choice in made:
         assert numbers(choice.image) == (rounded(choice.code.z), rounded(choice.code.s))
-    assert all(numbers(choice.image)[1] == [BLANK] * 3 for choice in explorer.sample("background", 3, 0))
+    assert all(
+        numbers(choice.image)[1] == [BLANK] * 3 for choice in explorer.sample("background", 3, 0)
+    )
 
 
 def test_offered_images_are_turned_over_page_by_page() -> None:
     explorer = Explorer("few", opened(Gallery(10)))
     first, second, third = (explorer.offered("target", page, 4) for page in range(3))
-    assert sorted([*first, *second, *third[:2]]) == list(range(10)), "each once, then from the beginning"
+    assert sorted([*first, *second, *third[:2]]) == list(range(10)), (
+        "each once, then from the beginning"
+    )
     assert third[2:].tolist() == first[:2].tolist()
     assert len(explorer.offered("target", 0, 50)) == 10
     assert first.tolist() != explorer.offered("background", 0, 4).tolist()
@@ -190,9 +220,15 @@ def test_a_session_begins_with_two_kinds_where_the_data_set_knows_them() -> None
     kinds = {"kind": np.array([0] * 40), "place": np.arange(40) % 2}
     first = Explorer("few", opened(Gallery())).offered("target", 0, 18)
     kinds["kind"][first[7]] = 1
-    known = {"kind": Attribute("salient", ("one", "two")), "place": Attribute("common", ("left", "right"))}
+    known = {
+        "kind": Attribute("salient", ("one", "two")),
+        "place": Attribute("common", ("left", "right")),
+    }
     session = Explorer("kinds", opened(Gallery(attributes=known, labels=kinds))).begin()
-    assert session.a.name == f"target {first[0]} · kind one · place {'left' if first[0] % 2 == 0 else 'right'}"
+    assert (
+        session.a.name
+        == f"target {first[0]} · kind one · place {'left' if first[0] % 2 == 0 else 'right'}"
+    )
     assert session.b.name.startswith(f"target {first[7]} · kind two")
 
 
@@ -202,7 +238,9 @@ def test_without_its_data_set_a_run_still_takes_uploads_and_makes_images(tmp_pat
         def data(self) -> Any:
             raise StudioError("data.root: no folder")
 
-    explorer = Explorer("gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64, (1, SIDE, SIDE)))
+    explorer = Explorer(
+        "gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64, (1, SIDE, SIDE))
+    )
     assert explorer.problem == "data.root: no folder"
     assert explorer.begin().a.name == "new target 1 (seed 0)"
     assert len(explorer.offered("target", 0, 4)) == 0
@@ -213,22 +251,37 @@ def test_without_its_data_set_a_run_still_takes_uploads_and_makes_images(tmp_pat
 
 def test_the_page_gets_the_images_it_says(session: Session, explorer: Explorer) -> None:
     result = explorer.result(session, [1.2, 0.3, -0.4])
-    found = pictures(live(session, result, explorer.moved(session, [1.2, 0.3, -0.4])) + still(session) + swaps(session))
+    found = pictures(
+        live(session, result, explorer.moved(session, [1.2, 0.3, -0.4]))
+        + still(session)
+        + swaps(session)
+    )
     shown = {
-        "a": session.a.image, "rebuilt": session.rebuilt, "result": result, "b": session.b.image, "swapped": session.swapped,
-        "healed": session.healed, "swap-01": session.swapped, "swap-10": session.made[1, 0], "swap-12": session.made[1, 2],
-    }  # fmt: skip
+        "a": session.a.image,
+        "rebuilt": session.rebuilt,
+        "result": result,
+        "b": session.b.image,
+        "swapped": session.swapped,
+        "healed": session.healed,
+        "swap-01": session.swapped,
+        "swap-10": session.made[1, 0],
+        "swap-12": session.made[1, 2],
+    }
     for name, image in shown.items():
         assert np.array_equal(found[name], to_pixels(image[None])[0, ..., 0]), name
     maps = {
-        "change": (result, session.rebuilt), "removed": (session.rebuilt, session.healed),
-        "swap-change-01": (session.swapped, session.rebuilt), "swap-change-12": (session.made[1, 2], session.made[1, 1]),
-    }  # fmt: skip
+        "change": (result, session.rebuilt),
+        "removed": (session.rebuilt, session.healed),
+        "swap-change-01": (session.swapped, session.rebuilt),
+        "swap-change-12": (session.made[1, 2], session.made[1, 1]),
+    }
     for name, (after, before) in maps.items():
         assert np.array_equal(found[name], change(after, before)), name
 
 
-def test_a_map_of_change_is_white_where_nothing_changes_red_where_brighter_and_blue_where_darker() -> None:
+def test_a_map_of_change_is_white_where_nothing_changes_red_where_brighter_and_blue_where_darker() -> (
+    None
+):
     before = torch.zeros(3, 1, 3)
     after = before.clone()
     after[1, 0, 1], after[2, 0, 2] = 0.8, -0.8
@@ -245,7 +298,9 @@ def test_names_of_files_are_escaped(explorer: Explorer) -> None:
     session = explorer.look_at(choice, choice)
     values = explorer.stops(session.base)
     page = live(session, session.rebuilt, session.base) + still(session) + swaps(session)
-    assert "Removed reconstruction \u2212 healed" in re.sub("<[^>]+>", "", page), "words that a line may end between"
+    assert "Removed reconstruction \u2212 healed" in re.sub("<[^>]+>", "", page), (
+        "words that a line may end between"
+    )
     page += strips(session, explorer.strips(session, values))
     assert "<img src=x" not in page
     assert 'onerror="' not in page
@@ -256,7 +311,10 @@ def test_codes_can_be_downloaded_as_a_table(session: Session) -> None:
     rows = list(csv.reader(io.StringIO(codes_csv([("a, b", session.a.code.z[0], session.base)]))))
     assert rows[0] == ["file", "z0", "z1", "s0", "s1", "s2"]
     assert rows[1][0] == "a, b"
-    assert torch.equal(torch.tensor([float(v) for v in rows[1][1:]]), torch.cat([session.a.code.z[0], session.base]))
+    assert torch.equal(
+        torch.tensor([float(v) for v in rows[1][1:]]),
+        torch.cat([session.a.code.z[0], session.base]),
+    )
 
 
 def test_thumbnails_are_large_enough_to_be_seen() -> None:
@@ -266,7 +324,9 @@ def test_thumbnails_are_large_enough_to_be_seen() -> None:
         assert np.array_equal(np.asarray(picture)[::3, ::3, 0], to_pixels(image[None])[0, ..., 0])
 
 
-def test_runs_are_opened_when_asked_for_and_few_stay_open(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_opened_when_asked_for_and_few_stay_open(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model, "KEPT", 1)
     shelf = Shelf(runs, "cpu")
     assert (shelf.names, shelf.salient) == (["one", "two"], 3)
@@ -279,14 +339,19 @@ def test_runs_are_opened_when_asked_for_and_few_stay_open(runs: list[Path], monk
 
 
 def test_runs_of_the_same_name_are_told_apart(runs: list[Path]) -> None:
-    assert Shelf([runs[0], runs[0].parent / "two" / ".." / "one"]).names == [str(runs[0]), f"{runs[0].parent}/two/../one"]
+    assert Shelf([runs[0], runs[0].parent / "two" / ".." / "one"]).names == [
+        str(runs[0]),
+        f"{runs[0].parent}/two/../one",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["volume", "vector"])
 def test_what_is_no_image_is_refused_with_its_shape(kind: str) -> None:
     engine = Engine(tiny("vae", images=16), Blobs(SHAPES[kind]))
     shape = re.escape(str(SHAPES[kind]))
-    with pytest.raises(StudioError, match=f"blobs: holds {kind}s of shape {shape}; the app shows images"):
+    with pytest.raises(
+        StudioError, match=f"blobs: holds {kind}s of shape {shape}; the app shows images"
+    ):
         Explorer("blobs", opened(method=engine.ema.method.eval()))
 
 
@@ -327,7 +392,9 @@ def invoke(*words: object) -> str:
     return str(result.exception)
 
 
-def test_without_gradio_the_verb_says_how_to_get_it(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gradio_the_verb_says_how_to_get_it(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert invoke(runs[0]).endswith("pip install 'contrastive-studio[app]'")
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(__version__="3.50.2"))
@@ -341,7 +408,9 @@ def test_a_run_without_checkpoints_and_a_port_in_use_stop_it_before_it_answers(
     monkeypatch.setattr(server, "serve", lambda *_: pytest.fail("it must not answer"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    (empty / "config.yaml").write_text((runs[0] / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (empty / "config.yaml").write_text(
+        (runs[0] / "config.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     assert "empty: no checkpoint yet" in invoke(empty, "--port", 0)
     assert "empty: no checkpoint yet" in invoke(runs[0], empty, "--port", 0), "nor a second one"
     assert "nowhere: no such run" in invoke(tmp_path / "nowhere", "--port", 0)
@@ -350,18 +419,32 @@ def test_a_run_without_checkpoints_and_a_port_in_use_stop_it_before_it_answers(
 
 @pytest.mark.parametrize(
     ("host", "shown", "warned"),
-    [("127.0.0.1",) * 2 + (False,), ("::1", "[::1]", False), ("localhost",) * 2 + (False,), ("0.0.0.0", "localhost", True)],
+    [
+        ("127.0.0.1",) * 2 + (False,),
+        ("::1", "[::1]", False),
+        ("localhost",) * 2 + (False,),
+        ("0.0.0.0", "localhost", True),
+    ],
 )
 def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
-    host: str, shown: str, warned: bool, runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    host: str,
+    shown: str,
+    warned: bool,
+    runs: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("gradio", reason="the extra `app` is not installed")
     from studio.app import page
 
     launched: dict[str, Any] = {}
-    fake = SimpleNamespace(launch=lambda **options: launched.update(options), close=lambda **_: None)
+    fake = SimpleNamespace(
+        launch=lambda **options: launched.update(options), close=lambda **_: None
+    )
     monkeypatch.setattr(page, "build_page", lambda shelf: fake)
-    monkeypatch.setattr(server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda timeout: None)))
+    monkeypatch.setattr(
+        server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda timeout: None))
+    )
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     server.check_gradio()

@@ -27,9 +27,15 @@ from studio.report.page import STYLE
 from studio.training.session import train
 
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WAIT = 60_000  # ms, on a busy machine
 # Sets a slider as a hand does, and says after how many ms the new picture was painted.
 MOVE = """([place, value]) => new Promise((done) => {
@@ -54,7 +60,10 @@ class Visit:
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         page.set_default_timeout(WAIT)
-        page.on("console", lambda line: self.complaints.append(line.text) if line.type == "error" else None)
+        page.on(
+            "console",
+            lambda line: self.complaints.append(line.text) if line.type == "error" else None,
+        )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname or ""))
 
@@ -62,10 +71,14 @@ class Visit:
         return self.page.locator(f"#img-{name}").get_attribute("src")
 
     def pixels(self, name: str) -> np.ndarray:
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(self.source(name).split(",")[1])))).astype(int)
+        return np.asarray(
+            Image.open(io.BytesIO(base64.b64decode(self.source(name).split(",")[1])))
+        ).astype(int)
 
     def until_new(self, name: str, before: str) -> None:
-        self.page.wait_for_function("([n, s]) => document.querySelector(`#img-${n}`).src !== s", arg=[name, before])
+        self.page.wait_for_function(
+            "([n, s]) => document.querySelector(`#img-${n}`).src !== s", arg=[name, before]
+        )
 
     def slide(self, place: int, value: float) -> float:
         return self.page.evaluate(MOVE, [place, str(value)])
@@ -105,8 +118,23 @@ def browser() -> Iterator[Any]:
 def visit(folder: Path, browser: Any) -> Iterator[Visit]:
     """Starts `studio app` on a port of its own and opens it."""
     log, root = folder.parent / "server.log", str(Path(__file__).resolve().parent.parent)
-    command = [sys.executable, "-c", "from studio.cli import main; main()", "app", str(folder), "--port", "0", "--device", "cpu"]
-    own = {**os.environ, "HOME": str(folder.parent), "TMPDIR": str(folder.parent), "PYTHONPATH": root}
+    command = [
+        sys.executable,
+        "-c",
+        "from studio.cli import main; main()",
+        "app",
+        str(folder),
+        "--port",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    own = {
+        **os.environ,
+        "HOME": str(folder.parent),
+        "TMPDIR": str(folder.parent),
+        "PYTHONPATH": root,
+    }
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "env": own}
     with log.open("w") as errors, subprocess.Popen(command, stderr=errors, **pipes) as server:
         try:
@@ -192,7 +220,9 @@ def test_new_images_follow_their_seed(site: Visit) -> None:
     site.until_new("a", before)
     site.page.locator("#img-a").wait_for()  # the tab has turned
     assert "new target 2 (seed 5)" in site.page.locator("#live figcaption").first.inner_text()
-    assert site.source("a") == site.source("rebuilt") == site.source("result"), "its code is the one that was drawn"
+    assert site.source("a") == site.source("rebuilt") == site.source("result"), (
+        "its code is the one that was drawn"
+    )
 
 
 def test_uploads_are_taken_or_refused_with_one_message(site: Visit, tmp_path: Path) -> None:
@@ -227,7 +257,9 @@ def test_the_result_and_the_codes_can_be_downloaded(site: Visit) -> None:
     assert np.array_equal(np.asarray(Image.open(picture.value.path())), site.pixels("result"))
     with site.page.expect_download() as table:
         site.page.get_by_role("link", name="Codes (CSV)").click()
-    head, own, result = csv.reader(io.StringIO(Path(table.value.path()).read_text(encoding="utf-8")))
+    head, own, result = csv.reader(
+        io.StringIO(Path(table.value.path()).read_text(encoding="utf-8"))
+    )
     assert head == ["file", "z0", "z1", "z2", "z3", "s0", "s1", "s2"]
     assert own[1:] == result[1:], "no slider has moved"
 
@@ -252,21 +284,30 @@ def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
     path = ["command", *["x/" * 60] * 4]
     body = table("caption", ["attribute", "measure", "salient", "common", "n"], [numbers, path])
     phone = browser.new_page(viewport={"width": 390, "height": 844})
-    phone.set_content(written(el("html", el("head", el("style", STYLE.read_text())), el("body", body))))
+    phone.set_content(
+        written(el("html", el("head", el("style", STYLE.read_text())), el("body", body)))
+    )
     lines = """cell => { const range = document.createRange(); range.selectNodeContents(cell);
       return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size; }"""
-    found = phone.locator("tr").evaluate_all(f"rows => rows.map(row => [...row.children].map({lines}))")
+    found = phone.locator("tr").evaluate_all(
+        f"rows => rows.map(row => [...row.children].map({lines}))"
+    )
     assert found[0] == [1] * 5
     assert found[1] in ([1] * 5, [1, 2, 1, 1, 1])
     assert all(count > 2 for count in found[2][1:]), "what is too long for any page is broken"
-    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, "the table scrolls by itself"
+    assert phone.evaluate("() => document.documentElement.scrollWidth") <= 390, (
+        "the table scrolls by itself"
+    )
     phone.close()
 
 
 @pytest.mark.slow
 def test_a_slider_answers_within_300_ms_at_64_px(tmp_path: Path, browser: Any) -> None:
     folder = tmp_path / "phantom"
-    train(load("brain_phantom_dig", ["train.images=64", "train.threads=1", "train.grid_every=0"]), folder)
+    train(
+        load("brain_phantom_dig", ["train.images=64", "train.threads=1", "train.grid_every=0"]),
+        folder,
+    )
     with visit(folder, browser) as site:
         times = [site.slide(i % 8, round(0.9 - 0.07 * i, 2)) for i in range(20)]
         print("ms", sorted(round(ms) for ms in times))

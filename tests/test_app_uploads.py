@@ -26,7 +26,13 @@ def deep(path: Path, values: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("kind", ["gray", "rgb", "wide", "jpg", "deep"])
 def test_an_upload_is_what_folders_would_have_read(kind: str, tmp_path: Path) -> None:
-    shapes = {"gray": (20, 20), "rgb": (20, 20, 3), "wide": (24, 60, 3), "jpg": (90, 70, 3), "deep": (30, 30)}
+    shapes = {
+        "gray": (20, 20),
+        "rgb": (20, 20, 3),
+        "wide": (24, 60, 3),
+        "jpg": (90, 70, 3),
+        "deep": (30, 30),
+    }
     for domain in ("background", "target"):
         (tmp_path / domain).mkdir()
         for i in range(40):
@@ -38,8 +44,16 @@ def test_an_upload_is_what_folders_would_have_read(kind: str, tmp_path: Path) ->
                 Image.fromarray(pixels.astype(np.uint8)).save(name)
     dataset = Folders(FoldersConfig(root=str(tmp_path), resolution=16))
     assert dataset.shape == (GRAY if kind in ("gray", "deep") else RGB)
-    found = [read_upload(tmp_path / "target" / f"{i}.{name.suffix[1:]}", dataset.shape, dataset.window)[0] for i in range(40)]
-    test, train = (dataset.images(split, "target", range(dataset.size(split, "target"))) for split in ("test", "train"))
+    found = [
+        read_upload(tmp_path / "target" / f"{i}.{name.suffix[1:]}", dataset.shape, dataset.window)[
+            0
+        ]
+        for i in range(40)
+    ]
+    test, train = (
+        dataset.images(split, "target", range(dataset.size(split, "target")))
+        for split in ("test", "train")
+    )
     theirs = {image.numpy().tobytes() for image in torch.cat([test, train])}
     assert {image.numpy().tobytes() for image in found} == theirs
     assert len(theirs) == 40
@@ -62,7 +76,9 @@ def test_what_is_not_8_bit_has_its_window_stated(tmp_path: Path) -> None:
     known, note = read_upload(tmp_path / "deep.png", GRAY, (0, 10_000))
     assert known.min().item() == pytest.approx(-0.8, abs=0.01)
     assert note == " · 0 to 1e+04 shown as -1 to 1"
-    assert read_upload(_png(tmp_path / "plain.png"), GRAY, (0, 10_000))[1] == "", "8-bit values need none"
+    assert read_upload(_png(tmp_path / "plain.png"), GRAY, (0, 10_000))[1] == "", (
+        "8-bit values need none"
+    )
 
 
 def test_volumes_give_a_slice(tmp_path: Path) -> None:
@@ -93,17 +109,41 @@ class _Touch:
 
 
 MAKERS = {
-    "notes.png": (lambda path: path.write_text("not an image"), "notes.png: is neither a PNG nor a JPEG, whatever its name says"),
-    "notes.txt": (lambda path: path.write_text("words"), r"notes.txt: not a kind of file that is read; expected .png, .jpg, .*"),
+    "notes.png": (
+        lambda path: path.write_text("not an image"),
+        "notes.png: is neither a PNG nor a JPEG, whatever its name says",
+    ),
+    "notes.txt": (
+        lambda path: path.write_text("words"),
+        r"notes.txt: not a kind of file that is read; expected .png, .jpg, .*",
+    ),
     "empty.png": (lambda path: path.touch(), r"empty.png: is empty \(0 bytes\)"),
-    "huge.png": (lambda path: Image.new("1", (10_000, 10_000)).save(path), "huge.png: is 10000 x 10000 pixels: expected .*"),
-    "cut.png": (lambda path: path.write_bytes(_png(path).read_bytes()[:200]), "cut.png: cannot be .*"),
-    "cmyk.jpg": (lambda path: Image.new("CMYK", (9, 9)).save(path), "cmyk.jpg: has colours of the kind CMYK.*"),
-    "same.npy": (lambda path: np.save(path, np.ones((9, 9))), "same.npy: has the same value everywhere"),
-    "nan.npy": (lambda path: np.save(path, np.full((9, 9), np.nan)), "nan.npy: has 81 values that are NaN.*"),
+    "huge.png": (
+        lambda path: Image.new("1", (10_000, 10_000)).save(path),
+        "huge.png: is 10000 x 10000 pixels: expected .*",
+    ),
+    "cut.png": (
+        lambda path: path.write_bytes(_png(path).read_bytes()[:200]),
+        "cut.png: cannot be .*",
+    ),
+    "cmyk.jpg": (
+        lambda path: Image.new("CMYK", (9, 9)).save(path),
+        "cmyk.jpg: has colours of the kind CMYK.*",
+    ),
+    "same.npy": (
+        lambda path: np.save(path, np.ones((9, 9))),
+        "same.npy: has the same value everywhere",
+    ),
+    "nan.npy": (
+        lambda path: np.save(path, np.full((9, 9), np.nan)),
+        "nan.npy: has 81 values that are NaN.*",
+    ),
     "code.npy": (_code_that_runs, "code.npy: cannot be decoded: .*"),
-    "page.nii.gz": (lambda path: path.write_bytes(gzip.compress(json.dumps([1] * 999).encode())), "page.nii.gz: cannot be .*"),
-}  # fmt: skip
+    "page.nii.gz": (
+        lambda path: path.write_bytes(gzip.compress(json.dumps([1] * 999).encode())),
+        "page.nii.gz: cannot be .*",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -117,7 +157,9 @@ def test_what_cannot_be_used_is_refused_with_one_line(name: str, tmp_path: Path)
     assert not Path("it-ran").exists()
 
 
-def test_large_files_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = _png(tmp_path / "large.png", (400, 400))
     read_upload(path, GRAY)
     monkeypatch.setattr(uploads, "MOST_BYTES", path.stat().st_size - 1)

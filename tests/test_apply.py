@@ -70,21 +70,29 @@ def test_pngs_come_back_as_the_runs_own_verbs_make_them(gray: Run, tmp_path: Pat
         "reconstruct": pixels(gray.reconstruct(stack)),
         "heal": pixels(gray.heal(stack)),
         "swap": pixels(gray.swap(stack, given)),
-        "difference": ((gray.reconstruct(stack) - gray.heal(stack)).abs().numpy() / 2 * 255).round().astype(np.uint8),
+        "difference": ((gray.reconstruct(stack) - gray.heal(stack)).abs().numpy() / 2 * 255)
+        .round()
+        .astype(np.uint8),
     }
     for kind, values in expected.items():
         for i, name in enumerate(names):
             with Image.open(tmp_path / "out" / kind / name) as image:
                 assert image.mode == "L"
-                np.testing.assert_allclose(np.asarray(image).astype(int), values[i, 0].astype(int), atol=1)
+                np.testing.assert_allclose(
+                    np.asarray(image).astype(int), values[i, 0].astype(int), atol=1
+                )
     for i, name in enumerate(names):  # as many components as pixels: nothing is lost
-        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out/reconstruct" / name)), smooth(500 + i))
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(tmp_path / "out/reconstruct" / name)), smooth(500 + i)
+        )
     assert np.abs(expected["heal"].astype(int) - expected["reconstruct"]).max() > 20
     table = rows(tmp_path / "out" / "codes.csv")
     assert [row["file"] for row in table] == names
     code = gray.encode(stack)
     assert list(table[0]) == ["file", *(f"z{i}" for i in range(48)), *(f"s{i}" for i in range(16))]
-    read = np.array([[float(value) for value in list(row.values())[1:]] for row in table], np.float32)
+    read = np.array(
+        [[float(value) for value in list(row.values())[1:]] for row in table], np.float32
+    )
     np.testing.assert_allclose(read, code.joined().numpy(), rtol=1e-5, atol=1e-6)
     assert not list((tmp_path / "out").rglob(".writing-*"))
 
@@ -99,22 +107,33 @@ def test_donors_in_a_folder_are_taken_by_the_order_of_names(gray: Run, tmp_path:
     made = np.stack([np.asarray(Image.open(tmp_path / f"out/swap/in{i}.png")) for i in range(3)])
     np.testing.assert_allclose(made.astype(int), pixels(gray.swap(a, b))[:, 0].astype(int), atol=1)
     with pytest.raises(AssertionError):  # not another order
-        np.testing.assert_allclose(made.astype(int), pixels(gray.swap(a, b.flip(0)))[:, 0].astype(int), atol=1)
+        np.testing.assert_allclose(
+            made.astype(int), pixels(gray.swap(a, b.flip(0)))[:, 0].astype(int), atol=1
+        )
     (tmp_path / "give" / "give3.png").write_bytes((tmp_path / "give" / "give0.png").read_bytes())
     with pytest.raises(StudioError, match="4 images for the 3"):
         apply(gray, "in", "out2", ["swap"], "give")
 
 
 MODES = {
-    "1": ("gray", "L"), "L": ("gray", "L"), "LA": ("gray", "LA"), "P": ("colour", "RGB"), "RGB": ("colour", "RGB"),
+    "1": ("gray", "L"),
+    "L": ("gray", "L"),
+    "LA": ("gray", "LA"),
+    "P": ("colour", "RGB"),
+    "RGB": ("colour", "RGB"),
     "RGBA": ("colour", "RGBA"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_mode_of_a_png_stays(mode: str, gray: Run, colour: Run, tmp_path: Path) -> None:
     run = {"gray": gray, "colour": colour}[MODES[mode][0]]
-    image = Image.fromarray(smooth(3, (SIDE, SIDE, 3))).convert("RGB").convert("RGBA" if mode == "LA" else "RGB").convert(mode)
+    image = (
+        Image.fromarray(smooth(3, (SIDE, SIDE, 3)))
+        .convert("RGB")
+        .convert("RGBA" if mode == "LA" else "RGB")
+        .convert(mode)
+    )
     if mode.endswith("A"):
         image.putalpha(Image.fromarray(np.full((SIDE, SIDE), 255, np.uint8)))
     image.save(tmp_path / "x.png")
@@ -125,7 +144,9 @@ def test_the_mode_of_a_png_stays(mode: str, gray: Run, colour: Run, tmp_path: Pa
 
 
 def test_what_is_transparent_is_opaque_where_the_model_saw_it(gray: Run, tmp_path: Path) -> None:
-    values = np.stack([np.full((SIDE, SIDE + 4), 200, np.uint8), np.full((SIDE, SIDE + 4), 51, np.uint8)], -1)
+    values = np.stack(
+        [np.full((SIDE, SIDE + 4), 200, np.uint8), np.full((SIDE, SIDE + 4), 51, np.uint8)], -1
+    )
     values[0, 0, 0] = 90
     Image.fromarray(values).save(tmp_path / "x.png")
     apply(gray, "x.png", "out", ["reconstruct"])
@@ -145,9 +166,13 @@ def test_sixteen_bits_stay_sixteen_bits(deep: Run, tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(made), values)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, bool, np.int16, np.uint16, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, bool, np.int16, np.uint16, np.float16, np.float32, np.float64]
+)
 @pytest.mark.parametrize("shape", [(SIDE, SIDE), (1, SIDE, SIDE), (SIDE, SIDE, 1)])
-def test_arrays_keep_type_and_shape(dtype: type, shape: tuple[int, ...], deep: Run, tmp_path: Path) -> None:
+def test_arrays_keep_type_and_shape(
+    dtype: type, shape: tuple[int, ...], deep: Run, tmp_path: Path
+) -> None:
     values = smooth(5, high=200, dtype=np.float64).clip(max(0, deep.data.window[0]) + 1)
     values = (values > 80 if dtype is bool else values).astype(dtype).reshape(shape)
     np.save(tmp_path / "x.npy", values)
@@ -199,7 +224,11 @@ def test_volumes_keep_affine_header_scale_and_all_other_voxels(
 
 def test_a_healed_slice_is_that_of_the_run(deep: Run, tmp_path: Path) -> None:
     low, high = deep.data.window
-    units = np.random.default_rng(2).uniform(max(low, 0) + 2, high - 2, (SIDE, 6, SIDE)).astype(np.float32)
+    units = (
+        np.random.default_rng(2)
+        .uniform(max(low, 0) + 2, high - 2, (SIDE, 6, SIDE))
+        .astype(np.float32)
+    )
     nibabel.save(nibabel.Nifti1Image(units, oblique()), tmp_path / "x.nii.gz")
     apply(deep, "x.nii.gz", "out", ["heal"], chosen="all")
     table = rows(tmp_path / "out/codes.csv")
@@ -209,7 +238,9 @@ def test_a_healed_slice_is_that_of_the_run(deep: Run, tmp_path: Path) -> None:
     planes = np.stack([canonical[:, :, i].T[::-1] for i in range(6)]).astype(np.float32)
     healed = deep.heal(torch.from_numpy((planes - low) / (high - low)).clamp(0, 1)[:, None] * 2 - 1)
     expected = (healed[:, 0].numpy() + 1) / 2 * (high - low) + low
-    np.testing.assert_allclose(np.stack([made[:, :, i].T[::-1] for i in range(6)]), expected, atol=0.01)
+    np.testing.assert_allclose(
+        np.stack([made[:, :, i].T[::-1] for i in range(6)]), expected, atol=0.01
+    )
 
 
 def test_size_is_restored_and_what_the_model_did_not_see_stays(gray: Run, tmp_path: Path) -> None:
@@ -221,17 +252,23 @@ def test_size_is_restored_and_what_the_model_did_not_see_stays(gray: Run, tmp_pa
     np.testing.assert_array_equal(made[:, :8], large[:, :8])
     np.testing.assert_array_equal(made[:, 32:], large[:, 32:])
     inside = fit(Picture(large[None], large.shape), SIDE)[0]
-    back = np.asarray(Image.fromarray(inside.astype(np.float32)).resize((24, 24), Image.Resampling.BICUBIC))
+    back = np.asarray(
+        Image.fromarray(inside.astype(np.float32)).resize((24, 24), Image.Resampling.BICUBIC)
+    )
     np.testing.assert_allclose(made[:, 8:32], back.clip(0, 255), atol=1.01)
     assert "not 8 x 8" in done["notes"][0]
     assert not np.asarray(Image.open(tmp_path / "out/difference/x.png"))[:, :8].any()
 
 
-def test_pixels_that_are_not_square_are_placed_where_they_were_read(deep: Run, tmp_path: Path) -> None:
+def test_pixels_that_are_not_square_are_placed_where_they_were_read(
+    deep: Run, tmp_path: Path
+) -> None:
     low, high = deep.data.window
     affine = np.diag([1.0, 2.5, 3.0, 1.0])
     across, up = np.meshgrid(np.arange(24), np.arange(10), indexing="ij")
-    units = ((across * 1.0 + up * 2.5) / 50 * 0.8 * (high - low) + low + 10).astype(np.float32)  # a ramp survives any resizing
+    units = ((across * 1.0 + up * 2.5) / 50 * 0.8 * (high - low) + low + 10).astype(
+        np.float32
+    )  # a ramp survives any resizing
     nibabel.save(nibabel.Nifti1Image(units[..., None], affine), tmp_path / "x.nii")
     apply(deep, "x.nii", "out", ["reconstruct"])
     made = nibabel.load(tmp_path / "out/reconstruct/x.nii").get_fdata()
@@ -251,12 +288,21 @@ def test_a_jpeg_stays_a_jpeg_and_converted_channels_come_back(tmp_path: Path) ->
 
 def bomb(path: Path, side: int) -> None:
     """A PNG of some kilobytes that says it has side x side pixels."""
+
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10_000))) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(10_000)))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -275,10 +321,16 @@ def test_what_cannot_be_used_is_set_aside_and_listed(gray: Run, tmp_path: Path) 
     done = apply(gray, "in", "out", ["heal"])
     reasons = dict(done["set_aside"])
     for name, words in {
-        "colour.png": "3 channels", "text.png": "neither a PNG nor a JPEG", "empty.png": "empty", "bomb.png": "pixels",
-        "large.png": "10000 x 10000", "deep.npy": "not 8-bit", "code.npy": "cannot be decoded", "cut.png": "cannot be",
+        "colour.png": "3 channels",
+        "text.png": "neither a PNG nor a JPEG",
+        "empty.png": "empty",
+        "bomb.png": "pixels",
+        "large.png": "10000 x 10000",
+        "deep.npy": "not 8-bit",
+        "code.npy": "cannot be decoded",
+        "cut.png": "cannot be",
         "dangling.png": "No such file",
-    }.items():  # fmt: skip
+    }.items():
         assert words in reasons.pop(name), name
     assert not reasons
     assert [path.name for path in (tmp_path / "out/heal").iterdir()] == ["good.png"]
@@ -289,12 +341,17 @@ def test_what_cannot_be_used_is_set_aside_and_listed(gray: Run, tmp_path: Path) 
     assert not (tmp_path / "alone/codes.csv").exists()
     assert not list(tmp_path.rglob(".writing-*"))
     apply(gray, "in/deep.npy", "windowed", ["reconstruct"], window=(0.0, 255.0))
-    np.testing.assert_allclose(np.load("windowed/reconstruct/deep.npy"), np.load("in/deep.npy"), atol=0.01)
+    np.testing.assert_allclose(
+        np.load("windowed/reconstruct/deep.npy"), np.load("in/deep.npy"), atol=0.01
+    )
 
 
 def test_a_name_as_long_as_a_file_system_takes_is_written(gray: Run, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    names = [letter * length + ".png" for letter, length in (("n", 251), ("\u00e4", 125), ("m", 242), ("m", 243))]
+    names = [
+        letter * length + ".png"
+        for letter, length in (("n", 251), ("\u00e4", 125), ("m", 242), ("m", 243))
+    ]
     for name in names:
         Image.fromarray(smooth(1)).save(tmp_path / "plain.png")
         (tmp_path / "plain.png").rename(tmp_path / "in" / name)
@@ -308,7 +365,9 @@ def test_a_name_as_long_as_a_file_system_takes_is_written(gray: Run, tmp_path: P
         write_text(tmp_path / ("n" * 253 + ".png"), "")
 
 
-def test_it_writes_neither_into_nor_over_what_it_reads_nor_over_what_exists(gray: Run, tmp_path: Path) -> None:
+def test_it_writes_neither_into_nor_over_what_it_reads_nor_over_what_exists(
+    gray: Run, tmp_path: Path
+) -> None:
     (tmp_path / "in/sub").mkdir(parents=True)
     Image.fromarray(smooth(1)).save(tmp_path / "in/a.png")
     before = (tmp_path / "in/a.png").read_bytes()
@@ -333,7 +392,9 @@ def test_it_writes_neither_into_nor_over_what_it_reads_nor_over_what_exists(gray
     assert (tmp_path / "in/a.png").read_bytes() == before
 
 
-def test_batches_change_nothing_and_memory_holds_one_batch(gray: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_change_nothing_and_memory_holds_one_batch(
+    gray: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "in").mkdir()
     for i in range(7):
         Image.fromarray(smooth(i)).save(tmp_path / f"in/{i}.png")
@@ -341,22 +402,31 @@ def test_batches_change_nothing_and_memory_holds_one_batch(gray: Run, tmp_path: 
     sizes = []
     batches = applying._batches
     monkeypatch.setattr(applying, "BATCH", 3)
-    monkeypatch.setattr(applying, "_batches", lambda loaded: (sizes.append(len(b)) or b for b in batches(loaded)))
+    monkeypatch.setattr(
+        applying, "_batches", lambda loaded: (sizes.append(len(b)) or b for b in batches(loaded))
+    )
     apply(gray, "in", "parts", ["heal"])
     assert sizes == [3, 3, 1]
     for i in range(7):
-        assert (tmp_path / f"whole/heal/{i}.png").read_bytes() == (tmp_path / f"parts/heal/{i}.png").read_bytes()
+        assert (tmp_path / f"whole/heal/{i}.png").read_bytes() == (
+            tmp_path / f"parts/heal/{i}.png"
+        ).read_bytes()
 
 
 def test_a_brats_run_reads_volumes_as_its_data_set_does(tmp_path: Path) -> None:
     write_brats(tmp_path / "brats", 8, side=64)
     raw = {
         "data": {
-            "name": "brats", "root": str(tmp_path / "brats"), "resolution": 32, "slices": [82, 98], "min_tumour": 0.1,
+            "name": "brats",
+            "root": str(tmp_path / "brats"),
+            "resolution": 32,
+            "slices": [82, 98],
+            "min_tumour": 0.1,
             "test_share": 0.4,
         },
-        "method": {"name": "cpca", "z": 4, "s": 2}, "train": {"images": 16, "batch": 16, "threads": 1, "grid_every": 0},
-    }  # fmt: skip
+        "method": {"name": "cpca", "z": 4, "s": 2},
+        "train": {"images": 16, "batch": 16, "threads": 1, "grid_every": 0},
+    }
     train(resolve(raw, "b", "b"), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     source = sorted((tmp_path / "brats").rglob("*_t1.nii.gz"))[0]
@@ -367,15 +437,21 @@ def test_a_brats_run_reads_volumes_as_its_data_set_does(tmp_path: Path) -> None:
     table = rows(tmp_path / "out/codes.csv")
     assert [float(row["slice"]) for row in table] == entry.numbers[:, 0].tolist()
     code = run.encode(torch.from_numpy(own.astype(np.float32)))
-    np.testing.assert_allclose([[float(row[f"s{i}"]) for i in range(2)] for row in table], code.s, atol=1e-5)
+    np.testing.assert_allclose(
+        [[float(row[f"s{i}"]) for i in range(2)] for row in table], code.s, atol=1e-5
+    )
     assert done["images"] == len(own)
-    before, after = (nibabel.load(path).get_fdata() for path in (source, tmp_path / "out/heal" / source.name))
+    before, after = (
+        nibabel.load(path).get_fdata() for path in (source, tmp_path / "out/heal" / source.name)
+    )
     changed = np.flatnonzero((before != after).any((0, 1)))
     assert changed.tolist() == entry.numbers[:, 0].astype(int).tolist()
     assert not after[before == 0].any()  # what is outside the head stays empty
 
 
-def test_the_verb_prints_json_and_one_clear_line_for_each_mistake(gray: Run, tmp_path: Path) -> None:
+def test_the_verb_prints_json_and_one_clear_line_for_each_mistake(
+    gray: Run, tmp_path: Path
+) -> None:
     Image.fromarray(smooth(1)).save(tmp_path / "a.png")
     (tmp_path / "nothing").mkdir()
     (tmp_path / "x.txt").write_text("x")
@@ -387,19 +463,28 @@ def test_the_verb_prints_json_and_one_clear_line_for_each_mistake(gray: Run, tmp
     result = CliRunner().invoke(cli.app, ["apply", folder, "a.png", "swapped", "--with", "a.png"])
     assert Path("swapped/swap/a.png").is_file()
     for arguments, words in {
-        ("nowhere", "o"): "nowhere: no such file or folder", ("nothing", "o"): "no images", ("x.txt", "o"): ".png",
-        ("a.png", "o", "--what", "heel"): "did you mean 'heal'", ("a.png", "o", "--what", "swap"): "--with",
-        ("a.png", "o", "--what", "heal", "--with", "a.png"): "--with", ("a.png", "o", "--slice", "-1"): "--slice",
-        ("a.png", "o", "--window", "5", "2"): "--window", ("a.png", "out"): "--force",
-    }.items():  # fmt: skip
+        ("nowhere", "o"): "nowhere: no such file or folder",
+        ("nothing", "o"): "no images",
+        ("x.txt", "o"): ".png",
+        ("a.png", "o", "--what", "heel"): "did you mean 'heal'",
+        ("a.png", "o", "--what", "swap"): "--with",
+        ("a.png", "o", "--what", "heal", "--with", "a.png"): "--with",
+        ("a.png", "o", "--slice", "-1"): "--slice",
+        ("a.png", "o", "--window", "5", "2"): "--window",
+        ("a.png", "out"): "--force",
+    }.items():
         result = CliRunner().invoke(cli.app, ["apply", folder, *arguments])
         assert isinstance(result.exception, StudioError), (arguments, result.output)
         assert words in str(result.exception)
         assert not Path("o").exists()
 
 
-@pytest.mark.parametrize("fields", [{"shape": (1, 8, 8, 8)}, {"shape": (20,)}, {"shape": (4, 8, 8)}])
-def test_runs_of_other_things_than_images_are_refused(fields: dict, gray: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"shape": (1, 8, 8, 8)}, {"shape": (20,)}, {"shape": (4, 8, 8)}]
+)
+def test_runs_of_other_things_than_images_are_refused(
+    fields: dict, gray: Run, tmp_path: Path
+) -> None:
     Image.fromarray(smooth(1)).save(tmp_path / "a.png")
     other = Run(gray.folder, gray.config, gray.method, 0, fields["shape"])
     with pytest.raises(StudioError, match="this run reads"):

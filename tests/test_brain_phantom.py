@@ -43,36 +43,51 @@ def test_item_i_is_the_same_for_ever(heads: BrainPhantom) -> None:
     assert chosen.dtype == torch.float32
     assert -1 <= chosen.min() < -0.99
     assert 0.5 < chosen.max() <= 1
-    torch.testing.assert_close(heads.images("train", "target", [99_999, 5, 3])[[2, 0]], chosen, atol=1e-5, rtol=0)
-    exact = [v for name, v in heads.labels("train", "target").items() if name not in ("tumour_x", "tumour_y")]  # no cosines
+    torch.testing.assert_close(
+        heads.images("train", "target", [99_999, 5, 3])[[2, 0]], chosen, atol=1e-5, rtol=0
+    )
+    exact = [
+        v
+        for name, v in heads.labels("train", "target").items()
+        if name not in ("tumour_x", "tumour_y")
+    ]  # no cosines
     digest = hashlib.sha256(np.stack(exact)[:, :500].astype("<f4").tobytes()).hexdigest()
     assert digest.startswith("6405bcd77fa08b78"), digest
 
 
 def test_seed_split_domain_and_item_all_matter(heads: BrainPhantom) -> None:
     images = [
-        heads.images("train", "background", [0, 1]), heads.images("test", "background", [0]),
-        heads.healthy("train", [0]), opened(seed=1).images("train", "background", [0]),
-    ]  # fmt: skip
+        heads.images("train", "background", [0, 1]),
+        heads.images("test", "background", [0]),
+        heads.healthy("train", [0]),
+        opened(seed=1).images("train", "background", [0]),
+    ]
     apart = torch.pdist(torch.cat(images).flatten(1), 1) / 64**2
     assert apart.min() > 0.03
 
 
 @pytest.mark.parametrize("side", [32, 128, 256])
 def test_a_head_is_the_same_at_any_resolution(heads: BrainPhantom, side: int) -> None:
-    images, others = heads.images("test", "target", range(6)), opened(resolution=side).images("test", "target", range(6))
+    images, others = (
+        heads.images("test", "target", range(6)),
+        opened(resolution=side).images("test", "target", range(6)),
+    )
     assert others.shape == (6, 1, side, side)
     small = min(side, 64)
     a, b = (torch.nn.functional.adaptive_avg_pool2d(x, small) for x in (images, others))
     for one_of_a, one_of_b in zip(a, b, strict=True):
         assert np.corrcoef(one_of_a.flatten(), one_of_b.flatten())[0, 1] > 0.97
     masks = opened(resolution=side).masks("test", range(6)).float().mean((1, 2))
-    assert masks.tolist() == pytest.approx(heads.masks("test", range(6)).float().mean((1, 2)).tolist(), rel=0.2)
+    assert masks.tolist() == pytest.approx(
+        heads.masks("test", range(6)).float().mean((1, 2)).tolist(), rel=0.2
+    )
 
 
 def test_every_factor_is_an_attribute_of_the_right_code_in_its_range(heads: BrainPhantom) -> None:
     assert {name for name, a in heads.attributes.items() if a.belongs == "common"} == set(ANATOMY)
-    assert {name for name, a in heads.attributes.items() if a.belongs == "salient" and a.target_only} == set(TUMOUR)
+    assert {
+        name for name, a in heads.attributes.items() if a.belongs == "salient" and a.target_only
+    } == set(TUMOUR)
     for domain, names in (("background", set(ANATOMY)), ("target", {*ANATOMY, *TUMOUR})):
         labels = heads.labels("test", domain)
         assert set(labels) == names
@@ -93,8 +108,20 @@ def test_every_factor_can_be_seen(name: str) -> None:
     a, b = (draw(one(**{name: value}), 64) for value in (low, high))
     assert np.abs(a - b).max() > 0.05
     assert (np.abs(a - b) > 0.02).sum() > 20
-    tumours = np.abs(lesions(one(**{name: low}), 64).astype(int) - lesions(one(**{name: high}), 64)).sum()
-    if name in ("tumour_core", "tumour_ring", "sulci", "folds_x", "folds_y", "ventricles", "midline", "level", "contrast"):
+    tumours = np.abs(
+        lesions(one(**{name: low}), 64).astype(int) - lesions(one(**{name: high}), 64)
+    ).sum()
+    if name in (
+        "tumour_core",
+        "tumour_ring",
+        "sulci",
+        "folds_x",
+        "folds_y",
+        "ventricles",
+        "midline",
+        "level",
+        "contrast",
+    ):
         assert tumours == 0, "brightness and what lies inside the brain move no mask"
 
 
@@ -109,11 +136,15 @@ def test_a_factor_means_what_its_name_says() -> None:
     assert width(draw(one(head_shape=0.87), 128), 0) > width(draw(one(head_shape=0.75), 128), 0) + 8
     assert dark_inside(ventricles=1.6) > 1.5 * dark_inside(ventricles=0.5)
     for name, axis in (("tumour_x", 1), ("tumour_y", 0)):
-        centres = [np.argwhere(lesions(one(**{name: v}), 128)[0]).mean(0)[axis] for v in (-0.3, 0.0, 0.3)]
+        centres = [
+            np.argwhere(lesions(one(**{name: v}), 128)[0]).mean(0)[axis] for v in (-0.3, 0.0, 0.3)
+        ]
         head = 64 * one()["head_size"][0]
         assert np.diff(centres) == pytest.approx(0.3 * head, abs=2.5)
     rows, columns = np.argwhere(lesions(one(tumour_slant=0.2, tumour_lobes=0.0), 128)[0]).T
-    assert np.corrcoef(rows, columns)[0, 1] > 0.1, "drawn out from the upper left to the lower right"
+    assert np.corrcoef(rows, columns)[0, 1] > 0.1, (
+        "drawn out from the upper left to the lower right"
+    )
     ring = lesions(one(), 128) == phantom.LESIONS["ring"]
     bright, dull = (draw(one(tumour_ring=v), 128)[ring].mean() for v in (1.0, 0.0))
     assert bright > dull + 0.3
@@ -161,12 +192,22 @@ def test_a_transplant_has_the_head_of_one_and_the_tumour_of_the_other(heads: Bra
     off = (made.images - background).abs()[:, 0]
     assert off[~made.masks].mean() < 0.005
     assert off[made.masks].mean() > 0.3
-    assert torch.equal(heads.transplanted("test", [5, 6], [5, 6], "target").images, heads.images("test", "target", [5, 6]))
-    assert torch.equal(heads.transplanted("test", [5], [6], "target").masks.any(), torch.tensor(True))
+    assert torch.equal(
+        heads.transplanted("test", [5, 6], [5, 6], "target").images,
+        heads.images("test", "target", [5, 6]),
+    )
+    assert torch.equal(
+        heads.transplanted("test", [5], [6], "target").masks.any(), torch.tensor(True)
+    )
     replaced = heads.transplanted("test", [5], [6], "target")
-    assert (replaced.images - heads.healthy("test", [5])).abs()[:, 0][~replaced.masks].mean() < 0.005, "its own tumour is gone"
+    assert (replaced.images - heads.healthy("test", [5])).abs()[:, 0][
+        ~replaced.masks
+    ].mean() < 0.005, "its own tumour is gone"
     noisy = opened(noise=0.1)
-    noise = [noisy.transplanted("test", a, b).images - made.images, noisy.images("test", "background", a) - background]
+    noise = [
+        noisy.transplanted("test", a, b).images - made.images,
+        noisy.images("test", "background", a) - background,
+    ]
     quiet = off == 0
     torch.testing.assert_close(noise[0][:, 0][quiet], noise[1][:, 0][quiet])
 
@@ -177,14 +218,18 @@ def test_noise_is_as_strong_as_it_says_and_its_own_for_each_image() -> None:
     assert added.std() == pytest.approx(0.1, rel=0.05)  # of a range of 2
     assert added.mean() == pytest.approx(0, abs=0.003)
     pieces: Tensor = (noisy - clean)[:8].flatten(1)
-    assert (torch.corrcoef(pieces) - torch.eye(8)).abs().max() < 0.7  # 0.5 where all is air, whose magnitudes are alike
+    assert (
+        torch.corrcoef(pieces) - torch.eye(8)
+    ).abs().max() < 0.7  # 0.5 where all is air, whose magnitudes are alike
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_modalities_and_chunks_agree_with_one_by_one(modality: str) -> None:
     table = opened()._rows("test", "target", range(40))
     together = draw(table, 64, modality)
-    alone = np.concatenate([draw({k: v[[i]] for k, v in table.items()}, 64, modality) for i in (0, 17, 39)])
+    alone = np.concatenate(
+        [draw({k: v[[i]] for k, v in table.items()}, 64, modality) for i in (0, 17, 39)]
+    )
     assert np.abs(together[[0, 17, 39]] - alone).max() < 1e-5
     assert together.min() >= 0
     assert together.max() < 1.5
@@ -265,10 +310,15 @@ def test_volumes_depend_on_seed_and_patient_alone(volumes: Path, tmp_path: Path)
     write_brats(tmp_path, 1, seed=1, side=60)
     assert np.array_equal(read(tmp_path, 0, "flair")[0], read(volumes, 0, "flair")[0])
     write_brats(tmp_path, 1, seed=2, side=60, slices=range(0, 1))
-    assert not np.array_equal(read(tmp_path, 0, "t1")[0][:, :, 0], read(volumes, 0, "t1")[0][:, :, 80])
+    assert not np.array_equal(
+        read(tmp_path, 0, "t1")[0][:, :, 0], read(volumes, 0, "t1")[0][:, :, 80]
+    )
 
 
-@pytest.mark.parametrize(("patients", "slices"), [(0, range(80, 90)), (1, range(0)), (1, range(150, 156)), (1, range(-1, 3))])
+@pytest.mark.parametrize(
+    ("patients", "slices"),
+    [(0, range(80, 90)), (1, range(0)), (1, range(150, 156)), (1, range(-1, 3))],
+)
 def test_impossible_volumes_are_refused(tmp_path: Path, patients: int, slices: range) -> None:
     with pytest.raises(StudioError, match="found"):
         write_brats(tmp_path, patients, slices=slices)

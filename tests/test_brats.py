@@ -25,8 +25,13 @@ from studio.data.splits import split_of
 from studio.errors import StudioError
 
 SHAPE = (24, 24, 12)
-AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 23], [0, 0, 1, 0], [0, 0, 0, 1]])  # BraTS's: left and front are stored last
-TUMOUR = {7: 5, 8: 2}  # slice -> side of the square of tumour, so that 3 is free of it and 8 is too small
+AFFINE = np.array(
+    [[-1.0, 0, 0, 0], [0, -1, 0, 23], [0, 0, 1, 0], [0, 0, 0, 1]]
+)  # BraTS's: left and front are stored last
+TUMOUR = {
+    7: 5,
+    8: 2,
+}  # slice -> side of the square of tumour, so that 3 is free of it and 8 is too small
 
 
 def head(seed: int) -> np.ndarray:
@@ -34,7 +39,11 @@ def head(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     inside = (x / 0.67) ** 2 + (y / 0.84) ** 2 < 1
-    values = 550 + 300 * np.sin(3 * x + rng.uniform(0, 6)) * np.cos(2 * y + z) + 150 * rng.uniform(-1, 1, SHAPE)
+    values = (
+        550
+        + 300 * np.sin(3 * x + rng.uniform(0, 6)) * np.cos(2 * y + z)
+        + 150 * rng.uniform(-1, 1, SHAPE)
+    )
     return np.where(inside & (np.abs(z) < 0.95), values, 0).astype(np.float32)
 
 
@@ -75,7 +84,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def config(root: Path, **fields: object) -> BratsConfig:
-    given = {"root": str(root), "resolution": 24, "slices": (3, 8), "slice_step": 1, "min_tumour": 0.1, **fields}
+    given = {
+        "root": str(root),
+        "resolution": 24,
+        "slices": (3, 8),
+        "slice_step": 1,
+        "min_tumour": 0.1,
+        **fields,
+    }
     return BratsConfig(**given)
 
 
@@ -86,8 +102,9 @@ def opened(root: Path, **fields: object) -> Brats:
 def everything(data: Brats) -> dict[tuple[str, str], np.ndarray]:
     return {
         (split, domain): data.images(split, domain, range(data.size(split, domain))).numpy()
-        for split in ("train", "test") for domain in ("background", "target")
-    }  # fmt: skip
+        for split in ("train", "test")
+        for domain in ("background", "target")
+    }
 
 
 # ---- what a volume becomes ----
@@ -95,7 +112,9 @@ def everything(data: Brats) -> dict[tuple[str, str], np.ndarray]:
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "PIR", "SLA"])
-def test_a_volume_is_the_same_in_whatever_order_its_voxels_are_stored(tmp_path: Path, codes: str, ending: str) -> None:
+def test_a_volume_is_the_same_in_whatever_order_its_voxels_are_stored(
+    tmp_path: Path, codes: str, ending: str
+) -> None:
     values = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     orientation = nibabel.orientations.axcodes2ornt(codes)
     affine = nibabel.orientations.inv_ornt_aff(orientation, SHAPE)
@@ -111,14 +130,23 @@ def test_a_volume_is_the_same_in_whatever_order_its_voxels_are_stored(tmp_path: 
     assert plane[-1, -1] == values[-1, 0, 4]
 
 
-def test_images_are_windowed_by_percentiles_of_the_brain_and_outside_it_is_black(root: Path) -> None:
+def test_images_are_windowed_by_percentiles_of_the_brain_and_outside_it_is_black(
+    root: Path,
+) -> None:
     data = opened(root, percentiles=(10, 90))
     split = split_of("BraTS2021_00004", 0.2)
-    row = next(i for i, (patient, _) in enumerate(data._where[data._rows[split, "background"]]) if patient == 4)
+    row = next(
+        i
+        for i, (patient, _) in enumerate(data._where[data._rows[split, "background"]])
+        if patient == 4
+    )
     image = data.images(split, "background", [row])[0, 0].numpy()
     values = head(4)
     low, high = np.percentile(values[values != 0], (10, 90))
-    expected = np.where(values != 0, ((values - low) / (high - low)).clip(0, 1), 0)[:, :, 3].T[::-1] * 2 - 1
+    expected = (
+        np.where(values != 0, ((values - low) / (high - low)).clip(0, 1), 0)[:, :, 3].T[::-1] * 2
+        - 1
+    )
     assert data.labels(split, "background")["slice"][row] == 3
     assert np.abs(image - expected).max() < 1e-4  # 24 voxels to 24 pixels: nothing is resized
     assert image[0, 0] == -1
@@ -128,7 +156,12 @@ def test_images_are_windowed_by_percentiles_of_the_brain_and_outside_it_is_black
 def test_every_modality_is_a_channel_in_the_order_that_was_asked_for(tmp_path: Path) -> None:
     for number in range(20):
         volume = head(number)
-        write(tmp_path / f"P_{number}", t1=volume, t2=np.where(volume != 0, 1100 - volume, 0), seg=tumour(TUMOUR))
+        write(
+            tmp_path / f"P_{number}",
+            t1=volume,
+            t2=np.where(volume != 0, 1100 - volume, 0),
+            seg=tumour(TUMOUR),
+        )
     both = opened(tmp_path, modalities=["t2", "t1"])
     assert both.shape == (2, 24, 24)
     image = both.images("train", "target", [0])[0]
@@ -146,7 +179,10 @@ def test_crop_and_resolution(root: Path) -> None:
     assert (middle - small[6:18, 6:18]).abs().mean() < 0.15  # enlarged, then shrunk again
     assert (middle - small[0:12, 0:12]).abs().mean() > 0.5
     # The tumour's corner at (14, 6) is partly outside of the frame of 12 around the middle.
-    assert (cropped.labels("train", "target")["tumour_area"] < whole.labels("train", "target")["tumour_area"]).all()
+    assert (
+        cropped.labels("train", "target")["tumour_area"]
+        < whole.labels("train", "target")["tumour_area"]
+    ).all()
 
 
 # ---- what the mask says ----
@@ -158,12 +194,19 @@ def test_domains_and_attributes_follow_from_the_mask(root: Path) -> None:
     for split in ("train", "test"):
         patients = sum(split_of(subject, 0.2) == split for subject in subjects)
         assert data.size(split, "background") == 4 * patients  # slices 3, 4, 5, 6
-        assert data.size(split, "target") == patients  # slice 7; the tumour of slice 8 has 4 mm2, less than 0.1 cm2
+        assert (
+            data.size(split, "target") == patients
+        )  # slice 7; the tumour of slice 8 has 4 mm2, less than 0.1 cm2
     labels = data.labels("train", "target")
     assert set(labels) == set(data.attributes)
     assert np.unique(labels["slice"]).tolist() == [7]
     area = 25
-    shares = {"oedema": 16 / area, "enhancing": 8 / area, "core": 1 / area, "tumour_area": area / 100}
+    shares = {
+        "oedema": 16 / area,
+        "enhancing": 8 / area,
+        "core": 1 / area,
+        "tumour_area": area / 100,
+    }
     for name, value in shares.items():
         assert labels[name] == pytest.approx(np.full(len(labels[name]), value), abs=1e-6), name
     # Voxels 14 to 18 across, of 24; 6 to 10 from behind, so 13 to 17 from the top.
@@ -174,7 +217,10 @@ def test_domains_and_attributes_follow_from_the_mask(root: Path) -> None:
     brain = np.count_nonzero(head(0)[:, :, 7]) / 100
     assert labels["brain_area"][0] == pytest.approx(brain, abs=1e-5)
     assert set(data.labels("train", "background")) == {"slice", "brain_area"}
-    assert {name for name, a in data.attributes.items() if a.belongs == "common"} == {"slice", "brain_area"}
+    assert {name for name, a in data.attributes.items() if a.belongs == "common"} == {
+        "slice",
+        "brain_area",
+    }
     assert all(a.target_only == (a.belongs == "salient") for a in data.attributes.values())
     assert f"{30} in between are left out" in data.notes()[0]
 
@@ -194,23 +240,46 @@ def test_masks_lie_on_the_images(tmp_path: Path) -> None:
         assert masks[0].sum() == 25 * (resolution / 24) ** 2
 
 
-def test_sides_are_the_patients_and_2023_has_another_label_for_enhancing_tumour(tmp_path: Path) -> None:
+def test_sides_are_the_patients_and_2023_has_another_label_for_enhancing_tumour(
+    tmp_path: Path,
+) -> None:
     for number in range(20):
         mask = tumour({7: 5}, corner=(5 if number % 2 else 14, 6))
-        write(tmp_path / f"BraTS-GLI-{number:05}-000", "-", t1n=head(0), seg=np.where(mask == 4, 3, mask))
+        write(
+            tmp_path / f"BraTS-GLI-{number:05}-000",
+            "-",
+            t1n=head(0),
+            seg=np.where(mask == 4, 3, mask),
+        )
     data = opened(tmp_path)
     for split in ("train", "test"):
-        odd = np.array([int(data._patients[p].subject[-1]) % 2 for p, _ in data._where[data._rows[split, "target"]]])
+        odd = np.array(
+            [
+                int(data._patients[p].subject[-1]) % 2
+                for p, _ in data._where[data._rows[split, "target"]]
+            ]
+        )
         assert np.array_equal(data.labels(split, "target")["tumour_side"], 1 - odd)
         assert data.labels(split, "target")["enhancing"] == pytest.approx(np.full(len(odd), 8 / 25))
 
 
 def test_a_slice_with_little_tumour_outside_of_the_frame_is_no_background(tmp_path: Path) -> None:
     for number in range(20):
-        write(tmp_path / f"P_{number}", t1=head(number), seg=tumour({7: 4, 5: 2}, corner=(14, 2)) + tumour({7: 5}, (8, 8)))
+        write(
+            tmp_path / f"P_{number}",
+            t1=head(number),
+            seg=tumour({7: 4, 5: 2}, corner=(14, 2)) + tumour({7: 5}, (8, 8)),
+        )
     data = opened(tmp_path, crop=12)
-    slices_ = np.concatenate([data.labels(split, "background")["slice"] for split in ("train", "test")])
-    assert np.unique(slices_).tolist() == [3, 4, 6, 8]  # slice 5 has its tumour beyond the frame's edge
+    slices_ = np.concatenate(
+        [data.labels(split, "background")["slice"] for split in ("train", "test")]
+    )
+    assert np.unique(slices_).tolist() == [
+        3,
+        4,
+        6,
+        8,
+    ]  # slice 5 has its tumour beyond the frame's edge
 
 
 # ---- folders ----
@@ -220,23 +289,42 @@ def test_the_folders_of_every_year_are_found(tmp_path: Path) -> None:
     whole = {"t1": head(0), "seg": tumour(TUMOUR)}
     training = tmp_path / "MICCAI_BraTS_2018_Data_Training"
     write(training / "HGG" / "Brats18_2013_2_1", **whole)
-    write(training / "LGG" / "Brats18_TCIA09_141_1", **whole, flair=head(1), t1ce=head(2), t2=head(3))
-    write(tmp_path / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001", ending=".nii", **whole)
-    odd = write(tmp_path / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_355", ending=".nii", **whole)
-    (odd / "BraTS20_Training_355_seg.nii").rename(odd / "W39_1998.09.19_Segm.nii")  # as it is published
+    write(
+        training / "LGG" / "Brats18_TCIA09_141_1", **whole, flair=head(1), t1ce=head(2), t2=head(3)
+    )
+    write(
+        tmp_path / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001", ending=".nii", **whole
+    )
+    odd = write(
+        tmp_path / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_355", ending=".nii", **whole
+    )
+    (odd / "BraTS20_Training_355_seg.nii").rename(
+        odd / "W39_1998.09.19_Segm.nii"
+    )  # as it is published
     write(tmp_path / "BraTS2021_00000", **whole)
     challenge = tmp_path / "ASNR-MICCAI-BraTS2023-GLI-Challenge-TrainingData"
     for visit in ("000", "001"):
-        write(challenge / f"BraTS-GLI-00005-{visit}", "-", t1n=head(0), t1c=head(1), seg=tumour(TUMOUR))
+        write(
+            challenge / f"BraTS-GLI-00005-{visit}",
+            "-",
+            t1n=head(0),
+            t1c=head(1),
+            seg=tumour(TUMOUR),
+        )
     write(tmp_path / ".hidden" / "BraTS2021_00009", **whole)
     (tmp_path / "BraTS2021_00000" / "notes.txt").write_text("no image")
     (tmp_path / "loop").symlink_to(tmp_path)
     found, patients = find_patients(tmp_path)
     assert found == tmp_path
     assert [patient.subject for patient in patients] == [
-        "BraTS-GLI-00005", "BraTS-GLI-00005", "BraTS2021_00000", "BraTS20_Training_001", "BraTS20_Training_355",
-        "Brats18_2013_2_1", "Brats18_TCIA09_141_1",
-    ]  # fmt: skip
+        "BraTS-GLI-00005",
+        "BraTS-GLI-00005",
+        "BraTS2021_00000",
+        "BraTS20_Training_001",
+        "BraTS20_Training_355",
+        "Brats18_2013_2_1",
+        "Brats18_TCIA09_141_1",
+    ]
     assert set(patients[6].files) == {"t1", "t1ce", "t2", "flair", "seg"}
     assert all(set(patient.chosen(["t1"])) == {"t1", "seg"} for patient in patients)
     assert patients[0].chosen(["t1ce"])["t1ce"].endswith("BraTS-GLI-00005-000-t1c.nii.gz")
@@ -261,10 +349,14 @@ def test_the_split_is_by_patient_and_adding_one_moves_none(root: Path) -> None:
     assert all(len(side) == 1 for side in before.values())
     for visit in ("000", "001", "002"):
         for number in range(9):
-            write(root / f"BraTS-GLI-{number:05}-{visit}", "-", t1n=head(number), seg=tumour(TUMOUR))
+            write(
+                root / f"BraTS-GLI-{number:05}-{visit}", "-", t1n=head(number), seg=tumour(TUMOUR)
+            )
     after = sides(opened(root))
     assert len(after) == 39
-    assert all(len(side) == 1 for side in after.values())  # three visits of a patient are on one side
+    assert all(
+        len(side) == 1 for side in after.values()
+    )  # three visits of a patient are on one side
     assert all(after[subject] == side for subject, side in before.items())
 
 
@@ -286,13 +378,19 @@ def cut_short(folder: Path) -> None:
 def one_bit(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     whole = path.read_bytes()
-    for place in range(len(whole) // 2, len(whole)):  # the first of which nobody but the checksum takes notice
+    for place in range(
+        len(whole) // 2, len(whole)
+    ):  # the first of which nobody but the checksum takes notice
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
             values = np.asarray(nibabel.load(path).dataobj)
         except Exception:
             continue
-        if not np.isnan(values).any() and np.abs(values).max() < 1e6 and not np.array_equal(values, stored(head(7)).dataobj):
+        if (
+            not np.isnan(values).any()
+            and np.abs(values).max() < 1e6
+            and not np.array_equal(values, stored(head(7)).dataobj)
+        ):
             return
     raise AssertionError("no such bit")
 
@@ -324,33 +422,64 @@ FAULTS = {
     "header": (broken_header, "_t1.nii cannot be decoded"),
     "cut short": (cut_short, "_t1.nii.gz cannot be"),
     "one bit": (one_bit, "_t1.nii.gz cannot be read: CRC check failed"),
-    "empty": (lambda f: (f / f"{f.name}_t1.nii.gz").write_bytes(b""), "_t1.nii.gz is empty (0 bytes)"),
+    "empty": (
+        lambda f: (f / f"{f.name}_t1.nii.gz").write_bytes(b""),
+        "_t1.nii.gz is empty (0 bytes)",
+    ),
     "no t1": (lambda f: (f / f"{f.name}_t1.nii.gz").unlink(), "has no t1 file, found seg"),
     "no seg": (lambda f: (f / f"{f.name}_seg.nii.gz").unlink(), "has no seg file, found t1"),
     "two t1": (lambda f: write(f, "-", t1n=head(0)), "has 2 t1 files"),
     "dangling": (dangling, "_t1.nii.gz cannot be read: No such file"),
-    "4-D": (lambda f: write(f, t1=nibabel.Nifti1Image(np.ones((*SHAPE, 2), np.float32), AFFINE)), "expected one volume"),
-    "complex": (lambda f: write(f, t1=nibabel.Nifti1Image(head(0).astype(np.complex64), AFFINE)), "of the type complex64"),
+    "4-D": (
+        lambda f: write(f, t1=nibabel.Nifti1Image(np.ones((*SHAPE, 2), np.float32), AFFINE)),
+        "expected one volume",
+    ),
+    "complex": (
+        lambda f: write(f, t1=nibabel.Nifti1Image(head(0).astype(np.complex64), AFFINE)),
+        "of the type complex64",
+    ),
     "nan": (lambda f: write(f, t1=with_nan()), "_t1.nii.gz has 1 voxels that are NaN"),
     "zero": (lambda f: write(f, t1=np.zeros(SHAPE, np.float32)), "_t1.nii.gz is zero everywhere"),
-    "flat": (lambda f: write(f, t1=(head(0) != 0).astype(np.float32)), "the same value, 1, in nearly all voxels"),
-    "mask": (lambda f: write(f, seg=tumour(TUMOUR)[:, :, :11]), "_seg.nii.gz has 24 x 24 x 11 voxels, "),
+    "flat": (
+        lambda f: write(f, t1=(head(0) != 0).astype(np.float32)),
+        "the same value, 1, in nearly all voxels",
+    ),
+    "mask": (
+        lambda f: write(f, seg=tumour(TUMOUR)[:, :, :11]),
+        "_seg.nii.gz has 24 x 24 x 11 voxels, ",
+    ),
     "label": (lambda f: write(f, seg=odd_label()), "_seg.nii.gz has the label 7"),
-    "labels": (lambda f: write(f, seg=tumour(TUMOUR) + (tumour(TUMOUR) == 1) * np.uint8(2)), "has both labels 3 and 4"),
+    "labels": (
+        lambda f: write(f, seg=tumour(TUMOUR) + (tumour(TUMOUR) == 1) * np.uint8(2)),
+        "has both labels 3 and 4",
+    ),
     "voxels": (
-        lambda f: write(f, t1=stored(head(0), AFFINE * 1.5), seg=stored(tumour(TUMOUR), AFFINE * 1.5)),
+        lambda f: write(
+            f, t1=stored(head(0), AFFINE * 1.5), seg=stored(tumour(TUMOUR), AFFINE * 1.5)
+        ),
         "has 24 x 24 x 12 voxels of 1.5 x 1.5 x 1.5 mm, most have 24 x 24 x 12 voxels of 1 x 1 x 1 mm",
     ),
     "voxel": (lambda f: write(f, t1=stored(head(0), AFFINE * 1.5)), "has voxels of 1 x 1 x 1 mm, "),
-    "apart": (lambda f: write(f, seg=stored(tumour(TUMOUR), AFFINE + 9 * np.eye(4, k=3))), "lie 9 mm apart"),
-    "slices": (lambda f: write(f, t1=head(0)[..., :6], seg=tumour(TUMOUR)[..., :6]), "has 6 slices, but data.slices asks for"),
-    "size": (lambda f: write(f, t1=head(0)[1:], seg=tumour(TUMOUR)[1:]), "has 23 x 24 x 12 voxels of 1 x 1 x 1 mm, most have"),
+    "apart": (
+        lambda f: write(f, seg=stored(tumour(TUMOUR), AFFINE + 9 * np.eye(4, k=3))),
+        "lie 9 mm apart",
+    ),
+    "slices": (
+        lambda f: write(f, t1=head(0)[..., :6], seg=tumour(TUMOUR)[..., :6]),
+        "has 6 slices, but data.slices asks for",
+    ),
+    "size": (
+        lambda f: write(f, t1=head(0)[1:], seg=tumour(TUMOUR)[1:]),
+        "has 23 x 24 x 12 voxels of 1 x 1 x 1 mm, most have",
+    ),
     "axis": (flat_affine, "has an affine that leaves out an axis"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_bad_patient_is_set_aside_by_name_and_changes_nothing_else(root: Path, fault: str) -> None:
+def test_a_bad_patient_is_set_aside_by_name_and_changes_nothing_else(
+    root: Path, fault: str
+) -> None:
     spoil, expected = FAULTS[fault]
     folder = root / "BraTS2021_00007"
     before = opened(root)
@@ -361,23 +490,34 @@ def test_a_bad_patient_is_set_aside_by_name_and_changes_nothing_else(root: Path,
         assert expected in data.quarantined[0][1]
         assert any(f"1 patients are set aside\n  {folder.name}: " in note for note in data.notes())
         for place, images in everything(data).items():
-            rows = [i for i, (p, _) in enumerate(before._where[before._rows[place]]) if before._patients[p].name != folder.name]
+            rows = [
+                i
+                for i, (p, _) in enumerate(before._where[before._rows[place]])
+                if before._patients[p].name != folder.name
+            ]
             assert np.array_equal(images, whole[place][rows])
 
 
 def test_too_many_bad_patients_are_an_error_with_every_name(root: Path) -> None:
     for number in (3, 8):
         write(root / f"BraTS2021_{number:05}", t1=with_nan())
-    with pytest.raises(QuarantineError, match="2 of 30 patients cannot be used, max_bad is 5%") as caught:
+    with pytest.raises(
+        QuarantineError, match="2 of 30 patients cannot be used, max_bad is 5%"
+    ) as caught:
         opened(root)
-    assert "BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels that are NaN" in str(caught.value)
+    assert "BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels that are NaN" in str(
+        caught.value
+    )
     report = check(config(root))
     assert [name for name, _ in report["quarantined"]] == ["BraTS2021_00003", "BraTS2021_00008"]
     assert not report["ok"]
     assert opened(root, max_bad=0.1).size("train", "target") > 0
     with pytest.raises(StudioError, match="no target slice in the train split") as caught:
         opened(root, max_bad=0.1, min_tumour=30.0)
-    assert "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels" in str(caught.value)
+    assert (
+        "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels"
+        in str(caught.value)
+    )
 
 
 def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_path: Path) -> None:
@@ -388,7 +528,9 @@ def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_
     with pytest.raises(QuarantineError) as caught:
         opened(flat)
     names = ", ".join(f"BraTS2021_0000{number}_t1.nii.gz" for number in range(3))
-    assert str(caught.value).endswith(f"has 30 t1 files: {names} and 27 more: expected a folder per patient")
+    assert str(caught.value).endswith(
+        f"has 30 t1 files: {names} and 27 more: expected a folder per patient"
+    )
 
 
 @pytest.mark.parametrize("whose", ["folder", "file"])
@@ -398,7 +540,9 @@ def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) 
         if whose == "folder":
             folder.rename(root / os.fsdecode(b"BraTS2021_\xff"))
         else:
-            (folder / f"{folder.name}_t1.nii.gz").rename(folder / os.fsdecode(b"BraTS2021_\xff_t1.nii.gz"))
+            (folder / f"{folder.name}_t1.nii.gz").rename(
+                folder / os.fsdecode(b"BraTS2021_\xff_t1.nii.gz")
+            )
     except OSError:
         pytest.skip("this file system has no such names")
     data = opened(root)
@@ -415,7 +559,10 @@ def test_the_same_folder_twice_counts_once(root: Path) -> None:
     shutil.copytree(root / "BraTS2021_00001", root / "again" / "BraTS2021_00001")
     data = opened(root)
     assert data.quarantined == [
-        ("again/BraTS2021_00001", "is a second folder of the name BraTS2021_00001, see BraTS2021_00001")
+        (
+            "again/BraTS2021_00001",
+            "is a second folder of the name BraTS2021_00001, see BraTS2021_00001",
+        )
     ] or data.quarantined[0][1].endswith("see again/BraTS2021_00001")
     assert len(data._patients) == 30
 
@@ -453,8 +600,12 @@ def test_wrong_options_are_refused(root: Path, fields: dict, expected: str) -> N
     assert expected in str(caught.value)
 
 
-def test_no_patients_says_what_is_expected_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StudioError, match=r"no patients; expected a folder per patient anywhere below ROOT"):
+def test_no_patients_says_what_is_expected_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        StudioError, match=r"no patients; expected a folder per patient anywhere below ROOT"
+    ):
         opened(tmp_path)
     monkeypatch.delenv("STUDIO_DATA", raising=False)
     with pytest.raises(StudioError, match=r"data\.root: not given"):
@@ -479,7 +630,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_volumes_are_read_once_and_again_where_they_or_the_options_change(root: Path, reads: list[str]) -> None:
+def test_volumes_are_read_once_and_again_where_they_or_the_options_change(
+    root: Path, reads: list[str]
+) -> None:
     first = everything(opened(root))
     assert sorted(reads) == [f"BraTS2021_{number:05}" for number in range(30)]
     reads.clear()
@@ -520,23 +673,31 @@ def test_a_cache_of_another_version_or_a_damaged_one_is_made_anew(
     monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
     opened(root)
     assert len(reads) == 30
-    assert len(sorted((root / ".studio-cache").rglob("*.safetensors"))) == 30  # in the place of the old ones
+    assert (
+        len(sorted((root / ".studio-cache").rglob("*.safetensors"))) == 30
+    )  # in the place of the old ones
     with safe_open(files[0], "numpy") as file:
         assert json.loads(file.metadata()["version"]) == cache.VERSION
 
 
 @pytest.mark.parametrize("memory_gb", [0.0, 2.0])
-def test_a_cache_that_changes_under_an_open_data_set_is_an_error(root: Path, memory_gb: float) -> None:
+def test_a_cache_that_changes_under_an_open_data_set_is_an_error(
+    root: Path, memory_gb: float
+) -> None:
     data, kept = opened(root, memory_gb=memory_gb), opened(root)
     expected = everything(kept)
-    assert all(np.array_equal(images, expected[place]) for place, images in everything(data).items())
+    assert all(
+        np.array_equal(images, expected[place]) for place, images in everything(data).items()
+    )
     data._kept.clear()
     for number in range(30):
         write(root / f"BraTS2021_{number:05}", t1=head(number + 50))
     opened(root)
     with pytest.raises(StudioError, match="has changed or gone since the data set was opened"):
         data.images("train", "target", [0])
-    assert all(np.array_equal(images, expected[place]) for place, images in everything(kept).items())
+    assert all(
+        np.array_equal(images, expected[place]) for place, images in everything(kept).items()
+    )
 
 
 def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
@@ -551,19 +712,26 @@ def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
         return open_file(path, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refusing)  # whoever runs this may be root, to whom nothing is forbidden
+        patch.setattr(
+            Path, "open", refusing
+        )  # whoever runs this may be root, to whom nothing is forbidden
         for expected in (30, 1):
             reads.clear()
             data = opened(root, max_bad=0.1)
             assert len(reads) == expected
-            assert dict(data.quarantined)["BraTS2021_00007"] == f"{refused.name} cannot be read: Permission denied"
+            assert (
+                dict(data.quarantined)["BraTS2021_00007"]
+                == f"{refused.name} cannot be read: Permission denied"
+            )
     reads.clear()
     assert [name for name, _ in opened(root, max_bad=0.1).quarantined] == ["BraTS2021_00003"]
     assert reads == ["BraTS2021_00007"]
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
-def test_who_may_read_the_folder_of_the_cache_may_read_its_files(root: Path, umask: int, mode: int) -> None:
+def test_who_may_read_the_folder_of_the_cache_may_read_its_files(
+    root: Path, umask: int, mode: int
+) -> None:
     before = os.umask(umask)
     try:
         opened(root)
@@ -574,7 +742,9 @@ def test_who_may_read_the_folder_of_the_cache_may_read_its_files(root: Path, uma
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
 
 
-def test_where_the_cache_is(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_where_the_cache_is(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     opened(root)
     assert f"reading 30 patients once into {root / '.studio-cache'}" in capsys.readouterr().err
     monkeypatch.setenv("STUDIO_CACHE", str(tmp_path / "environment"))
@@ -584,7 +754,9 @@ def test_where_the_cache_is(root: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert list((tmp_path / "given").glob("brats-*/*.safetensors"))
     assert any(str(tmp_path / "given") in note for note in data.notes())
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudioError, match=r"file.*cannot be written.*set data.cache or STUDIO_CACHE"):
+    with pytest.raises(
+        StudioError, match=r"file.*cannot be written.*set data.cache or STUDIO_CACHE"
+    ):
         opened(root, cache=str(tmp_path / "file"))
 
 
@@ -593,17 +765,27 @@ def _open(root: str, place: str, queue: object) -> None:
     queue.put([float(images.sum()) for images in everything(data).values()])
 
 
-def test_several_processes_at_once_read_every_patient_once(root: Path, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+def test_several_processes_at_once_read_every_patient_once(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    workers = [context.Process(target=_open, args=(str(root), str(tmp_path / "shared"), queue)) for _ in range(3)]
+    workers = [
+        context.Process(target=_open, args=(str(root), str(tmp_path / "shared"), queue))
+        for _ in range(3)
+    ]
     for worker in workers:
         worker.start()
     sums = [queue.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    assert sums[0] == sums[1] == sums[2] == [float(images.sum()) for images in everything(opened(root)).values()]
+    assert (
+        sums[0]
+        == sums[1]
+        == sums[2]
+        == [float(images.sum()) for images in everything(opened(root)).values()]
+    )
     said = capfd.readouterr().err
     assert said.count(f"reading 30 patients once into {tmp_path / 'shared'}") == 1
     assert not list((tmp_path / "shared").rglob(f"{cache.WRITING}*"))
@@ -629,25 +811,45 @@ def test_check_and_preview(root: Path) -> None:
 def test_phantoms_in_the_layout_of_brats_are_read_as_their_own_files_say(tmp_path: Path) -> None:
     phantom = pytest.importorskip("studio.data.brain_phantom")
     phantom.write_brats(tmp_path, 12, seed=1, side=48, slices=range(86, 95))
-    data = opened(tmp_path, resolution=64, slices=(86, 94), slice_step=2, min_tumour=1.0, modalities=["t1", "flair"])
+    data = opened(
+        tmp_path,
+        resolution=64,
+        slices=(86, 94),
+        slice_step=2,
+        min_tumour=1.0,
+        modalities=["t1", "flair"],
+    )
     assert data.quarantined == []
     assert data.shape == (2, 64, 64)
     seen = 0
     for split in ("train", "test"):
-        labels, masks = data.labels(split, "target"), data.masks(split, range(data.size(split, "target")))
+        labels, masks = (
+            data.labels(split, "target"),
+            data.masks(split, range(data.size(split, "target"))),
+        )
         for i, (patient, _) in enumerate(data._where[data._rows[split, "target"]]):
             folder = tmp_path / data._patients[patient].name
             seg = nibabel.load(folder / f"{folder.name}_seg.nii.gz")
             plane = np.asarray(seg.dataobj)[:, :, int(labels["slice"][i])]
-            assert labels["tumour_area"][i] == pytest.approx(np.count_nonzero(plane) * 0.25, rel=1e-5)  # voxels of 5 mm
+            assert labels["tumour_area"][i] == pytest.approx(
+                np.count_nonzero(plane) * 0.25, rel=1e-5
+            )  # voxels of 5 mm
             # Where the patient's own axes say the tumour is, in mm: x to the right, y to the front.
-            head_ = np.asarray(nibabel.load(folder / f"{folder.name}_t1.nii.gz").dataobj)[:, :, int(labels["slice"][i])]
-            place, centre = (seg.affine[:2, :2] @ np.argwhere(values).mean(0) for values in (plane, head_))
+            head_ = np.asarray(nibabel.load(folder / f"{folder.name}_t1.nii.gz").dataobj)[
+                :, :, int(labels["slice"][i])
+            ]
+            place, centre = (
+                seg.affine[:2, :2] @ np.argwhere(values).mean(0) for values in (plane, head_)
+            )
             if abs(place[0] - centre[0]) > 10:
                 side = data.attributes["tumour_side"].classes[labels["tumour_side"][i]]
                 assert side == ("right" if place[0] > centre[0] else "left")
                 seen += 1
             rows, columns = torch.nonzero(masks[i], as_tuple=True)
-            assert (columns.double().mean() + 0.5) / 32 - 1 == pytest.approx(labels["tumour_x"][i], abs=0.05)
-            assert (rows.double().mean() + 0.5) / 32 - 1 == pytest.approx(labels["tumour_y"][i], abs=0.05)
+            assert (columns.double().mean() + 0.5) / 32 - 1 == pytest.approx(
+                labels["tumour_x"][i], abs=0.05
+            )
+            assert (rows.double().mean() + 0.5) / 32 - 1 == pytest.approx(
+                labels["tumour_y"][i], abs=0.05
+            )
     assert seen >= 3

@@ -65,14 +65,25 @@ print(results, [name for name in ("torch", "sklearn", "scipy", "skimage", "matpl
 def test_list_and_check_do_not_wait_for_what_only_training_needs(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", **mnist_arrays())
     np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
-    place = {"STUDIO_DATA": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-    done = subprocess.run([sys.executable, "-c", FAST], env=os.environ | place, capture_output=True, text=True, check=True)
+    place = {
+        "STUDIO_DATA": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FAST],
+        env=os.environ | place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split("]")[0] == "[" + ", ".join("0" for _ in list(DATASETS)[1:])
     assert done.stdout.strip().endswith(" []")
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(monkeypatch: pytest.MonkeyPatch, here: bool) -> None:
+def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(
+    monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
     import skimage.data
     from sklearn.datasets import load_digits
 
@@ -94,9 +105,16 @@ def test_the_example_is_complete_and_checks_out(root: Path) -> None:
     assert report == json.loads(json.dumps(report))
     assert report["ok"]
     assert report["problems"] == report["quarantined"] == []
-    assert report["counts"] == {"train": {"background": 160, "target": 160}, "test": {"background": 40, "target": 40}}
+    assert report["counts"] == {
+        "train": {"background": 160, "target": 160},
+        "test": {"background": 40, "target": 40},
+    }
     assert report["shape"] == [1, 64, 64]
-    assert report["attributes"]["digit"] == {"belongs": "salient", "classes": list("0123456789"), "target_only": True}
+    assert report["attributes"]["digit"] == {
+        "belongs": "salient",
+        "classes": list("0123456789"),
+        "target_only": True,
+    }
     assert report["attributes"]["texture"]["belongs"] == "common"
     assert report["attributes"]["texture"]["target_only"] is False
     few = "attribute digit: the test split has only one target image each of 1, 3"
@@ -108,7 +126,10 @@ def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> N
     for split in ("train", "test"):
         for domain in ("background", "target"):
             indices = np.arange(dataset.size(split, domain))
-            expected, found = source.images(split, domain, indices), dataset.images(split, domain, indices)
+            expected, found = (
+                source.images(split, domain, indices),
+                dataset.images(split, domain, indices),
+            )
             assert (expected - found).abs().max() <= 0.51 / 127.5
             for name, values in dataset.labels(split, domain).items():
                 classes, others = dataset.attributes[name].classes, source.attributes[name].classes
@@ -129,10 +150,16 @@ def test_the_examples_subjects_are_on_one_side(root: Path) -> None:
     with (root / "attributes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 400
-    assert len({row["subject"] for row in rows}) == len({(row["subject"], row["split"]) for row in rows}) == 200
+    assert (
+        len({row["subject"] for row in rows})
+        == len({(row["subject"], row["split"]) for row in rows})
+        == 200
+    )
 
 
-def test_an_empty_folder_is_filled_and_nothing_else_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_folder_is_filled_and_nothing_else_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(catalogue, "EXAMPLE", {"train": 2, "test": 1})
     (tmp_path / "new").mkdir()
     init_example(str(tmp_path / "new"))
@@ -145,7 +172,11 @@ def test_an_empty_folder_is_filled_and_nothing_else_is_left(tmp_path: Path, monk
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("folder", "not an empty folder"), ("file", "not an empty folder"), ("below a file", "cannot be written: ")],
+    [
+        ("folder", "not an empty folder"),
+        ("file", "not an empty folder"),
+        ("below a file", "cannot be written: "),
+    ],
 )
 def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: str) -> None:
     root = tmp_path / "mine"
@@ -178,7 +209,9 @@ def test_a_bundled_set_checks_out() -> None:
     report = check(TexturedDigitsConfig())
     assert report["ok"]
     assert report["counts"]["train"] == {"background": 25_000, "target": 25_000}
-    assert "attribute digit: salient, one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, target only" in describe(report)
+    assert "attribute digit: salient, one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, target only" in describe(
+        report
+    )
 
 
 def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
@@ -187,7 +220,9 @@ def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
     assert "no folder" in report["problems"][0]
     assert describe(report).startswith("folders: not usable\nproblem: data.root: no folder")
     report = check(config(root, attributes={"digits": "salient"}))
-    assert report["problems"] == [f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"]
+    assert report["problems"] == [
+        f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"
+    ]
 
 
 def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: Path) -> None:
@@ -195,14 +230,18 @@ def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: P
     for domain in ("background", "target"):
         (tmp_path / domain).mkdir()
         for i in range(30):
-            Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(tmp_path / domain / f"{i}.png")
+            Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(
+                tmp_path / domain / f"{i}.png"
+            )
     for i in range(15):
         (tmp_path / f"target/bad{i}.png").touch()
     few, many = (check(config(tmp_path, attributes={}, max_bad=share)) for share in (0.2, 0.05))
     assert few["ok"]
     assert not many["ok"]
     assert few["quarantined"] == many["quarantined"]
-    assert sorted(few["quarantined"]) == sorted([f"target/bad{i}.png", "is empty (0 bytes)"] for i in range(15))
+    assert sorted(few["quarantined"]) == sorted(
+        [f"target/bad{i}.png", "is empty (0 bytes)"] for i in range(15)
+    )
     assert describe(many).count("set aside: ") == 15
     assert json.loads(json.dumps([few, many])) == [few, many]
 
@@ -226,19 +265,32 @@ def test_a_preview_of_fewer_images_than_asked_for_and_without_attributes(tmp_pat
     for domain in ("background", "target"):
         (tmp_path / domain).mkdir()
         for i in range(3):
-            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / domain / f"{i}.png")
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(
+                tmp_path / domain / f"{i}.png"
+            )
             lines.append(f"{domain}/{i}.png,{'test' if i else 'train'}")
     (tmp_path / "attributes.csv").write_text("\n".join(lines))
     dataset = Folders(FoldersConfig(root=str(tmp_path), resolution=8))
     assert preview(dataset, 6, 0).height > 4 * 96
 
 
-def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_and_missing_values_are_written_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words: list[str] = []
-    monkeypatch.setattr(grid, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows]))
-    text = (root / "attributes.csv").read_text(encoding="utf-8").replace("gravel", "a very long name of gravel")
+    monkeypatch.setattr(
+        grid, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows])
+    )
+    text = (
+        (root / "attributes.csv")
+        .read_text(encoding="utf-8")
+        .replace("gravel", "a very long name of gravel")
+    )
     lines = text.splitlines()
-    lines = [f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}" for i, line in enumerate(lines)]
+    lines = [
+        f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}"
+        for i, line in enumerate(lines)
+    ]
     for name in ("background", "target"):
         (tmp_path / name).symlink_to(root / name)
     (tmp_path / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
@@ -246,12 +298,19 @@ def test_long_and_missing_values_are_written_out(root: Path, tmp_path: Path, mon
     assert any("a very long name of gravel" in word for word in words)
     assert any(word.endswith(", age=-") for word in words)
     assert any(re.search(r", age=\d+\.5$", word) for word in words)
-    assert {"background train: 160", "background test: 40", "target train: 160", "target test: 40"} < set(words)
+    assert {
+        "background train: 160",
+        "background test: 40",
+        "target train: 160",
+        "target test: 40",
+    } < set(words)
 
 
 def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list = []
-    monkeypatch.setattr(grid, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption))))
+    monkeypatch.setattr(
+        grid, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption)))
+    )
     dataset = TexturedDigits(TexturedDigitsConfig())
     preview(dataset, 6, 3)
     rows, caption = seen
@@ -259,7 +318,9 @@ def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.Mo
     indices = np.sort(np.random.default_rng(3).permutation(5_000)[:6])
     labels = dataset.labels("test", "target")
     photographs = ("brick", "coins", "grass", "gravel")
-    assert rows[-1][1:] == [f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices]
+    assert rows[-1][1:] == [
+        f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices
+    ]
     assert set(rows[1][1:]) <= set(photographs)
 
 

@@ -19,10 +19,14 @@ SMALL = {"images": 1_600, "levels": 8, "group": 50, "votes": 200}
 
 
 def orthogonal(size: int, seed: int) -> Tensor:
-    return torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(seed)))[0]
+    return torch.linalg.qr(torch.randn(size, size, generator=torch.Generator().manual_seed(seed)))[
+        0
+    ]
 
 
-HADAMARD = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2  # mixes four alike
+HADAMARD = (
+    torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+)  # mixes four alike
 WORLD = orthogonal(Z + S, 0)  # how the true factors make images, the same for all models
 
 
@@ -34,7 +38,11 @@ class Linear(Method):
         self.turn, self.side = torch.nn.Parameter(turn), side
 
     def decode(self, code: Code) -> Tensor:
-        return (torch.cat([code.z, code.s @ self.turn.T], 1) @ WORLD.T).view(-1, 1, 1, Z + S).repeat(1, 1, self.side, 1)
+        return (
+            (torch.cat([code.z, code.s @ self.turn.T], 1) @ WORLD.T)
+            .view(-1, 1, 1, Z + S)
+            .repeat(1, 1, self.side, 1)
+        )
 
     def encode(self, images: Tensor) -> Code:
         z, s = (images[:, 0, 0] @ WORLD).split([Z, S], 1)
@@ -60,7 +68,12 @@ def aligned(seed: int) -> Linear:
 
 @pytest.fixture(scope="module")
 def models() -> dict[str, Method]:
-    return {"scrambled": Linear(HADAMARD).eval(), "one": aligned(1), "two": aligned(2), "three": aligned(3)}
+    return {
+        "scrambled": Linear(HADAMARD).eval(),
+        "one": aligned(1),
+        "two": aligned(2),
+        "three": aligned(3),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +90,19 @@ def test_models_that_agree_up_to_order_and_sign_are_central(result: dict) -> Non
     assert directed[0, 1:] == pytest.approx(1 / S, abs=0.15)
     assert directed[1:, 0] == pytest.approx(1 / S, abs=0.15)
     assert result["winner"] != "scrambled"
-    assert min(result["scores"][name] for name in ("one", "two", "three")) > result["scores"]["scrambled"] + 0.3
+    assert (
+        min(result["scores"][name] for name in ("one", "two", "three"))
+        > result["scores"]["scrambled"] + 0.3
+    )
 
 
 def test_of_equals_the_first_wins_whatever_they_are_called(models: dict[str, Method]) -> None:
     for names in (("one", "two", "three"), ("three", "one", "two")):
         assert centrality({name: models[name] for name in names}, **SMALL)["winner"] == names[0]
     renamed = centrality({"x": models["scrambled"], "y": models["one"]}, **SMALL)["directed"]
-    assert renamed == centrality({"a": models["scrambled"], "b": models["one"]}, **SMALL)["directed"]
+    assert (
+        renamed == centrality({"a": models["scrambled"], "b": models["one"]}, **SMALL)["directed"]
+    )
 
 
 def test_scores_are_the_means_of_the_symmetric_matrix(result: dict) -> None:
@@ -119,7 +137,11 @@ def test_what_cannot_be_compared_is_refused(models: dict[str, Method]) -> None:
     for given, options, message in (
         ({"one": one}, {}, "at least 2 models, found 1: one"),
         ({}, {}, "found 0: none"),
-        ({"one": one, "tall": Linear(torch.eye(S), side=2).eval()}, {}, r"one \(1, 1, 7\), tall \(1, 2, 7\)"),
+        (
+            {"one": one, "tall": Linear(torch.eye(S), side=2).eval()},
+            {},
+            r"one \(1, 1, 7\), tall \(1, 2, 7\)",
+        ),
         (models, {"levels": 1}, "levels"),
         (models, {"group": 101}, "101 images that share a class"),
         (models, {"votes": 2}, "votes"),
@@ -135,7 +157,12 @@ def test_what_cannot_be_compared_is_refused(models: dict[str, Method]) -> None:
 
 def test_gans_of_different_code_lengths_are_compared() -> None:
     torch.manual_seed(0)
-    gans = {f"s{s}": DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=s), NetsConfig(width=4), (1, 32, 32)).eval() for s in (2, 5)}
+    gans = {
+        f"s{s}": DoubleInfoGAN(
+            DoubleInfoGANConfig(z=4, s=s), NetsConfig(width=4), (1, 32, 32)
+        ).eval()
+        for s in (2, 5)
+    }
     result = centrality(gans, images=160, levels=4, group=10, votes=20)
     assert result["chance"] == {"s2": 0.5, "s5": 0.2}
     assert np.array(result["directed"]).shape == (2, 2)

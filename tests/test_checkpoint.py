@@ -12,16 +12,29 @@ from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.runs.checkpoint import every, newest, prune, save
 
-TENSORS = {"weights": {"a": torch.arange(4.0), "b": torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)}}
+TENSORS = {
+    "weights": {
+        "a": torch.arange(4.0),
+        "b": torch.zeros(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+    }
+}
 
 
 def put(run: Path, number: int) -> checkpoint.Checkpoint:
     tensors = {"weights": {"a": torch.full((4,), float(number))}, "ema": {"a": torch.zeros(4)}}
-    return save(run, number, tensors, {"iteration": number, "state": {0: torch.ones(2)}}, {"shape": [1, 32, 32]})
+    return save(
+        run,
+        number,
+        tensors,
+        {"iteration": number, "state": {0: torch.ones(2)}},
+        {"shape": [1, 32, 32]},
+    )
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
-    saved = save(tmp_path, 128, TENSORS, {"iteration": 3, "list": [1, 2.5, "x"]}, {"shape": [1, 2, 3]})
+    saved = save(
+        tmp_path, 128, TENSORS, {"iteration": 3, "list": [1, 2.5, "x"]}, {"shape": [1, 2, 3]}
+    )
     assert saved.path == tmp_path / "checkpoints" / "00000128"
     found = newest(tmp_path)
     assert found == saved
@@ -87,7 +100,12 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
 @pytest.mark.parametrize("call", ["save_file", "torch.save", "write_text", "_flush", "os.replace"])
 @pytest.mark.parametrize(
     "error",
-    [OSError(28, "No space left on device"), RuntimeError("file write failed"), SafetensorError("I/O"), KeyboardInterrupt()],
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("file write failed"),
+        SafetensorError("I/O"),
+        KeyboardInterrupt(),
+    ],
 )
 def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
@@ -98,12 +116,17 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
         raise error
 
     owner, name = {
-        "save_file": (checkpoint, "save_file"), "torch.save": (torch, "save"), "write_text": (Path, "write_text"),
-        "_flush": (checkpoint, "_flush"), "os.replace": (os, "replace"),
-    }[call]  # fmt: skip
+        "save_file": (checkpoint, "save_file"),
+        "torch.save": (torch, "save"),
+        "write_text": (Path, "write_text"),
+        "_flush": (checkpoint, "_flush"),
+        "os.replace": (os, "replace"),
+    }[call]
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, fail)
-        with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else StudioError):
+        with pytest.raises(
+            KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else StudioError
+        ):
             put(tmp_path, 2)
     assert [c.images_seen for c in every(tmp_path)] == [1]
     assert newest(tmp_path).images_seen == 1

@@ -63,7 +63,9 @@ def trained(row: Variant, seed: int, out: Path, **options: object) -> Path:
 
     def finish(done: session.Training) -> None:
         measured = probe(done.engine.ema.method, done.dataset, limit=100)
-        session.write_json(folder / "probe.json", {"images_seen": done.engine.images_seen, **measured})
+        session.write_json(
+            folder / "probe.json", {"images_seen": done.engine.images_seen, **measured}
+        )
 
     session.train(row.at(seed), folder, finish=finish, **options)
     return folder
@@ -73,7 +75,9 @@ def states(result: list) -> list[str]:
     return [f"{member.variant.label}/{member.seed}: {member.state}" for member in result]
 
 
-def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stays_alone(rows: list[Variant], quick: str) -> None:
+def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stays_alone(
+    rows: list[Variant], quick: str
+) -> None:
     out, (a, b) = Path("out"), rows
     done = trained(a, 0, out)
     half = trained(b, 0, out, stop_after=0.0)
@@ -83,11 +87,29 @@ def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stay
     before = [(c.path, c.path.stat().st_mtime_ns) for c in checkpoint.every(done)]
     assert [member.state for member in plan(rows, out)] == ["done", "half", "missing", "failed"]
 
-    words = ["compare", "base.yaml", "--set", "method.s=3,2", "--seeds", 2, "--out", out, "--launcher", quick, "--jobs", 2]
+    words = [
+        "compare",
+        "base.yaml",
+        "--set",
+        "method.s=3,2",
+        "--seeds",
+        2,
+        "--out",
+        out,
+        "--launcher",
+        quick,
+        "--jobs",
+        2,
+    ]
     printed, _ = studio(*words, "--json", code=1)
     result = json.loads(printed)  # nothing else on stdout
     first, second = result["rows"]
-    assert [run["state"] for row in result["rows"] for run in row["runs"]] == ["done", "done", "done", "failed"]
+    assert [run["state"] for row in result["rows"] for run in row["runs"]] == [
+        "done",
+        "done",
+        "done",
+        "failed",
+    ]
     assert "not empty and not a run" in second["runs"][1]["error"]
     assert [p.name for p in strange.iterdir()] == ["photo.jpg"]
     assert [(c.path, c.path.stat().st_mtime_ns) for c in checkpoint.every(done)] == before
@@ -106,10 +128,14 @@ def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stay
     assert first["images_per_second"] > 0
     written = json.loads(Path("out/compare.json").read_text())
     assert written == result
-    assert [run["state"] for row in compare(rows, out, tell=print)["rows"] for run in row["runs"]].count("done") == 3
+    assert [
+        run["state"] for row in compare(rows, out, tell=print)["rows"] for run in row["runs"]
+    ].count("done") == 3
 
 
-def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for_that_run_only(rows: list[Variant]) -> None:
+def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for_that_run_only(
+    rows: list[Variant],
+) -> None:
     out, a = Path("out"), rows[0]
     folder = trained(a, 0, out)
     bigger = variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)
@@ -121,16 +147,22 @@ def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for
     found = plan(variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)
     assert [member.state for member in found] == ["failed", "missing"]
     assert "method.z: 4 in the run, 5 now" in found[0].error
-    Path("base.yaml").write_text(BASE.replace("Table 1", "Table 2"))  # documentation: nothing that is learnt
+    Path("base.yaml").write_text(
+        BASE.replace("Table 1", "Table 2")
+    )  # documentation: nothing that is learnt
     assert plan(variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)[0].state == "done"
-    (folder / "probe.json").write_text('{"images_seen": 48, "rows": []}')  # of an earlier checkpoint
+    (folder / "probe.json").write_text(
+        '{"images_seen": 48, "rows": []}'
+    )  # of an earlier checkpoint
     assert plan(rows, out)[0].state == "half"
     (folder / "probe.json").write_text('{"images_s')
     assert plan(rows, out)[0].state == "half"
 
 
 def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[Variant]) -> None:
-    Path("queue.py").write_text("import json, sys\nopen('queue.jsonl', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n")
+    Path("queue.py").write_text(
+        "import json, sys\nopen('queue.jsonl', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+    )
     launcher = Launcher.read(f"{shlex.quote(sys.executable)} queue.py {{name}} {{train}} {{args}}")
     out, one = Path("out"), rows[:1]
     queue = Path("queue.jsonl")
@@ -139,7 +171,10 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
     jobs = [json.loads(line) for line in queue.read_text().splitlines()]
     assert [job[0] for job in jobs] == [f"{one[0].folder}-seed0", f"{one[0].folder}-seed1"]
     assert all(job[1].endswith("train.py") and "--cfg" in job for job in jobs)
-    assert [run["state"] for run in compare(one, out, launcher)["rows"][0]["runs"]] == ["submitted", "submitted"]
+    assert [run["state"] for run in compare(one, out, launcher)["rows"][0]["runs"]] == [
+        "submitted",
+        "submitted",
+    ]
     assert len(queue.read_text().splitlines()) == 2  # nothing is submitted twice
     trained(one[0], 0, out)  # what the scheduler does in its own time
     result = compare(one, out, launcher)
@@ -148,13 +183,17 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
     write_comparison(result, tables(result))
     assert f"{one[0].folder}-seed1: submitted: 0 of 64 images" in Path("out/compare.md").read_text()
     compare(one, out, launcher, resubmit=True)
-    assert [json.loads(line)[0] for line in queue.read_text().splitlines()[2:]] == [f"{one[0].folder}-seed1"]
+    assert [json.loads(line)[0] for line in queue.read_text().splitlines()[2:]] == [
+        f"{one[0].folder}-seed1"
+    ]
     # Once collected it is forgotten: a bigger budget is launched, not waited for.
     longer = variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)[:1]
     assert plan(longer, out)[0].state == "half"
 
 
-def test_another_protocol_is_measured_once_and_kept_beside_the_runs(rows: list[Variant], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
+    rows: list[Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out, one = Path("out"), variants(["base.yaml"], seeds=1)
     folder = trained(one[0], 0, out)
     calls = []
@@ -172,10 +211,18 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(rows: list[V
     assert calls == [("carton", "authors")]
     assert len(told) == 1
     assert compare(one, out)["rows"][0]["attributes"]["digit"]["metric"] == "balanced_accuracy"
-    assert {p.name for p in folder.iterdir()} == {"config.yaml", "log.jsonl", "tensorboard", "checkpoints", "probe.json"}
+    assert {p.name for p in folder.iterdir()} == {
+        "config.yaml",
+        "log.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "probe.json",
+    }
 
 
-def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(rows: list[Variant]) -> None:
+def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
+    rows: list[Variant],
+) -> None:
     out, two = Path("out"), variants(["base.yaml"], seeds=2)
     for seed in (0, 1):
         trained(two[0], seed, out)
@@ -196,8 +243,15 @@ def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(ro
 
 
 def measured(salient: float, common: float, images: int = 64, **more: object) -> dict:
-    row = {"attribute": "digit", "belongs": "salient", "metric": "balanced_accuracy", "chance": 0.1, "salient": salient,
-           "common": common, "whole": None}  # fmt: skip
+    row = {
+        "attribute": "digit",
+        "belongs": "salient",
+        "metric": "balanced_accuracy",
+        "chance": 0.1,
+        "salient": salient,
+        "common": common,
+        "whole": None,
+    }
     texture = {**row, "attribute": "texture", "belongs": "common"}
     return {"images_seen": images, "rows": [row, texture], **more}
 
@@ -206,16 +260,35 @@ def summed(probes: dict[int, dict], assignments: tuple = ()) -> dict:
     config = resolve(yaml.safe_load(BASE), "base", "base", assignments)
     failed = {"state": "failed", "error": "not finite at iteration 7"}
     runs = [
-        {"row": "a", "seed": s, "run": f"out/a-seed{s}", "state": "done", "images_seen": 64, "images": 64, "error": None}
+        {
+            "row": "a",
+            "seed": s,
+            "run": f"out/a-seed{s}",
+            "state": "done",
+            "images_seen": 64,
+            "images": 64,
+            "error": None,
+        }
         | (failed if s not in probes else {})
         for s in range(3)
     ]
-    return standing(Variant("a", "a", "base.yaml", assignments, config, 3), runs, probes,
-                    {"parameters": 12345, "images_per_second": 321.5})  # fmt: skip
+    return standing(
+        Variant("a", "a", "base.yaml", assignments, config, 3),
+        runs,
+        probes,
+        {"parameters": 12345, "images_per_second": 321.5},
+    )
 
 
 def whole(*rows: dict) -> dict:
-    result = {"name": "n", "out": "out", "protocol": "held-out", "eval": "clean", "stopped": "", "rows": list(rows)}
+    result = {
+        "name": "n",
+        "out": "out",
+        "protocol": "held-out",
+        "eval": "clean",
+        "stopped": "",
+        "rows": list(rows),
+    }
     return {**result, "notes": notes(result)}
 
 
@@ -255,12 +328,29 @@ def test_each_number_has_a_direction_or_none(key: str, expected: str | None) -> 
 
 
 def test_whatever_a_probe_measured_has_a_key_and_only_finite_numbers_count() -> None:
-    separation = {"w2_common": 1.5, "salient_variance_ratio": None, "attributes": {"digit": {"silhouette_salient": 0.25, "n": 7}}}
-    found = numbers(measured(0.5, float("nan"), separation=separation, reconstruction={"target": 0.125}, note="x", ok=True))
+    separation = {
+        "w2_common": 1.5,
+        "salient_variance_ratio": None,
+        "attributes": {"digit": {"silhouette_salient": 0.25, "n": 7}},
+    }
+    found = numbers(
+        measured(
+            0.5,
+            float("nan"),
+            separation=separation,
+            reconstruction={"target": 0.125},
+            note="x",
+            ok=True,
+        )
+    )
     assert found == {
-        "digit.salient": 0.5, "texture.salient": 0.5, "separation.w2_common": 1.5, "reconstruction.target": 0.125,
-        "separation.attributes.digit.silhouette_salient": 0.25, "separation.attributes.digit.n": 7,
-    }  # fmt: skip
+        "digit.salient": 0.5,
+        "texture.salient": 0.5,
+        "separation.w2_common": 1.5,
+        "reconstruction.target": 0.125,
+        "separation.attributes.digit.silhouette_salient": 0.25,
+        "separation.attributes.digit.n": 7,
+    }
 
 
 def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture) -> None:
@@ -275,16 +365,34 @@ def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture
     by_key = {line["key"]: line for line in lines}
     for key, number in result["rows"][0]["numbers"].items():
         assert float(by_key[key]["mean"]) == number["mean"]
-        assert [by_key[key][f"seed{s}"] for s in range(3)] == [*map(str, number["values"].values()), ""]
+        assert [by_key[key][f"seed{s}"] for s in range(3)] == [
+            *map(str, number["values"].values()),
+            "",
+        ]
     assert by_key["digit.salient"]["paper_average"] == "0.8"
     assert by_key["parameters"]["mean"] == "12345"
-    assert "| a | digit | bal. acc. | 0.600 ± 0.141 ↑ | 0.700 | 0.500 | 0.800 (0.900, 0.700) |" in markdown
+    assert (
+        "| a | digit | bal. acc. | 0.600 ± 0.141 ↑ | 0.700 | 0.500 | 0.800 (0.900, 0.700) |"
+        in markdown
+    )
     for text in (screen, markdown):
-        for part in ("0.600 ± 0.141 ↑", "0.800 (0.900, 0.700)", "disentangle.mig", "reconstruction.target", "12,345", "322",
-                     "a-seed2: failed: not finite at iteration 7"):  # fmt: skip
+        for part in (
+            "0.600 ± 0.141 ↑",
+            "0.800 (0.900, 0.700)",
+            "disentangle.mig",
+            "reconstruction.target",
+            "12,345",
+            "322",
+            "a-seed2: failed: not finite at iteration 7",
+        ):
             assert part in text
         assert "disentangle.factorvae" not in text  # not asked for
-    columns = {len(line) for title, names, cells in laid_out for line in [names, *cells] if title.endswith("(held-out, clean)")}
+    columns = {
+        len(line)
+        for title, names, cells in laid_out
+        for line in [names, *cells]
+        if title.endswith("(held-out, clean)")
+    }
     assert len(columns) == 1
 
 
@@ -297,7 +405,9 @@ def test_a_row_without_a_run_still_has_the_papers_value() -> None:
 
 def test_what_makes_rows_hard_to_compare_is_said() -> None:
     a = summed({0: measured(0.5, 0.2, images=64), 1: measured(0.5, 0.2, images=96)})
-    b = summed({0: measured(0.5, 0.2)}, ("train.images=128", "paper.attributes={colour: {common: 0.5}}"))
+    b = summed(
+        {0: measured(0.5, 0.2)}, ("train.images=128", "paper.attributes={colour: {common: 0.5}}")
+    )
     text = "\n".join(whole(a, b)["notes"])
     assert "a: measured at 64, 96 images, its budget is 64" in text
     assert "budgets differ: 64, 128 images" in text
@@ -324,7 +434,10 @@ PYTHON = Launcher((sys.executable, "{args}"))
 def test_endings_say_why_and_only_the_last_training_in_a_log_counts() -> None:
     jobs = [
         job("good", "print('fine')"),
-        job("bad", "import sys\nprint('working')\nsys.exit('error: the file\\n  is missing\\nTraceback of a launcher')"),
+        job(
+            "bad",
+            "import sys\nprint('working')\nsys.exit('error: the file\\n  is missing\\nTraceback of a launcher')",
+        ),
         job("killed", "import os\nos.kill(os.getpid(), 9)"),
         job("silent", "raise SystemExit(3)"),
         job("crashed", "raise ValueError('odd')"),
@@ -355,22 +468,41 @@ def test_an_interrupt_is_handed_on_once_and_no_more_are_started() -> None:
 
     before = signal.getsignal(signal.SIGINT)
     threading.Thread(target=interrupt).start()
-    endings, stopped = run_jobs([job("first", script), job("second", "print('never')")], PYTHON, 1, print)
+    endings, stopped = run_jobs(
+        [job("first", script), job("second", "print('never')")], PYTHON, 1, print
+    )
     assert stopped == "SIGINT"
     assert endings["first"].code == 130
     assert endings["first"].said == "saved after 1"
     assert "second" not in endings
     assert not Path("logs/second.log").exists()
-    assert signal.getsignal(signal.SIGINT) is before  # which is not the default where a shell started this in the background
+    assert (
+        signal.getsignal(signal.SIGINT) is before
+    )  # which is not the default where a shell started this in the background
 
 
-def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(rows: list[Variant], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(
+    rows: list[Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(jobs: list[Job], *_: object) -> tuple[dict, str]:
         trained(rows[0], 0, Path("out"), stop_after=0.0)
-        return {jobs[0].name: Ending(130, "stopped by SIGINT at 16 images; saved, --resume continues")}, "SIGINT"
+        return {
+            jobs[0].name: Ending(130, "stopped by SIGINT at 16 images; saved, --resume continues")
+        }, "SIGINT"
 
     monkeypatch.setattr("studio.compare.compare.run_jobs", interrupted)
-    out, _ = studio("compare", "base.yaml", "--set", "method.s=3,2", "--seeds", 1, "--out", "out", "--json", code=130)
+    out, _ = studio(
+        "compare",
+        "base.yaml",
+        "--set",
+        "method.s=3,2",
+        "--seeds",
+        1,
+        "--out",
+        "out",
+        "--json",
+        code=130,
+    )
     result = json.loads(out)
     assert [run["state"] for row in result["rows"] for run in row["runs"]] == ["stopped", "missing"]
     assert result["rows"][0]["runs"][0]["images_seen"] == 16
@@ -398,7 +530,9 @@ def test_a_launcher_puts_arguments_where_the_template_says() -> None:
         ("env 'open {args}", "no closing quotation"),
     ],
 )
-def test_a_wrong_launcher_is_refused_before_anything_is_trained(template: str, expected: str) -> None:
+def test_a_wrong_launcher_is_refused_before_anything_is_trained(
+    template: str, expected: str
+) -> None:
     _, error = studio("compare", "digits_dig", "--launcher", template, code=2)
     assert expected in error
     assert not Path("runs").exists()
@@ -412,7 +546,9 @@ def test_a_wrong_launcher_is_refused_before_anything_is_trained(template: str, e
         (["--set", "train.lrr=1,2"], "did you mean 'lr'?"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_trained(options: list[str], expected: str) -> None:
+def test_wrong_options_are_refused_before_anything_is_trained(
+    options: list[str], expected: str
+) -> None:
     _, error = studio("compare", "digits_dig", *options, code=2)
     assert expected in error
     assert not Path("runs").exists()
@@ -422,11 +558,31 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(rows: list[Variant]) 
     trained(rows[0], 0, Path("out"))
     trained(rows[1], 0, Path("out"), stop_after=0.0)
     before = sorted(Path("out").rglob("*"))
-    words = ["compare", "base.yaml", "--set", "method.s=3,2", "--seeds", 2, "--out", "out", "--dry-run"]
+    words = [
+        "compare",
+        "base.yaml",
+        "--set",
+        "method.s=3,2",
+        "--seeds",
+        2,
+        "--out",
+        "out",
+        "--dry-run",
+    ]
     text, _ = studio(*words)
-    assert [line.split(": ")[0] for line in text.splitlines()] == ["take as it is", "resume", "train", "train"]
+    assert [line.split(": ")[0] for line in text.splitlines()] == [
+        "take as it is",
+        "resume",
+        "train",
+        "train",
+    ]
     assert "16 of 64 images" in text
-    assert [run["state"] for run in json.loads(studio(*words, "--json")[0])["runs"]] == ["done", "half", "missing", "missing"]
+    assert [run["state"] for run in json.loads(studio(*words, "--json")[0])["runs"]] == [
+        "done",
+        "half",
+        "missing",
+        "missing",
+    ]
     assert sorted(Path("out").rglob("*")) == before
     studio("compare", "digits_dig", "--dry-run")
     assert not Path("runs").exists()
@@ -435,13 +591,19 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(rows: list[Variant]) 
 def test_a_key_that_no_run_has_is_named_after_the_results_are_safe(rows: list[Variant]) -> None:
     one = variants(["base.yaml"], seeds=1)
     trained(one[0], 0, Path("out"))
-    _, error = studio("compare", "base.yaml", "--seeds", 1, "--out", "out", "--show", "digit.saliant", code=2)
+    _, error = studio(
+        "compare", "base.yaml", "--seeds", 1, "--out", "out", "--show", "digit.saliant", code=2
+    )
     assert "--show digit.saliant: no run has such a number; did you mean 'digit.salient'?" in error
     assert Path("out/compare.csv").is_file()
 
 
 def test_two_comparisons_do_not_train_in_one_folder() -> None:
-    with claimed(Path("out")), pytest.raises(StudioError, match="out: another comparison"), claimed(Path("out")):
+    with (
+        claimed(Path("out")),
+        pytest.raises(StudioError, match="out: another comparison"),
+        claimed(Path("out")),
+    ):
         pass
     with claimed(Path("out")):  # free again
         pass

@@ -69,7 +69,9 @@ def test_three_typos_come_in_one_message_with_paths_and_nearest_names() -> None:
         ("name=a/b", "name: found 'a/b', expected a plain name"),
     ],
 )
-def test_each_fault_has_a_path_what_was_found_and_what_is_expected(assignment: str, expected: str) -> None:
+def test_each_fault_has_a_path_what_was_found_and_what_is_expected(
+    assignment: str, expected: str
+) -> None:
     message = fault(assignment)
     assert expected in message
     assert " fault" in message
@@ -83,7 +85,9 @@ def test_a_fault_in_one_section_hides_none_in_another() -> None:
         assert f"\n  {path}: " in message
 
 
-@pytest.mark.parametrize("name", ["08", "0815", "1e5", "1e-4", "no", "null", "1:30", "true", "a: b", "~"])
+@pytest.mark.parametrize(
+    "name", ["08", "0815", "1e5", "1e-4", "no", "null", "1:30", "true", "a: b", "~"]
+)
 def test_names_that_look_like_something_else_survive_the_file(name: str) -> None:
     config = resolve(RAW, name, "x")
     Path("again.yaml").write_text(dump(config))
@@ -104,16 +108,35 @@ def test_missing_names_list_what_there_is() -> None:
 
 def test_yaml_means_what_people_write(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    path.write_text("a: 1e-4\nb: no\nc: 2_000_000\nd: 1.5e3\ne: off\nf: 012\ng: 1:30\nh: true\ni:\nj: -3\nk: .5\n")
+    path.write_text(
+        "a: 1e-4\nb: no\nc: 2_000_000\nd: 1.5e3\ne: off\nf: 012\ng: 1:30\nh: true\ni:\nj: -3\nk: .5\n"
+    )
     assert read_yaml(path) == {
         "a": 1e-4,
-        "b": "no", "c": 2_000_000, "d": 1500.0, "e": "off", "f": 12, "g": "1:30", "h": True, "i": None, "j": -3, "k": 0.5
-    }  # fmt: skip
+        "b": "no",
+        "c": 2_000_000,
+        "d": 1500.0,
+        "e": "off",
+        "f": 12,
+        "g": "1:30",
+        "h": True,
+        "i": None,
+        "j": -3,
+        "k": 0.5,
+    }
 
 
 def test_overrides_are_yaml_and_win() -> None:
     config = resolve(
-        RAW, "x", "x", ["train.lr=1e-4", "train.mixed_precision=no", "method.weights.image=0", "train.betas=[0, 0.9]"]
+        RAW,
+        "x",
+        "x",
+        [
+            "train.lr=1e-4",
+            "train.mixed_precision=no",
+            "method.weights.image=0",
+            "train.betas=[0, 0.9]",
+        ],
     )
     assert config.train.lr == 1e-4
     assert config.train.mixed_precision == "no"
@@ -130,7 +153,15 @@ def test_budget_is_rounded_up_to_whole_steps_and_short_names_become_long() -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [1", "- 1\n- 2", "a: 1\na: 2", "a: !!python/object/apply:os.system ['true']", "\x00", "? [a]: b"]
+    "text",
+    [
+        "a: [1",
+        "- 1\n- 2",
+        "a: 1\na: 2",
+        "a: !!python/object/apply:os.system ['true']",
+        "\x00",
+        "? [a]: b",
+    ],
 )
 def test_faulty_yaml_is_one_line_naming_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faulty config.yaml"
@@ -154,20 +185,33 @@ def test_configs_are_found_by_name_from_anywhere_and_nothing_outside(tmp_path: P
 
 
 def test_what_a_paper_reports_is_checked_and_written_short() -> None:
-    paper = {"source": "Table 2", "attributes": {"digit": {"salient": 0.87, "common": {"best": 0.25, "worst": 0.28}}}}
+    paper = {
+        "source": "Table 2",
+        "attributes": {"digit": {"salient": 0.87, "common": {"best": 0.25, "worst": 0.28}}},
+    }
     config = resolve({**RAW, "paper": paper}, "x", "x")
     assert config.paper.attributes["digit"].salient.average == 0.87
     written = yaml.safe_load(dump(config))["paper"]
-    assert written["attributes"]["digit"] == {"salient": {"average": 0.87}, "common": {"best": 0.25, "worst": 0.28}}
+    assert written["attributes"]["digit"] == {
+        "salient": {"average": 0.87},
+        "common": {"best": 0.25, "worst": 0.28},
+    }
     assert set(written) == {"source", "attributes"}
     assert resolve(yaml.safe_load(dump(config)), "x", "x") == config
     assert resolve(RAW, "x", "x").paper is None
-    message = fault("paper.attributes.digit.salientt=1", "paper.attributes.digit.common.avrage=1", "paper.numbers.a=x",
-                    "paper.protocol=cartoon", raw={**RAW, "paper": paper})  # fmt: skip
+    message = fault(
+        "paper.attributes.digit.salientt=1",
+        "paper.attributes.digit.common.avrage=1",
+        "paper.numbers.a=x",
+        "paper.protocol=cartoon",
+        raw={**RAW, "paper": paper},
+    )
     assert "4 faults" in message
     assert "paper.attributes.digit.salientt: no such field; did you mean 'salient'?" in message
     assert "paper.attributes.digit.common.avrage: no such field; did you mean 'average'?" in message
     assert "paper.numbers.a: found 'x', expected a number or a mapping" in message
     assert "paper.protocol: found 'cartoon'" in message
     assert "paper.source: missing" in fault("paper.numbers.a=1")
-    assert "paper.attributes.digit.common: found no number" in fault("paper.source=x", "paper.attributes.digit.common={}")
+    assert "paper.attributes.digit.common: found no number" in fault(
+        "paper.source=x", "paper.attributes.digit.common={}"
+    )

@@ -39,14 +39,20 @@ class Marked(Dataset):
 
     def _plain(self, split: str, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         rng = np.random.default_rng((split == "test", domain == "target"))
-        slope = torch.from_numpy(rng.uniform(-0.2, 0.2, (SIZE, 2, 1, 1))[np.asarray(indices)]).float()
+        slope = torch.from_numpy(
+            rng.uniform(-0.2, 0.2, (SIZE, 2, 1, 1))[np.asarray(indices)]
+        ).float()
         place = torch.linspace(-1, 1, SIDE)
         return (slope[:, 0] * place + slope[:, 1] * place[:, None] - 0.5)[:, None]
 
     def masks(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         masks = torch.zeros(SIZE, SIDE, SIDE, dtype=torch.bool)
-        for i, (top, left) in enumerate(np.random.default_rng(split == "test").integers(0, 11, (SIZE, 2))):
-            masks[i, top : top + 5, left : left + 5] = self.marked and i > 0  # the first target has nothing to find
+        for i, (top, left) in enumerate(
+            np.random.default_rng(split == "test").integers(0, 11, (SIZE, 2))
+        ):
+            masks[i, top : top + 5, left : left + 5] = (
+                self.marked and i > 0
+            )  # the first target has nothing to find
         return masks[np.asarray(indices)]
 
     def images(self, split: str, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
@@ -58,8 +64,13 @@ class Known(Marked):
     def healthy(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         return self._plain(split, "target", indices)
 
-    def transplanted(self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray) -> Transplant:
-        return Transplant(self._plain(split, "background", a) + self.masks(split, b)[:, None], self.masks(split, b))
+    def transplanted(
+        self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray
+    ) -> Transplant:
+        return Transplant(
+            self._plain(split, "background", a) + self.masks(split, b)[:, None],
+            self.masks(split, b),
+        )
 
 
 class Perfect(Method):
@@ -117,7 +128,13 @@ def test_a_perfect_method_is_perfect() -> None:
     assert found["dice"] == found["auroc"] == 1
     assert found["dice_error"] == 0
     assert 0 <= found["threshold"] < 1
-    for name in ("error_inside", "error_outside", "composition", "reversibility", "transplant_error_inside"):
+    for name in (
+        "error_inside",
+        "error_outside",
+        "composition",
+        "reversibility",
+        "transplant_error_inside",
+    ):
         assert found[name] == pytest.approx(0, abs=1e-6), name
     assert found["error_inside_unhealed"] == pytest.approx(1)
     assert found["error_inside_ratio"] == pytest.approx(0, abs=1e-6)
@@ -139,7 +156,11 @@ def test_a_method_that_does_nothing_gains_nothing() -> None:
     assert found["dice"] == 0
     assert found["auroc"] == 0.5
     assert found["error_inside_ratio"] == found["transplant_error_inside_ratio"] == 1
-    assert found["error_inside"] == found["error_inside_unhealed"] == found["error_inside_reconstructed"]
+    assert (
+        found["error_inside"]
+        == found["error_inside_unhealed"]
+        == found["error_inside_reconstructed"]
+    )
     assert found["ssim_inside"] == found["ssim_inside_unhealed"]
     assert found["error_outside"] == found["composition"] == 0
     assert found["error_outside_ratio"] is None, "nothing over nothing"
@@ -150,7 +171,9 @@ def test_a_method_that_does_nothing_gains_nothing() -> None:
 
 def test_half_of_the_work_is_half_of_the_error() -> None:
     found = counterfactual(Half().eval(), Known())
-    assert found["dice"] == found["auroc"] == 1, "where it is, it knows; a threshold fits any contrast"
+    assert found["dice"] == found["auroc"] == 1, (
+        "where it is, it knows; a threshold fits any contrast"
+    )
     assert found["threshold"] < 0.5
     assert found["error_inside_ratio"] == pytest.approx(0.6)
     assert found["error_inside_reconstructed"] == pytest.approx(1.1)
@@ -167,7 +190,9 @@ def test_what_is_destroyed_outside_is_seen() -> None:
     assert found["error_outside"] == pytest.approx(1.5, abs=0.02)
     assert found["error_outside_reconstructed"] == pytest.approx(0, abs=1e-6)
     assert found["error_inside_ratio"] == pytest.approx(1.5, abs=0.02)
-    assert found["minimality"] < found["mask_share"], "what is inside was brighter, and changes less"
+    assert found["minimality"] < found["mask_share"], (
+        "what is inside was brighter, and changes less"
+    )
     assert found["ssim_outside"] < 0.5 < found["ssim_outside_reconstructed"]
     assert found["auroc"] < 0.1
     assert found["reversibility"] > 0.4, "the healed image has lost what it was"
@@ -196,7 +221,9 @@ def test_what_cannot_be_measured_is_said() -> None:
         counterfactual(Perfect().train(), Known())
 
 
-def test_numbers_depend_on_the_seed_alone_and_few_images_are_taken_where_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_depend_on_the_seed_alone_and_few_images_are_taken_where_they_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     state = torch.get_rng_state()
     a, b = (counterfactual(Half().eval(), Known(), seed=3) for _ in range(2))
     assert a == b
@@ -207,7 +234,10 @@ def test_numbers_depend_on_the_seed_alone_and_few_images_are_taken_where_they_ar
 
 
 def test_dice_and_its_threshold_have_their_closed_forms() -> None:
-    a, b = torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]]).bool(), torch.zeros(3, 1, 4, dtype=torch.bool)
+    a, b = (
+        torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]]).bool(),
+        torch.zeros(3, 1, 4, dtype=torch.bool),
+    )
     b[0, 0, 1:] = True
     b[1, 0, 0] = True
     assert dice(a, b).tolist() == [pytest.approx(2 / 5), 0, 1]
@@ -222,25 +252,39 @@ def test_dice_and_its_threshold_have_their_closed_forms() -> None:
     assert salient_map(torch.zeros(1, 3, 1, 1), colour).tolist() == [[[pytest.approx(0.7)]]]
 
 
-def test_the_oracle_tells_phantoms_apart_and_knows_healthy_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oracle_tells_phantoms_apart_and_knows_healthy_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(judging, "STEPS", 150)
     monkeypatch.setattr(judging, "IMAGES", 1_000)
     data, larger = (BrainPhantom(BrainPhantomConfig(resolution=side)) for side in (64, 96))
     oracle = train_oracle(data, torch.device("cpu"))
     assert not oracle.training
     assert oracle.auc(data, 200) > 0.8
-    target, healthy = oracle(data.images("test", "target", range(200))), oracle(data.healthy("test", range(200)))
+    target, healthy = (
+        oracle(data.images("test", "target", range(200))),
+        oracle(data.healthy("test", range(200))),
+    )
     assert (target > healthy).float().mean() > 0.75
     assert (target > 0).float().mean() > 0.6
     assert (healthy < 0).float().mean() > 0.6
     resized = oracle(larger.images("test", "target", range(200)))
-    assert torch.corrcoef(torch.stack([target, resized]))[0, 1] > 0.8, "images of any size are looked at"
+    assert torch.corrcoef(torch.stack([target, resized]))[0, 1] > 0.8, (
+        "images of any size are looked at"
+    )
 
 
 def test_lines_say_what_was_found() -> None:
-    known, masked = (counterfactual_lines(counterfactual(Half().eval(), data())) for data in (Known, Marked))
-    assert known[0].startswith("map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 (79 target images")
-    assert "error inside the mask 0.600, 0.60 times the unhealed image's; outside 0.100, 1.00 times" in known[1]
+    known, masked = (
+        counterfactual_lines(counterfactual(Half().eval(), data())) for data in (Known, Marked)
+    )
+    assert known[0].startswith(
+        "map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 (79 target images"
+    )
+    assert (
+        "error inside the mask 0.600, 0.60 times the unhealed image's; outside 0.100, 1.00 times"
+        in known[1]
+    )
     assert "0.40 times the untouched image's" in known[3]
     assert "minimality 100.0% of the change is inside the mask (9.8% of the pixels)" in known[-1]
     assert len(masked) == 3

@@ -29,7 +29,9 @@ class Planted(Dataset):
         for domain in ("background", "target"):
             noise = rng.normal(size=(500, SIDE * SIDE)) * 0.01
             rows = 0.1 + noise + 0.5 * rng.normal(size=(500, 1)) * self.shared
-            self.rows[domain] = rows + (domain == "target") * 0.2 * rng.normal(size=(500, 1)) * self.own
+            self.rows[domain] = (
+                rows + (domain == "target") * 0.2 * rng.normal(size=(500, 1)) * self.own
+            )
 
     def size(self, split: str, domain: str) -> int:
         return 500
@@ -38,7 +40,9 @@ class Planted(Dataset):
         return {}
 
     def images(self, split: str, domain: str, indices: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.rows[domain][np.asarray(indices)]).float().view(-1, 1, SIDE, SIDE)
+        return (
+            torch.from_numpy(self.rows[domain][np.asarray(indices)]).float().view(-1, 1, SIDE, SIDE)
+        )
 
 
 def fitted(**options: object) -> tuple[CPCA, Planted]:
@@ -60,7 +64,9 @@ def test_contrast_finds_what_only_targets_have_and_the_rest_is_common() -> None:
     assert method.variance_s[1, 0] > 50 * method.variance_s[0, 0]
     images = data.images("train", "target", range(500))
     code = method.encode(images)
-    torch.testing.assert_close(code.s.var(0, correction=0), method.variance_s[1], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        code.s.var(0, correction=0), method.variance_s[1], rtol=1e-3, atol=1e-6
+    )
     assert (method.decode(code) - images).abs().mean() < 0.012
     assert (method.decode(Code(code.z, method.blank(500))) - images).abs().mean() > 0.012
 
@@ -91,7 +97,9 @@ def test_new_images_are_centred_as_the_fit_was() -> None:
     assert code.s.abs().max() < 1e-5
 
 
-def test_wide_images_go_through_principal_components_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_images_go_through_principal_components_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     narrow, _ = fitted()
     monkeypatch.setattr(cpca, "WIDEST", 10)
     wide, data = fitted()
@@ -100,11 +108,15 @@ def test_wide_images_go_through_principal_components_with_the_same_result(monkey
 
 
 def test_more_components_than_numbers_are_refused() -> None:
-    with pytest.raises(StudioError, match=r"found 80 components, expected at most 64 for images of 64 numbers"):
+    with pytest.raises(
+        StudioError, match=r"found 80 components, expected at most 64 for images of 64 numbers"
+    ):
         fitted(z=70, s=10)
 
 
 def test_a_single_set_of_one_image_is_no_covariance() -> None:
-    config = resolve({"data": {"name": "digits"}, "method": {"name": "cpca", "z": 2, "s": 1}}, "t", "t")
+    config = resolve(
+        {"data": {"name": "digits"}, "method": {"name": "cpca", "z": 2, "s": 1}}, "t", "t"
+    )
     with pytest.raises(StudioError, match=r"train.images: found 2, expected at least 4"):
         CPCA(config.method, config.nets, (1, SIDE, SIDE)).fit(Planted(), 2)

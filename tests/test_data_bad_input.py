@@ -24,7 +24,18 @@ from studio.data.sources.mnist import open_mnist
 from studio.errors import StudioError
 
 FILES = ("cifar_mnist", "dsprites_mnist", "grassy_mnist")  # the sets that read files of STUDIO_DATA
-KEYS = ["name", "ok", "root", "expected", "counts", "shape", "attributes", "notes", "quarantined", "problems"]
+KEYS = [
+    "name",
+    "ok",
+    "root",
+    "expected",
+    "counts",
+    "shape",
+    "attributes",
+    "notes",
+    "quarantined",
+    "problems",
+]
 
 
 @pytest.fixture
@@ -78,10 +89,14 @@ def notes(studio, name: str, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_without_a_folder_the_report_says_what_is_expected_where(problem, studio, monkeypatch, name: str) -> None:
+def test_without_a_folder_the_report_says_what_is_expected_where(
+    problem, studio, monkeypatch, name: str
+) -> None:
     monkeypatch.delenv("STUDIO_DATA", raising=False)
     text = problem(name)
-    assert text.startswith("data.root: not given, and the environment variable STUDIO_DATA is not set; expected ")
+    assert text.startswith(
+        "data.root: not given, and the environment variable STUDIO_DATA is not set; expected "
+    )
     report = json.loads(studio("data", "check", name, "--json").out)
     assert report["root"] is None
     assert "ROOT/mnist.npz" in report["expected"]
@@ -92,7 +107,9 @@ def test_the_report_has_the_same_keys_whatever_is_found(studio, root: Path) -> N
     for name in DATASETS:
         report = json.loads(studio("data", "check", name, "--json").out)
         assert list(report) == KEYS
-        assert report["ok"] is (name not in ("folders", "brats"))  # whose files are nobody's but the user's
+        assert report["ok"] is (
+            name not in ("folders", "brats")
+        )  # whose files are nobody's but the user's
         assert report["root"] == (str(root) if name in (*FILES, "brats") else None)
     report = json.loads(studio("data", "check", "folders", "--json").out)
     assert "data.root: missing: the folder with your images" in report["problems"][0]
@@ -102,9 +119,16 @@ def test_the_report_has_the_same_keys_whatever_is_found(studio, root: Path) -> N
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("absent", "no folder "), ("file", "is a file, not a folder"), ("empty", "no MNIST in "), ("~", "no folder ")],
+    [
+        ("absent", "no folder "),
+        ("file", "is a file, not a folder"),
+        ("empty", "no MNIST in "),
+        ("~", "no folder "),
+    ],
 )
-def test_a_folder_that_is_none_or_empty(problem, tmp_path: Path, monkeypatch, name: str, kind: str, expected: str) -> None:
+def test_a_folder_that_is_none_or_empty(
+    problem, tmp_path: Path, monkeypatch, name: str, kind: str, expected: str
+) -> None:
     place = {"~": "~nobody-has-this-name/x"}.get(kind, str(tmp_path / kind))
     if kind == "file":
         Path(place).write_text("x")
@@ -135,7 +159,9 @@ def place_of_others() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "above"])
-def test_what_must_not_be_read_is_said_to_be_so(problem, place_of_others: Path, monkeypatch, kind: str) -> None:
+def test_what_must_not_be_read_is_said_to_be_so(
+    problem, place_of_others: Path, monkeypatch, kind: str
+) -> None:
     place = place_of_others / "mine" / "data"
     place.mkdir(parents=True)
     np.savez(place / "mnist.npz", **mnist_arrays())
@@ -188,7 +214,11 @@ def test_idx_files_at_fault(problem, root: Path, kind: str, packed: bool) -> Non
         path.write_bytes(path.read_bytes()[:-9] if kind == "cut" else b"")
     text = problem("grassy_mnist")
     assert text.startswith(f"{path}: ")
-    expected = {"magic": "expected 00000803", "cut": "cut short or damaged", "empty": "begins with nothing"}
+    expected = {
+        "magic": "expected 00000803",
+        "cut": "cut short or damaged",
+        "empty": "begins with nothing",
+    }
     assert expected.get(kind, "cannot be read: Is a directory") in text
 
 
@@ -196,12 +226,17 @@ def test_the_python_version_of_cifar_is_never_opened(problem, root: Path) -> Non
     (root / "cifar10.npz").unlink()
     (root / "cifar-10-batches-py").mkdir()
     (root / "cifar-10-batches-py/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    assert "is the python version, which is made of pickles and is not opened" in problem("cifar_mnist")
+    assert "is the python version, which is made of pickles and is not opened" in problem(
+        "cifar_mnist"
+    )
     assert not Path("opened").exists()
     write_bin(root / "cifar-10-batches-bin", cifar_arrays())
     path = root / "cifar-10-batches-bin/test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
-    assert f"{path}: cut short or damaged: {40 * 3073 - 1} bytes, expected a multiple of 3073" in problem("cifar_mnist")
+    assert (
+        f"{path}: cut short or damaged: {40 * 3073 - 1} bytes, expected a multiple of 3073"
+        in problem("cifar_mnist")
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +250,9 @@ def test_the_python_version_of_cifar_is_never_opened(problem, root: Path) -> Non
     ],
 )
 @pytest.mark.parametrize("name", FILES)
-def test_wrong_types_counts_and_labels_are_found_by_check(studio, root: Path, name: str, change: dict, expected: str) -> None:
+def test_wrong_types_counts_and_labels_are_found_by_check(
+    studio, root: Path, name: str, change: dict, expected: str
+) -> None:
     np.savez(root / "mnist.npz", **(mnist_arrays() | change))
     checked = studio("data", "check", name)
     assert checked.code == 1
@@ -225,11 +262,17 @@ def test_wrong_types_counts_and_labels_are_found_by_check(studio, root: Path, na
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_spare_axis_changes_nothing(studio, root: Path, compressed: bool) -> None:
-    before = [CifarMnist(CifarMnistConfig()).images("train", domain, range(9)) for domain in ("background", "target")]
+    before = [
+        CifarMnist(CifarMnistConfig()).images("train", domain, range(9))
+        for domain in ("background", "target")
+    ]
     for name, arrays in (("mnist", mnist_arrays()), ("cifar10", cifar_arrays())):
         save = np.savez_compressed if compressed else np.savez
         save(root / f"{name}.npz", **{key: value[..., None] for key, value in arrays.items()})
-    after = [CifarMnist(CifarMnistConfig()).images("train", domain, range(9)) for domain in ("background", "target")]
+    after = [
+        CifarMnist(CifarMnistConfig()).images("train", domain, range(9))
+        for domain in ("background", "target")
+    ]
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
     for name in FILES:
         assert studio("data", "preview", name).code == 0
@@ -265,17 +308,29 @@ def test_names_that_do_not_exist_get_the_nearest_one(studio, problem, root: Path
     assert problem("cifar_mnist", "--set", "data.attributes.digits=salient") == (
         "data.attributes.digits: cifar_mnist has no such attribute; did you mean 'digit'?"
     )
-    assert "data.attributes.digit: found 'saliant'" in problem("cifar_mnist", "--set", "data.attributes.digit=saliant")
-    for words in (("check", "cifar_mnst"), ("preview", "cifar_mnst"), ("check", "cifar_mnst", "--json")):
+    assert "data.attributes.digit: found 'saliant'" in problem(
+        "cifar_mnist", "--set", "data.attributes.digit=saliant"
+    )
+    for words in (
+        ("check", "cifar_mnst"),
+        ("preview", "cifar_mnst"),
+        ("check", "cifar_mnst", "--json"),
+    ):
         done = studio("data", *words)
         assert (done.code, done.out) == (2, "")
-        assert done.err == "error: cifar_mnst: no such data set or config; did you mean 'cifar_mnist'?\n"
+        assert (
+            done.err
+            == "error: cifar_mnst: no such data set or config; did you mean 'cifar_mnist'?\n"
+        )
 
 
 def test_a_picture_needs_a_name_that_says_its_format(studio, tmp_path: Path) -> None:
     for out in ("x.foo", "x", str(tmp_path)):
         done = studio("data", "preview", "textured_digits", "--out", out)
-        assert (done.code, done.err) == (2, f"error: --out {out}: expected a name that ends in .png, .jpg or .webp\n")
+        assert (done.code, done.err) == (
+            2,
+            f"error: --out {out}: expected a name that ends in .png, .jpg or .webp\n",
+        )
 
 
 def test_constant_empty_and_single_classes_are_stated(studio, root: Path) -> None:
@@ -283,7 +338,9 @@ def test_constant_empty_and_single_classes_are_stated(studio, root: Path) -> Non
     labels = np.where(arrays["y_test"] == 7, 1, arrays["y_test"])
     labels[np.flatnonzero(labels == 5)[1:]] = 1
     np.savez(root / "mnist.npz", **(arrays | {"y_test": labels.astype(np.uint8)}))
-    assert "attribute digit: the test split has no target image of 7" in notes(studio, "grassy_mnist")
+    assert "attribute digit: the test split has no target image of 7" in notes(
+        studio, "grassy_mnist"
+    )
     cifar = cifar_arrays()
     cifar["y_test"] = np.where(np.arange(40) == 11, 4, 9).astype(np.uint8)
     np.savez(root / "cifar10.npz", **cifar)
@@ -296,18 +353,27 @@ def test_constant_empty_and_single_classes_are_stated(studio, root: Path) -> Non
 
 
 def test_more_targets_than_digits_are_stated_as_repetitions(studio, problem, root: Path) -> None:
-    assert "25000 train targets show 90 digits of MNIST, 278 times each on average" in notes(studio, "grassy_mnist")
+    assert "25000 train targets show 90 digits of MNIST, 278 times each on average" in notes(
+        studio, "grassy_mnist"
+    )
     few = notes(studio, "grassy_mnist", "--set", "data.train_target=90")
     assert not [note for note in few if "train targets show" in note]
-    for value, found in (("0", "greater than or equal to 1"), ("1000000000000", "less than or equal to 10000000")):
+    for value, found in (
+        ("0", "greater than or equal to 1"),
+        ("1000000000000", "less than or equal to 10000000"),
+    ):
         text = problem("grassy_mnist", "--set", f"data.train_target={value}")
         assert f"data.train_target: found {value}, expected {found}" in text
-    assert "data.background_noise: found inf" in problem("grassy_mnist", "--set", "data.background_noise=.inf")
+    assert "data.background_noise: found inf" in problem(
+        "grassy_mnist", "--set", "data.background_noise=.inf"
+    )
 
 
 def test_a_folder_of_grass_that_cannot_serve(problem, studio, root: Path, tmp_path: Path) -> None:
     option = ("--set", f"data.grass_root={tmp_path / 'grass'}")
-    assert problem("grassy_mnist", *option).startswith(f"data.grass_root: no folder {tmp_path / 'grass'}; expected ")
+    assert problem("grassy_mnist", *option).startswith(
+        f"data.grass_root: no folder {tmp_path / 'grass'}; expected "
+    )
     (tmp_path / "grass").mkdir()
     assert "none of the 0 photographs" in problem("grassy_mnist", *option)
     for i in range(60):
@@ -315,7 +381,10 @@ def test_a_folder_of_grass_that_cannot_serve(problem, studio, root: Path, tmp_pa
     (tmp_path / "grass/5.png").write_bytes(b"no picture")
     drawn = studio("data", "preview", "grassy_mnist", "--n", "64", *option)
     assert drawn.code == 2
-    assert drawn.err == f"error: {tmp_path / 'grass/5.png'}: is neither a PNG nor a JPEG, whatever its name says\n"
+    assert (
+        drawn.err
+        == f"error: {tmp_path / 'grass/5.png'}: is neither a PNG nor a JPEG, whatever its name says\n"
+    )
 
 
 # ---- larger than memory ----
@@ -331,11 +400,15 @@ def write_sparse_npz(path: Path, images: int) -> None:
                     np.lib.format.write_array(entry, values)
         start = archive.fp.tell()
         head = tempfile.SpooledTemporaryFile()  # noqa: SIM115 - only a buffer
-        np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": (images, 28, 28)})
+        np.lib.format.write_array_header_1_0(
+            head, {"descr": "|u1", "fortran_order": False, "shape": (images, 28, 28)}
+        )
         size = head.tell() + images * 784
         head.seek(0)
         zip64 = struct.pack("<HHQQ", 1, 16, size, size)
-        local = struct.pack("<4s5H3I2H", b"PK\3\4", 45, 0, 0, 0, 33, 0, 2**32 - 1, 2**32 - 1, 11, len(zip64))
+        local = struct.pack(
+            "<4s5H3I2H", b"PK\3\4", 45, 0, 0, 0, 33, 0, 2**32 - 1, 2**32 - 1, 11, len(zip64)
+        )
         archive.fp.write(local + b"x_train.npy" + zip64 + head.read())
         archive.fp.truncate(archive.fp.tell() + images * 784)
         archive.fp.seek(0, os.SEEK_END)

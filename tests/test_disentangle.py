@@ -27,7 +27,13 @@ from studio.evaluate.disentanglement.factorvae import (
     live,
     majority,
 )
-from studio.evaluate.disentanglement.mig_dci_sap import completeness, disentanglement, importances, mig, sap
+from studio.evaluate.disentanglement.mig_dci_sap import (
+    completeness,
+    disentanglement,
+    importances,
+    mig,
+    sap,
+)
 from studio.evaluate.disentanglement.scores import disentangle, targets_of
 from studio.method import Code, Domain, Method, MethodConfig
 from studio.methods import DoubleInfoGAN
@@ -35,7 +41,13 @@ from studio.methods.double_infogan import DoubleInfoGANConfig
 from studio.schema import NetsConfig
 
 N, VOTES, GROUP = 3_000, 400, 60
-FACTORS = (Factor("kind", 3, category=True), Factor("a", 6), Factor("b", 8), Factor("c", 16), Factor("turn", 24, period=24))
+FACTORS = (
+    Factor("kind", 3, category=True),
+    Factor("a", 6),
+    Factor("b", 8),
+    Factor("c", 16),
+    Factor("turn", 24, period=24),
+)
 SIZES = [factor.size for factor in FACTORS]
 
 
@@ -82,8 +94,13 @@ def test_codes_that_are_the_factors_are_perfect(best: dict[str, float]) -> None:
     assert best["sap"] == pytest.approx((2 / 3 + 3 + 6 / np.pi**2) / 5, abs=0.01)
 
 
-def test_order_sign_and_scale_of_the_axes_do_not_matter(perfect: tuple[Sample, Sample], best: dict[str, float]) -> None:
-    order, scale = [3, 0, 4, 1, 2], np.array([2.0**9, -1, 0.5, -(2.0**-2), 1])  # within `unit`, below
+def test_order_sign_and_scale_of_the_axes_do_not_matter(
+    perfect: tuple[Sample, Sample], best: dict[str, float]
+) -> None:
+    order, scale = (
+        [3, 0, 4, 1, 2],
+        np.array([2.0**9, -1, 0.5, -(2.0**-2), 1]),
+    )  # within `unit`, below
     moved = scores(*(Sample(sample.codes[:, order] * scale, sample.factors) for sample in perfect))
     assert moved == {name: pytest.approx(value, abs=0.01) for name, value in best.items()}
     unit = 2.0 ** -np.arange(5) * 1e-3  # and a unit of its own for each axis
@@ -96,7 +113,9 @@ def test_the_scale_of_noisy_axes_does_not_move_a_vote() -> None:
     noisy = pair(lambda even, rng: even + rng.normal(size=even.shape))
     plain = factorvae(*noisy, VOTES, GROUP, 0)
     assert plain > 0.9
-    scaled = [Sample(sample.codes * 2.0 ** np.array([3, 0, -2, 1, 5]), sample.factors) for sample in noisy]
+    scaled = [
+        Sample(sample.codes * 2.0 ** np.array([3, 0, -2, 1, 5]), sample.factors) for sample in noisy
+    ]
     assert factorvae(*scaled, VOTES, GROUP, 0) == plain
     published = [factorvae_as_published(samples[0], VOTES, GROUP, 0) for samples in (noisy, scaled)]
     assert published[0] == published[1]
@@ -131,18 +150,28 @@ def test_one_coordinate_for_two_factors_loses_one_of_them() -> None:
     assert completeness(importance) > 0.95
 
 
-def test_dead_coordinates_are_pruned_and_change_nothing(perfect: tuple[Sample, Sample], best: dict[str, float]) -> None:
+def test_dead_coordinates_are_pruned_and_change_nothing(
+    perfect: tuple[Sample, Sample], best: dict[str, float]
+) -> None:
     rng = np.random.default_rng(0)
     dead = [
-        Sample(np.column_stack([np.ones(N), s.codes, rng.normal(0, 0.04, (N, 2)), np.zeros(N)]), s.factors) for s in perfect
+        Sample(
+            np.column_stack([np.ones(N), s.codes, rng.normal(0, 0.04, (N, 2)), np.zeros(N)]),
+            s.factors,
+        )
+        for s in perfect
     ]
     assert live(dead[0].codes).tolist() == [False] + [True] * 5 + [False] * 3
     assert live(dead[0].codes, 0.5).sum() == 7  # 0.04 is more than 5 % of 0.5
     assert factorvae(*dead, VOTES, GROUP, 0) == best["factorvae"]
-    assert mig(dead[1].codes, dead[1].factors) == pytest.approx(best["mig"], abs=0.01)  # what noise tells, to 20 bins
+    assert mig(dead[1].codes, dead[1].factors) == pytest.approx(
+        best["mig"], abs=0.01
+    )  # what noise tells, to 20 bins
     noisy = Sample(perfect[0].codes[:, [0]] * [[0.0]], perfect[0].factors)
     assert factorvae(noisy, noisy, VOTES, GROUP, 0) == 0.2
-    assert factorvae_as_published(dead[0], VOTES, GROUP, 0)[0] == 1  # a constant divides by zero and gets no vote
+    assert (
+        factorvae_as_published(dead[0], VOTES, GROUP, 0)[0] == 1
+    )  # a constant divides by zero and gets no vote
 
 
 def test_scoring_the_votes_that_were_learnt_flatters_useless_codes() -> None:
@@ -169,7 +198,9 @@ def test_groups_of_one_sample_score_like_groups_made_one_by_one() -> None:
         return Votes(np.array(found), np.arange(votes) % 5)
 
     tables = [balanced(SIZES, N, np.random.default_rng(i)) for i in (1, 2)]
-    samples = [Sample(code(table, np.random.default_rng(i)), table) for i, table in enumerate(tables)]
+    samples = [
+        Sample(code(table, np.random.default_rng(i)), table) for i, table in enumerate(tables)
+    ]
     variance = samples[0].codes.var(0)
     expected = majority(slow(3), slow(4))
     assert 0.3 < expected < 0.9  # neither chance nor perfect, or nothing would be compared
@@ -183,7 +214,9 @@ def test_votes_name_the_fixed_factor_and_the_majority_is_counted() -> None:
     assert found.coordinate.tolist() == [4, 3, 2, 1, 0] * 2
     learnt = Votes(np.array([0, 0, 0, 1, 1]), np.array([2, 2, 1, 0, 0]))
     assert majority(learnt, learnt) == 0.8
-    assert majority(learnt, Votes(np.array([0, 0, 1, 3]), np.array([2, 1, 0, 2]))) == 0.5  # coordinate 3 got no vote
+    assert (
+        majority(learnt, Votes(np.array([0, 0, 1, 3]), np.array([2, 1, 0, 2]))) == 0.5
+    )  # coordinate 3 got no vote
 
 
 def test_importances_have_their_closed_forms() -> None:
@@ -206,10 +239,14 @@ def test_gaps_have_their_closed_forms() -> None:
     half = np.column_stack([four, four // 2])
     assert mig(half, four) == pytest.approx(0.5)  # log 4 - log 2 over log 4
     assert mig(four, four) == pytest.approx(1)
-    assert sap(half, [four[:, 0]]) == pytest.approx(1 - 0.5)  # two thresholds find half of four classes
+    assert sap(half, [four[:, 0]]) == pytest.approx(
+        1 - 0.5
+    )  # two thresholds find half of four classes
     rng = np.random.default_rng(0)
     number = rng.normal(size=2_000)
-    codes = np.column_stack([number + rng.normal(size=2_000), number + 3 * rng.normal(size=2_000), np.ones(2_000)])
+    codes = np.column_stack(
+        [number + rng.normal(size=2_000), number + 3 * rng.normal(size=2_000), np.ones(2_000)]
+    )
     first, second = (np.corrcoef(number, codes[:, i])[0, 1] ** 2 for i in (0, 1))
     assert sap(codes, [number]) == pytest.approx(first - second)
     assert sap(codes[:, :1], [number]) == pytest.approx(first)
@@ -221,9 +258,15 @@ def test_gaps_have_their_closed_forms() -> None:
 
 @pytest.mark.parametrize(
     ("votes", "group", "message"),
-    [(4, 10, "votes: each of the 5"), (50, 1, "at least 2"), (50, 126, r"126 images.*number 5.*125 among 3000")],
+    [
+        (4, 10, "votes: each of the 5"),
+        (50, 1, "at least 2"),
+        (50, 126, r"126 images.*number 5.*125 among 3000"),
+    ],
 )
-def test_groups_that_cannot_be_are_refused(perfect: tuple[Sample, Sample], votes: int, group: int, message: str) -> None:
+def test_groups_that_cannot_be_are_refused(
+    perfect: tuple[Sample, Sample], votes: int, group: int, message: str
+) -> None:
     with pytest.raises(StudioError, match=message):
         factorvae(*perfect, votes, group, 0)
 
@@ -249,7 +292,9 @@ class Painted(Dataset):
     def images_of(self, factors: np.ndarray, seed: int, split: str = "test") -> Tensor:
         assert split == "test"
         self.made.append(seed)
-        images = torch.from_numpy(np.random.default_rng(seed).normal(size=(len(factors), 1, 2, 6))).float()
+        images = torch.from_numpy(
+            np.random.default_rng(seed).normal(size=(len(factors), 1, 2, 6))
+        ).float()
         images[:, 0, 1, :5] = torch.from_numpy(2 * factors / (np.array(SIZES) - 1) - 1)
         return images
 
@@ -285,7 +330,12 @@ def result() -> dict:
 def test_images_of_factors_are_scored_in_the_space_that_holds_them(result: dict) -> None:
     assert result["factorvae"] == result["factorvae_as_published"] == result["betavae"] == 1
     assert result["mig"] > 0.9
-    assert min(result[f"dci_{name}"] for name in ("disentanglement", "completeness", "informativeness")) > 0.95
+    assert (
+        min(
+            result[f"dci_{name}"] for name in ("disentanglement", "completeness", "informativeness")
+        )
+        > 0.95
+    )
     assert result["sap"] == pytest.approx((2 / 3 + 3 + 6 / np.pi**2) / 5, abs=0.02)
     assert result["factors"] == [factor.name for factor in FACTORS]
     said = ("space", "pruned", "coordinates", "images", "group", "votes_train", "votes_test")
@@ -310,7 +360,9 @@ def test_what_the_dead_coordinate_holds_changes_nothing(result: dict) -> None:
     alone = disentangle(Five().eval(), Painted(), **SMALL)
     assert (alone["pruned"], alone["coordinates"]) == (0, 5)
     differ = ("pruned", "coordinates", "factorvae_as_published", "chance")
-    assert {k: v for k, v in alone.items() if k not in differ} == {k: v for k, v in result.items() if k not in differ}
+    assert {k: v for k, v in alone.items() if k not in differ} == {
+        k: v for k, v in result.items() if k not in differ
+    }
 
 
 def test_scores_depend_on_the_seed_alone(result: dict) -> None:
@@ -364,7 +416,9 @@ def test_what_cannot_be_scored_is_refused_before_images_are_made() -> None:
         with pytest.raises(StudioError, match=message):
             disentangle(Rows().eval(), data, **options)
     assert not data.made
-    with pytest.raises(StudioError, match="training mode"):  # peers' traps 1 and 12: never with the noise on
+    with pytest.raises(
+        StudioError, match="training mode"
+    ):  # peers' traps 1 and 12: never with the noise on
         disentangle(Rows().train(), data, **SMALL)
     with pytest.raises(StudioError, match=r"rows: 500 of 500 salient codes are not finite"):
         disentangle(Rows(fault=float("nan")).eval(), data, **SMALL)
@@ -389,7 +443,9 @@ def test_dsprites_mnist_has_its_five_factors_scored(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", **mnist_arrays())
     data = DspritesMnist(DspritesMnistConfig(root=str(tmp_path)))
     assert [(f.name, f.size) for f in data.generative_factors if f.category] == [("shape", 3)]
-    assert [(f.name, f.size, f.period) for f in data.generative_factors if f.period] == [("orientation", 40, 39)]
+    assert [(f.name, f.size, f.period) for f in data.generative_factors if f.period] == [
+        ("orientation", 40, 39)
+    ]
     torch.manual_seed(0)
     method = DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), data.shape).eval()
     result = disentangle(method, data, images=800, group=10, votes=50)
@@ -401,7 +457,9 @@ def test_dsprites_mnist_has_its_five_factors_scored(tmp_path: Path) -> None:
 def test_groups_do_not_cost_images(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     original = Painted.images_of
-    monkeypatch.setattr(Painted, "images_of", lambda self, f, *rest: made.append(len(f)) or original(self, f, *rest))
+    monkeypatch.setattr(
+        Painted, "images_of", lambda self, f, *rest: made.append(len(f)) or original(self, f, *rest)
+    )
     monkeypatch.setattr(scoring, "RESAMPLES", 2)
     disentangle(Rows().eval(), Painted(), **SMALL | {"votes": 1_000})
     assert sum(made) == SMALL["images"]

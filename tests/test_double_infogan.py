@@ -25,7 +25,9 @@ def dig(**options: object) -> DoubleInfoGAN:
 
 def test_weights_do_not_depend_on_the_batch_size() -> None:
     # Peers' trap 10: sums over the batch make every weight mean something else at another batch size.
-    method = dig(noise=0.0).eval()  # running statistics, so that an image's terms do not depend on its neighbours
+    method = dig(
+        noise=0.0
+    ).eval()  # running statistics, so that an image's terms do not depend on its neighbours
     half = torch.rand(4, 1, 32, 32)
     totals = []
     for times in (1, 3):
@@ -49,9 +51,16 @@ def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
     config = DoubleInfoGAN.Config()
     assert (config.z, config.s) == (64, 64)
     assert config.weights == {
-        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0,
-        "cr": 0.0, "background": 0.5, "target": 1.0
-    }  # fmt: skip
+        "adv": 0.5,
+        "class": 0.5,
+        "info_z": 1.0,
+        "info_s": 1.0,
+        "info_real": 1.0,
+        "image": 1.0,
+        "cr": 0.0,
+        "background": 0.5,
+        "target": 1.0,
+    }
     assert dig().weight("adv.background") == 0.25
     assert dig().weight("info_real") == 1.0  # times neither half's weight
 
@@ -59,7 +68,11 @@ def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
 def test_terms_of_each_step_are_the_papers() -> None:
     method = dig()
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
-    both = {f"{term}.{half}" for term in ("adv", "class", "info_z", "info_s", "image") for half in ("background", "target")}
+    both = {
+        f"{term}.{half}"
+        for term in ("adv", "class", "info_z", "info_s", "image")
+        for half in ("background", "target")
+    }
     assert set(method.discriminator_terms(draw)) == both | {"info_real"}
     assert set(method.generator_terms(draw)) == both
 
@@ -81,7 +94,9 @@ def test_d_step_judges_reals_and_fakes_and_learns_class_from_reals_only() -> Non
     torch.testing.assert_close(terms["info_s.background"], fake["s"][:8].abs().mean(1))
     torch.testing.assert_close(terms["info_z.target"], (fake["z"] - draw.code.z)[8:].abs().mean(1))
     rebuilt = method.G(torch.cat([real["z"], torch.cat([torch.zeros(8, 3), real["s"][8:]])], 1))
-    torch.testing.assert_close(terms["image.target"], (rebuilt - torch.cat([pair.x, pair.y])).abs().flatten(1).mean(1)[8:])
+    torch.testing.assert_close(
+        terms["image.target"], (rebuilt - torch.cat([pair.x, pair.y])).abs().flatten(1).mean(1)[8:]
+    )
 
 
 def test_g_step_wants_its_fakes_called_real_and_of_their_class() -> None:
@@ -95,7 +110,9 @@ def test_g_step_wants_its_fakes_called_real_and_of_their_class() -> None:
     torch.testing.assert_close(terms["class.target"], softplus(-fake["C"][8:, 0]))
 
 
-def test_image_term_moves_q_in_ds_step_and_g_in_gs_step_but_the_code_carries_nothing_to_q_there() -> None:
+def test_image_term_moves_q_in_ds_step_and_g_in_gs_step_but_the_code_carries_nothing_to_q_there() -> (
+    None
+):
     method = dig(noise=0.0)
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
     image = method.discriminator_terms(draw)["image.target"].mean()
@@ -105,7 +122,9 @@ def test_image_term_moves_q_in_ds_step_and_g_in_gs_step_but_the_code_carries_not
     assert all(g.abs().sum() > 0 for g in G)
 
 
-def test_statistics_come_from_reals_for_the_trunk_and_from_prior_samples_for_the_generator() -> None:
+def test_statistics_come_from_reals_for_the_trunk_and_from_prior_samples_for_the_generator() -> (
+    None
+):
     method = dig(noise=0.0)
     norm = method.D.trunk.halvings[1][2]
     norm.momentum = 1.0  # the running mean is the last tracked batch's
@@ -128,7 +147,9 @@ def test_order_of_the_steps(order: str, names: list[str]) -> None:
 def test_fakes_are_shared_by_d_and_g_in_our_order_and_drawn_again_in_the_authors() -> None:
     for order, draws in (("D-G", 1), ("G-D", 2)):
         config = tiny()
-        config = config.model_copy(update={"method": config.method.model_copy(update={"order": order})})
+        config = config.model_copy(
+            update={"method": config.method.model_copy(update={"order": order})}
+        )
         engine = Engine(config, build_dataset(config))
         count = 0
         original = type(engine.method).draw
@@ -163,7 +184,10 @@ def test_times_repeats_a_step_on_a_draw_of_its_own() -> None:
     config = config.model_copy(update={"method": config.method.model_copy(update={"times": times})})
     engine = Engine(config, build_dataset(config))
     engine.advance(engine.pairs[0])
-    counts = {name: int(next(iter(o.state_dict()["state"].values()))["step"]) for name, o in engine.optimizers.items()}
+    counts = {
+        name: int(next(iter(o.state_dict()["state"].values()))["step"])
+        for name, o in engine.optimizers.items()
+    }
     assert counts == {"D": 1, "G": 3}
 
 
@@ -205,6 +229,8 @@ def test_contrast_teaches_g_through_h_and_h_never_through_g() -> None:
     assert [step.name for step in method.steps()] == ["D", "CR", "G"]
     draw = method.draw(Pair(torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)))
     own = method.contrast_terms(draw)["cr"].mean()
-    assert torch.autograd.grad(own, list(method.G.parameters()), allow_unused=True) == (None,) * len(list(method.G.parameters()))
+    assert torch.autograd.grad(own, list(method.G.parameters()), allow_unused=True) == (
+        None,
+    ) * len(list(method.G.parameters()))
     through = method.generator_terms(draw)["cr"].mean()
     assert all(g.abs().sum() > 0 for g in torch.autograd.grad(through, list(method.G.parameters())))

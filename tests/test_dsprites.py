@@ -33,13 +33,20 @@ def opened(root: Path, **options: object) -> DspritesMnist:
 
 
 def some_factors(n: int, seed: int = 0) -> np.ndarray:
-    return np.stack([np.random.default_rng((seed, i)).integers(0, count, n) for i, count in enumerate(COUNTS)], 1)
+    return np.stack(
+        [np.random.default_rng((seed, i)).integers(0, count, n) for i, count in enumerate(COUNTS)],
+        1,
+    )
 
 
 def test_the_published_frames_come_out_exactly() -> None:
     """All 258 different frames of the authors' animation, by the digest of the genuine ones."""
-    turned = [[5, orientation, 0, 0] for orientation in range(40)] + [[scale, 0, 0, 0] for scale in range(6)]
-    edge = [[x, y] for y in (0, 31) for x in range(32)] + [[x, y] for x in (0, 31) for y in range(32)]
+    turned = [[5, orientation, 0, 0] for orientation in range(40)] + [
+        [scale, 0, 0, 0] for scale in range(6)
+    ]
+    edge = [[x, y] for y in (0, 31) for x in range(32)] + [
+        [x, y] for x in (0, 31) for y in range(32)
+    ]
     groups = {
         "cf6ba0f399d2b3b5": [[0, *rest] for rest in turned],
         "4e43dcceeab45414": [[1, *rest] for rest in turned],
@@ -71,9 +78,13 @@ def test_turning_is_anticlockwise_and_the_last_orientation_is_the_first() -> Non
     first[:, 2], last[:, 2] = 0, 39
     assert np.array_equal(render(first), render(last))
     assert np.cos(turns(first)) == pytest.approx(np.cos(turns(last)))
-    row, column = np.argwhere(render(np.array([[2, 5, 5, 15, 15]]))[0]).T  # a heart, turned by 46 degrees
+    row, column = np.argwhere(
+        render(np.array([[2, 5, 5, 15, 15]]))[0]
+    ).T  # a heart, turned by 46 degrees
     upright = np.argwhere(render(np.array([[2, 5, 0, 15, 15]]))[0]).T
-    assert upright[0].max() - upright[0].mean() > upright[0].mean() - upright[0].min()  # its tip is below
+    assert (
+        upright[0].max() - upright[0].mean() > upright[0].mean() - upright[0].min()
+    )  # its tip is below
     # Anticlockwise on the screen, the tip goes from below to below right.
     tip = np.argmax(np.hypot(row - row.mean(), column - column.mean()))
     assert row[tip] > row.mean()
@@ -86,14 +97,20 @@ def test_rendering_refuses_what_is_no_class_number() -> None:
             render(np.array(factors))
 
 
-@pytest.mark.skipif("STUDIO_DATA" not in os.environ, reason="needs dSprites' genuine frames: set STUDIO_DATA to their folder")
+@pytest.mark.skipif(
+    "STUDIO_DATA" not in os.environ,
+    reason="needs dSprites' genuine frames: set STUDIO_DATA to their folder",
+)
 def test_the_packed_genuine_frames_come_out_exactly() -> None:
     """The packed frames of the authors' animation: `gif_bits` (320, 512) and `gif_latents` (320, 5) of dsprites.npz."""
     path = Path(os.environ["STUDIO_DATA"]) / "dsprites.npz"
     if not path.is_file() or "gif_bits.npy" not in zipfile.ZipFile(path).namelist():
         pytest.skip(f"{path} has no genuine frames (gif_bits)")
     with np.load(path) as file:
-        genuine, latents = np.unpackbits(file["gif_bits"], axis=1).reshape(-1, 64, 64), file["gif_latents"]
+        genuine, latents = (
+            np.unpackbits(file["gif_bits"], axis=1).reshape(-1, 64, 64),
+            file["gif_latents"],
+        )
     exact = (render(latents) == genuine).all((1, 2))
     assert len(exact) == 320
     assert exact.sum() >= 300, f"{exact.sum()} of 320"
@@ -109,7 +126,9 @@ def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
     assert (classes[table] == [1, 2, 3, 4]).all()
     bright = mnist_arrays()
     for digit in (1, 2, 3, 4):  # one class alone is bright
-        images = np.where((bright["y_train"] == digit)[:, None, None], 255, 0) * np.ones((1, 28, 28))
+        images = np.where((bright["y_train"] == digit)[:, None, None], 255, 0) * np.ones(
+            (1, 28, 28)
+        )
         np.savez(root / "mnist.npz", **(bright | {"x_train": images.astype(np.uint8)}))
         image = opened(root).images("train", "background", [0])[0, 0]
         top, left = 32 * ((digit - 1) // 2), 32 * ((digit - 1) % 2)
@@ -119,7 +138,10 @@ def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
 
 def test_a_target_is_a_grid_with_its_sprite_on_top(root: Path) -> None:
     data = opened(root)
-    y, frames = data.images("test", "target", range(40)), torch.from_numpy(render(data.factors("test")[:40])).bool()
+    y, frames = (
+        data.images("test", "target", range(40)),
+        torch.from_numpy(render(data.factors("test")[:40])).bool(),
+    )
     assert (y[:, 0][frames] == 1).all()
     assert y[:, 0][~frames].max() <= 0
     assert y.min() >= -1
@@ -148,7 +170,12 @@ def test_factors_are_the_sprites_and_labels_follow_from_them(root: Path) -> None
     assert (factors.min(0) == 0).all()
     assert (factors.max(0) == np.array(COUNTS) - 1).all()
     assert np.array_equal(labels["shape"], factors[:, 0])
-    for name, low, high in (("scale", 0.5, 1), ("pos_x", 0, 1), ("pos_y", 0, 1), ("orientation", -1, 1)):
+    for name, low, high in (
+        ("scale", 0.5, 1),
+        ("pos_x", 0, 1),
+        ("pos_y", 0, 1),
+        ("orientation", -1, 1),
+    ):
         assert (labels[name].min(), labels[name].max()) == pytest.approx((low, high), abs=1e-2)
     assert labels["pos_x"][0] == factors[0, 3] / 31
 
@@ -170,7 +197,10 @@ def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
     arrays = mnist_arrays()
     dark, bright = np.zeros_like, lambda images: np.full_like(images, 255)
     for train, test in ((dark, bright), (bright, dark)):
-        np.savez(root / "mnist.npz", **(arrays | {"x_train": train(arrays["x_train"]), "x_test": test(arrays["x_test"])}))
+        np.savez(
+            root / "mnist.npz",
+            **(arrays | {"x_train": train(arrays["x_train"]), "x_test": test(arrays["x_test"])}),
+        )
         data = opened(root)
         for split, expected in (("train", train), ("test", test)):
             level = {dark: -1.0, bright: 0.0}[expected]
@@ -186,14 +216,21 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
     chosen = data.images("train", "target", [3, 70_000])
     assert torch.equal(data.images("train", "target", [70_000, 0])[0], chosen[1])
     assert torch.equal(opened(root).images("train", "target", [3, 70_000]), chosen)
-    columns = [data.factors("train")[:500], data.factors("test")[:500], data._tables["train", "target"][:500]]
+    columns = [
+        data.factors("train")[:500],
+        data.factors("test")[:500],
+        data._tables["train", "target"][:500],
+    ]
     digest = hashlib.sha256(np.concatenate(columns, 1).astype("<i8").tobytes()).hexdigest()
     assert digest.startswith("e94e9e75add8982c"), digest
 
 
 def test_without_a_digit_that_every_image_shows_there_is_no_set(root: Path) -> None:
     arrays = mnist_arrays()
-    np.savez(root / "mnist.npz", **(arrays | {"y_test": np.where(arrays["y_test"] == 3, 5, arrays["y_test"])}))
+    np.savez(
+        root / "mnist.npz",
+        **(arrays | {"y_test": np.where(arrays["y_test"] == 3, 5, arrays["y_test"])}),
+    )
     assert "MNIST's test part" in check(DspritesMnistConfig(root=str(root)))["problems"][0]
 
 
@@ -209,16 +246,25 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
     return 48
 
 
-def write_sprites(path: Path, n: int, compressed: bool, classes: np.ndarray | None = None, high: int = 2) -> np.ndarray:
+def write_sprites(
+    path: Path, n: int, compressed: bool, classes: np.ndarray | None = None, high: int = 2
+) -> np.ndarray:
     images = np.random.default_rng(0).integers(0, high, (n, 64, 64), np.uint8)
     order = np.stack(np.unravel_index(np.arange(n), (1, 3, 1, 2, 4, 2)), 1)
     save = np.savez_compressed if compressed else np.savez
-    save(path, imgs=images, latents_classes=order if classes is None else classes, metadata=np.array({"author": "x"}))
+    save(
+        path,
+        imgs=images,
+        latents_classes=order if classes is None else classes,
+        metadata=np.array({"author": "x"}),
+    )
     return images
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_original_file_is_mapped_or_packed_once(small: int, tmp_path: Path, compressed: bool) -> None:
+def test_the_original_file_is_mapped_or_packed_once(
+    small: int, tmp_path: Path, compressed: bool
+) -> None:
     path = tmp_path / "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
     images = write_sprites(path, small, compressed)
     sprites, note = dsprites.open_sprites(tmp_path, "file")
@@ -234,7 +280,9 @@ def test_the_original_file_is_mapped_or_packed_once(small: int, tmp_path: Path, 
         assert np.array_equal(sprites.take(factors), images[rows])
 
 
-def test_a_damaged_or_foreign_file_is_refused_and_leaves_nothing(small: int, tmp_path: Path) -> None:
+def test_a_damaged_or_foreign_file_is_refused_and_leaves_nothing(
+    small: int, tmp_path: Path
+) -> None:
     path, factors = tmp_path / "dsprites.npz", np.zeros((1, 5), int)
     write_sprites(path, small, True, classes=np.zeros((small, 6), np.int64))
     with pytest.raises(StudioError, match="not in the original order"):
@@ -264,5 +312,8 @@ def test_a_mapped_file_is_checked_as_a_packed_one_is(small: int, tmp_path: Path)
 
 def test_without_the_file_sprites_are_rendered_and_the_note_says_so(root: Path) -> None:
     assert "sprites are rendered" in opened(root).notes()[-1]
-    with pytest.raises(StudioError, match=r"no dSprites in .*expected.*imgs \(737280, 64, 64\).*data.sprites=rendered"):
+    with pytest.raises(
+        StudioError,
+        match=r"no dSprites in .*expected.*imgs \(737280, 64, 64\).*data.sprites=rendered",
+    ):
         opened(root, sprites="file")

@@ -31,7 +31,10 @@ def test_two_trainings_of_one_seed_are_the_same_and_of_two_seeds_are_not() -> No
     for e in (first, second, other):
         for iteration in range(2):
             e.advance(e.pairs[iteration])
-    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(first).values(), weights(second).values(), strict=True)
+    )
     assert not torch.equal(weights(first)["G.last.0.weight"], weights(other)["G.last.0.weight"])
 
 
@@ -41,7 +44,10 @@ def test_numbers_drawn_between_iterations_do_not_change_the_training() -> None:
         first.advance(first.pairs[iteration])
         torch.rand(7)
         second.advance(second.pairs[iteration])
-    assert all(torch.equal(a, b) for a, b in zip(weights(first).values(), weights(second).values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(first).values(), weights(second).values(), strict=True)
+    )
 
 
 def test_state_continues_exactly_where_it_was_taken() -> None:
@@ -54,7 +60,10 @@ def test_state_continues_exactly_where_it_was_taken() -> None:
     assert after.images_seen == 32
     for iteration in range(2, 4):
         after.advance(after.pairs[iteration])
-    assert all(torch.equal(a, b) for a, b in zip(weights(straight).values(), weights(after).values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(straight).values(), weights(after).values(), strict=True)
+    )
     averages = (straight.ema.method.state_dict(), after.ema.method.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(*(x.values() for x in averages), strict=True))
 
@@ -79,7 +88,9 @@ def test_fit_stops_when_told() -> None:
 def test_an_infinite_term_stops_before_any_step_and_is_named() -> None:
     e = engine()
     original = type(e.method).discriminator_terms
-    e.method.discriminator_terms = lambda draw: original(e.method, draw) | {"info_real": torch.tensor([math.inf])}
+    e.method.discriminator_terms = lambda draw: (
+        original(e.method, draw) | {"info_real": torch.tensor([math.inf])}
+    )
     before = weights(e)
     with pytest.raises(StudioError, match=r"iteration 0 .*step D, rank 0: D/info_real = inf"):
         e.advance(e.pairs[0])
@@ -91,7 +102,9 @@ def test_bf16_trains_and_keeps_weights_in_float32() -> None:
     e = engine(mixed_precision="bf16")
     means = e.advance(e.pairs[0])
     full = engine().advance(e.pairs[0])
-    assert all(v.dtype == torch.float32 for v in e.method.state_dict().values() if v.is_floating_point())
+    assert all(
+        v.dtype == torch.float32 for v in e.method.state_dict().values() if v.is_floating_point()
+    )
     for name in full:
         assert float(means[name]) == pytest.approx(float(full[name]), abs=0.05)
     assert any(float(means[name]) != float(full[name]) for name in full)
@@ -108,24 +121,39 @@ def test_the_config_beats_the_launchers_precision(monkeypatch: pytest.MonkeyPatc
     assert engine(mixed_precision="no").accelerator.mixed_precision == "no"
 
 
-def test_the_launchers_accumulation_does_not_change_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_launchers_accumulation_does_not_change_the_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert engine().accelerator.gradient_accumulation_steps == 1
 
 
-@pytest.mark.parametrize(("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")])
-def test_launchers_that_shard_nets_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch, name: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
+)
+def test_launchers_that_shard_nets_are_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
     monkeypatch.setenv(name, "true")
-    with pytest.raises(StudioError, match=rf"{what}: found in the launcher's settings, .* expected --multi_gpu"):
+    with pytest.raises(
+        StudioError, match=rf"{what}: found in the launcher's settings, .* expected --multi_gpu"
+    ):
         engine()
 
 
-def test_processes_that_accelerate_does_not_count_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studio.training.engine.Accelerator", lambda **options: SimpleNamespace(num_processes=1, device="mps", **options))
+def test_processes_that_accelerate_does_not_count_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "studio.training.engine.Accelerator",
+        lambda **options: SimpleNamespace(num_processes=1, device="mps", **options),
+    )
     monkeypatch.setenv("WORLD_SIZE", "2")
     _accelerator("no")  # a name that no launcher has given a meaning
     monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(StudioError, match="the launcher started 2 processes, which do not find each other on mps"):
+    with pytest.raises(
+        StudioError, match="the launcher started 2 processes, which do not find each other on mps"
+    ):
         _accelerator("no")
 
 
@@ -199,7 +227,8 @@ def test_due_once_per_multiple() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("3h50m", 13800), ("25m", 1500), ("90s", 90), ("90", 90), ("1h", 3600), ("0.5s", 0.5)]
+    ("text", "seconds"),
+    [("3h50m", 13800), ("25m", 1500), ("90s", 90), ("90", 90), ("1h", 3600), ("0.5s", 0.5)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds

@@ -32,7 +32,9 @@ FILES = {"model.safetensors", "config.yaml", "README.md", "encode.pt2", "decode.
 
 def needs_onnx() -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: ONNX programs are not tested")
-    pytest.importorskip("onnxscript", reason="onnxscript is not installed: ONNX programs are not tested")
+    pytest.importorskip(
+        "onnxscript", reason="onnxscript is not installed: ONNX programs are not tested"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +43,30 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
     done = train(tiny("dig"), folder)
     rows = [
         {
-            "attribute": "digit", "belongs": "salient", "metric": "balanced_accuracy", "salient": 0.5, "common": 0.25,
-            "whole": 0.5, "chance": 0.1, "error": 0.01, "n": 1234, "also": {},
+            "attribute": "digit",
+            "belongs": "salient",
+            "metric": "balanced_accuracy",
+            "salient": 0.5,
+            "common": 0.25,
+            "whole": 0.5,
+            "chance": 0.1,
+            "error": 0.01,
+            "n": 1234,
+            "also": {},
         }
-    ]  # fmt: skip
-    separation = {"w2_common": None, "salient_distance_auc": 0.8125, "salient_variance_ratio": None, "attributes": {}}
-    probe = {"images_seen": done.engine.images_seen, "protocol": "held-out", "rows": rows, "separation": separation}
+    ]
+    separation = {
+        "w2_common": None,
+        "salient_distance_auc": 0.8125,
+        "salient_variance_ratio": None,
+        "attributes": {},
+    }
+    probe = {
+        "images_seen": done.engine.images_seen,
+        "protocol": "held-out",
+        "rows": rows,
+        "separation": separation,
+    }
     (folder / "probe.json").write_text(json.dumps(probe))
     return Run.open(folder)
 
@@ -58,7 +78,9 @@ def exported(digits: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_export_is_the_run_and_needs_nothing_else(digits: Run, exported: Path, tmp_path: Path) -> None:
+def test_an_export_is_the_run_and_needs_nothing_else(
+    digits: Run, exported: Path, tmp_path: Path
+) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(exported, moved)
     again = Run.open(moved)
@@ -73,14 +95,20 @@ def test_an_export_is_the_run_and_needs_nothing_else(digits: Run, exported: Path
     assert grid(again.method, again.data, 2).size == grid(digits.method, digits.data, 2).size
     pictures = []
     for folder in (digits.folder, moved):
-        result = CliRunner().invoke(cli.app, ["render", str(folder), "heal", "--n", "2", "--out", "heal.png"])
+        result = CliRunner().invoke(
+            cli.app, ["render", str(folder), "heal", "--n", "2", "--out", "heal.png"]
+        )
         assert result.exit_code == 0, result.output
         pictures.append(Path("heal.png").read_bytes())
     assert pictures[0] == pictures[1]
 
 
-def test_programs_give_what_the_run_gives_for_any_number_of_images(digits: Run, exported: Path) -> None:
-    encode, decode = (torch.export.load(exported / f"{name}.pt2").module() for name in ("encode", "decode"))
+def test_programs_give_what_the_run_gives_for_any_number_of_images(
+    digits: Run, exported: Path
+) -> None:
+    encode, decode = (
+        torch.export.load(exported / f"{name}.pt2").module() for name in ("encode", "decode")
+    )
     for n in (1, 2, 9):
         images = digits.data.images("test", "background", range(n))
         code = digits.encode(images)
@@ -90,9 +118,15 @@ def test_programs_give_what_the_run_gives_for_any_number_of_images(digits: Run, 
         torch.testing.assert_close(decode(code.z, code.s), digits.decode(code), atol=1e-5, rtol=0)
 
 
-def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(digits: Run, exported: Path) -> None:
+def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(
+    digits: Run, exported: Path
+) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
-    assert set(manifest["files"]) == FILES == {path.name for path in exported.iterdir()} - {"manifest.json"}
+    assert (
+        set(manifest["files"])
+        == FILES
+        == {path.name for path in exported.iterdir()} - {"manifest.json"}
+    )
     assert all(sha256(exported / name) == expected for name, expected in manifest["files"].items())
     assert set(manifest["parity"]) == {"encode.pt2", "decode.pt2"}
     assert all(0 <= value <= 1e-4 for value in manifest["parity"].values())
@@ -100,14 +134,29 @@ def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(digit
     card = (exported / "README.md").read_text(encoding="utf-8")
     _, front, body = card.split("---\n", 2)
     assert set(yaml.safe_load(front)) == {"library_name", "license", "tags"}
-    assert "| digit | salient | bal. acc. | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 | 1,234 |" in body
-    assert "- distance of salient codes from the blank one, target against background: AUC 0.812\n" in body
-    for words in ("Not a medical device", "Bias", "textured_digits", "Double InfoGAN", "Intended use", "our model"):
+    assert (
+        "| digit | salient | bal. acc. | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 | 1,234 |"
+        in body
+    )
+    assert (
+        "- distance of salient codes from the blank one, target against background: AUC 0.812\n"
+        in body
+    )
+    for words in (
+        "Not a medical device",
+        "Bias",
+        "textured_digits",
+        "Double InfoGAN",
+        "Intended use",
+        "our model",
+    ):
         assert words in body, words
     [code, _] = re.findall(r"```python\n(.*?)```", body, re.S)
     code = code.replace("our model", str(exported))
     exec(compile(code, "card", "exec"), {"images": digits.data.images("test", "target", range(2))})
-    text = "".join(path.read_text() for path in exported.iterdir() if path.suffix in (".json", ".md", ".yaml"))
+    text = "".join(
+        path.read_text() for path in exported.iterdir() if path.suffix in (".json", ".md", ".yaml")
+    )
     assert str(digits.folder) not in text
 
 
@@ -129,11 +178,18 @@ def test_what_differs_from_its_hash_is_refused_by_name(exported: Path, tmp_path:
         with pytest.raises(StudioError, match=name):
             Run.open(folder)
         (folder / name).unlink()
-        with pytest.raises(StudioError, match="config.yaml" if name == "config.yaml" else f"{name}.*no file"):
+        with pytest.raises(
+            StudioError, match="config.yaml" if name == "config.yaml" else f"{name}.*no file"
+        ):
             Run.open(folder)
     shutil.copytree(exported, tmp_path / "new")
     manifest = json.loads((tmp_path / "new/manifest.json").read_text())
-    changes = ({"format": 9}, "format 9"), ({"kind": "x"}, "'x'"), ({"files": {}}, "config"), ({"shape": 3}, "manifest")
+    changes = (
+        ({"format": 9}, "format 9"),
+        ({"kind": "x"}, "'x'"),
+        ({"files": {}}, "config"),
+        ({"shape": 3}, "manifest"),
+    )
     for change, words in changes:
         (tmp_path / "new/manifest.json").write_text(json.dumps({**manifest, **change}))
         with pytest.raises(StudioError, match=words):
@@ -148,14 +204,18 @@ def test_what_differs_from_its_hash_is_refused_by_name(exported: Path, tmp_path:
     assert Run.open(exported, 64).images_seen == 64
 
 
-def test_it_is_written_whole_or_not_at_all(digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_written_whole_or_not_at_all(
+    digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/x").write_text("x")
     with pytest.raises(StudioError, match="not an empty folder"):
         export(digits, tmp_path / "full", onnx=False)
     (tmp_path / "empty").mkdir()
 
-    def off(method: torch.nn.Module, images: torch.Tensor, folder: Path) -> tuple[dict, dict[str, float]]:
+    def off(
+        method: torch.nn.Module, images: torch.Tensor, folder: Path
+    ) -> tuple[dict, dict[str, float]]:
         return {}, {"encode.pt2": 2e-4, "decode.pt2": float("nan")}
 
     monkeypatch.setattr("studio.export.write.torch_programs", off)
@@ -181,8 +241,13 @@ def test_the_comparison_notices_a_program_that_is_not_the_method(
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_method_comes_back_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studio.export.write.torch_programs", lambda *_: ({}, {"encode.pt2": 0.0, "decode.pt2": 0.0}))
+def test_every_method_comes_back_the_same(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "studio.export.write.torch_programs",
+        lambda *_: ({}, {"encode.pt2": 0.0, "decode.pt2": 0.0}),
+    )
     config = tiny(name, images=16)
     method = build_method(config, (1, 32, 32)).eval().requires_grad_(False)
     run = Run(tmp_path / "run", config, method, 16, (1, 32, 32))
@@ -211,8 +276,12 @@ def test_every_method_and_shape_converts(name: str, kind: str, tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["volume", "vector"])
 def test_volumes_and_vectors_are_exported_where_the_data_is_not(kind: str, tmp_path: Path) -> None:
     shape = SHAPES[kind]
-    config = tiny("vae").model_copy(update={"data": tiny("dig", "cifar_mnist").data.model_copy(update={"root": "gone"})})
-    run = Run(tmp_path / "run", config, build_method(config, shape).eval().requires_grad_(False), 0, shape)
+    config = tiny("vae").model_copy(
+        update={"data": tiny("dig", "cifar_mnist").data.model_copy(update={"root": "gone"})}
+    )
+    run = Run(
+        tmp_path / "run", config, build_method(config, shape).eval().requires_grad_(False), 0, shape
+    )
     manifest = export(run, tmp_path / "out", onnx=False)
     assert manifest["parity_images"] == "16 images that the model made"
     again = Run.open(tmp_path / "out")
@@ -221,10 +290,14 @@ def test_volumes_and_vectors_are_exported_where_the_data_is_not(kind: str, tmp_p
         _ = again.data
 
 
-def test_onnx_is_compared_and_its_absence_is_one_line(digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_is_compared_and_its_absence_is_one_line(
+    digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_onnx()
     manifest = export(digits, tmp_path / "out")
-    assert set(manifest["parity"]) == {f"{name}.{end}" for name in ("encode", "decode") for end in ("pt2", "onnx")}
+    assert set(manifest["parity"]) == {
+        f"{name}.{end}" for name in ("encode", "decode") for end in ("pt2", "onnx")
+    }
     assert all(value <= 1e-4 for value in manifest["parity"].values())
     assert manifest["onnx"].startswith("ONNX was run by onnx")
 
@@ -242,7 +315,9 @@ def test_onnx_is_compared_and_its_absence_is_one_line(digits: Run, tmp_path: Pat
     assert why.startswith("no ONNX: onnx and onnxscript not installed")
 
 
-def test_an_export_of_folders_names_no_folder_of_this_machine_and_keeps_the_window(tmp_path: Path) -> None:
+def test_an_export_of_folders_names_no_folder_of_this_machine_and_keeps_the_window(
+    tmp_path: Path,
+) -> None:
     run = folders_run(tmp_path, suffix=".npy", method={"name": "vae", "z": 3, "s": 2})
     window = run.data.window
     export(run, tmp_path / "out", onnx=False)
@@ -263,7 +338,9 @@ def test_an_export_of_folders_names_no_folder_of_this_machine_and_keeps_the_wind
     assert found.shape == (1, SIDE, SIDE)
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, token: str | None = "hf_x", fault: Exception | None = None) -> list[dict]:
+def fake_hub(
+    monkeypatch: pytest.MonkeyPatch, token: str | None = "hf_x", fault: Exception | None = None
+) -> list[dict]:
     calls: list[dict] = []
 
     class Hub:
@@ -280,7 +357,9 @@ def fake_hub(monkeypatch: pytest.MonkeyPatch, token: str | None = "hf_x", fault:
     return calls
 
 
-def test_pushing_uploads_the_exports_files_and_no_others(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushing_uploads_the_exports_files_and_no_others(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = fake_hub(monkeypatch)
     shutil.copytree(exported, tmp_path / "out")
     (tmp_path / "out/secret.txt").write_text("not ours")
@@ -293,13 +372,19 @@ def test_pushing_uploads_the_exports_files_and_no_others(exported: Path, tmp_pat
         push(tmp_path, "me/model")
 
 
-def test_pushing_fails_in_one_line(digits: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushing_fails_in_one_line(
+    digits: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_hub(monkeypatch, fault=ConnectionError("no route\nto host"))
-    with pytest.raises(StudioError, match=r"^--push me/model: ConnectionError: no route; .* complete$"):
+    with pytest.raises(
+        StudioError, match=r"^--push me/model: ConnectionError: no route; .* complete$"
+    ):
         push(exported, "me/model")
     calls = fake_hub(monkeypatch, token=None)
     for repository, words in (("me/model", "no token"), ("a/b/c", "a/b/c")):
-        result = CliRunner().invoke(cli.app, ["export", str(digits.folder), "out", "--push", repository])
+        result = CliRunner().invoke(
+            cli.app, ["export", str(digits.folder), "out", "--push", repository]
+        )
         assert isinstance(result.exception, StudioError)
         assert words in str(result.exception)
         assert "\n" not in str(result.exception)

@@ -20,10 +20,14 @@ from studio.evaluate.extractors import extract, open_extractor
 from studio.evaluate.fidelity import Features, distance, kid_subset_size, windowed
 
 KEYS = {
-    "fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN, "is": torch_fidelity.KEY_METRIC_ISC_MEAN,
-    "is_error": torch_fidelity.KEY_METRIC_ISC_STD, "kid_error": torch_fidelity.KEY_METRIC_KID_STD,
-    "precision": torch_fidelity.KEY_METRIC_PRECISION, "recall": torch_fidelity.KEY_METRIC_RECALL,
-}  # fmt: skip
+    "fid": torch_fidelity.KEY_METRIC_FID,
+    "kid": torch_fidelity.KEY_METRIC_KID_MEAN,
+    "is": torch_fidelity.KEY_METRIC_ISC_MEAN,
+    "is_error": torch_fidelity.KEY_METRIC_ISC_STD,
+    "kid_error": torch_fidelity.KEY_METRIC_KID_STD,
+    "precision": torch_fidelity.KEY_METRIC_PRECISION,
+    "recall": torch_fidelity.KEY_METRIC_RECALL,
+}
 N, SIDE = 60, 12
 CPU = torch.device("cpu")
 
@@ -31,7 +35,12 @@ CPU = torch.device("cpu")
 class Strips(FeatureExtractorBase):
     """A random projection of images of three channels, with logits."""
 
-    def __init__(self, name: str = "strips", features_list: Sequence[str] = ("features", "logits"), **_: object) -> None:
+    def __init__(
+        self,
+        name: str = "strips",
+        features_list: Sequence[str] = ("features", "logits"),
+        **_: object,
+    ) -> None:
         super().__init__(name, list(features_list))
         generator = torch.Generator().manual_seed(3)
         self.register_buffer("mix", torch.randn(3 * SIDE * SIDE, 16, generator=generator) / 40)
@@ -63,7 +72,10 @@ class Made(Dataset):
     def __init__(self, channels: int = 1, size: int = 300, shift: float = 0.0) -> None:
         super().__init__(DataConfig(name="made", resolution=SIDE))
         self.shape, self.n, self.shift = (channels, SIDE, SIDE), size, shift
-        self.attributes = {"kind": Attribute("salient", ("a", "b", "c"), target_only=True), "level": Attribute("common")}
+        self.attributes = {
+            "kind": Attribute("salient", ("a", "b", "c"), target_only=True),
+            "level": Attribute("common"),
+        }
 
     def size(self, split: str, domain: str) -> int:
         return self.n
@@ -76,9 +88,13 @@ class Made(Dataset):
 
     def images(self, split: str, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         labels, indices = self.labels(split, domain), np.asarray(indices)
-        noise = np.random.default_rng((7, split == "test", domain == "target")).normal(size=(self.n, *self.shape))
+        noise = np.random.default_rng((7, split == "test", domain == "target")).normal(
+            size=(self.n, *self.shape)
+        )
         images = 0.1 * noise[indices] + self.shift
-        images[..., SIDE // 2 :] += np.nan_to_num(labels["level"])[indices, None, None, None] / 5 - 0.7
+        images[..., SIDE // 2 :] += (
+            np.nan_to_num(labels["level"])[indices, None, None, None] / 5 - 0.7
+        )
         if domain == "target":
             images[..., : SIDE // 2] += labels["kind"][indices, None, None, None] / 2
         return torch.from_numpy(images).float().clamp(-1, 1)
@@ -90,7 +106,12 @@ def folders(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]
     n = getattr(request, "param", N)
     for name, shift in (("a", 0), ("b", 25)):
         (tmp_path / name).mkdir()
-        pixels = np.random.default_rng(shift).normal(110 + shift, 40, (n, SIDE, SIDE)).clip(0, 255).astype(np.uint8)
+        pixels = (
+            np.random.default_rng(shift)
+            .normal(110 + shift, 40, (n, SIDE, SIDE))
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
         for i, image in enumerate(pixels):
             Image.fromarray(image).save(tmp_path / name / f"{i:03d}.png")
     return tmp_path / "a", tmp_path / "b"
@@ -104,10 +125,22 @@ def images_of(folder: Path) -> Tensor:
 
 def called_directly(a: Path, b: Path, name: str, **options: object) -> dict[str, float]:
     found = torch_fidelity.calculate_metrics(
-        input1=str(a), input2=str(b), fid=True, kid=True, isc=True, prc=True, kid_subsets=20,
-        kid_subset_size=len([*a.iterdir()]) // 2, feature_extractor=name, cuda=False, cache=False, verbose=False, rng_seed=11,
-        save_cpu_ram=True, **options,
-    )  # fmt: skip
+        input1=str(a),
+        input2=str(b),
+        fid=True,
+        kid=True,
+        isc=True,
+        prc=True,
+        kid_subsets=20,
+        kid_subset_size=len([*a.iterdir()]) // 2,
+        feature_extractor=name,
+        cuda=False,
+        cache=False,
+        verbose=False,
+        rng_seed=11,
+        save_cpu_ram=True,
+        **options,
+    )
     return {key: found[name] for key, name in KEYS.items()}
 
 
@@ -122,16 +155,22 @@ def test_scores_of_two_folders_are_those_of_torch_fidelity_called_directly(
         found = distance(made, real, seed=11)
         assert found == pytest.approx(expected, abs=1e-4)
     assert expected["fid"] > 0.01
-    assert distance(real, made, seed=11)["precision"] == pytest.approx(expected["recall"]), "made comes first"
+    assert distance(real, made, seed=11)["precision"] == pytest.approx(expected["recall"]), (
+        "made comes first"
+    )
     assert distance(made, real, seed=12)["kid"] != found["kid"], "the seed decides the subsets"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folders", [16], indirect=True)
-def test_inceptions_scores_are_those_of_torch_fidelity_called_directly(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_inceptions_scores_are_those_of_torch_fidelity_called_directly(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     torch.save(random_inception(), tmp_path / "inception.pth")
     expected = called_directly(
-        *folders, "inception-v3-compat", feature_extractor_weights_path=str(tmp_path / "inception.pth")
+        *folders,
+        "inception-v3-compat",
+        feature_extractor_weights_path=str(tmp_path / "inception.pth"),
     )
     extractor = open_extractor("inception", tmp_path / "inception.pth", Made(), Path("score"), CPU)
     made, real = (extract(extractor, images_of(folder), "target") for folder in folders)
@@ -149,14 +188,19 @@ def random_inception() -> dict[str, Tensor]:
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
 
-    with patch("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", return_value={}):
+    with patch(
+        "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", return_value={}
+    ):
         return Empty("empty", ["2048"]).state_dict()
 
 
 def test_identical_sets_are_at_no_distance_and_a_collapsed_one_recalls_nothing() -> None:
     rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     features = domain_features(rows)
-    same, collapsed = distance(features, features, 0), distance(domain_features(rows[:1].expand(200, 4)), features, 0)
+    same, collapsed = (
+        distance(features, features, 0),
+        distance(domain_features(rows[:1].expand(200, 4)), features, 0),
+    )
     assert same["fid"] == pytest.approx(0, abs=1e-5)
     assert same["precision"] == same["recall"] == 1
     assert collapsed["fid"] > 2
@@ -200,10 +244,14 @@ def test_the_classifier_learns_what_there_is_and_says_how_well(
     background = windowed(Made(channels).images("train", "background", range(300)))
     rows = kept.net.read(torch.cat([background, images]))[0]
     assert rows.mean(0).abs().max() < 1e-4
-    assert (rows.std(0) - 1).abs().max() < 1e-3, "one unit is one standard deviation of training images"
+    assert (rows.std(0) - 1).abs().max() < 1e-3, (
+        "one unit is one standard deviation of training images"
+    )
 
 
-def test_the_classifier_is_kept_and_made_anew_for_other_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_classifier_is_kept_and_made_anew_for_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(domain_classifier, "STEPS", 5)
     first = open_classifier(Made(), tmp_path, CPU)
     written = (tmp_path / "domain.safetensors").stat().st_mtime_ns
@@ -231,5 +279,7 @@ def test_a_damaged_classifier_is_made_anew_aloud(
 def test_large_images_are_looked_at_in_64_pixels() -> None:
     net = domain_classifier.Classifier(1, {"target": 2}).eval()
     large = torch.randint(0, 256, (2, 1, 128, 128), dtype=torch.uint8)
-    small = torch.nn.functional.interpolate(large.float(), (64, 64), mode="bilinear", antialias=True)
+    small = torch.nn.functional.interpolate(
+        large.float(), (64, 64), mode="bilinear", antialias=True
+    )
     assert torch.allclose(net(large)[0], net(small)[0], atol=1e-5)

@@ -63,7 +63,9 @@ def test_a_film_is_made_to_fit() -> None:
     free, tight = Film(noise, range(12), "").encoded(), Film(noise, range(12), "").encoded(15_000)
     assert len(tight) <= 15_000 < len(free)
     assert 2 <= len(seen_in(tight)) < 12
-    assert len(seen_in(Film(noise, range(12), "").encoded(10))) == 2, "two frames stay, however little room there is"
+    assert len(seen_in(Film(noise, range(12), "").encoded(10))) == 2, (
+        "two frames stay, however little room there is"
+    )
 
 
 def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> None:
@@ -76,7 +78,9 @@ def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> Non
     assert list(made.images_seen) == [8, 96, 112]
     assert made.origin == "grids that the training drew"
     levels(1, (10, 10))[0].save(folder / "00000008.png")
-    assert list(film(Path("run"), 112, never).images_seen) == [96, 112], "a frame of another size is left out"
+    assert list(film(Path("run"), 112, never).images_seen) == [96, 112], (
+        "a frame of another size is left out"
+    )
     (folder / "00000096.png").write_text("no picture")
     with pytest.raises(StudioError, match=r"00000096\.png: not a picture"):
         film(Path("run"), 112, never)
@@ -85,7 +89,10 @@ def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> Non
 def test_without_two_frames_the_reason_is_given() -> None:
     Path("run/grids").mkdir(parents=True)
     levels(1)[0].save("run/grids/00000008.png")
-    with pytest.raises(StudioError, match=r"two frames, found 1 grids of the training and 0 checkpoints; see train.grid_every"):
+    with pytest.raises(
+        StudioError,
+        match=r"two frames, found 1 grids of the training and 0 checkpoints; see train.grid_every",
+    ):
         film(Path("run"), 8, never)
 
 
@@ -93,7 +100,10 @@ def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None
     session.train(tiny(images=48, grid_every=16, save_every=16), Path("run"))
     render = ["render", "run", "training"]
     grids = CliRunner().invoke(cli.app, [*render, "--out", "grids.webp"])
-    assert (grids.stdout, grids.stderr) == ("grids.webp\n", "3 frames: grids that the training drew\n")
+    assert (grids.stdout, grids.stderr) == (
+        "grids.webp\n",
+        "3 frames: grids that the training drew\n",
+    )
     drawn = CliRunner().invoke(cli.app, [*render, "--out", "drawn.webp", "--seed", "0"])
     assert drawn.stderr == grids.stderr, "the run's own seed"
     other = CliRunner().invoke(cli.app, [*render, "--out", "other.webp", "--seed", "5"])
@@ -104,6 +114,8 @@ def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None
     again = CliRunner().invoke(cli.app, [*render, "--out", "again.webp", "--n", "2"])
     assert again.stderr == "2 frames: checkpoints, drawn afterwards\n"
     CliRunner().invoke(cli.app, [*render, "--out", "all.webp"])
-    assert Path("all.webp").read_bytes() == Path("grids.webp").read_bytes(), "a checkpoint makes the grid that was drawn of it"
+    assert Path("all.webp").read_bytes() == Path("grids.webp").read_bytes(), (
+        "a checkpoint makes the grid that was drawn of it"
+    )
     refused = CliRunner().invoke(cli.app, [*render, "--out", "x.png"])
     assert "an animation is written as .webp" in str(refused.exception)

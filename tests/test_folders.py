@@ -25,7 +25,9 @@ DOMAINS = ("background", "target")
 SPLITS = ("train", "test")
 
 
-def noise(key: object, shape: tuple[int, ...] = (8, 8), high: int = 256, dtype: type = np.uint8) -> np.ndarray:
+def noise(
+    key: object, shape: tuple[int, ...] = (8, 8), high: int = 256, dtype: type = np.uint8
+) -> np.ndarray:
     return np.random.default_rng(abs(hash_of(key))).integers(0, high, shape).astype(dtype)
 
 
@@ -42,7 +44,9 @@ def write(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def fill(root: Path, n: int = 20, suffix: str = ".png", make: Callable[[object], np.ndarray] = noise) -> Path:
+def fill(
+    root: Path, n: int = 20, suffix: str = ".png", make: Callable[[object], np.ndarray] = noise
+) -> Path:
     for domain in DOMAINS:
         for i in range(n):
             write(root / domain / f"{i:03}{suffix}", make((domain, i)))
@@ -58,7 +62,12 @@ def table(root: Path, text: str, encoding: str = "utf-8") -> None:
 
 
 def items(dataset: Folders) -> list[tuple[str, str, int]]:
-    return [(split, domain, i) for split in SPLITS for domain in DOMAINS for i in range(dataset.size(split, domain))]
+    return [
+        (split, domain, i)
+        for split in SPLITS
+        for domain in DOMAINS
+        for i in range(dataset.size(split, domain))
+    ]
 
 
 def image(dataset: Folders, split: str, domain: str, index: int) -> torch.Tensor:
@@ -70,7 +79,12 @@ def names(dataset: Folders, split: str, domain: str) -> list[str]:
 
 
 def sides(dataset: Folders) -> dict[str, str]:
-    return {name: split for split in SPLITS for domain in DOMAINS for name in names(dataset, split, domain)}
+    return {
+        name: split
+        for split in SPLITS
+        for domain in DOMAINS
+        for name in names(dataset, split, domain)
+    }
 
 
 def shown(dataset: Folders, name: str) -> np.ndarray:
@@ -81,10 +95,15 @@ def shown(dataset: Folders, name: str) -> np.ndarray:
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     """Builds a PNG by hand, for headers and depths that Pillow does not write."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)), (b"IDAT", zlib.compress(rows)))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+    )
     content = b"\x89PNG\r\n\x1a\n"
     for kind, data in (*chunks, (b"IEND", b"")):
-        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        content += (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
     return content
 
 
@@ -102,7 +121,9 @@ def test_a_missing_root_names_the_field_and_the_layout() -> None:
 
 
 def test_a_root_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(StudioError, match=r"data\.root: no folder .*nowhere; expected ROOT/background"):
+    with pytest.raises(
+        StudioError, match=r"data\.root: no folder .*nowhere; expected ROOT/background"
+    ):
         opened(tmp_path / "nowhere")
 
 
@@ -125,13 +146,20 @@ def test_an_empty_folder(tmp_path: Path, empty: str) -> None:
 
 def test_a_split_without_images_says_what_to_do(tmp_path: Path) -> None:
     fill(tmp_path, n=1)
-    with pytest.raises(StudioError, match=r"none of the 1 images of \w+/ is in the \w+ split.*data\.test_share"):
+    with pytest.raises(
+        StudioError, match=r"none of the 1 images of \w+/ is in the \w+ split.*data\.test_share"
+    ):
         opened(tmp_path)
 
 
 def test_nested_folders_capitals_spaces_and_accents(tmp_path: Path) -> None:
     fill(tmp_path)
-    given = ["target/a b/Größe 1.PNG", "target/x/y/z/é.JPeG", "target/deep/volume.NII.GZ", "target/deep/array.NPY"]
+    given = [
+        "target/a b/Größe 1.PNG",
+        "target/x/y/z/é.JPeG",
+        "target/deep/volume.NII.GZ",
+        "target/deep/array.NPY",
+    ]
     write(tmp_path / given[0], noise(0))
     write(tmp_path / given[1], noise(1))
     nibabel.save(nibabel.Nifti1Image(noise(2, (8, 8, 8)), np.eye(4)), tmp_path / "volume.nii.gz")
@@ -187,7 +215,9 @@ def test_gray_8_bit_values_are_exact(tmp_path: Path) -> None:
     assert images.shape[1:] == dataset.shape == (1, 8, 8)
     for name in sides(dataset):
         domain, number = name.split("/")
-        np.testing.assert_allclose(shown(dataset, name)[0], noise((domain, int(number[:3]))) / 127.5 - 1, atol=1e-6)
+        np.testing.assert_allclose(
+            shown(dataset, name)[0], noise((domain, int(number[:3]))) / 127.5 - 1, atol=1e-6
+        )
 
 
 def test_colour_channels_come_first_by_permutation(tmp_path: Path) -> None:
@@ -211,13 +241,19 @@ def test_16_bit_gray_keeps_its_values(tmp_path: Path) -> None:
         np.testing.assert_allclose(shown(dataset, name)[0], expected, atol=1e-6)
     everything = torch.cat([image(dataset, *item).flatten() for item in items(dataset)])
     assert len(everything.unique()) > 1000  # not collapsed to {0, 255}, nor to 8 bits
-    assert any("values from 0 to 4095 become -1 to 1 (data.window)" in note for note in dataset.notes())
+    assert any(
+        "values from 0 to 4095 become -1 to 1 (data.window)" in note for note in dataset.notes()
+    )
 
 
 def test_the_automatic_window_is_that_of_training_images_and_stated(tmp_path: Path) -> None:
     fill(tmp_path, n=40, make=lambda key: noise(key, high=1000, dtype=np.uint16) + np.uint16(100))
     first = opened(tmp_path)
-    values = [np.asarray(Image.open(tmp_path / name)) for name, split in sides(first).items() if split == "train"]
+    values = [
+        np.asarray(Image.open(tmp_path / name))
+        for name, split in sides(first).items()
+        if split == "train"
+    ]
     low, high = np.percentile(np.stack(values), (0.5, 99.5))
     assert first.window == pytest.approx((low, high), abs=1e-3)
     assert any(f"values from {low:g} to {high:g} become -1 to 1" in note for note in first.notes())
@@ -251,9 +287,13 @@ def test_8_bit_images_are_not_windowed(tmp_path: Path) -> None:
     fill(tmp_path)
     write(tmp_path / "target/deep.png", noise(0, high=60_000, dtype=np.uint16))
     dataset = opened(tmp_path, window=[0, 60_000])
-    np.testing.assert_allclose(shown(dataset, "target/000.png")[0], noise(("target", 0)) / 127.5 - 1, atol=1e-6)
     np.testing.assert_allclose(
-        shown(dataset, "target/deep.png")[0], noise(0, high=60_000, dtype=np.uint16) / 30_000 - 1, atol=1e-6
+        shown(dataset, "target/000.png")[0], noise(("target", 0)) / 127.5 - 1, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        shown(dataset, "target/deep.png")[0],
+        noise(0, high=60_000, dtype=np.uint16) / 30_000 - 1,
+        atol=1e-6,
     )
     note = "0 background and 1 target images are not 8-bit: values from 0 to 60000 become -1 to 1 (data.window)"
     assert note in dataset.notes()
@@ -268,27 +308,37 @@ def test_transparent_colours_lie_on_black(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture.values, np.moveaxis(expected, -1, 0), atol=1)
     gray = Image.merge("LA", [Image.fromarray(values[..., 0]), Image.fromarray(values[..., 3])])
     gray.save(tmp_path / "b.png")
-    np.testing.assert_allclose(read_image(tmp_path / "b.png").values, expected[None, ..., 0], atol=1)
+    np.testing.assert_allclose(
+        read_image(tmp_path / "b.png").values, expected[None, ..., 0], atol=1
+    )
     coloured = Image.fromarray(noise(1, high=2))
     coloured.putpalette([255, 0, 0, 0, 0, 255])
     coloured.save(tmp_path / "c.png", transparency=0)  # what is red there is nothing
     blue = noise(1, high=2) * 255
     np.testing.assert_array_equal(read_image(tmp_path / "c.png").values, [blue * 0, blue * 0, blue])
     Image.fromarray(noise(2, high=3) + np.uint8(7)).save(tmp_path / "d.png", transparency=8)
-    np.testing.assert_array_equal(read_image(tmp_path / "d.png").values, np.array([7, 0, 9])[noise(2, high=3)][None])
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "d.png").values, np.array([7, 0, 9])[noise(2, high=3)][None]
+    )
 
 
 def test_palettes_and_bits(tmp_path: Path) -> None:
     colours = np.array([[255, 0, 0], [0, 255, 0], [10, 20, 30]], np.uint8)[noise(0, high=3)]
-    Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "colours.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "colours.png").values, np.moveaxis(colours, -1, 0))
+    Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE).save(
+        tmp_path / "colours.png"
+    )
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "colours.png").values, np.moveaxis(colours, -1, 0)
+    )
     grays = Image.fromarray(noise(1, high=4))
     grays.putpalette([0, 0, 0, 80, 80, 80, 160, 160, 160, 255, 255, 255])
     grays.save(tmp_path / "grays.png")
     levels = np.array([0, 80, 160, 255])[noise(1, high=4)]
     np.testing.assert_array_equal(read_image(tmp_path / "grays.png").values, levels[None])
     Image.fromarray(noise(2, high=2).astype(bool)).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "bits.png").values, noise(2, high=2)[None] * 255)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "bits.png").values, noise(2, high=2)[None] * 255
+    )
 
 
 def test_a_camera_held_upright(tmp_path: Path) -> None:
@@ -351,7 +401,9 @@ def test_mixed_channels_set_the_fewer_aside(tmp_path: Path) -> None:
     write(tmp_path / "target/colour.png", noise(0, (8, 8, 3)))
     dataset = opened(tmp_path)
     assert dataset.shape[0] == 1
-    assert dataset.quarantined == [("target/colour.png", "has 3 channels, most files have 1: set data.channels to 1 or 3")]
+    assert dataset.quarantined == [
+        ("target/colour.png", "has 3 channels, most files have 1: set data.channels to 1 or 3")
+    ]
     assert "target/colour.png" not in sides(dataset)
 
 
@@ -364,10 +416,14 @@ def test_channels_are_converted_when_asked(tmp_path: Path, channels: int) -> Non
     assert not dataset.quarantined
     assert dataset.shape == (channels, 8, 8)
     gray = noise(("target", 3)) / 127.5 - 1
-    np.testing.assert_allclose(shown(dataset, "target/003.png"), np.stack([gray] * channels), atol=1e-6)
+    np.testing.assert_allclose(
+        shown(dataset, "target/003.png"), np.stack([gray] * channels), atol=1e-6
+    )
     luma = np.asarray(Image.fromarray(colour).convert("L"), float)[None]
     expected = np.moveaxis(colour, -1, 0) if channels == 3 else luma
-    np.testing.assert_allclose(shown(dataset, "target/colour.png"), expected / 127.5 - 1, atol=1.01 / 127.5)
+    np.testing.assert_allclose(
+        shown(dataset, "target/colour.png"), expected / 127.5 - 1, atol=1.01 / 127.5
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64, np.int16, np.uint16])
@@ -378,7 +434,9 @@ def test_arrays_with_channels_first_or_last(tmp_path: Path, dtype: type) -> None
         np.testing.assert_array_equal(picture.values, np.moveaxis(values, -1, 0))
         assert picture.values.dtype == (np.uint8 if dtype == np.uint8 else np.float32)
     for array in (values[..., 0], values[..., :1], values[None, ..., 0]):
-        np.testing.assert_array_equal(read_image(write(tmp_path / "gray.npy", array)).values, values[None, ..., 0])
+        np.testing.assert_array_equal(
+            read_image(write(tmp_path / "gray.npy", array)).values, values[None, ..., 0]
+        )
 
 
 def test_a_volume_gives_the_slice_that_is_asked_for(tmp_path: Path) -> None:
@@ -424,14 +482,18 @@ def test_the_affine_says_which_way_is_up(tmp_path: Path, stored: str, suffix: st
 def test_nifti_images_of_one_slice(tmp_path: Path) -> None:
     plane = brain()[:, :, 0]
     for values in (plane, plane[..., None], plane[..., None, None]):
-        nibabel.save(nibabel.Nifti1Image(values, np.diag([-2.0, 1.0, 3.0, 1.0])), tmp_path / "a.nii")
+        nibabel.save(
+            nibabel.Nifti1Image(values, np.diag([-2.0, 1.0, 3.0, 1.0])), tmp_path / "a.nii"
+        )
         picture = read_image(tmp_path / "a.nii", at=5)
         np.testing.assert_array_equal(picture.values[0], plane[::-1].T[::-1])
         assert picture.spacing == (1, 2)
     sagittal = nibabel.Nifti1Image(brain()[4:5], np.diag([1.0, 1.0, 3.0, 1.0]))
     nibabel.save(sagittal, tmp_path / "b.nii")
     picture = read_image(tmp_path / "b.nii")
-    np.testing.assert_array_equal(picture.values[0], brain()[4].T[::-1])  # head up, front to the right
+    np.testing.assert_array_equal(
+        picture.values[0], brain()[4].T[::-1]
+    )  # head up, front to the right
     assert picture.spacing == (3, 1)
 
 
@@ -546,7 +608,10 @@ BAD = {
     "large.png": (of_bytes(png(9_000, 9_000, 8, 0, b"")), "is 9000 x 9000 pixels"),
     "deep_colours.png": (of_bytes(png(8, 8, 16, 2, b"\0" * 49 * 8)), "16 bits per colour"),
     "print.jpg": (cmyk, "CMYK"),
-    "constant.png": (lambda path: write(path, np.full((8, 8, 3), (1, 2, 3), np.uint8)), "same value everywhere"),
+    "constant.png": (
+        lambda path: write(path, np.full((8, 8, 3), (1, 2, 3), np.uint8)),
+        "same value everywhere",
+    ),
     "constant.npy": (lambda path: write(path, np.full((21, 21), 0.1)), "same value everywhere"),
     "nan.npy": (filled(np.nan), "has 1 values that are NaN"),
     "infinite.npy": (filled(-np.inf), "has 1 values that are NaN, infinite"),
@@ -574,7 +639,9 @@ def with_bad_files(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_set_aside_by_name_with_the_reason(with_bad_files: Folders, name: str) -> None:
+def test_a_bad_file_is_set_aside_by_name_with_the_reason(
+    with_bad_files: Folders, name: str
+) -> None:
     reasons = dict(with_bad_files.quarantined)
     with pytest.raises(StudioError, match=BAD[name][1]):
         raise StudioError(reasons[f"target/{name}"])
@@ -591,10 +658,14 @@ def test_too_many_bad_files_are_an_error_that_lists_the_first_ten(tmp_path: Path
     fill(tmp_path)
     for i in range(12):
         (tmp_path / f"target/bad{i:02}.png").touch()
-    with pytest.raises(QuarantineError, match=r"12 of 52 files cannot be used, max_bad is 5%") as error:
+    with pytest.raises(
+        QuarantineError, match=r"12 of 52 files cannot be used, max_bad is 5%"
+    ) as error:
         opened(tmp_path)
     lines = str(error.value).splitlines()[1:]
-    assert [line.split()[0] for line in lines] == [f"target/bad{i:02}.png" for i in range(10)] + ["..."]
+    assert [line.split()[0] for line in lines] == [f"target/bad{i:02}.png" for i in range(10)] + [
+        "..."
+    ]
     assert len(error.value.quarantined) == 12
     assert len(opened(tmp_path, max_bad=12 / 52).quarantined) == 12
 
@@ -612,10 +683,14 @@ def test_all_files_bad(tmp_path: Path) -> None:
 
 def test_every_image_is_in_exactly_one_split(tmp_path: Path) -> None:
     dataset = opened(fill(tmp_path, n=30))
-    every = [name for split in SPLITS for domain in DOMAINS for name in names(dataset, split, domain)]
+    every = [
+        name for split in SPLITS for domain in DOMAINS for name in names(dataset, split, domain)
+    ]
     assert sorted(every) == sorted(f"{domain}/{i:03}.png" for domain in DOMAINS for i in range(30))
     for split in SPLITS:
-        assert all(name.startswith(domain) for domain in DOMAINS for name in names(dataset, split, domain))
+        assert all(
+            name.startswith(domain) for domain in DOMAINS for name in names(dataset, split, domain)
+        )
     seen = [image(dataset, *item).numpy().tobytes() for item in items(dataset)]
     assert len(set(seen)) == 60
 
@@ -642,7 +717,10 @@ def test_adding_images_moves_nobody(tmp_path: Path) -> None:
 
 
 def test_the_split_is_the_same_on_every_machine() -> None:
-    assert [i for i in range(12) if split_of(f"s{i}", 0.2) == "test"] == [7, 9]  # another answer would move all images
+    assert [i for i in range(12) if split_of(f"s{i}", 0.2) == "test"] == [
+        7,
+        9,
+    ]  # another answer would move all images
     assert split_of("caf\u00e9.png", 0.5) == split_of("cafe\u0301.png", 0.5)
 
 
@@ -684,7 +762,10 @@ def test_a_stated_split_holds_for_the_whole_subject(tmp_path: Path) -> None:
     by_name = {name: split_of(name, 0.2) for name in sides(dataset)}
     stated = dict.fromkeys(("target/000.png", "background/000.png", "background/001.png"), "test")
     assert sides(dataset) == by_name | stated | {"target/001.png": "train"}
-    assert "split: 3 files as attributes.csv says, 1 files by subject, 36 files by their own name" in dataset.notes()
+    assert (
+        "split: 3 files as attributes.csv says, 1 files by subject, 36 files by their own name"
+        in dataset.notes()
+    )
 
 
 def test_a_subject_stated_on_both_sides_is_named(tmp_path: Path) -> None:
@@ -697,7 +778,9 @@ def test_a_subject_stated_on_both_sides_is_named(tmp_path: Path) -> None:
 def test_the_same_image_on_both_sides_is_noted(tmp_path: Path) -> None:
     fill(tmp_path)
     where = sides(opened(tmp_path))
-    train, test = (next(name for name in where if name < "t" and where[name] == split) for split in SPLITS)
+    train, test = (
+        next(name for name in where if name < "t" and where[name] == split) for split in SPLITS
+    )
     (tmp_path / test).write_bytes((tmp_path / train).read_bytes())
     (tmp_path / "target/000.png").write_bytes((tmp_path / "background/010.png").read_bytes())
     notes = "\n".join(opened(tmp_path).notes())
@@ -719,7 +802,9 @@ def test_pairs_come_out_in_equal_halves(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".jpg"])
 @pytest.mark.parametrize("memory_gb", [0.0, 1e-6])
-def test_images_that_do_not_fit_into_memory_are_the_same(tmp_path: Path, suffix: str, memory_gb: float) -> None:
+def test_images_that_do_not_fit_into_memory_are_the_same(
+    tmp_path: Path, suffix: str, memory_gb: float
+) -> None:
     def make(key: object) -> np.ndarray:
         shape = (20, 30, 3) if suffix == ".jpg" else (20, 30)
         return noise(key, shape, dtype=np.float32 if suffix == ".npy" else np.uint8)
@@ -732,21 +817,29 @@ def test_images_that_do_not_fit_into_memory_are_the_same(tmp_path: Path, suffix:
         assert torch.equal(image(kept, *item), image(again, *item))
 
 
-def test_only_what_is_asked_for_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_asked_for_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = opened(fill(tmp_path), memory_gb=0.0)
     read: list[str] = []
     monkeypatch.setattr(
-        "studio.data.io.images.read_image", lambda path, *args, **more: (read.append(path.name), read_image(path, *args, **more))[1]
+        "studio.data.io.images.read_image",
+        lambda path, *args, **more: (read.append(path.name), read_image(path, *args, **more))[1],
     )
     dataset.images("train", "target", [2, 5])
     assert read == [Path(names(dataset, "train", "target")[i]).name for i in (2, 5)]
 
 
-def test_a_packed_volume_is_looked_at_to_its_end_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_packed_volume_is_looked_at_to_its_end_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for domain in DOMAINS:
         (tmp_path / domain).mkdir()
         for i in range(20):
-            nibabel.save(nibabel.Nifti1Image(noise((domain, i), (8, 8, 4)), np.eye(4)), tmp_path / domain / f"{i:03}.nii.gz")
+            nibabel.save(
+                nibabel.Nifti1Image(noise((domain, i), (8, 8, 4)), np.eye(4)),
+                tmp_path / domain / f"{i:03}.nii.gz",
+            )
     looked: list[Path] = []
     monkeypatch.setattr("studio.data.io.images.refuse_damaged", looked.append)
     dataset = opened(tmp_path, memory_gb=0.0)
@@ -777,22 +870,54 @@ def rows(*lines: str, header: str = "file,digit,size") -> str:
 
 FAULTS = {
     "empty": ("", {}, r"attributes\.csv: empty, expected a header with the column 'file'"),
-    "no column file": ("path,digit\na,1\n", {}, r"no column 'file' in the header; found path, digit"),
+    "no column file": (
+        "path,digit\na,1\n",
+        {},
+        r"no column 'file' in the header; found path, digit",
+    ),
     "a column twice": ("file,a,a\ntarget/000.png,1,2\n", {}, "more than one column is called a"),
     "a short row": (rows("target/000.png,1"), {}, "line 2: 2 cells, but the header has 3"),
     "a long row": (rows("target/000.png,1,2,3"), {}, "line 2: 4 cells, but the header has 3"),
     "a torn quote": (rows('target/000.png,"1,2'), {}, r"attributes\.csv, line 2: unexpected end"),
-    "a missing file": (rows("target/0000.png,1,2"), {}, "line 2: no image 'target/0000.png'; did you mean 'target/000"),
+    "a missing file": (
+        rows("target/0000.png,1,2"),
+        {},
+        "line 2: no image 'target/0000.png'; did you mean 'target/000",
+    ),
     "not an image": (rows("target/x.txt,1,2"), {}, "'target/x.txt' is not among the images"),
-    "a name that two images have": (rows("000.png,1,2"), {}, "2 images: write background/000.png or target/000.png"),
-    "a row twice": (rows("target/000.png,,", "./target/000.png,,"), {}, "line 3: target/000.png has a row already, "),
+    "a name that two images have": (
+        rows("000.png,1,2"),
+        {},
+        "2 images: write background/000.png or target/000.png",
+    ),
+    "a row twice": (
+        rows("target/000.png,,", "./target/000.png,,"),
+        {},
+        "line 3: target/000.png has a row already, ",
+    ),
     "out of the folder": (rows("../secret.png,1,2"), {}, r"line 2: '\.\./secret\.png' leaves"),
     "an absolute path": (rows("/etc/a.png,1,2"), {}, "line 2: '/etc/a.png' leaves"),
     "no file name": (rows(",1,2"), {}, "line 2: no file name"),
-    "a wrong split": ("file,split\ntarget/000.png,val\n", {}, r"target/000\.png is 'val', expected train or test"),
-    "an unknown attribute": (rows(), {"digits": "salient"}, "data.attributes.digits: .* did you mean 'digit'"),
-    "a reserved name": (rows("target/000.png,1,2"), {"file": "salient"}, "data.attributes.file: no attribute can"),
-    "no value": (rows("target/000.png,,2"), {"digit": "salient"}, "data.attributes.digit: no target image has a value"),
+    "a wrong split": (
+        "file,split\ntarget/000.png,val\n",
+        {},
+        r"target/000\.png is 'val', expected train or test",
+    ),
+    "an unknown attribute": (
+        rows(),
+        {"digits": "salient"},
+        "data.attributes.digits: .* did you mean 'digit'",
+    ),
+    "a reserved name": (
+        rows("target/000.png,1,2"),
+        {"file": "salient"},
+        "data.attributes.file: no attribute can",
+    ),
+    "no value": (
+        rows("target/000.png,,2"),
+        {"digit": "salient"},
+        "data.attributes.digit: no target image has a value",
+    ),
 }
 
 
@@ -825,7 +950,9 @@ def test_all_faulty_rows_are_counted_and_ten_are_listed(tmp_path: Path) -> None:
 
 def test_attributes_without_a_table(tmp_path: Path) -> None:
     fill(tmp_path)
-    with pytest.raises(StudioError, match=r"attributes\.csv: missing, but data\.attributes names digit"):
+    with pytest.raises(
+        StudioError, match=r"attributes\.csv: missing, but data\.attributes names digit"
+    ):
         opened(tmp_path, attributes={"digit": "salient"})
 
 
@@ -850,10 +977,13 @@ def test_tables_as_programs_write_them(tmp_path: Path, text: str, encoding: str)
     assert dataset.attributes["size"].classes == ("3.5", "4")
     assert dataset.attributes["size"].target_only
     found = {
-        name: label for split in SPLITS
-        for name, label in zip(names(dataset, split, "target"), dataset.labels(split, "target")["size"], strict=True)
+        name: label
+        for split in SPLITS
+        for name, label in zip(
+            names(dataset, split, "target"), dataset.labels(split, "target")["size"], strict=True
+        )
         if label >= 0
-    }  # fmt: skip
+    }
     assert found == {"target/a b é.png": 0, "target/000.png": 1}
     assert any("files have no row in attributes.csv" in note for note in dataset.notes())
 
@@ -865,10 +995,17 @@ def test_labels_go_with_their_images(tmp_path: Path) -> None:
         return values
 
     fill(tmp_path, make=marked)
-    lines = [f"{name}/{i:03}.png,{'' if name == 'background' else i},{i / 2}" for name in DOMAINS for i in range(20)]
+    lines = [
+        f"{name}/{i:03}.png,{'' if name == 'background' else i},{i / 2}"
+        for name in DOMAINS
+        for i in range(20)
+    ]
     table(tmp_path, rows(*reversed(lines)))
     dataset = opened(tmp_path, attributes={"digit": "salient", "size": "common"})
-    assert (dataset.attributes["digit"].belongs, dataset.attributes["size"].belongs) == ("salient", "common")
+    assert (dataset.attributes["digit"].belongs, dataset.attributes["size"].belongs) == (
+        "salient",
+        "common",
+    )
     assert dataset.attributes["digit"].target_only
     assert not dataset.attributes["size"].target_only
     for split in SPLITS:
@@ -901,7 +1038,9 @@ def test_only_named_columns_are_attributes(tmp_path: Path) -> None:
         (["1", "inf", "1_0"], ("1", "1_0", "inf"), [0, 2, 1]),
     ],
 )
-def test_columns_are_categories_or_numbers(texts: list[str], classes: tuple[str, ...], values: Sequence[float]) -> None:
+def test_columns_are_categories_or_numbers(
+    texts: list[str], classes: tuple[str, ...], values: Sequence[float]
+) -> None:
     found, numbers = encode(texts)
     assert found == classes
     np.testing.assert_array_equal(numbers, values)

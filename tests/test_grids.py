@@ -5,12 +5,24 @@ import pytest
 import torch
 
 from studio.errors import StudioError
-from studio.render.grid import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale, from_pixels, to_pixels
+from studio.render.grid import (
+    GAP,
+    MARGIN,
+    NARROWEST,
+    READABLE,
+    WIDE_GAP,
+    Grid,
+    Scale,
+    from_pixels,
+    to_pixels,
+)
 from studio.render.grid import _font as font
 from studio.render.grid import _words as words_of
 from studio.render.grid import _wrapped as wrapped
 
-RED, GREEN, BLUE = (np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255]))
+RED, GREEN, BLUE = (
+    np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])
+)
 CAPTION = "Every line of this caption has to be seen whole, from its first letter to its last, however long it may be. "
 
 
@@ -41,7 +53,9 @@ def test_an_image_survives_within_half_a_level() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 2, 4, 4), (1, 4, 4), (1, 1, 4, 4, 4, 4), (3, 7)])
 def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
-    with pytest.raises(StudioError, match="found " + str(shape).replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(
+        StudioError, match="found " + str(shape).replace("(", r"\(").replace(")", r"\)")
+    ):
         to_pixels(torch.zeros(shape))
 
 
@@ -53,7 +67,9 @@ def test_values_that_are_not_finite_are_refused_and_counted() -> None:
 
 
 def test_a_diverging_scale_is_white_in_the_middle_and_clips() -> None:
-    low, middle, high, beyond = Scale("", -2, 2, "RdBu_r").paint(np.array([-2.0, 0.0, 2.0, 9.0])).astype(int)
+    low, middle, high, beyond = (
+        Scale("", -2, 2, "RdBu_r").paint(np.array([-2.0, 0.0, 2.0, 9.0])).astype(int)
+    )
     assert middle.min() > 240
     assert low[2] > low[0] + 50, "low is blue"
     assert high[0] > high[2] + 50, "high is red"
@@ -86,7 +102,9 @@ def test_gray_images_have_three_equal_channels() -> None:
 def test_small_images_are_enlarged_pixel_by_pixel(side: int, zoom: int) -> None:
     image = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
     picture = np.asarray(Grid([[image]]).draw())[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    assert np.array_equal(picture[: side * zoom, : side * zoom], image.repeat(zoom, 0).repeat(zoom, 1))
+    assert np.array_equal(
+        picture[: side * zoom, : side * zoom], image.repeat(zoom, 0).repeat(zoom, 1)
+    )
     assert picture.shape[0] == side * zoom >= READABLE
 
 
@@ -98,7 +116,9 @@ def test_words_are_never_cut_off(text: str, width: int) -> None:
     assert drawn.width <= width
     assert "".join("".join(lines).split()) == "".join(text.split()), "every letter is in a line"
     alone = [words_of(line, 10_000) for line in lines]
-    assert ink(drawn) == pytest.approx(sum(ink(line) for line in alone), rel=0.02), "lines do not overlap"
+    assert ink(drawn) == pytest.approx(sum(ink(line) for line in alone), rel=0.02), (
+        "lines do not overlap"
+    )
     padded = [words_of(f"x {line} x", 10_000) for line in lines if line]
     rest = [ink(whole) - 2 * ink(words_of("x", 99)) for whole in padded]
     assert sum(rest) == pytest.approx(ink(drawn), rel=0.05), "no letter reaches out of its image"
@@ -128,7 +148,9 @@ def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
     assert picture.width <= NARROWEST + 2 * MARGIN, "text wraps instead of widening the picture"
     inside = pixels[MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert ink(inside) == ink(pixels), "nothing in the margins"
-    assert all(ink(edge) for edge in (inside[:14], inside[-18:], inside[:, :6])), "and no more margin than needed"
+    assert all(ink(edge) for edge in (inside[:14], inside[-18:], inside[:, :6])), (
+        "and no more margin than needed"
+    )
     images = sum(ink(cell) * 16 for row in rows for cell in row if isinstance(cell, np.ndarray))
     text = sum(ink(words_of(text, 10_000)) for text in (*head[1:], side, CAPTION, CAPTION * 2))
     title = ink(words_of("A title " * 12, 10_000, 16, bold=True))

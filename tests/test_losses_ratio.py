@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from losses import critic_loss, information, kl_from_samples, shuffled, symmetric_kl, tc_as_published
+from losses import (
+    critic_loss,
+    information,
+    kl_from_samples,
+    shuffled,
+    symmetric_kl,
+    tc_as_published,
+)
 
 # Two independent coordinates, each correlated by RHO with its fellow.
 RHO = 0.8
@@ -24,7 +31,9 @@ def codes(n: int, angle: Tensor | float) -> tuple[Tensor, Tensor]:
 
 class Critic(nn.Sequential):
     def __init__(self) -> None:
-        super().__init__(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+        super().__init__(
+            nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
 
     def on(self, z: Tensor, s: Tensor) -> Tensor:
         return self(torch.cat([z, s], 1)).squeeze(1)
@@ -54,9 +63,15 @@ def test_a_trained_critic_measures_the_information(critic: Critic) -> None:
     assert information(joint).mean().item() == pytest.approx(INFORMATION, rel=0.15)
     assert kl_from_samples(joint).mean().item() == pytest.approx(INFORMATION, rel=0.15)
     assert kl_from_samples(product, reverse=True).mean().item() == pytest.approx(REVERSE, rel=0.3)
-    assert symmetric_kl(joint, product).mean().item() == pytest.approx(INFORMATION + REVERSE, rel=0.25)
+    assert symmetric_kl(joint, product).mean().item() == pytest.approx(
+        INFORMATION + REVERSE, rel=0.25
+    )
     # Rectified, the estimate is too large: by E[max(0, -log-ratio)] under the joint, 0.1 here.
-    assert 0.05 < information(joint, rectified=True).mean().item() - information(joint).mean().item() < 0.2
+    assert (
+        0.05
+        < information(joint, rectified=True).mean().item() - information(joint).mean().item()
+        < 0.2
+    )
     # And a critic answers for the codes that it saw: on independent ones its logits say the opposite.
     assert information(product).mean().item() < -1
 
@@ -66,7 +81,9 @@ def test_a_critic_finds_nothing_in_independent_codes() -> None:
     train(critic, torch.optim.Adam(critic.parameters(), 1e-3), 0.0, 500)
     z, s = codes(20_000, 0.0)
     assert abs(information(critic.on(z, s)).mean().item()) < 0.05
-    assert critic_loss(critic.on(z, s), critic.on(z, shuffled(s))).mean().item() == pytest.approx(2 * math.log(2), abs=0.02)
+    assert critic_loss(critic.on(z, s), critic.on(z, shuffled(s))).mean().item() == pytest.approx(
+        2 * math.log(2), abs=0.02
+    )
 
 
 def test_the_encoders_gradient_is_that_of_the_information(critic: Critic) -> None:
@@ -81,7 +98,9 @@ def left(angle: Tensor) -> float:
 
 
 @pytest.mark.parametrize("rectified", [False, True])
-def test_an_encoder_that_minimises_the_information_really_lowers_it(critic: Critic, rectified: bool) -> None:
+def test_an_encoder_that_minimises_the_information_really_lowers_it(
+    critic: Critic, rectified: bool
+) -> None:
     opponent = Critic()
     opponent.load_state_dict(critic.state_dict())
     angle = torch.tensor(ANGLE, requires_grad=True)
@@ -110,7 +129,10 @@ def test_the_published_objective_carries_no_signal() -> None:
 
 
 def test_the_published_terms_cancel_to_the_published_sum() -> None:
-    joint, product = torch.randn(9, dtype=torch.float64) * 5, torch.randn(9, dtype=torch.float64) * 5
+    joint, product = (
+        torch.randn(9, dtype=torch.float64) * 5,
+        torch.randn(9, dtype=torch.float64) * 5,
+    )
     q, q_bar = joint.sigmoid(), product.sigmoid()
     published = (q / (1 - q)).log() + (-q.log() - (1 - q_bar).log())
     torch.testing.assert_close(tc_as_published(joint, product), published)
@@ -123,7 +145,9 @@ def test_the_published_terms_cancel_to_the_published_sum() -> None:
 def test_critic_loss_is_binary_cross_entropy_with_label_1_for_the_joint() -> None:
     joint, product = torch.randn(9) * 5, torch.randn(9) * 5
     expected = binary_cross_entropy_with_logits(joint, torch.ones(9), reduction="none")
-    expected = expected + binary_cross_entropy_with_logits(product, torch.zeros(9), reduction="none")
+    expected = expected + binary_cross_entropy_with_logits(
+        product, torch.zeros(9), reduction="none"
+    )
     torch.testing.assert_close(critic_loss(joint, product), expected)
 
 
@@ -155,8 +179,12 @@ def test_shuffled_leaves_nobody_in_place_and_loses_nobody(b: int) -> None:
 
 def test_shuffled_mixes_the_halves_of_a_batch_that_holds_one_domain_after_the_other() -> None:
     domain = torch.arange(400) // 200
-    crossed = torch.stack([(shuffled(domain) != domain).float().mean() for _ in range(20)]).mean().item()
-    assert crossed == pytest.approx(200 / 399, abs=0.03)  # moving up by one in the given order: 2 / 400
+    crossed = (
+        torch.stack([(shuffled(domain) != domain).float().mean() for _ in range(20)]).mean().item()
+    )
+    assert crossed == pytest.approx(
+        200 / 399, abs=0.03
+    )  # moving up by one in the given order: 2 / 400
 
 
 def test_shuffled_refuses_a_batch_of_one() -> None:

@@ -32,7 +32,9 @@ from losses.gaussian import LIMIT
 from losses.mmd import GAMMAS
 
 
-def posterior(b: int = 6, n: int = 5, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+def posterior(
+    b: int = 6, n: int = 5, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
     mu, logvar = torch.randn(b, n, dtype=dtype) * 2, torch.randn(b, n, dtype=dtype) * 2
     return mu.requires_grad_(), logvar.requires_grad_()
 
@@ -53,7 +55,11 @@ PRIORS = {
 @pytest.mark.parametrize("prior", PRIORS)
 def test_kl_is_torchs_in_value_and_gradient(prior: str) -> None:
     (mu, logvar), (prior_mu, prior_logvar) = posterior(), PRIORS[prior]
-    ours = kl_standard(mu, logvar) if prior == "standard" else kl_to(mu, logvar, prior_mu, prior_logvar)
+    ours = (
+        kl_standard(mu, logvar)
+        if prior == "standard"
+        else kl_to(mu, logvar, prior_mu, prior_logvar)
+    )
     expected = kl_divergence(gaussian(mu, logvar), gaussian(prior_mu, prior_logvar))
     torch.testing.assert_close(ours, expected)
     weights = torch.rand(6, dtype=torch.float64)  # so that rows cannot stand in for each other
@@ -76,7 +82,12 @@ def test_kl_near_the_prior_is_exact_and_never_negative() -> None:
     # exp(d) - 1 - d in float32 is wrong by 10 % here, and often negative.
     logvar = torch.linspace(-1e-3, 1e-3, 201).view(-1, 1)
     kl = kl_standard(torch.zeros_like(logvar), logvar)
-    torch.testing.assert_close(kl, kl_standard(torch.zeros_like(logvar).double(), logvar.double()).float(), rtol=1e-3, atol=1e-12)
+    torch.testing.assert_close(
+        kl,
+        kl_standard(torch.zeros_like(logvar).double(), logvar.double()).float(),
+        rtol=1e-3,
+        atol=1e-12,
+    )
     assert (kl >= 0).all()
     assert kl[100] == 0
 
@@ -96,7 +107,10 @@ def test_bounded_is_the_identity_around_zero_monotone_and_within_the_limit() -> 
 
 
 def test_reparameterised_samples_have_the_moments_and_the_gradients() -> None:
-    mu, logvar = torch.tensor([1.0, -2.0]).requires_grad_(), torch.tensor([-2.0, 1.5]).requires_grad_()
+    mu, logvar = (
+        torch.tensor([1.0, -2.0]).requires_grad_(),
+        torch.tensor([-2.0, 1.5]).requires_grad_(),
+    )
     x = reparameterise(mu.expand(100_000, 2), logvar.expand(100_000, 2))
     std = (logvar / 2).exp()
     assert ((x.mean(0) - mu).abs() < 5 * std / math.sqrt(100_000)).all()
@@ -105,16 +119,22 @@ def test_reparameterised_samples_have_the_moments_and_the_gradients() -> None:
     # d x / d mu = 1, d x / d logvar = sigma epsilon / 2
     by_mu, by_logvar = torch.autograd.grad((x * noise).sum(0).sum(), (mu, logvar))
     torch.testing.assert_close(by_mu, noise.sum(0), atol=0.1, rtol=1e-3)
-    torch.testing.assert_close(by_logvar, (noise.square().sum(0) * std / 2).detach(), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        by_logvar, (noise.square().sum(0) * std / 2).detach(), rtol=1e-3, atol=0
+    )
     torch.manual_seed(3)
-    again = reparameterise(torch.zeros(4, 3, dtype=torch.bfloat16), torch.zeros(4, 3, dtype=torch.bfloat16))
+    again = reparameterise(
+        torch.zeros(4, 3, dtype=torch.bfloat16), torch.zeros(4, 3, dtype=torch.bfloat16)
+    )
     torch.manual_seed(3)
     torch.testing.assert_close(again, torch.randn(4, 3), rtol=0, atol=0)  # float32 noise
 
 
 def slow_mmd(a: torch.Tensor, b: torch.Tensor) -> float:
     def mean(u: list, v: list) -> float:
-        pairs = [sum((p - q) ** 2 for p, q in zip(i, j, strict=True)) for i, j in itertools.product(u, v)]
+        pairs = [
+            sum((p - q) ** 2 for p, q in zip(i, j, strict=True)) for i, j in itertools.product(u, v)
+        ]
         return math.fsum(math.exp(-(10.0**e) * d) for d in pairs for e in range(-6, 7)) / len(pairs)
 
     a, b = a.tolist(), b.tolist()
@@ -123,7 +143,10 @@ def slow_mmd(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_mmd_is_the_slow_double_loop() -> None:
     for b, other, scale in [(7, 7, 1.0), (5, 9, 0.03), (4, 6, 30.0)]:
-        x, y = torch.randn(b, 3, dtype=torch.float64) * scale, torch.randn(other, 3, dtype=torch.float64) * scale + scale / 2
+        x, y = (
+            torch.randn(b, 3, dtype=torch.float64) * scale,
+            torch.randn(other, 3, dtype=torch.float64) * scale + scale / 2,
+        )
         assert mmd(x, y).item() == pytest.approx(slow_mmd(x, y), rel=1e-10)
         assert mmd(x.float(), y.float()).item() == pytest.approx(slow_mmd(x, y), rel=1e-4)
         assert mmd_to_point(x, y[0]).item() == pytest.approx(slow_mmd(x, y[:1]), rel=1e-10)
@@ -135,10 +158,14 @@ def test_mmd_of_gaussians_is_the_closed_form() -> None:
     # E exp(-g d^2) for d ~ N(m, 2 I) is (1 + 4 g)^(-n/2) exp(-g m^2 / (1 + 4 g)); the diagonal adds (1 - E) / B twice.
     b, n, shift = 600, 2, 1.0
     within = sum((1 + 4 * g) ** (-n / 2) for g in GAMMAS)
-    between = sum((1 + 4 * g) ** (-n / 2) * math.exp(-g * n * shift**2 / (1 + 4 * g)) for g in GAMMAS)
+    between = sum(
+        (1 + 4 * g) ** (-n / 2) * math.exp(-g * n * shift**2 / (1 + 4 * g)) for g in GAMMAS
+    )
     expected = 2 * (within - between) + 2 * (13 - within) / b
     torch.manual_seed(1)
-    assert mmd(torch.randn(b, n), torch.randn(b, n) + shift).item() == pytest.approx(expected, rel=0.1)
+    assert mmd(torch.randn(b, n), torch.randn(b, n) + shift).item() == pytest.approx(
+        expected, rel=0.1
+    )
 
 
 def test_mmd_has_the_gradient_of_finite_differences() -> None:
@@ -166,9 +193,13 @@ def test_mmd_is_zero_on_the_same_codes_and_grows_with_the_shift() -> None:
 
 def test_mmd_to_a_point_is_mmd_to_its_copies() -> None:
     a, point = torch.randn(32, 6), torch.randn(6)
-    torch.testing.assert_close(mmd_to_point(a, point), mmd(a, point.expand_as(a)), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        mmd_to_point(a, point), mmd(a, point.expand_as(a)), rtol=1e-6, atol=1e-6
+    )
     assert mmd_to_point(point.expand_as(a), point).item() == 0
-    assert mmd_to_point(a, point).item() > mmd_to_point(point + 0.01 * (a - point), point).item() > 0.1
+    assert (
+        mmd_to_point(a, point).item() > mmd_to_point(point + 0.01 * (a - point), point).item() > 0.1
+    )
 
 
 def test_mmd_has_a_finite_gradient_at_coincident_points_and_a_useful_one_near_them() -> None:
@@ -212,10 +243,16 @@ def test_w2_between_batches_is_the_best_assignment_in_value_and_gradient(scale: 
     got = w2_between(a, b)
     got.backward()
     assert got.item() == pytest.approx(value, rel=1e-9)
-    assert got.item() == pytest.approx(ot.emd2([], [], squared_distances(a, b).detach().numpy() / scale**2) * scale**2, rel=1e-9)
-    torch.testing.assert_close(a.grad, 2 / 48 * (a - b[columns]).detach(), atol=1e-9 * scale, rtol=1e-9)
+    assert got.item() == pytest.approx(
+        ot.emd2([], [], squared_distances(a, b).detach().numpy() / scale**2) * scale**2, rel=1e-9
+    )
+    torch.testing.assert_close(
+        a.grad, 2 / 48 * (a - b[columns]).detach(), atol=1e-9 * scale, rtol=1e-9
+    )
     torch.testing.assert_close(b.grad[columns], -a.grad, atol=1e-9 * scale, rtol=1e-9)
-    assert got.item() < squared_distances(a, b).diagonal().mean().item() * 0.9  # the order of the batch is not the plan
+    assert (
+        got.item() < squared_distances(a, b).diagonal().mean().item() * 0.9
+    )  # the order of the batch is not the plan
 
 
 def test_w2_between_unequal_batches_is_the_assignment_of_their_copies() -> None:
@@ -229,9 +266,13 @@ def test_w2_between_knows_shifts_orders_and_lines() -> None:
     a, order = torch.randn(40, 3), torch.randperm(40)
     assert w2_between(a, a[order]).item() == 0
     shift = torch.tensor([3.0, -4.0, 0.0])
-    assert w2_between(a, a[order] + shift).item() == pytest.approx(25, rel=1e-5)  # a shift's distance is its length
+    assert w2_between(a, a[order] + shift).item() == pytest.approx(
+        25, rel=1e-5
+    )  # a shift's distance is its length
     x, y = torch.randn(30, 1), torch.randn(30, 1).exp()
-    torch.testing.assert_close(w2_between(x, y), (x.sort(0).values - y.sort(0).values).square().mean())
+    torch.testing.assert_close(
+        w2_between(x, y), (x.sort(0).values - y.sort(0).values).square().mean()
+    )
     point = torch.randn(3)
     torch.testing.assert_close(w2_between(a, point[None]), (a - point).square().sum(1).mean())
 
@@ -254,11 +295,17 @@ def test_w2_between_collapsed_batches_is_zero() -> None:
 
 
 def test_pot_is_not_imported_with_the_losses() -> None:
-    assert not {name for name, thing in vars(transport).items() if getattr(thing, "__name__", "").split(".")[0] == "ot"}
+    assert not {
+        name
+        for name, thing in vars(transport).items()
+        if getattr(thing, "__name__", "").split(".")[0] == "ot"
+    }
 
 
 @pytest.mark.parametrize("loss", [mmd, w2_between])
-@pytest.mark.parametrize("shapes", [((4, 3), (4, 1)), ((4, 3), (3,)), ((4, 3, 1), (4, 3)), ((4,), (4,))])
+@pytest.mark.parametrize(
+    "shapes", [((4, 3), (4, 1)), ((4, 3), (3,)), ((4, 3, 1), (4, 3)), ((4,), (4,))]
+)
 def test_batches_that_do_not_fit_are_refused_with_their_shapes(loss: object, shapes: tuple) -> None:
     a, b = (torch.zeros(shape) for shape in shapes)
     with pytest.raises(ValueError, match=r"expected two batches of codes.*found") as caught:
@@ -275,19 +322,32 @@ def test_a_point_that_is_a_batch_is_refused() -> None:
 def test_squared_error_is_the_sum_on_images_in_0_1(shape: tuple[int, ...]) -> None:
     made, real = torch.rand(shape, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
     slow = [
-        math.fsum((p - q) ** 2 for p, q in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True))
+        math.fsum(
+            (p - q) ** 2 for p, q in zip(x.flatten().tolist(), y.flatten().tolist(), strict=True)
+        )
         for x, y in zip(made, real, strict=True)
     ]
-    torch.testing.assert_close(squared_error(2 * made - 1, 2 * real - 1), torch.tensor(slow, dtype=torch.float64))
+    torch.testing.assert_close(
+        squared_error(2 * made - 1, 2 * real - 1), torch.tensor(slow, dtype=torch.float64)
+    )
 
 
 CODES = {"mmd": mmd, "mmd to a point": lambda a, b: mmd_to_point(a, b[0]), "w2": w2_between}
-POSTERIORS = {"standard": kl_standard, "to": lambda m, v: kl_to(m, v, 0.1, -4.0), "w2": w2_to_point, "sample": reparameterise}
+POSTERIORS = {
+    "standard": kl_standard,
+    "to": lambda m, v: kl_to(m, v, 0.1, -4.0),
+    "w2": w2_to_point,
+    "sample": reparameterise,
+}
 PAIRS = {
-    "critic": critic_loss, "information": lambda j, s: information(j), "rectified": lambda j, s: information(j, True),
-    "published": tc_as_published, "forward": lambda j, s: kl_from_samples(j),
-    "reverse": lambda j, s: kl_from_samples(s, reverse=True), "symmetric": symmetric_kl,
-}  # fmt: skip
+    "critic": critic_loss,
+    "information": lambda j, s: information(j),
+    "rectified": lambda j, s: information(j, True),
+    "published": tc_as_published,
+    "forward": lambda j, s: kl_from_samples(j),
+    "reverse": lambda j, s: kl_from_samples(s, reverse=True),
+    "symmetric": symmetric_kl,
+}
 
 
 def finite(value: torch.Tensor, *inputs: torch.Tensor) -> bool:
@@ -300,7 +360,10 @@ def finite(value: torch.Tensor, *inputs: torch.Tensor) -> bool:
 @pytest.mark.parametrize("name", PAIRS)
 def test_ratios_stay_finite_for_any_logit(name: str, dtype: torch.dtype) -> None:
     extremes = [-1e4, -100.0, 0.0, 100.0, 1e4]
-    j, s = (torch.tensor(t, dtype=dtype, requires_grad=True) for t in zip(*itertools.product(extremes, repeat=2), strict=True))
+    j, s = (
+        torch.tensor(t, dtype=dtype, requires_grad=True)
+        for t in zip(*itertools.product(extremes, repeat=2), strict=True)
+    )
     value = PAIRS[name](j, s)
     assert value.shape == (25,)
     assert finite(value, j, s)
@@ -309,7 +372,9 @@ def test_ratios_stay_finite_for_any_logit(name: str, dtype: torch.dtype) -> None
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", POSTERIORS)
-def test_posteriors_stay_finite_once_the_log_variance_is_bounded(name: str, dtype: torch.dtype) -> None:
+def test_posteriors_stay_finite_once_the_log_variance_is_bounded(
+    name: str, dtype: torch.dtype
+) -> None:
     extremes = [-1e4, -20.0, 0.0, 20.0, 1e4]
     mu, raw = (
         torch.tensor(t, dtype=dtype, requires_grad=True).view(5, 5)
@@ -350,4 +415,6 @@ def test_no_term_depends_on_the_size_of_the_batch() -> None:
     for loss in (kl_standard, w2_to_point, squared_error, lambda m, v: kl_to(m, v, 0.2, -1.0)):
         torch.testing.assert_close(loss(*twice), loss(a, b).repeat(2), rtol=0, atol=0)
     for loss in PAIRS.values():
-        torch.testing.assert_close(loss(twice[0][:, 0], twice[1][:, 0]), loss(a[:, 0], b[:, 0]).repeat(2), rtol=0, atol=0)
+        torch.testing.assert_close(
+            loss(twice[0][:, 0], twice[1][:, 0]), loss(a[:, 0], b[:, 0]).repeat(2), rtol=0, atol=0
+        )

@@ -30,7 +30,10 @@ class Blobs(Dataset):
         return {}
 
     def images(self, split: str, domain: str, indices: np.ndarray) -> Tensor:
-        rows = [np.random.default_rng((int(i), domain == "target")).uniform(-0.5, 0.5, self.shape) for i in indices]
+        rows = [
+            np.random.default_rng((int(i), domain == "target")).uniform(-0.5, 0.5, self.shape)
+            for i in indices
+        ]
         images = torch.from_numpy(np.stack(rows)).float()
         images[:, 0] += 0.5 * (domain == "target")
         return images.clamp(-1, 1)
@@ -48,11 +51,17 @@ def test_it_trains_encodes_and_decodes(name: str, kind: str) -> None:
     assert all(torch.isfinite(value) for terms in seen for value in terms.values())
     method = engine.ema.method
     assert any(not torch.equal(value, before[key]) for key, value in method.state_dict().items())
-    x, y = (engine.dataset.images("test", domain, np.arange(5)) for domain in ("background", "target"))
+    x, y = (
+        engine.dataset.images("test", domain, np.arange(5)) for domain in ("background", "target")
+    )
     code = sampling.encode(method, y)
     assert code.z.shape == (5, 4)
     assert code.s.shape == (5, 3)
-    for images in (sampling.swap(method, x, y), sampling.heal(method, y), sampling.decode(method, Code(code.z, code.s))):
+    for images in (
+        sampling.swap(method, x, y),
+        sampling.heal(method, y),
+        sampling.decode(method, Code(code.z, code.s)),
+    ):
         assert images.shape == (5, *shape)
         assert torch.isfinite(images).all()
         assert images.abs().max() <= 1

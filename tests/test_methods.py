@@ -49,7 +49,9 @@ def snapshot(net: nn.Module) -> dict[str, Tensor]:
 
 
 def moved(net: nn.Module, before: dict[str, Tensor]) -> set[str]:
-    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    return {
+        name for name, value in net.state_dict().items() if not torch.equal(value, before[name])
+    }
 
 
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
@@ -77,14 +79,18 @@ def test_each_step_moves_its_nets_and_nothing_else(engine: Engine) -> None:
         weights = {name for name, p in engine.method.named_parameters() if id(p) in own}
         assert weights
         assert weights <= changed, (step.name, weights - changed)
-        assert all(id(p) in own for name, p in _tensors(engine.method).items() if name in changed), step.name
+        assert all(
+            id(p) in own for name, p in _tensors(engine.method).items() if name in changed
+        ), step.name
         assert all(p.requires_grad for p in engine.method.parameters())
         seen += 1
     assert seen == len(engine.method.steps()) > 0
 
 
 def test_every_parameter_is_trained_by_exactly_one_step(engine: Engine) -> None:
-    trained = [id(p) for step in engine.method.steps() for net in step.trains for p in net.parameters()]
+    trained = [
+        id(p) for step in engine.method.steps() for net in step.trains for p in net.parameters()
+    ]
     assert len(trained) == len(set(trained))
     assert set(trained) == {id(p) for p in engine.method.parameters()}
 
@@ -95,7 +101,10 @@ def test_terms_are_weighted_by_name_and_each_weight_is_used(engine: Engine) -> N
     used = set()
     for step in method.steps():
         terms = step.loss(draw)
-        expected = sum(method.weight(name) * float(value.detach().float().mean()) for name, value in terms.items())
+        expected = sum(
+            method.weight(name) * float(value.detach().float().mean())
+            for name, value in terms.items()
+        )
         torch.manual_seed(0)
         assert float(method.total(terms).detach()) == pytest.approx(expected, rel=1e-5)
         used |= {part for name in terms for part in name.split(".")}
@@ -117,7 +126,9 @@ def test_weights_of_zero_compute_nothing_of_their_term(engine: Engine) -> None:
         other = config.model_copy(update={"weights": {**config.weights, name: 0.0}})
         method = METHODS[config.name](other, engine.config.nets, engine.dataset.shape)
         draw = method.draw(pair_of(engine))
-        parts = {part for step in method.steps() for term in step.loss(draw) for part in term.split(".")}
+        parts = {
+            part for step in method.steps() for term in step.loss(draw) for part in term.split(".")
+        }
         assert name not in parts
 
 
@@ -153,7 +164,9 @@ def test_background_is_drawn_with_blank_salient_codes_and_target_is_not(any_engi
     assert method.contrastive == (any_engine.config.method.name != "vae")
 
 
-def test_background_is_rebuilt_as_in_training_and_healed_with_the_blank_code(any_engine: Engine) -> None:
+def test_background_is_rebuilt_as_in_training_and_healed_with_the_blank_code(
+    any_engine: Engine,
+) -> None:
     # Peers' trap 11: "nothing salient" is the method's own blank, a learnt reference too, and never a zero of the verb's.
     method = any_engine.method.eval()
     x = pair_of(any_engine).x
@@ -165,7 +178,9 @@ def test_background_is_rebuilt_as_in_training_and_healed_with_the_blank_code(any
     torch.testing.assert_close(sampling.reconstruct(method, x, "background"), expected)
 
 
-def test_encoding_in_eval_mode_is_deterministic_and_each_image_on_its_own(any_engine: Engine) -> None:
+def test_encoding_in_eval_mode_is_deterministic_and_each_image_on_its_own(
+    any_engine: Engine,
+) -> None:
     # Peers' traps 1 and 2: noise and batch statistics at evaluation.
     method = any_engine.method.eval()
     x, y, _ = pair_of(any_engine)
@@ -181,7 +196,9 @@ def test_training_changes_what_is_drawn_and_every_term_stays_finite(engine: Engi
     for iteration in range(3):
         means = engine.advance(engine.pairs[iteration])
         assert all(torch.isfinite(value) for value in means.values())
-        assert {name.split("/")[0] for name in means} == {step.name for step in engine.method.steps()}
+        assert {name.split("/")[0] for name in means} == {
+            step.name for step in engine.method.steps()
+        }
     after = engine.method.eval().decode(Code(torch.ones(1, 4), torch.ones(1, 3)))
     assert not torch.allclose(before, after)
 
@@ -189,7 +206,9 @@ def test_training_changes_what_is_drawn_and_every_term_stays_finite(engine: Engi
 def test_only_unfreezes_again_after_an_error(engine: Engine) -> None:
     step = engine.method.steps()[0]
     with pytest.raises(RuntimeError, match="inside"), only(step.trains, engine.method):  # noqa: PT012
-        assert sum(p.requires_grad for p in engine.method.parameters()) == sum(1 for n in step.trains for _ in n.parameters())
+        assert sum(p.requires_grad for p in engine.method.parameters()) == sum(
+            1 for n in step.trains for _ in n.parameters()
+        )
         raise RuntimeError("inside")
     assert all(p.requires_grad for p in engine.method.parameters())
 
@@ -225,7 +244,9 @@ def test_codes_of_extreme_size_leave_every_term_finite(name: str) -> None:
     for low in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
             draw = method.draw(pair_of(engine))
-            terms = {name: value for step in method.steps() for name, value in step.loss(draw).items()}
+            terms = {
+                name: value for step in method.steps() for name, value in step.loss(draw).items()
+            }
         assert all(torch.isfinite(value).all() for value in terms.values()), terms
 
 
@@ -247,7 +268,9 @@ def test_the_battery_runs_over_every_method() -> None:
 def test_wrong_sections_are_refused_before_anything_starts(name: str) -> None:
     def fault(*assignments: str) -> str:
         with pytest.raises(StudioError) as caught:
-            resolve({"data": {"name": "digits"}, "method": {"name": name}}, "x", "x.yaml", assignments)
+            resolve(
+                {"data": {"name": "digits"}, "method": {"name": name}}, "x", "x.yaml", assignments
+            )
         return str(caught.value)
 
     assert "method.z: found 0" in fault("method.z=0")

@@ -27,7 +27,12 @@ def test_every_shape_and_every_parameter_gets_a_gradient(shape: tuple[int, ...])
     assert images.shape == (3, *shape)
     assert images.abs().max() <= 1
     read = D(images)
-    assert {name: tuple(out.shape) for name, out in read.items()} == {"D": (3, 1), "C": (3, 1), "z": (3, 5), "s": (3, 2)}
+    assert {name: tuple(out.shape) for name, out in read.items()} == {
+        "D": (3, 1),
+        "C": (3, 1),
+        "z": (3, 5),
+        "s": (3, 2),
+    }
     sum(out.sum() for out in read.values()).backward()
     for net in (G, D):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
@@ -35,10 +40,26 @@ def test_every_shape_and_every_parameter_gets_a_gradient(shape: tuple[int, ...])
 
 def test_generator_is_table_4() -> None:
     G = Generator(100, (3, 64, 64))
-    layers = [m for m in G.modules() if isinstance(m, nn.ConvTranspose2d | nn.BatchNorm2d | nn.ReLU | nn.Tanh)]
-    conv = [(m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0]) for m in layers[::3]]
-    assert conv == [(100, 512, 4, 1, 0), (512, 256, 4, 2, 1), (256, 128, 4, 2, 1), (128, 64, 4, 2, 1), (64, 3, 4, 2, 1)]
-    assert [type(m).__name__ for m in layers] == ["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 4 + ["ConvTranspose2d", "Tanh"]
+    layers = [
+        m
+        for m in G.modules()
+        if isinstance(m, nn.ConvTranspose2d | nn.BatchNorm2d | nn.ReLU | nn.Tanh)
+    ]
+    conv = [
+        (m.in_channels, m.out_channels, m.kernel_size[0], m.stride[0], m.padding[0])
+        for m in layers[::3]
+    ]
+    assert conv == [
+        (100, 512, 4, 1, 0),
+        (512, 256, 4, 2, 1),
+        (256, 128, 4, 2, 1),
+        (128, 64, 4, 2, 1),
+        (64, 3, 4, 2, 1),
+    ]
+    assert [type(m).__name__ for m in layers] == ["ConvTranspose2d", "BatchNorm2d", "ReLU"] * 4 + [
+        "ConvTranspose2d",
+        "Tanh",
+    ]
     assert all(m.bias is None for m in layers[::3])
     assert sum(p.numel() for p in G.parameters()) == 3_576_704  # 3.58 M
 
@@ -57,15 +78,19 @@ def test_reader_is_table_4() -> None:
         (256, 512, 2),
     ]
     assert [(m.in_channels, m.out_channels, m.kernel_size[0], m.padding[0]) for m in convs[4:]] == [
-        (512, 1, 4, 0), (512, 1, 4, 0), (512, 64, 4, 0), (512, 36, 4, 0)
-    ]  # fmt: skip
+        (512, 1, 4, 0),
+        (512, 1, 4, 0),
+        (512, 64, 4, 0),
+        (512, 36, 4, 0),
+    ]
     assert all(m.bias is None for m in convs)
     assert all(m.std == 0.2 for m in D.modules() if isinstance(m, GaussianNoise))
     assert all(m.negative_slope == 0.2 for m in D.modules() if isinstance(m, nn.LeakyReLU))
     noise = [m for m in D.modules() if isinstance(m, GaussianNoise)]
     assert len(noise) == 8  # at the image, before three more layers, before four heads
     assert (
-        sum(p.numel() for p in D.parameters()) == 3_072 + 131_072 + 524_288 + 2_097_152 + 2 * (128 + 256 + 512) + 512 * 16 * 102
+        sum(p.numel() for p in D.parameters())
+        == 3_072 + 131_072 + 524_288 + 2_097_152 + 2 * (128 + 256 + 512) + 512 * 16 * 102
     )
 
 
@@ -74,7 +99,9 @@ def test_initialisation_is_dcgans(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
     for net in (Generator(100, shape), Reader(Trunk(shape), {"z": 64})):
         for m in net.modules():
-            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d | nn.Linear):
+            if isinstance(
+                m, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d | nn.Linear
+            ):
                 assert m.weight.std().item() == pytest.approx(0.02, rel=0.06)
                 assert abs(m.weight.mean().item()) < 1e-3
             if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
@@ -86,12 +113,16 @@ def test_impossible_resolutions_are_refused_with_the_nearest(resolution: int) ->
     with pytest.raises(ValueError, match=r"b = 3\.\.7") as caught:
         stages((1, resolution, resolution), 64)
     nearest = [int(word.strip(",")) for word in str(caught.value).split("are: ")[1].split()]
-    assert all(stages((1, side, side), 64) and stages((1, side, side, side), 64) for side in nearest)
+    assert all(
+        stages((1, side, side), 64) and stages((1, side, side, side), 64) for side in nearest
+    )
 
 
 def test_stages_prefer_a_base_of_four_and_stop_widening_at_eight_times() -> None:
     assert stages((3, 64, 64), 64) == (4, (64, 128, 256, 512))
-    assert stages((1, 128, 128), 64) == stages((1, 128, 128, 128), 64) == (4, (64, 128, 256, 512, 512))  # Table 5
+    assert (
+        stages((1, 128, 128), 64) == stages((1, 128, 128, 128), 64) == (4, (64, 128, 256, 512, 512))
+    )  # Table 5
     assert stages((1, 28, 28), 8) == (7, (8, 16))
     assert stages((1, 96, 96), 8) == (3, (8, 16, 32, 64, 64))
     assert stages((77,), 8) == (1, (64, 64))
@@ -117,7 +148,10 @@ def test_volumes_and_vectors_have_the_parameters_that_one_counts_by_hand() -> No
     # 16^3 = 4 * 2^2: stages of 8 and 16 channels, kernels of 4^3 = 64 numbers, batch norm's gain and shift.
     assert count(Trunk((2, 16, 16, 16), 8)) == 64 * (2 * 8 + 8 * 16) + 2 * 16
     assert count(Generator(5, (2, 16, 16, 16), 8)) == 64 * (5 * 16 + 16 * 8 + 8 * 2) + 2 * (16 + 8)
-    assert count(Reader(Trunk((2, 16, 16, 16), 8), {"z": 3})) == count(Trunk((2, 16, 16, 16), 8)) + 64 * 16 * 3
+    assert (
+        count(Reader(Trunk((2, 16, 16, 16), 8), {"z": 3}))
+        == count(Trunk((2, 16, 16, 16), 8)) + 64 * 16 * 3
+    )
     # Vectors: two layers of 8 * 8 = 64.
     assert count(Trunk((77,), 8)) == 77 * 64 + 64 * 64 + 2 * 64
     assert count(Generator(5, (77,), 8)) == 5 * 64 + 64 * 64 + 64 * 77 + 2 * (64 + 64)
@@ -126,7 +160,9 @@ def test_volumes_and_vectors_have_the_parameters_that_one_counts_by_hand() -> No
 
 def redrawn(layers: list[nn.Module]) -> list[Tensor]:
     """DCGAN's initialisation over layers in the order in which they were made."""
-    return [nn.init.normal_(m.weight, 0.0, 0.02) for m in layers if not isinstance(m, nn.BatchNorm2d)]
+    return [
+        nn.init.normal_(m.weight, 0.0, 0.02) for m in layers if not isinstance(m, nn.BatchNorm2d)
+    ]
 
 
 def test_names_and_first_weights_of_two_dimensional_nets_never_change() -> None:
@@ -144,17 +180,26 @@ def test_names_and_first_weights_of_two_dimensional_nets_never_change() -> None:
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], expected[name]) for name in found)
     names = ["trunk.halvings.0.1", "trunk.halvings.1.1", *(f"heads.{head}.1" for head in "DCzs")]
-    expected = {f"{name}.weight": weight for name, weight in zip(names, [*trunk, *heads], strict=True)}
+    expected = {
+        f"{name}.weight": weight for name, weight in zip(names, [*trunk, *heads], strict=True)
+    }
     found = {name: p for name, p in D.named_parameters() if p.ndim == 4}
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], expected[name]) for name in found)
-    norms = {name.rsplit(".", 1)[0] for net in (G, D) for name in net.state_dict() if "running_mean" in name}
+    norms = {
+        name.rsplit(".", 1)[0]
+        for net in (G, D)
+        for name in net.state_dict()
+        if "running_mean" in name
+    }
     assert norms == {"first.1", "doublings.0.1", "trunk.halvings.1.2"}
 
 
 @pytest.mark.parametrize("shape", [(64, 16, 16), (8, 16, 16), (8, 16, 16, 8), (2000,)], ids=str)
 @pytest.mark.parametrize("last", [False, True])
-def test_noise_has_its_std_while_training_and_is_off_in_eval(shape: tuple[int, ...], last: bool) -> None:
+def test_noise_has_its_std_while_training_and_is_off_in_eval(
+    shape: tuple[int, ...], last: bool
+) -> None:
     order = layout(shape) if last else torch.contiguous_format
     noise, x = GaussianNoise(0.2), torch.zeros(16, *shape).contiguous(memory_format=order)
     added = noise(x)

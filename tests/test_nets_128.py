@@ -9,7 +9,18 @@ from test_methods import each_step, moved, snapshot
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
-from nets import GaussianNoise, Generator, Reader, SelfAttention, Trunk, check_nets, decoder, encoder, followed, untracked
+from nets import (
+    GaussianNoise,
+    Generator,
+    Reader,
+    SelfAttention,
+    Trunk,
+    check_nets,
+    decoder,
+    encoder,
+    followed,
+    untracked,
+)
 from studio import Run
 from studio.build import build_dataset, build_method
 from studio.config import Config, resolve
@@ -28,12 +39,30 @@ NETS = {"width": 4, "norm": "spectral", "upsample": "nearest", "attention": 16}
 def small(name: str = "dig", **train_section: object) -> Config:
     """All nets of Table 5, CR included, in an experiment that takes a second."""
     method = {"name": name, "z": 4, "s": 3, **({"weights": {"cr": 1.0}} if name == "dig" else {})}
-    section = {"images": 64, "batch": 16, "threads": 1, "grid_every": 0, "save_every": 0, **train_section}
-    return resolve({"data": {"name": "digits", "resolution": 32}, "nets": NETS, "method": method, "train": section}, "t", "t")
+    section = {
+        "images": 64,
+        "batch": 16,
+        "threads": 1,
+        "grid_every": 0,
+        "save_every": 0,
+        **train_section,
+    }
+    return resolve(
+        {
+            "data": {"name": "digits", "resolution": 32},
+            "nets": NETS,
+            "method": method,
+            "train": section,
+        },
+        "t",
+        "t",
+    )
 
 
 def reader(width: int = 4, side: int = 32) -> Reader:
-    return Reader(Trunk((1, side, side), width, norm="spectral"), {"D": 1, "z": 5}, direct="D", plain="D")
+    return Reader(
+        Trunk((1, side, side), width, norm="spectral"), {"D": 1, "z": 5}, direct="D", plain="D"
+    )
 
 
 def count(net: nn.Module) -> int:
@@ -42,13 +71,19 @@ def count(net: nn.Module) -> int:
 
 def vectors(net: nn.Module) -> dict[str, Tensor]:
     """Left and right singular vectors, by name."""
-    return {name: value.clone() for name, value in net.named_buffers() if name.endswith(("_u", "_v"))}
+    return {
+        name: value.clone() for name, value in net.named_buffers() if name.endswith(("_u", "_v"))
+    }
 
 
 def largest(net: nn.Module) -> dict[str, float]:
     """The largest singular value of every weight that should have 1, computed exactly."""
-    layers = [(name, m) for name, m in net.named_modules() if nn.utils.parametrize.is_parametrized(m)]
-    return {name: float(torch.linalg.matrix_norm(m.weight.detach().flatten(1), 2)) for name, m in layers}
+    layers = [
+        (name, m) for name, m in net.named_modules() if nn.utils.parametrize.is_parametrized(m)
+    ]
+    return {
+        name: float(torch.linalg.matrix_norm(m.weight.detach().flatten(1), 2)) for name, m in layers
+    }
 
 
 # ---- Table 5 ----
@@ -63,10 +98,25 @@ def test_the_preset_is_table_5() -> None:
 def test_generator_is_table_5() -> None:
     G = decoder(110, (1, 128, 128), TABLE_5)
     kinds = (nn.ConvTranspose2d, nn.Conv2d, nn.Upsample, nn.BatchNorm2d, nn.ReLU, nn.Tanh)
-    rows = [type(m).__name__ for part in (G.first, G.doublings, G.last) for m in part.modules() if isinstance(m, kinds)]
+    rows = [
+        type(m).__name__
+        for part in (G.first, G.doublings, G.last)
+        for m in part.modules()
+        if isinstance(m, kinds)
+    ]
     block = ["Conv2d", "BatchNorm2d", "ReLU"]
-    assert rows == ["ConvTranspose2d", *(["Upsample", *block] * 4), *block, "Upsample", *block, "Conv2d", "Tanh"]
-    convs = [m for part in (G.doublings, G.last) for m in part.modules() if isinstance(m, nn.Conv2d)]
+    assert rows == [
+        "ConvTranspose2d",
+        *(["Upsample", *block] * 4),
+        *block,
+        "Upsample",
+        *block,
+        "Conv2d",
+        "Tanh",
+    ]
+    convs = [
+        m for part in (G.doublings, G.last) for m in part.modules() if isinstance(m, nn.Conv2d)
+    ]
     assert [m.out_channels for m in convs] == [1024, 512, 256, 256, 128, 64, 1]
     assert [m.bias is None for m in convs] == [True] * 6 + [False]
     layers = [(512, 1024), (1024, 512), (512, 256), (256, 256), (256, 128), (128, 64)]
@@ -88,7 +138,9 @@ def test_attention_sees_the_map_of_the_side_that_was_asked_for() -> None:
         for side in (8, 16, 32):
             seen = []
             G = Generator(5, (1, 64, 64), 4, upsample=upsample, attention=side)
-            G.attention.register_forward_hook(lambda _, given, __, seen=seen: seen.append(given[0].shape[2:]))
+            G.attention.register_forward_hook(
+                lambda _, given, __, seen=seen: seen.append(given[0].shape[2:])
+            )
             assert G(torch.randn(2, 5)).shape == (2, 1, 64, 64)
             assert seen == [(side, side)]
 
@@ -96,12 +148,18 @@ def test_attention_sees_the_map_of_the_side_that_was_asked_for() -> None:
 def test_reader_is_table_5() -> None:
     D = encoder((1, 128, 128), HEADS, TABLE_5, 0.2, direct=("D", "C"), plain=("D", "C"))
     convs = [m for m in D.trunk.modules() if isinstance(m, nn.Conv2d)]
-    assert [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in convs] == [(n, 4, 2) for n in (64, 128, 256, 512, 512)]
+    assert [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in convs] == [
+        (n, 4, 2) for n in (64, 128, 256, 512, 512)
+    ]
     assert not any(isinstance(m, nn.BatchNorm2d) for m in D.modules())
     trunk = sum(16 * a * b + b for a, b in ((1, 64), (64, 128), (128, 256), (256, 512), (512, 512)))
     heads = 2 * 8193 + 2 * 8192 * 128 + 129 * 95 + 129 * 15
     assert count(D) == trunk + heads == 9_077_040
-    normalised = {name.split(".parametrizations")[0] for name, _ in D.named_parameters() if "parametrizations" in name}
+    normalised = {
+        name.split(".parametrizations")[0]
+        for name, _ in D.named_parameters()
+        if "parametrizations" in name
+    }
     ends = {f"heads.{name}.{number}" for name in "zs" for number in (1, 5)}
     assert normalised == {f"trunk.halvings.{i}.1" for i in range(5)} | ends  # neither D's nor C's
     noise = [m for m in D.modules() if isinstance(m, GaussianNoise)]
@@ -112,7 +170,9 @@ def test_reader_is_table_5() -> None:
 
 def test_the_net_of_the_contrastive_regulariser_is_that_of_the_authors_code() -> None:
     method = {"name": "dig", "z": 95, "s": 15, "weights": {"cr": 1.0}}
-    config = resolve({"data": {"name": "digits"}, "method": method}, "t", "t").model_copy(update={"nets": TABLE_5})
+    config = resolve({"data": {"name": "digits"}, "method": method}, "t", "t").model_copy(
+        update={"nets": TABLE_5}
+    )
     H = build_method(config, (1, 128, 128)).H
     trunk = sum(16 * a * b + b for a, b in ((2, 64), (64, 128), (128, 256), (256, 512), (512, 512)))
     assert count(H) == trunk + 8192 * 128 + 129 * 15
@@ -122,8 +182,12 @@ def test_the_net_of_the_contrastive_regulariser_is_that_of_the_authors_code() ->
     assert [m.std for m in H.modules() if isinstance(m, GaussianNoise)] == [0.1] * 5 + [0, 0]
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 24, 24), (1, 64, 64), (1, 256, 256), (2, 16, 16, 16)], ids=str)
-def test_other_sizes_and_volumes_are_built_alike_and_every_parameter_gets_a_gradient(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (3, 24, 24), (1, 64, 64), (1, 256, 256), (2, 16, 16, 16)], ids=str
+)
+def test_other_sizes_and_volumes_are_built_alike_and_every_parameter_gets_a_gradient(
+    shape: tuple[int, ...],
+) -> None:
     attention = {8: 0, 24: 12, 64: 32, 256: 32, 16: 8}[shape[1]]
     G = Generator(5, shape, 4, upsample="nearest", attention=attention)
     D = Reader(Trunk(shape, 4, norm="spectral"), {"D": 1, "z": 5}, direct="D", plain="D")
@@ -151,9 +215,9 @@ def test_attention_is_sagans_formula() -> None:
     assert beta.sum(2).allclose(torch.ones(2, 24))
     seen = block.out.weight[:, :, 0, 0] @ (value @ beta.transpose(1, 2))
     torch.testing.assert_close(block(x), (flat + 0.7 * seen).view_as(x))
-    assert [tuple(m.weight.shape[:2]) for m in (block.query, block.key, block.value, block.out)] == [
-        (2, 16), (2, 16), (8, 16), (16, 8)
-    ]  # fmt: skip
+    assert [
+        tuple(m.weight.shape[:2]) for m in (block.query, block.key, block.value, block.out)
+    ] == [(2, 16), (2, 16), (8, 16), (16, 8)]
 
 
 def test_attention_reaches_across_the_whole_map_as_no_convolution_does() -> None:
@@ -169,7 +233,9 @@ def test_attention_of_a_volume_that_is_a_stack_of_one_picture_is_the_pictures() 
     picture = SelfAttention(2, 16)
     volume = SelfAttention(3, 16)
     nn.init.ones_(picture.gain)
-    volume.load_state_dict({k: v.unsqueeze(-1) if v.ndim == 4 else v for k, v in picture.state_dict().items()})
+    volume.load_state_dict(
+        {k: v.unsqueeze(-1) if v.ndim == 4 else v for k, v in picture.state_dict().items()}
+    )
     x = torch.randn(2, 16, 4, 4)
     picture.eval(), volume.eval()
     torch.testing.assert_close(volume(x[:, :, None].expand(-1, -1, 2, -1, -1))[:, :, 0], picture(x))
@@ -185,7 +251,9 @@ def test_weights_have_the_largest_singular_value_one() -> None:
     values = largest(D)
     assert len(values) == 3 + 2
     assert all(value == pytest.approx(1, abs=0.01) for value in values.values()), values
-    assert max(largest(reader(width=4)).values()) == pytest.approx(1, abs=0.1)  # and nearly so from the start
+    assert max(largest(reader(width=4)).values()) == pytest.approx(
+        1, abs=0.1
+    )  # and nearly so from the start
 
 
 def test_eval_mode_and_untracked_leave_the_singular_vectors_alone() -> None:
@@ -206,7 +274,9 @@ def test_eval_mode_and_untracked_leave_the_singular_vectors_alone() -> None:
         f"trunk.halvings.1.1.parametrizations.weight.0.{side}" for side in ("_u", "_v")
     }
     D(x)
-    assert all(not torch.equal(value, before[name]) for name, value in vectors(D).items() if len(value) > 1)
+    assert all(
+        not torch.equal(value, before[name]) for name, value in vectors(D).items() if len(value) > 1
+    )
     D.eval()
     with untracked(D):
         pass
@@ -239,8 +309,12 @@ def test_every_draw_does_one_step_of_power_iteration_and_the_trained_net_alone()
     engine.advance(engine.pairs[0])
     other = build_method(config, engine.dataset.shape)
     assert all(torch.equal(v, start[name]) for name, v in vectors(other.D).items())
-    other.D(engine.pairs[0].x)  # whatever it reads: the vectors depend on the weights, which were still the first
-    assert all(torch.equal(v, vectors(engine.method.D)[name]) for name, v in vectors(other.D).items())
+    other.D(
+        engine.pairs[0].x
+    )  # whatever it reads: the vectors depend on the weights, which were still the first
+    assert all(
+        torch.equal(v, vectors(engine.method.D)[name]) for name, v in vectors(other.D).items()
+    )
 
 
 def test_the_moving_average_is_normalised_by_its_own_singular_value() -> None:
@@ -250,7 +324,9 @@ def test_the_moving_average_is_normalised_by_its_own_singular_value() -> None:
     x = torch.randn(4, 1, 32, 32)
     layer = method.D.trunk.halvings[1][1].parametrizations.weight
     for number in range(300):
-        with torch.no_grad():  # weights turn fast, so that an average of their singular vectors is short
+        with (
+            torch.no_grad()
+        ):  # weights turn fast, so that an average of their singular vectors is short
             layer.original.add_(0.3 * layer.original.std() * torch.randn_like(layer.original))
         method.D(x)
         ema.update(method, 16, 16 * (number + 1_000))
@@ -258,13 +334,17 @@ def test_the_moving_average_is_normalised_by_its_own_singular_value() -> None:
     assert largest(ema.method)[name] == pytest.approx(1, abs=0.02)
     assert all(float(v.norm()) == pytest.approx(1, abs=1e-5) for v in vectors(ema.method).values())
     assert not any(m.training for m in ema.method.modules())
-    assert not torch.equal(ema.method.state_dict()[f"{name}.parametrizations.weight.original"], layer.original)
+    assert not torch.equal(
+        ema.method.state_dict()[f"{name}.parametrizations.weight.original"], layer.original
+    )
 
 
 def test_followed_turns_towards_the_largest_singular_vector_and_touches_nothing_else() -> None:
     D = reader().eval()
     with torch.no_grad():
-        D.trunk.halvings[1][1].parametrizations.weight.original.normal_()  # another matrix altogether
+        D.trunk.halvings[1][
+            1
+        ].parametrizations.weight.original.normal_()  # another matrix altogether
     before = snapshot(D)
     assert abs(largest(D)["trunk.halvings.1.1"] - 1) > 0.1
     for _ in range(100):
@@ -295,7 +375,9 @@ def test_every_method_trains_on_these_nets_also_in_half_precision(name: str) -> 
         config = small(name, mixed_precision=precision)
         engine = Engine(config, build_dataset(config))
         for iteration in range(2):
-            assert all(torch.isfinite(value) for value in engine.advance(engine.pairs[iteration]).values())
+            assert all(
+                torch.isfinite(value) for value in engine.advance(engine.pairs[iteration]).values()
+            )
         assert all(value.dtype == torch.float32 for value in vectors(engine.method).values())
         assert all(value == pytest.approx(1, abs=0.15) for value in largest(engine.method).values())
 
@@ -304,7 +386,11 @@ def test_every_method_trains_on_these_nets_also_in_half_precision(name: str) -> 
 
 
 def fault(nets: dict, resolution: int = 32) -> str:
-    raw = {"data": {"name": "digits", "resolution": resolution}, "nets": nets, "method": {"name": "dig"}}
+    raw = {
+        "data": {"name": "digits", "resolution": resolution},
+        "nets": nets,
+        "method": {"name": "dig"},
+    }
     with pytest.raises(StudioError) as caught:
         build_method(resolve(raw, "x", "x.yaml"), (1, resolution, resolution))
     return str(caught.value)
@@ -313,14 +399,29 @@ def fault(nets: dict, resolution: int = 32) -> str:
 @pytest.mark.parametrize(
     ("nets", "expected"),
     [
-        ({"attention": 32}, "attention: found 32, but a generator of side 32 makes maps of side 8, 16"),
+        (
+            {"attention": 32},
+            "attention: found 32, but a generator of side 32 makes maps of side 8, 16",
+        ),
         ({"attention": 12, "upsample": "nearest"}, "maps of side 8, 16"),
         ({"norm": "spectal"}, "did you mean 'spectral'"),
         ({"upsample": "bilinear"}, "expected 'transposed' or 'nearest'"),
-        ({"norm": "spectral", "head": [{"linear": 8}]}, "head: norm: spectral brings the heads of Table 5"),
-        ({"norm": "spectral", "encoder": [{"flatten": True}]}, "encoder: a list of layers names its own norm"),
-        ({"attention": 16, "decoder": [{"linear": "image"}]}, "decoder: a list of layers has no attention"),
-        ({"upsample": "nearest", "decoder": [{"linear": "image"}]}, "decoder: a list of layers has no upsample"),
+        (
+            {"norm": "spectral", "head": [{"linear": 8}]},
+            "head: norm: spectral brings the heads of Table 5",
+        ),
+        (
+            {"norm": "spectral", "encoder": [{"flatten": True}]},
+            "encoder: a list of layers names its own norm",
+        ),
+        (
+            {"attention": 16, "decoder": [{"linear": "image"}]},
+            "decoder: a list of layers has no attention",
+        ),
+        (
+            {"upsample": "nearest", "decoder": [{"linear": "image"}]},
+            "decoder: a list of layers has no upsample",
+        ),
         ({"attention": -1}, "nets.attention: found -1"),
     ],
 )
@@ -330,7 +431,12 @@ def test_what_does_not_fit_is_refused_by_name(nets: dict, expected: str) -> None
 
 def test_vectors_have_no_neighbours() -> None:
     for options in ({"upsample": "nearest"}, {"attention": 8}):
-        with pytest.raises(ValueError, match=re.escape("attention and upsample need images or volumes")):
+        with pytest.raises(
+            ValueError, match=re.escape("attention and upsample need images or volumes")
+        ):
             check_nets((77,), NetsConfig(**options), 5)
     check_nets((77,), NetsConfig(norm="spectral"), 5)
-    assert Reader(Trunk((77,), 4, norm="spectral"), {"z": 2})(torch.randn(3, 77))["z"].shape == (3, 2)
+    assert Reader(Trunk((77,), 4, norm="spectral"), {"z": 2})(torch.randn(3, 77))["z"].shape == (
+        3,
+        2,
+    )

@@ -26,25 +26,45 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def python(code: str, site: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(site)}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
-def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(installed: Path, tmp_path: Path) -> None:
-    ours = {str(p.relative_to(ROOT)) for folder in ("studio", "nets", "losses") for p in (ROOT / folder).rglob("*.py")}
+def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(
+    installed: Path, tmp_path: Path
+) -> None:
+    ours = {
+        str(p.relative_to(ROOT))
+        for folder in ("studio", "nets", "losses")
+        for p in (ROOT / folder).rglob("*.py")
+    }
     assert ours <= {str(p.relative_to(installed)) for p in installed.rglob("*.py")}
     configs = {str(p.relative_to(ROOT / "configs")) for p in (ROOT / "configs").rglob("*.yaml")}
     packaged = installed / "studio" / "configs"
     assert configs == {str(p.relative_to(packaged)) for p in packaged.rglob("*.yaml")}
     assert "sweeps/digits_table3.yaml" in configs
     done = python(
-        "import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)", installed, tmp_path
+        "import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)",
+        installed,
+        tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [str(installed / "studio" / "configs" / "digits_dig.yaml"), "64"]
+    assert done.stdout.splitlines() == [
+        str(installed / "studio" / "configs" / "digits_dig.yaml"),
+        "64",
+    ]
 
 
 @pytest.mark.parametrize("name", ["losses", "nets"])
-def test_a_strangers_module_is_named_instead_of_used(installed: Path, tmp_path: Path, name: str) -> None:
+def test_a_strangers_module_is_named_instead_of_used(
+    installed: Path, tmp_path: Path, name: str
+) -> None:
     (tmp_path / f"{name}.py").write_text("raise SystemExit('imported a stranger')")
     done = python("import studio", installed, tmp_path)
     assert "imported a stranger" not in done.stderr

@@ -91,18 +91,30 @@ print("fine " + str(done.folder) + "\\n", end="")
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
-    done = subprocess.run([*TORCHRUN, str(script)], capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+    done = subprocess.run(
+        [*TORCHRUN, str(script)], capture_output=True, text=True, timeout=300, env=ENVIRONMENT
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("fine runs/tiny-1") == 2
     assert done.stdout.count("threads that talk to others: 0") == 2
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["tiny-1"]
-    assert [p.name for p in (tmp_path / "runs" / "tiny-1" / "checkpoints").iterdir()] == ["00000032"]
+    assert [p.name for p in (tmp_path / "runs" / "tiny-1" / "checkpoints").iterdir()] == [
+        "00000032"
+    ]
 
 
 def test_a_signal_to_torchrun_saves_stops_both_and_leaves_nobody(tmp_path: Path) -> None:
     Path("tiny.yaml").write_text(dump(tiny("vae", images=16_000_000, log_every=16)))
     # Without `--` torchrun takes --run for one of its own options.
-    command = [*TORCHRUN, "--", str(ROOT / "studio" / "train.py"), "--cfg", "tiny.yaml", "--run", "run"]
+    command = [
+        *TORCHRUN,
+        "--",
+        str(ROOT / "studio" / "train.py"),
+        "--cfg",
+        "tiny.yaml",
+        "--run",
+        "run",
+    ]
     with Path("errors.txt").open("w") as errors:
         launcher = subprocess.Popen(command, env=ENVIRONMENT, stderr=errors)
     try:

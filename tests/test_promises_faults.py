@@ -24,7 +24,9 @@ def engine(method: str = "dig", **train_fields: object) -> Engine:
     return Engine(config, build_dataset(config))
 
 
-def inject(monkeypatch: pytest.MonkeyPatch, where: str, when: object, value: float = math.nan) -> None:
+def inject(
+    monkeypatch: pytest.MonkeyPatch, where: str, when: object, value: float = math.nan
+) -> None:
     """Makes a term or a gradient of the last step's first part not finite, whenever `when(engine)` says so."""
     original = Engine._backward
 
@@ -45,7 +47,10 @@ def nets(e: Engine) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("where", "named"), [("gradient", "the gradient of E.heads"), ("recon.target", "vae/recon.target = ")])
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [("gradient", "the gradient of E.heads"), ("recon.target", "vae/recon.target = ")],
+)
 def test_a_term_or_gradient_that_is_not_finite_takes_no_step_and_is_named(
     monkeypatch: pytest.MonkeyPatch, where: str, named: str, value: float
 ) -> None:
@@ -57,7 +62,9 @@ def test_a_term_or_gradient_that_is_not_finite_takes_no_step_and_is_named(
         named = "the gradient of " + next(n for n, p in e.method.named_parameters() if p is first)
     with monkeypatch.context() as patch:
         inject(patch, where, lambda _: True, value)
-        with pytest.raises(NotFinite, match=f"iteration 1 .*step vae, rank 0: {named}.*no step was taken"):
+        with pytest.raises(
+            NotFinite, match=f"iteration 1 .*step vae, rank 0: {named}.*no step was taken"
+        ):
             e.advance(e.pairs[1])
     assert all(torch.equal(before[name], value) for name, value in nets(e).items())
     assert e.iteration == 1
@@ -89,13 +96,17 @@ def test_a_term_of_weight_0_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> 
     assert e.iteration == 1
 
 
-def test_the_training_goes_back_halves_its_rate_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_training_goes_back_halves_its_rate_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inject(monkeypatch, "gradient", lambda e: e.iteration == 3 and e.rollbacks < 2)
     done = train(tiny("vae", images=96, save_every=32, log_every=16), Path("run"))
     assert done.engine.images_seen == 96
     assert done.engine.rollbacks == 2
     rate = done.config.train.lr / 4
-    assert {group["lr"] for o in done.engine.optimizers.values() for group in o.param_groups} == {rate}
+    assert {group["lr"] for o in done.engine.optimizers.values() for group in o.param_groups} == {
+        rate
+    }
     lines = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
     back = [line for line in lines if "rollback" in line]
     assert [line["images_seen"] for line in back] == [32, 32]
@@ -117,21 +128,35 @@ def test_without_a_checkpoint_it_goes_back_to_the_start(monkeypatch: pytest.Monk
     assert ours == theirs
 
 
-def test_it_ends_with_the_evidence_when_going_back_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_with_the_evidence_when_going_back_does_not_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     inject(monkeypatch, "recon.target", lambda e: e.iteration == 3)
     ended = []
     original = Training.__post_init__
-    monkeypatch.setattr(Training, "__post_init__", lambda self: (original(self), ended.append(self))[0])
-    with pytest.raises(StudioError, match=r"vae/recon.target = nan; no step was taken after 2 roll-backs; see run/not_finite"):
+    monkeypatch.setattr(
+        Training, "__post_init__", lambda self: (original(self), ended.append(self))[0]
+    )
+    with pytest.raises(
+        StudioError,
+        match=r"vae/recon.target = nan; no step was taken after 2 roll-backs; see run/not_finite",
+    ):
         train(tiny("vae", images=96, save_every=32, rollbacks=2), Path("run"))
     folder = Path("run/not_finite")
     assert {p.name for p in folder.iterdir()} == {
-        "00000048-0.json", "00000048-1.json", "00000048-2.json", "00000048-2.safetensors",
-    }  # fmt: skip
+        "00000048-0.json",
+        "00000048-1.json",
+        "00000048-2.json",
+        "00000048-2.safetensors",
+    }
     evidence, e = json.loads((folder / "00000048-2.json").read_text()), ended[0].engine
-    assert evidence["faults"] == [{"rank": 0, "step": "vae", "terms": {"vae/recon.target": "nan"}, "gradients": []}]
+    assert evidence["faults"] == [
+        {"rank": 0, "step": "vae", "terms": {"vae/recon.target": "nan"}, "gradients": []}
+    ]
     assert evidence["lr"] == e.config.train.lr / 4
-    assert evidence["ranks"][0]["images"] == {d: e.pairs.indices(3, d).tolist() for d in ("background", "target")}
+    assert evidence["ranks"][0]["images"] == {
+        d: e.pairs.indices(3, d).tolist() for d in ("background", "target")
+    }
     weights = load_file(folder / "00000048-2.safetensors")
     assert all(torch.equal(weights[name], value) for name, value in e.method.state_dict().items())
     assert checkpoint.newest(Path("run")).images_seen == 32
@@ -176,7 +201,9 @@ def test_an_overflowing_loss_scale_is_not_taken_for_a_fault() -> None:
     e = with_scaler(2.0**126)
     before = nets(e)
     e.advance(e.pairs[0])
-    assert all(torch.equal(before[name], value) for name, value in nets(e).items())  # the scaler skipped the step
+    assert all(
+        torch.equal(before[name], value) for name, value in nets(e).items()
+    )  # the scaler skipped the step
     assert e.accelerator.scaler.get_scale() == 2.0**125
     for iteration in range(1, 20):
         e.advance(e.pairs[iteration])
@@ -194,8 +221,14 @@ def test_with_a_loss_scale_true_faults_are_still_found(monkeypatch: pytest.Monke
         (e := with_scaler(0.5)).advance(e.pairs[0])
 
 
-def test_a_fault_of_one_process_stops_the_step_in_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    inject(monkeypatch, "gradient", lambda e: e.iteration == 3 and e.processes.rank == 1 and e.rollbacks < 1)
+def test_a_fault_of_one_process_stops_the_step_in_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inject(
+        monkeypatch,
+        "gradient",
+        lambda e: e.iteration == 3 and e.processes.rank == 1 and e.rollbacks < 1,
+    )
 
     def body() -> dict:
         done = train(tiny("vae", images=96, save_every=32), Path("run"))

@@ -62,9 +62,12 @@ def quick_and_thorough(strategy: st.SearchStrategy, quick: int) -> Callable:
 
     def cases(check: Callable[[Any, Path], None], count: int) -> None:
         @settings(
-            max_examples=count, deadline=None, derandomize=True, database=None,
+            max_examples=count,
+            deadline=None,
+            derandomize=True,
+            database=None,
             suppress_health_check=list(HealthCheck),
-        )  # fmt: skip
+        )
         @given(case=strategy)
         def run(case: object) -> None:
             with soon(), in_plain_words(answers):
@@ -72,7 +75,9 @@ def quick_and_thorough(strategy: st.SearchStrategy, quick: int) -> Callable:
 
         answers: list[str] = []
         run()
-        assert min(answers.count("accepted"), answers.count("refused")) > count // 1_000, "cases of one kind only"
+        assert min(answers.count("accepted"), answers.count("refused")) > count // 1_000, (
+            "cases of one kind only"
+        )
 
     def decorate(check: Callable) -> type:
         class Cases:
@@ -90,26 +95,64 @@ def quick_and_thorough(strategy: st.SearchStrategy, quick: int) -> Callable:
 
 
 WORDS = st.sampled_from(
-    ["no", "yes", "null", "~", "1e999", ".nan", "-.inf", "08", "1:30", "auto", "image", "dig", "../../etc", "\0", "é", "{}", "["]
+    [
+        "no",
+        "yes",
+        "null",
+        "~",
+        "1e999",
+        ".nan",
+        "-.inf",
+        "08",
+        "1:30",
+        "auto",
+        "image",
+        "dig",
+        "../../etc",
+        "\0",
+        "é",
+        "{}",
+        "[",
+    ]
 )
 SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 70), st.integers(), st.floats(), st.text(max_size=8), WORDS, st.binary(max_size=4)
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 70),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    WORDS,
+    st.binary(max_size=4),
 )
 TREES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | WORDS, inner, max_size=3),
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=6) | WORDS, inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 def paths_of(tree: dict, prefix: tuple = ()) -> list[tuple]:
-    inner = [path for key, value in tree.items() if isinstance(value, dict) for path in paths_of(value, (*prefix, key))]
+    inner = [
+        path
+        for key, value in tree.items()
+        if isinstance(value, dict)
+        for path in paths_of(value, (*prefix, key))
+    ]
     return [(*prefix, key) for key in tree] + inner
 
 
 VALID = {name: yaml.safe_load(dump(load(name))) for name in ("digits_dig", "digits_cvae_fc")}
 CHANGES = st.tuples(
     st.sampled_from(sorted(VALID)),
-    st.lists(st.tuples(st.integers(0, 200), st.sampled_from(["put", "delete", "add"]), TREES), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 200), st.sampled_from(["put", "delete", "add"]), TREES),
+        min_size=1,
+        max_size=4,
+    ),
 )
 
 
@@ -151,17 +194,22 @@ def edited(data: bytes, edits: list[tuple[int, bytes]], length: int | None = Non
 
 
 EDITS = st.lists(st.tuples(st.integers(0, 2**16), st.binary(min_size=1, max_size=4)), max_size=6)
-ALMOST = st.lists(st.tuples(st.integers(0, 2**16), st.sampled_from([b"0", b"9", b" ", b"\n", b"#", b":", b"-"])), max_size=2)
+ALMOST = st.lists(
+    st.tuples(st.integers(0, 2**16), st.sampled_from([b"0", b"9", b" ", b"\n", b"#", b":", b"-"])),
+    max_size=2,
+)
 WRITTEN = yaml.safe_dump(VALID["digits_dig"]).encode()
 
 
 @quick_and_thorough(
     st.one_of(
-        st.binary(max_size=200), st.text(max_size=200).map(str.encode), TREES.map(lambda tree: repr(tree).encode()),
+        st.binary(max_size=200),
+        st.text(max_size=200).map(str.encode),
+        TREES.map(lambda tree: repr(tree).encode()),
         ALMOST.map(lambda edits: edited(WRITTEN, edits)),
     ),
     100,
-)  # fmt: skip
+)
 def TestConfigFiles(case: bytes, folder: Path) -> None:
     """Files of any bytes."""
     (folder / "fuzz.yaml").write_bytes(case)
@@ -178,29 +226,57 @@ def TestAssignments(case: list[str], folder: Path) -> None:
     stands(load("digits_dig", case))
 
 
-FITTING = ["background/000.png", "target/001.png", "000.png", "train", "test", "", "nan", "1e400", "../x", '"', "a\tb", "é"]
+FITTING = [
+    "background/000.png",
+    "target/001.png",
+    "000.png",
+    "train",
+    "test",
+    "",
+    "nan",
+    "1e400",
+    "../x",
+    '"',
+    "a\tb",
+    "é",
+]
 CELLS = st.sampled_from(FITTING) | st.text(max_size=6)
 ROWS = st.lists(st.lists(CELLS, max_size=5), max_size=8)
 NAMES = [f"{domain}/{i:03}.png" for domain in ("background", "target") for i in range(6)]
 ORDERLY = st.dictionaries(
     st.sampled_from(NAMES),
-    st.tuples(st.sampled_from(["", "train", "test"]), st.sampled_from(["", "ann", "bob"]), st.floats(width=16).map(str)),
+    st.tuples(
+        st.sampled_from(["", "train", "test"]),
+        st.sampled_from(["", "ann", "bob"]),
+        st.floats(width=16).map(str),
+    ),
     min_size=1,
 )
-PLAIN = st.lists(st.integers(0, 99), min_size=len(NAMES), max_size=len(NAMES))  # of which every one is fit
+PLAIN = st.lists(
+    st.integers(0, 99), min_size=len(NAMES), max_size=len(NAMES)
+)  # of which every one is fit
 
 
 def fit_table(ages: list[int]) -> bytes:
-    rows = [f"{name},{('train', 'test')[i % 2]},{age}" for i, (name, age) in enumerate(zip(NAMES, ages, strict=True))]
+    rows = [
+        f"{name},{('train', 'test')[i % 2]},{age}"
+        for i, (name, age) in enumerate(zip(NAMES, ages, strict=True))
+    ]
     return "\n".join(["file,split,age", *rows]).encode()
 
 
 TABLES = st.one_of(
     PLAIN.map(fit_table),
-    ORDERLY.map(lambda rows: "\n".join(["file,split,subject,age", *(",".join([n, *r]) for n, r in rows.items())]).encode()),
+    ORDERLY.map(
+        lambda rows: "\n".join(
+            ["file,split,subject,age", *(",".join([n, *r]) for n, r in rows.items())]
+        ).encode()
+    ),
     st.binary(max_size=300),
     st.tuples(st.sampled_from([",", ";", "\t"]), ROWS).map(
-        lambda p: "\n".join([p[0].join(["file", "split", "subject", "age"]), *(p[0].join(row) for row in p[1])]).encode()
+        lambda p: "\n".join(
+            [p[0].join(["file", "split", "subject", "age"]), *(p[0].join(row) for row in p[1])]
+        ).encode()
     ),
     st.tuples(st.sampled_from([b"\xef\xbb\xbf", b"\xff\xfe", b"\x00"]), st.binary(max_size=60)).map(
         lambda p: p[0] + b"file,age\n" + p[1]
@@ -214,7 +290,9 @@ def small_set(folder: Path) -> Path:
         for domain in ("background", "target"):
             (root / domain).mkdir(parents=True)
             for i in range(6):
-                Image.fromarray(np.random.default_rng(i).integers(0, 255, (8, 8), np.uint8)).save(root / domain / f"{i:03}.png")
+                Image.fromarray(np.random.default_rng(i).integers(0, 255, (8, 8), np.uint8)).save(
+                    root / domain / f"{i:03}.png"
+                )
     return root
 
 
@@ -226,7 +304,10 @@ def TestTables(case: bytes, folder: Path) -> None:
     dataset = Folders(FoldersConfig(root=str(root), resolution=8))
     for split in ("train", "test"):
         for domain in ("background", "target"):
-            assert all(len(v) == dataset.size(split, domain) for v in dataset.labels(split, domain).values())
+            assert all(
+                len(v) == dataset.size(split, domain)
+                for v in dataset.labels(split, domain).values()
+            )
 
 
 def png_of(values: np.ndarray) -> bytes:
@@ -235,8 +316,13 @@ def png_of(values: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-PNGS = [png_of(np.arange(64, dtype=np.uint8).reshape(8, 8)), png_of(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)),
-        png_of(np.arange(64, dtype=np.uint16).reshape(8, 8) * 900)]  # fmt: skip
+PNGS = [
+    png_of(np.arange(64, dtype=np.uint8).reshape(8, 8)),
+    png_of(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)),
+    png_of(np.arange(64, dtype=np.uint16).reshape(8, 8) * 900),
+]
+
+
 def with_header(data: bytes, header: tuple[int, int, int, int]) -> bytes:
     """Says another size and kind in the header, with the checksum that goes with it."""
     body = b"IHDR" + struct.pack(">IIBBBBB", header[0], header[1], header[2], header[3], 0, 0, 0)
@@ -244,9 +330,11 @@ def with_header(data: bytes, header: tuple[int, int, int, int]) -> bytes:
 
 
 HEADERS = st.tuples(
-    st.sampled_from([0, 1, 8, 2**16, 2**31 - 1, 2**32 - 1]), st.sampled_from([0, 1, 8, 2**20, 2**31]),
-    st.sampled_from([1, 2, 4, 8, 16, 255]), st.sampled_from([0, 2, 3, 4, 6, 9]),
-)  # fmt: skip
+    st.sampled_from([0, 1, 8, 2**16, 2**31 - 1, 2**32 - 1]),
+    st.sampled_from([0, 1, 8, 2**20, 2**31]),
+    st.sampled_from([1, 2, 4, 8, 16, 255]),
+    st.sampled_from([0, 2, 3, 4, 6, 9]),
+)
 
 
 def readable(path: Path) -> None:
@@ -255,7 +343,10 @@ def readable(path: Path) -> None:
     assert np.isfinite(values).all()
 
 
-@quick_and_thorough(st.tuples(st.sampled_from(PNGS), EDITS, st.none() | st.integers(0, 500), st.none() | HEADERS), 150)
+@quick_and_thorough(
+    st.tuples(st.sampled_from(PNGS), EDITS, st.none() | st.integers(0, 500), st.none() | HEADERS),
+    150,
+)
 def TestPngFiles(case: tuple, folder: Path) -> None:
     """Bytes changed, files cut short, headers that promise what does not follow."""
     data, edits, length, header = case
@@ -270,8 +361,17 @@ def nifti() -> bytes:
 
 
 NIFTI = nifti()
-FIELDS = {"dim": (40, "8h"), "datatype": (70, "h"), "bitpix": (72, "h"), "pixdim": (76, "8f"), "vox_offset": (108, "f"),
-          "scl_slope": (112, "f"), "scl_inter": (116, "f"), "sizeof_hdr": (0, "i"), "magic": (344, "4s")}  # fmt: skip
+FIELDS = {
+    "dim": (40, "8h"),
+    "datatype": (70, "h"),
+    "bitpix": (72, "h"),
+    "pixdim": (76, "8f"),
+    "vox_offset": (108, "f"),
+    "scl_slope": (112, "f"),
+    "scl_inter": (116, "f"),
+    "sizeof_hdr": (0, "i"),
+    "magic": (344, "4s"),
+}
 NUMBERS = st.sampled_from([-1, 0, 1, 2, 3, 7, 8, 16, 64, 352, 1024, 32767, -32768])
 REALS = st.floats(width=32) | NUMBERS.map(float)
 
@@ -313,7 +413,10 @@ def TestNiftiHeaders(case: tuple, folder: Path) -> None:
 def test_the_fuzz_finds_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # A reader that lets one kind of broken file through as a traceback must be found by the quick cases.
     def careless(path: Path) -> None:
-        if path.suffix == ".nii" and struct.unpack_from("<h", path.read_bytes().ljust(352, b"\0"), 40)[0] > 7:  # dimensions
+        if (
+            path.suffix == ".nii"
+            and struct.unpack_from("<h", path.read_bytes().ljust(352, b"\0"), 40)[0] > 7
+        ):  # dimensions
             raise ZeroDivisionError
 
     monkeypatch.setitem(globals(), "readable", careless)

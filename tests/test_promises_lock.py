@@ -38,7 +38,9 @@ def run() -> Path:
     return Path("run")
 
 
-def test_a_second_training_is_refused_while_the_first_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_training_is_refused_while_the_first_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     refused = []
     original = Training._after
 
@@ -52,13 +54,17 @@ def test_a_second_training_is_refused_while_the_first_lives(monkeypatch: pytest.
     monkeypatch.setattr(Training, "_after", after)
     done = train(tiny("vae", images=16), Path("run"))
     here = f"process {os.getpid()} on {socket.gethostname()}"
-    assert refused[0].startswith(f"run: another training is running in it: {here}; wait for it, stop it, or give another --run")
+    assert refused[0].startswith(
+        f"run: another training is running in it: {here}; wait for it, stop it, or give another --run"
+    )
     assert "a run is there already" in refused[1]
     assert done.engine.images_seen == 16
     assert not Path("run/.lock").exists()
 
 
-def test_a_living_process_keeps_its_directory_and_a_killed_one_does_not(run: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_living_process_keeps_its_directory_and_a_killed_one_does_not(
+    run: Path, capsys: pytest.CaptureFixture
+) -> None:
     child = hold(run)
     with pytest.raises(StudioError, match=f"another training is running in it: process {child} on"):
         Lock().acquire(run)
@@ -87,9 +93,20 @@ def test_another_process_of_the_same_number_is_not_the_owner(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"host": 3}', '{"pid": "x"}', '{"host": "HERE", "table": "TABLE", "pid": -1}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"host": 3}',
+        '{"pid": "x"}',
+        '{"host": "HERE", "table": "TABLE", "pid": -1}',
+    ],
 )
-def test_a_lock_that_says_nothing_sensible_is_taken_over(run: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_lock_that_says_nothing_sensible_is_taken_over(
+    run: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setattr(lock, "WATCH", 0.05)
     me = Lock().me
     (run / ".lock").write_text(text.replace("HERE", me["host"]).replace("TABLE", me["table"]))
@@ -99,12 +116,16 @@ def test_a_lock_that_says_nothing_sensible_is_taken_over(run: Path, monkeypatch:
     assert list(run.iterdir()) == []
 
 
-def test_another_hosts_owner_is_watched_for_signs_of_life(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_hosts_owner_is_watched_for_signs_of_life(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "WATCH", 1.5)
     path, dead = run / ".lock", threading.Event()
 
     def beat(count: int) -> None:
-        (run / "theirs").write_text(json.dumps({"host": "elsewhere", "table": "", "pid": 1, "started": "x", "beats": count}))
+        (run / "theirs").write_text(
+            json.dumps({"host": "elsewhere", "table": "", "pid": 1, "started": "x", "beats": count})
+        )
         (run / "theirs").replace(path)
 
     def live() -> None:  # on and on: the first look may come late
@@ -117,7 +138,9 @@ def test_another_hosts_owner_is_watched_for_signs_of_life(run: Path, monkeypatch
     theirs = threading.Thread(target=live)
     theirs.start()
     try:
-        with pytest.raises(StudioError, match="another training is running in it: process 1 on elsewhere"):
+        with pytest.raises(
+            StudioError, match="another training is running in it: process 1 on elsewhere"
+        ):
             Lock().acquire(run)
     finally:
         dead.set()
@@ -156,7 +179,9 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
 
             def slowly(path: Path) -> dict | None:
                 found = content(path)
-                time.sleep(os.getpid() * 7 % 11 / 50)  # so that they come between one another's looks and deeds
+                time.sleep(
+                    os.getpid() * 7 % 11 / 50
+                )  # so that they come between one another's looks and deeds
                 return found
 
             lock._content = slowly
@@ -180,7 +205,9 @@ def test_what_a_start_that_was_killed_left_does_not_stand_in_the_way() -> None:
     assert not [path for path in Path("run").iterdir() if path.name.startswith(".")]
 
 
-def test_a_lock_that_is_given_back_does_not_come_back(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_is_given_back_does_not_come_back(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner = lock._owner
 
     def slowly(path: Path) -> dict | None:
@@ -200,7 +227,9 @@ def test_a_lock_that_is_given_back_does_not_come_back(run: Path, monkeypatch: py
     assert list(run.iterdir()) == []
 
 
-def test_without_hard_links_the_lock_holds_all_the_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_hard_links_the_lock_holds_all_the_same(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -242,5 +271,8 @@ def test_clocks_that_jump_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert calls[0] > 0
     assert done.engine.images_seen == 64
     assert not done.stopped
-    rates = [json.loads(line).get("images_per_second", 1) for line in Path("run/log.jsonl").read_text().splitlines()]
+    rates = [
+        json.loads(line).get("images_per_second", 1)
+        for line in Path("run/log.jsonl").read_text().splitlines()
+    ]
     assert all(0 < rate < 1e6 for rate in rates)

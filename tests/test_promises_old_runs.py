@@ -39,10 +39,19 @@ def test_a_frozen_run_goes_on_to_the_weights_that_its_own_studio_found(frozen: P
     config = resolve(read_yaml(frozen / "config.yaml"), "frozen", "frozen")
     done = train(config, frozen, resume=True)
     assert done.journal.first == 32
-    expected, start = load_file(HERE / "frozen_after.safetensors"), Run.open(frozen, 32, ema=False).method.state_dict()
+    expected, start = (
+        load_file(HERE / "frozen_after.safetensors"),
+        Run.open(frozen, 32, ema=False).method.state_dict(),
+    )
     for name, value in done.engine.method.state_dict().items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)  # another processor rounds otherwise
-    moved = [name for name, value in expected.items() if not torch.allclose(value, start[name], rtol=1e-3, atol=1e-5)]
+        torch.testing.assert_close(
+            value, expected[name], rtol=1e-3, atol=1e-5
+        )  # another processor rounds otherwise
+    moved = [
+        name
+        for name, value in expected.items()
+        if not torch.allclose(value, start[name], rtol=1e-3, atol=1e-5)
+    ]
     assert len(moved) > len(expected) / 2
     assert [c.verify()["format"] for c in checkpoint.every(frozen)] == [1, checkpoint.FORMAT]
 
@@ -55,7 +64,9 @@ def test_every_format_before_this_one_has_a_migration() -> None:
 def test_a_format_that_is_not_known_is_refused(frozen: Path, version: object) -> None:
     path = frozen / "checkpoints/00000032/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": version}))
-    with pytest.raises(StudioError, match=f"written in format {version}, this studio reads formats 1 to 2"):
+    with pytest.raises(
+        StudioError, match=f"written in format {version}, this studio reads formats 1 to 2"
+    ):
         Run.open(frozen)
 
 
@@ -70,12 +81,28 @@ def test_log_and_manifest_say_what_a_run_was_made_with(monkeypatch: pytest.Monke
     assert (started["device"], started["processes"], started["threads"]) == ("cpu", 1, 1)
     assert started["deterministic"] is False
     assert set(started) == {
-        "studio", "commit", "python", "torch", "numpy", "accelerate", "safetensors", "platform", "machine", "accelerator", "cuda",
-        "deterministic", "command", "device", "processes", "threads",
-    }  # fmt: skip
+        "studio",
+        "commit",
+        "python",
+        "torch",
+        "numpy",
+        "accelerate",
+        "safetensors",
+        "platform",
+        "machine",
+        "accelerator",
+        "cuda",
+        "deterministic",
+        "command",
+        "device",
+        "processes",
+        "threads",
+    }
 
 
-def test_the_commit_is_the_checkouts_and_says_if_files_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_the_checkouts_and_says_if_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     find = provenance.commit.__wrapped__
     assert find() is None  # installed, perhaps inside somebody's own repository
@@ -83,7 +110,9 @@ def test_the_commit_is_the_checkouts_and_says_if_files_differ(tmp_path: Path, mo
     (tmp_path / "file").write_text("1")
     for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *command], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert find() == head
     (tmp_path / "file").write_text("2")
     assert find() == f"{head}+changes"
@@ -93,7 +122,10 @@ def test_the_commit_is_the_checkouts_and_says_if_files_differ(tmp_path: Path, mo
 
 def test_deterministic_is_recorded_and_gives_the_same_weights() -> None:
     try:
-        first, second = (train(tiny("vae", images=32), Path(name), deterministic=True) for name in ("first", "second"))
+        first, second = (
+            train(tiny("vae", images=32), Path(name), deterministic=True)
+            for name in ("first", "second")
+        )
         assert first.environment["deterministic"] is True
         assert torch.are_deterministic_algorithms_enabled()
         states = [done.engine.method.state_dict() for done in (first, second)]
@@ -105,13 +137,21 @@ def test_deterministic_is_recorded_and_gives_the_same_weights() -> None:
 def test_a_change_that_is_named_is_taken_and_takes_effect() -> None:
     config = tiny("vae", images=32)
     train(config, Path("run"))
-    slow = config.model_copy(update={"train": config.train.model_copy(update={"lr": 1e-5, "images": 48})})
-    with pytest.raises(StudioError, match=r"--allow FIELD takes a change\n  train.lr: .* in the run, 1e-05 now"):
+    slow = config.model_copy(
+        update={"train": config.train.model_copy(update={"lr": 1e-5, "images": 48})}
+    )
+    with pytest.raises(
+        StudioError, match=r"--allow FIELD takes a change\n  train.lr: .* in the run, 1e-05 now"
+    ):
         train(slow, Path("run"), resume=True)
-    with pytest.raises(StudioError, match=r"--allow train.lrr: no such field; did you mean 'train.lr'\?"):
+    with pytest.raises(
+        StudioError, match=r"--allow train.lrr: no such field; did you mean 'train.lr'\?"
+    ):
         train(slow, Path("run"), resume=True, allowed=["train.lrr"])
     done = train(slow, Path("run"), resume=True, allowed=["train.lr"])
-    assert {group["lr"] for o in done.engine.optimizers.values() for group in o.param_groups} == {1e-5}
+    assert {group["lr"] for o in done.engine.optimizers.values() for group in o.param_groups} == {
+        1e-5
+    }
     assert read_yaml(Path("run/config.yaml"))["train"]["lr"] == 1e-5
     wider = slow.model_copy(update={"nets": slow.nets.model_copy(update={"width": 8})})
     with pytest.raises(StudioError, match="does not fit the run's config"):

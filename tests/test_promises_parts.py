@@ -22,7 +22,13 @@ PLAIN = {
     "decoder": [{"linear": 16, "act": "relu"}, {"linear": "image"}],
     "output": "linear",
 }  # no batch normalisation
-WHOLE = {"cvae": "tc", "cvae+published": "tc", "mm_cvae": "mmd_z", "sepvae": "mi", "principled": "w2"}
+WHOLE = {
+    "cvae": "tc",
+    "cvae+published": "tc",
+    "mm_cvae": "mmd_z",
+    "sepvae": "mi",
+    "principled": "w2",
+}
 TRAINED = [name for name in VARIANTS if name != "cpca"]
 
 
@@ -52,8 +58,13 @@ def test_parts_have_the_gradient_of_the_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "term"), WHOLE.items())
-def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_they_are_off(name: str, term: str) -> None:
-    with pytest.raises(StudioError, match=rf"train.accumulate: found 2, but {name.partition('+')[0]} .* in {term} \("):
+def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_they_are_off(
+    name: str, term: str
+) -> None:
+    with pytest.raises(
+        StudioError,
+        match=rf"train.accumulate: found 2, but {name.partition('+')[0]} .* in {term} \(",
+    ):
         engine(plain(name, accumulate=2))
     off = (term, "mmd_s") if name == "mm_cvae" else (term,)
     whole = gradients(engine(plain(name, off)))
@@ -62,14 +73,21 @@ def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_th
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_batch_normalisation_is_refused_by_name(name: str) -> None:
-    with pytest.raises(StudioError, match=r"cannot be given a batch in parts: .*batch normalisation|in (tc|mi|w2|mmd_z) \("):
+    with pytest.raises(
+        StudioError,
+        match=r"cannot be given a batch in parts: .*batch normalisation|in (tc|mi|w2|mmd_z) \(",
+    ):
         engine(tiny(name, accumulate=2))
 
 
-def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     e = engine(plain("principled", accumulate=1))
     e.whole, e.parts = [], 2
-    with pytest.raises(StudioError, match=r"step vae cannot be given a batch in parts: w2 of shape \(\)"):
+    with pytest.raises(
+        StudioError, match=r"step vae cannot be given a batch in parts: w2 of shape \(\)"
+    ):
         e.advance(e.pairs[0])
 
 
@@ -77,16 +95,29 @@ def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same
 def test_every_scalar_term_is_named_as_a_statistic(name: str) -> None:
     e = engine(plain(name))
     draw = e.method.draw(e.pairs[0])
-    scalars = {term for step in e.method.steps() for term, value in step.loss(draw).items() if value.ndim == 0}
+    scalars = {
+        term
+        for step in e.method.steps()
+        for term, value in step.loss(draw).items()
+        if value.ndim == 0
+    }
     assert scalars <= set(e.method.batch_terms)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused() -> None:
-    with pytest.raises(StudioError, match=r"expected a multiple of 6 for 1 process and train.accumulate: 3"):
+    with pytest.raises(
+        StudioError, match=r"expected a multiple of 6 for 1 process and train.accumulate: 3"
+    ):
         engine(plain("vae", accumulate=3))
 
 
-def exhaust(monkeypatch: pytest.MonkeyPatch, most: int, step_name: str = "", rank: int = 0, from_iteration: int = 0) -> None:
+def exhaust(
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    step_name: str = "",
+    rank: int = 0,
+    from_iteration: int = 0,
+) -> None:
     """Lets parts with more than `most` images of a domain run out of memory, in a step or in all."""
     original = Engine._backward
 
@@ -99,7 +130,9 @@ def exhaust(monkeypatch: pytest.MonkeyPatch, most: int, step_name: str = "", ran
     monkeypatch.setattr(Engine, "_backward", backward)
 
 
-def test_out_of_memory_halves_the_parts_and_keeps_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked = plain("vae", images=96, accumulate=4)
     train(asked, Path("asked"))
     with monkeypatch.context() as patch:
@@ -111,7 +144,9 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_batch(monkeypatch: pytest.
     assert [line["parts"] for line in lines_of(Path("forced")) if "parts" in line] == [2, 4]
 
 
-def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # srb_vae: "ratio" moves its critics, then "vae" finds no memory: half an iteration is not kept.
     config = plain("srb_vae", images=96, save_every=32)
     exhaust(monkeypatch, most=4, step_name="vae", from_iteration=3)
@@ -129,13 +164,22 @@ def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
     train(config, Path("resumed"), resume=True)
     assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
     (cut,) = (line for line in lines_of(Path("straight")) if "parts" in line)
-    assert (cut["images_seen"], cut["parts"], cut["out_of_memory"]) == (32, 2, "out of memory in step vae")
+    assert (cut["images_seen"], cut["parts"], cut["out_of_memory"]) == (
+        32,
+        2,
+        "out of memory in step vae",
+    )
 
 
 @pytest.mark.parametrize("name", ["dig", "cvae"])
-def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     exhaust(monkeypatch, most=4)
-    with pytest.raises(StudioError, match=f"out of memory at train.batch: 16; {name} cannot be given a batch in parts"):
+    with pytest.raises(
+        StudioError,
+        match=f"out of memory at train.batch: 16; {name} cannot be given a batch in parts",
+    ):
         train(tiny(name), Path("run"))
 
 
@@ -143,7 +187,10 @@ def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> 
     train(plain("vae", images=32, accumulate=8), Path("run"))
     state = checkpoint.newest(Path("run")).training()
     fewer = engine(plain("vae", batch=8))  # as if two processes shared the batch
-    with pytest.raises(StudioError, match="in 8 parts, into which 4 images of each domain per process do not divide"):
+    with pytest.raises(
+        StudioError,
+        match="in 8 parts, into which 4 images of each domain per process do not divide",
+    ):
         fewer.load(fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
 
 
@@ -151,7 +198,12 @@ def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
     train(plain("vae", images=32), Path("run"))
     with pytest.raises(StudioError, match=r"train\.accumulate: 1 in the run, 2 now"):
         train(plain("vae", images=48, accumulate=2), Path("run"), resume=True)
-    done = train(plain("vae", images=48, accumulate=2), Path("run"), resume=True, allowed=["train.accumulate"])
+    done = train(
+        plain("vae", images=48, accumulate=2),
+        Path("run"),
+        resume=True,
+        allowed=["train.accumulate"],
+    )
     assert done.engine.parts == 2
 
 

@@ -58,14 +58,18 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
-def test_a_signal_saves_within_one_iteration_and_the_same_command_resumes(name: str, code: int) -> None:
+def test_a_signal_saves_within_one_iteration_and_the_same_command_resumes(
+    name: str, code: int
+) -> None:
     child = trains(command())
     until(lambda: seen() >= 48)
     before = seen()
     os.kill(child, getattr(signal, name))
     assert ended([child], 120) == [code]
     saved = checkpoint.newest(Path("run")).images_seen
-    assert seen() == saved  # one log line per iteration: none was begun after the last that was saved
+    assert (
+        seen() == saved
+    )  # one log line per iteration: none was begun after the last that was saved
     assert before <= saved
     assert not Path("run/.lock").exists()
     budget = saved + 48
@@ -102,7 +106,9 @@ def test_stop_after_has_the_code_of_an_unfinished_training() -> None:
 
 
 @pytest.mark.parametrize("mark", ["ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID", None])
-def test_a_training_whose_launcher_dies_saves_and_ends_and_one_without_a_launcher_goes_on(mark: str | None) -> None:
+def test_a_training_whose_launcher_dies_saves_and_ends_and_one_without_a_launcher_goes_on(
+    mark: str | None,
+) -> None:
     def launcher() -> None:
         if mark is not None:
             os.environ[mark] = "no"
@@ -141,10 +147,19 @@ def test_copies_of_a_signal_are_one_request_and_a_later_one_is_taken_at_its_word
 
 
 def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
-    arguments = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    arguments = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "1",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     script = str(ROOT / "studio" / "train.py")
-    launcher = subprocess.Popen([*arguments, script, *command()], env=environment, stderr=subprocess.DEVNULL)
+    launcher = subprocess.Popen(
+        [*arguments, script, *command()], env=environment, stderr=subprocess.DEVNULL
+    )
     try:
         until(lambda: seen() >= 48, 120)
         launcher.terminate()
@@ -158,7 +173,9 @@ def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("where", ["studio.training.session.build_dataset", "studio.training.summary.finish"])
+@pytest.mark.parametrize(
+    "where", ["studio.training.session.build_dataset", "studio.training.summary.finish"]
+)
 def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_the_same_command_goes_on(
     monkeypatch: pytest.MonkeyPatch, number: int, where: str
 ) -> None:
@@ -170,7 +187,9 @@ def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_th
     assert f"stopped by {signal.Signals(number).name} while nothing was trained" in result.stderr
     assert signal.getsignal(number) == signal.SIG_DFL
     assert not Path("run/.lock").exists()
-    monkeypatch.setattr("studio.training.summary.finish", lambda training: Path("run/drawn").touch())
+    monkeypatch.setattr(
+        "studio.training.summary.finish", lambda training: Path("run/drawn").touch()
+    )
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
     assert Path("run/drawn").exists()
     assert seen() == 32

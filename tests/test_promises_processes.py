@@ -31,7 +31,13 @@ from studio.training.engine import Engine
 from studio.training.failures import NotFinite
 from studio.training.session import Training, train
 
-STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]  # terms that look at the whole batch
+STATISTICS = [
+    "cvae",
+    "cvae+published",
+    "mm_cvae",
+    "sepvae",
+    "principled",
+]  # terms that look at the whole batch
 
 
 def engine(config: Config) -> Engine:
@@ -39,21 +45,32 @@ def engine(config: Config) -> Engine:
 
 
 def buffers(e: Engine) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in e.method.named_buffers() if value.is_floating_point()}
+    return {
+        name: value.clone() for name, value in e.method.named_buffers() if value.is_floating_point()
+    }
 
 
 def configs(only: list[str]) -> dict[str, Config]:
     """With batch normalisation in Double InfoGAN's nets, and without any in plain ones."""
-    return {f"{name}, {kind}": make(name) for name in only for kind, make in (("norm", tiny), ("plain", plain))}
+    return {
+        f"{name}, {kind}": make(name)
+        for name in only
+        for kind, make in (("norm", tiny), ("plain", plain))
+    }
 
 
 def everywhere(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, dict]]:
     """Returns each experiment's gradients and running statistics after one iteration, as this process has them."""
     engines = {name: engine(config) for name, config in configs(only).items()}
-    return {name: (gradients(e, before_averaging=not averaged), buffers(e)) for name, e in engines.items()}
+    return {
+        name: (gradients(e, before_averaging=not averaged), buffers(e))
+        for name, e in engines.items()
+    }
 
 
-def test_two_processes_have_the_gradients_and_statistics_of_one_on_the_joined_batch(tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_and_statistics_of_one_on_the_joined_batch(
+    tmp_path: Path,
+) -> None:
     alone = everywhere(TRAINED)
     first, second = together(2, lambda: everywhere(TRAINED), tmp_path / "out")
     for name, (gradient, statistics) in alone.items():
@@ -70,7 +87,9 @@ def test_without_averaging_they_would_not(tmp_path: Path) -> None:
         assert all(difference(gradient, process[name][0]) > 1e-2 for process in apart)
 
 
-def test_without_gathering_statistics_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gathering_statistics_would_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = everywhere(STATISTICS)
     for module in (cvae, mm_cvae, principled):
         monkeypatch.setattr(module, "gathered", lambda rows: rows)
@@ -80,7 +99,9 @@ def test_without_gathering_statistics_would_differ(tmp_path: Path, monkeypatch: 
         assert difference(gradient, apart[0][name][0]) > 1e-4, name
 
 
-def test_without_shared_batch_normalisation_it_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_shared_batch_normalisation_it_would_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = everywhere(["dig"])
     monkeypatch.setattr("studio.training.engine.share_batch_norm", lambda net, device: net)
     apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
@@ -91,7 +112,11 @@ def test_without_shared_batch_normalisation_it_would_differ(tmp_path: Path, monk
 def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
     from studio.distributed.collectives import share_batch_norm
 
-    for norm, sides in ((torch.nn.BatchNorm1d, ()), (torch.nn.BatchNorm2d, (4, 4)), (torch.nn.BatchNorm3d, (2, 2, 2))):
+    for norm, sides in (
+        (torch.nn.BatchNorm1d, ()),
+        (torch.nn.BatchNorm2d, (4, 4)),
+        (torch.nn.BatchNorm3d, (2, 2, 2)),
+    ):
         ours, theirs = torch.nn.Sequential(norm(5)), torch.nn.Sequential(norm(5))
         for layer in (ours[0], theirs[0]):
             torch.nn.init.uniform_(layer.weight, generator=torch.Generator().manual_seed(0))
@@ -109,7 +134,9 @@ def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(tmp_path: Path, victim: int) -> None:
+def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
+    tmp_path: Path, victim: int
+) -> None:
     def body() -> None:
         original = Training._after
 
@@ -128,7 +155,10 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(tmp_path: Pa
     codes = ended(children, 30)  # the stated time; a connection that breaks is seen at once
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == 1
-    assert "StudioError: another process has gone; --resume" in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
+    assert (
+        "StudioError: another process has gone; --resume"
+        in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
+    )
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]
     assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96
 
@@ -150,7 +180,9 @@ def test_nobody_leaves_a_stopped_training_before_the_first_has_saved_it(tmp_path
     assert together(2, body, tmp_path / "out") == [(True, False)] * 2
 
 
-def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence(tmp_path: Path) -> None:
+def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence(
+    tmp_path: Path,
+) -> None:
     def body() -> int:
         def broken(self: Engine, *_: object) -> None:
             raise NotFinite(self.iteration, self.images_seen, [])
@@ -200,7 +232,9 @@ def resumed_from(places: list[str]) -> Callable[[], str]:
 def test_processes_that_do_not_share_the_runs_directory_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other" / "run").mkdir(parents=True)
     train(tiny("vae", images=16), Path("run"))
-    refused = together(2, resumed_from([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused")
+    refused = together(
+        2, resumed_from([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused"
+    )
     expected = f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; expected one directory that the "
     assert [line[: len(expected)] for line in refused] == [expected] * 2
     assert together(2, resumed_from([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]

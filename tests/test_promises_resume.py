@@ -17,8 +17,12 @@ from studio.training.session import Training, train
 
 IMAGES, SAVE, ALL = 112, 32, 20
 CONFIGS = {
-    "dig+cr": tiny("dig+cr", images=IMAGES, save_every=SAVE, keep=ALL),  # three steps, batch normalisation
-    "cvae": tiny("cvae", images=IMAGES, save_every=SAVE, keep=ALL, reset_optimizers=48),  # two optimisers, made anew twice
+    "dig+cr": tiny(
+        "dig+cr", images=IMAGES, save_every=SAVE, keep=ALL
+    ),  # three steps, batch normalisation
+    "cvae": tiny(
+        "cvae", images=IMAGES, save_every=SAVE, keep=ALL, reset_optimizers=48
+    ),  # two optimisers, made anew twice
     "vae": plain("vae", images=IMAGES, save_every=SAVE, keep=ALL, accumulate=4),
 }
 ENDS = ["SIGTERM", "kill between", "kill within"]
@@ -68,9 +72,16 @@ def resumes(name: str, how: str, iteration: int, workers: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "how", "iteration", "workers"),
-    [("dig+cr", "kill within", 3, 2), ("cvae", "kill between", 5, 0), ("vae", "kill within", 5, 0), ("vae", "SIGTERM", 3, 2)],
+    [
+        ("dig+cr", "kill within", 3, 2),
+        ("cvae", "kill between", 5, 0),
+        ("vae", "kill within", 5, 0),
+        ("vae", "SIGTERM", 3, 2),
+    ],
 )
-def test_resuming_gives_the_weights_of_an_undisturbed_training(name: str, how: str, iteration: int, workers: int) -> None:
+def test_resuming_gives_the_weights_of_an_undisturbed_training(
+    name: str, how: str, iteration: int, workers: int
+) -> None:
     resumes(name, how, iteration, workers)
 
 
@@ -100,11 +111,18 @@ def resumes_on_two(folder: Path, name: str, how: str, iteration: int, rank: int)
     for number in (96, IMAGES):
         assert digest(Path("ended"), number) == digest(Path("straight"), number)
     alone = train(config, Path("alone"))
-    assert digest(alone.folder, IMAGES) != digest(Path("straight"), IMAGES)  # so two processes were at work
+    assert digest(alone.folder, IMAGES) != digest(
+        Path("straight"), IMAGES
+    )  # so two processes were at work
 
 
-@pytest.mark.parametrize(("name", "how", "iteration", "rank"), [("dig+cr", "kill within", 5, 1), ("vae", "SIGTERM", 3, 1)])
-def test_resuming_is_exact_on_two_processes(tmp_path: Path, name: str, how: str, iteration: int, rank: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "how", "iteration", "rank"),
+    [("dig+cr", "kill within", 5, 1), ("vae", "SIGTERM", 3, 1)],
+)
+def test_resuming_is_exact_on_two_processes(
+    tmp_path: Path, name: str, how: str, iteration: int, rank: int
+) -> None:
     resumes_on_two(tmp_path, name, how, iteration, rank)
 
 
@@ -113,5 +131,7 @@ def test_resuming_is_exact_on_two_processes(tmp_path: Path, name: str, how: str,
 @pytest.mark.parametrize("iteration", [1, 3, 4, 6])
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_resuming_is_exact_on_two_processes_everywhere(tmp_path: Path, name: str, how: str, iteration: int, rank: int) -> None:
+def test_resuming_is_exact_on_two_processes_everywhere(
+    tmp_path: Path, name: str, how: str, iteration: int, rank: int
+) -> None:
     resumes_on_two(tmp_path, name, how, iteration, rank)

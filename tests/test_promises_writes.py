@@ -40,11 +40,19 @@ def counting(folder: Path, act: Callable[[int], None]) -> None:
     def hook(event: str, arguments: tuple) -> None:
         if event in EVENTS and isinstance(arguments[0], str | bytes | os.PathLike):
             change(arguments[0])
-        if event == "open" and isinstance(arguments[0], str | bytes) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        if (
+            event == "open"
+            and isinstance(arguments[0], str | bytes)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ):
             change(arguments[0])
 
     sys.addaudithook(hook)
-    for owner, name in ((checkpoint, "save_file"), (checkpoint, "_flush"), (torch, "save")):  # written outside Python
+    for owner, name in (
+        (checkpoint, "save_file"),
+        (checkpoint, "_flush"),
+        (torch, "save"),
+    ):  # written outside Python
         original = getattr(owner, name)
 
         def wrapped(*arguments: object, original: Callable = original, **options: object) -> None:
@@ -53,7 +61,9 @@ def counting(folder: Path, act: Callable[[int], None]) -> None:
             change(root)
 
         setattr(owner, name, wrapped)
-    lock.BEAT = 1e6  # on a busy machine signs of life would be changes that another time there are not
+    lock.BEAT = (
+        1e6  # on a busy machine signs of life would be changes that another time there are not
+    )
 
 
 def die_at(point: int) -> Callable[[int], None]:
@@ -76,7 +86,13 @@ def points_of(body: Callable[[], object], folder: Path) -> int:
 
 def put(run: Path, number: int) -> None:
     tensors = {name: {"a": torch.full((3000,), float(number))} for name in ("weights", "ema")}
-    save(run, number, tensors, {"iteration": number, "parts": 1, "rollbacks": 0, "state": torch.ones(500)}, {"shape": [1, 2, 2]})
+    save(
+        run,
+        number,
+        tensors,
+        {"iteration": number, "parts": 1, "rollbacks": 0, "state": torch.ones(500)},
+        {"shape": [1, 2, 2]},
+    )
 
 
 def prepared(run: Path, damaged: bool) -> None:
@@ -94,7 +110,11 @@ def prepared(run: Path, damaged: bool) -> None:
 def assert_nothing_is_lost(run: Path, kept: int) -> None:
     found = newest(run)
     assert found.images_seen in (3, 4)
-    assert float(found.tensors("weights")["a"][0]) == found.training()["iteration"] == found.images_seen
+    assert (
+        float(found.tensors("weights")["a"][0])
+        == found.training()["iteration"]
+        == found.images_seen
+    )
     whole = [c for c in every(run) if checkpoint._whole(c)]
     assert len(whole) >= kept
     put(run, 4)
@@ -138,7 +158,9 @@ def test_a_file_cut_at_any_byte_is_never_taken_for_whole(dies: bool) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             with pytest.raises(StudioError, match="could not be written"):
                 put(run, 4)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            resource.setrlimit(
+                resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            )
             raise SystemExit(7)
 
         assert ended([fork(body, Path("out.pt"))], 120) == [-signal.SIGXFSZ if dies else 7], limit
@@ -152,7 +174,9 @@ def killed_everywhere(step: int) -> int:
     assert points > 100
     for point in range(1, points + 1, step):
         shutil.rmtree(run)
-        child = fork(lambda point=point: (counting(run, die_at(point)), train(config, run)), Path("out.pt"))
+        child = fork(
+            lambda point=point: (counting(run, die_at(point)), train(config, run)), Path("out.pt")
+        )
         assert ended([child], 300) == [-signal.SIGKILL]
         resume = (run / "config.yaml").exists()
         train(config, run, resume=resume)
@@ -177,7 +201,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 700 kB, which only root may mount."""
     place = tmp_path / "disk"
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "none", str(place)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "none", str(place)], capture_output=True
+    ).returncode:
         pytest.skip("no small file system could be mounted here")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -185,7 +211,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_fills_ends_the_training_and_loses_nothing(small_disk: Path) -> None:
     config, run = tiny("vae", images=320, save_every=16, keep=20), small_disk / "run"
-    with pytest.raises(StudioError, match=r"could not be written .*earlier ones are untouched|log.jsonl: cannot be written"):
+    with pytest.raises(
+        StudioError,
+        match=r"could not be written .*earlier ones are untouched|log.jsonl: cannot be written",
+    ):
         train(config, run)
     saved = newest(run).images_seen
     assert 0 < saved < 320
@@ -236,7 +265,9 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
     assert not (run / ".lock").exists()
 
 
-def test_what_tensorboard_could_not_write_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_tensorboard_could_not_write_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with closing(Journal(Path(), 100, 0)) as log:
         log.log(10, {"loss": 1.0})
 
@@ -245,7 +276,9 @@ def test_what_tensorboard_could_not_write_is_one_clear_line(monkeypatch: pytest.
 
         monkeypatch.setattr(log.board, "add_scalar", fails)
         monkeypatch.setattr(log.board, "close", fails)
-        with pytest.raises(StudioError, match=r"^tensorboard: cannot be written: No space left on device$"):
+        with pytest.raises(
+            StudioError, match=r"^tensorboard: cannot be written: No space left on device$"
+        ):
             log.log(20, {"loss": 1.0})
     assert log.file.closed
 
@@ -253,7 +286,11 @@ def test_what_tensorboard_could_not_write_is_one_clear_line(monkeypatch: pytest.
 def test_retention_keeps_the_newest_and_the_first_after_every_mark() -> None:
     train(tiny("vae", images=240, save_every=16, keep=2, keep_every=64), Path("run"))
     assert [c.images_seen for c in every(Path("run"))] == [64, 128, 192, 224, 240]
-    done = train(changed(tiny("vae", images=240, save_every=16), images=320, keep=1), Path("run"), resume=True)
+    done = train(
+        changed(tiny("vae", images=240, save_every=16), images=320, keep=1),
+        Path("run"),
+        resume=True,
+    )
     assert [c.images_seen for c in every(done.folder)] == [320]
 
 
@@ -269,7 +306,9 @@ def test_retention_keeps_the_checkpoint_up_to_which_a_term_was_lowest_on_average
     config = tiny("vae", images=240, save_every=32, log_every=32, keep=100)
     train(config, Path("all"))
     lines = [json.loads(line) for line in Path("all/log.jsonl").read_text().splitlines()]
-    means = {line["images_seen"]: line["vae/kl_z.target"] for line in lines if "vae/kl_z.target" in line}
+    means = {
+        line["images_seen"]: line["vae/kl_z.target"] for line in lines if "vae/kl_z.target" in line
+    }
     best = min(means, key=lambda seen: means[seen])
     assert best < 224  # or the newest would be it
     ranked = changed(config, keep=1, keep_best="vae/kl_z.target")
@@ -279,7 +318,9 @@ def test_retention_keeps_the_checkpoint_up_to_which_a_term_was_lowest_on_average
     assert every(Path("best"))[0].mean("vae/kl_z.target") == pytest.approx(means[best], rel=1e-6)
     train(changed(ranked, keep_best=""), Path("newest"))
     assert [c.images_seen for c in every(Path("newest"))] == [240]
-    with pytest.raises(StudioError, match=r"train.keep_best: no such term 'vae/kl_z'; did you mean"):
+    with pytest.raises(
+        StudioError, match=r"train.keep_best: no such term 'vae/kl_z'; did you mean"
+    ):
         train(changed(config, keep_best="vae/kl_z"), Path("none"))
 
 
@@ -288,7 +329,11 @@ def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
     for number, mean in ((16, None), (32, 0.5), (48, 0.25), (64, 0.25), (80, 0.75), (96, None)):
         put(Path("run"), number)
         manifest = Path(f"run/checkpoints/{number:08d}/manifest.json")
-        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | ({} if mean is None else {"means": {"t": mean}})))
+        manifest.write_text(
+            json.dumps(
+                json.loads(manifest.read_text()) | ({} if mean is None else {"means": {"t": mean}})
+            )
+        )
     prune(Path("run"), 2, keep_best="t")
     assert [c.images_seen for c in every(Path("run"))] == [48, 80, 96]
     prune(Path("run"), 1, keep_best="other")
@@ -300,6 +345,8 @@ def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
     journal = Journal(Path("run"), 64, 0)
     journal.file.close()
     journal.file = Path("/dev/full").open("a")  # noqa: SIM115 - the journal closes it
-    with pytest.raises(StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"):
+    with pytest.raises(
+        StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"
+    ):
         journal.log(16, {"x": 1})
     journal.close()

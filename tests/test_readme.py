@@ -16,7 +16,16 @@ from studio import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TINY = ["--set", "train.images=64", "--set", "train.batch=16", "--set", "train.threads=1", "--set", "train.grid_every=0"]
+TINY = [
+    "--set",
+    "train.images=64",
+    "--set",
+    "train.batch=16",
+    "--set",
+    "train.threads=1",
+    "--set",
+    "train.grid_every=0",
+]
 
 
 def blocks(language: str) -> list[str]:
@@ -24,14 +33,21 @@ def blocks(language: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    return [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines() if line.strip()]
+    return [
+        shlex.split(line, comments=True)
+        for block in blocks("bash")
+        for line in block.splitlines()
+        if line.strip()
+    ]
 
 
 def launch(words: list[str], script: Path, **environment: str) -> None:
     """Runs `accelerate launch` as a user would, in a process of its own."""
     launcher = Path(sys.executable).with_name("accelerate")
     command = [str(launcher), *words[1:2], "--cpu", str(script), *words[3:], *TINY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | environment
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -59,12 +75,20 @@ def test_commands_run_in_the_readmes_order(tmp_path: Path) -> None:
 
 def test_every_line_that_launches_takes_every_option_of_train() -> None:
     parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
-    lines = [shlex.split(line) for line in README.splitlines() if re.match(r" *(accelerate launch|torchrun) ", line)]
+    lines = [
+        shlex.split(line)
+        for line in README.splitlines()
+        if re.match(r" *(accelerate launch|torchrun) ", line)
+    ]
     assert {line[0] for line in lines} == set(parsers)
-    ours = shlex.split("--run r --set a.b=c --resume --requeue --allow d --stop-after 1h --deterministic --dry-run")
+    ours = shlex.split(
+        "--run r --set a.b=c --resume --requeue --allow d --stop-after 1h --deterministic --dry-run"
+    )
     for launcher, *words in lines:
         script = words.index("studio/train.py")
-        given = parsers[launcher]().parse_args([word.replace("R", "0") for word in words[launcher == "accelerate" :]] + ours)
+        given = parsers[launcher]().parse_args(
+            [word.replace("R", "0") for word in words[launcher == "accelerate" :]] + ours
+        )
         assert given.training_script_args == [*words[script + 1 :], *ours]
 
 
@@ -75,8 +99,9 @@ def test_launching_finds_this_tree_from_elsewhere_even_beside_another_clone(tmp_
     os.chdir(tmp_path / "other")
     launch(
         ["accelerate", "launch", "studio/train.py", "--cfg", "digits_dig.yaml", "--run", "r"],
-        ROOT / "studio" / "train.py", PYTHONPATH=str(tmp_path / "other"),
-    )  # fmt: skip
+        ROOT / "studio" / "train.py",
+        PYTHONPATH=str(tmp_path / "other"),
+    )
     assert Path("r/probe.json").is_file()
 
 
@@ -89,7 +114,19 @@ def test_pictures_exist_and_nothing_is_left_to_fill_in() -> None:
 
 def test_every_verb_of_the_table_exists_with_its_options() -> None:
     table = re.findall(r"^\| `studio (\w+) ?([^|]*(?:\\\|[^|]*)*)` \|", README, re.M)
-    verbs = {"train", "compare", "render", "report", "probe", "score", "data", "app", "apply", "export", "bench"}
+    verbs = {
+        "train",
+        "compare",
+        "render",
+        "report",
+        "probe",
+        "score",
+        "data",
+        "app",
+        "apply",
+        "export",
+        "bench",
+    }
     assert {verb for verb, _ in table} == verbs
     for verb, usage in table:
         shown = CliRunner().invoke(cli.app, [verb, "--help"], env={"COLUMNS": "200"}).output

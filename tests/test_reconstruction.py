@@ -12,11 +12,15 @@ from studio.evaluate.reconstruction import reconstruction
 
 
 @pytest.mark.parametrize("value", [0.25, math.nan, math.inf])
-def test_decoded_images_that_are_not_finite_have_no_error(monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+def test_decoded_images_that_are_not_finite_have_no_error(
+    monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
     config = tiny("vae")
     dataset = build_dataset(config)
     method = build_method(config, dataset.shape).eval()
-    monkeypatch.setattr(method, "decode", lambda code: torch.full((len(code.z), *dataset.shape), value))
+    monkeypatch.setattr(
+        method, "decode", lambda code: torch.full((len(code.z), *dataset.shape), value)
+    )
     found = reconstruction(method, dataset, limit=8)
     if not math.isfinite(value):
         assert found == {"background": None, "target": None, "n": 8}

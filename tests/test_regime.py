@@ -15,7 +15,9 @@ def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
     before = {name: value.clone() for name, value in method.state_dict().items()}
     state = torch.get_rng_state()
     clean, again = (codes(method, data, "test", limit=200) for _ in range(2))
-    first, second, other = (codes(method, data, "test", limit=200, regime="authors", seed=seed) for seed in (0, 0, 1))
+    first, second, other = (
+        codes(method, data, "test", limit=200, regime="authors", seed=seed) for seed in (0, 0, 1)
+    )
     assert np.array_equal(clean.spaces["whole"], again.spaces["whole"])
     assert np.array_equal(first.spaces["whole"], second.spaces["whole"])
     assert not np.allclose(first.spaces["whole"], other.spaces["whole"])
@@ -38,7 +40,9 @@ def test_targets_alone_are_those_of_the_mixed_batches() -> None:
 def test_without_noise_and_norm_the_rows_keep_their_order() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
-    method.encode = lambda images: type(method.prior(1, "target"))(images.flatten(1)[:, :4], images.flatten(1)[:, 4:7])
+    method.encode = lambda images: type(method.prior(1, "target"))(
+        images.flatten(1)[:, :4], images.flatten(1)[:, 4:7]
+    )
     clean = codes(method, data, "test", limit=150)
     authors = codes(method, data, "test", limit=150, regime="authors")
     assert np.array_equal(clean.spaces["whole"], authors.spaces["whole"])

@@ -20,7 +20,18 @@ from studio.methods.double_infogan import DoubleInfoGANConfig
 from studio.render import codes as pictures
 from studio.render import scatter, selection
 from studio.render.grid import Grid
-from studio.render.kinds import KINDS, counterfactual, grid, heal, interpolate, isolate, kinds, reconstruct, swap, traverse
+from studio.render.kinds import (
+    KINDS,
+    counterfactual,
+    grid,
+    heal,
+    interpolate,
+    isolate,
+    kinds,
+    reconstruct,
+    swap,
+    traverse,
+)
 from studio.render.kinds import codes as draw_codes
 from studio.schema import NetsConfig
 from studio.verbs.render import _save
@@ -58,7 +69,12 @@ class Painter(Method):
 class Painted(Dataset):
     """Images that the Painter can have painted: background with s blank, target with any."""
 
-    def __init__(self, size: int = 40, attributes: dict[str, Attribute] | None = None, labels: Labels | None = None) -> None:
+    def __init__(
+        self,
+        size: int = 40,
+        attributes: dict[str, Attribute] | None = None,
+        labels: Labels | None = None,
+    ) -> None:
         super().__init__(DataConfig(name="painted", resolution=SIDE))
         self.shape = (1, SIDE, SIDE)
         self.n, self.attributes, self.known = size, attributes or {}, labels or {}
@@ -67,11 +83,17 @@ class Painted(Dataset):
         return self.n if split == "test" else 0
 
     def labels(self, split: str, domain: str) -> Labels:
-        here = {name for name, attribute in self.attributes.items() if domain == "target" or not attribute.target_only}
+        here = {
+            name
+            for name, attribute in self.attributes.items()
+            if domain == "target" or not attribute.target_only
+        }
         return {name: column for name, column in self.known.items() if name in here}
 
     def code(self, domain: str, indices: Sequence[int] | np.ndarray) -> Code:
-        codes = np.random.default_rng(domain == "target").uniform(-1, 1, (self.n, Z + S))[np.asarray(indices)]
+        codes = np.random.default_rng(domain == "target").uniform(-1, 1, (self.n, Z + S))[
+            np.asarray(indices)
+        ]
         z, s = torch.from_numpy(codes).float().split([Z, S], 1)
         return Code(z, s if domain == "target" else torch.full_like(s, BLANK))
 
@@ -91,7 +113,9 @@ class Healable(Painted):
         z = self.code("target", indices).z
         return Painter(self.shape[0]).decode(Code(z, torch.full((len(z), S), BLANK))).detach()
 
-    def transplanted(self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray) -> Transplant:
+    def transplanted(
+        self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray
+    ) -> Transplant:
         raise NotImplementedError
 
 
@@ -136,7 +160,9 @@ def code_of(name: str, dataset: Painted) -> tuple[list[int], list[int]]:
     return levels(code.z[0]), levels(code.s[0])
 
 
-def test_there_are_the_kinds_of_the_design_and_one_more_where_masks_are_known(digits: TexturedDigits) -> None:
+def test_there_are_the_kinds_of_the_design_and_one_more_where_masks_are_known(
+    digits: TexturedDigits,
+) -> None:
     everywhere = "overview grid reconstruct swap heal isolate traverse interpolate codes".split()  # noqa: SIM905
     assert list(KINDS) == list(kinds(Painted())) == [*everywhere, "counterfactual"]
     assert list(kinds(digits)) == everywhere
@@ -147,13 +173,18 @@ def test_same_seed_same_pixels_another_seed_others(
     kind: str, painter: Painter, gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]
 ) -> None:
     subject = (gan, digits, 2)
-    if kind in ("codes", "counterfactual"):  # a panel per attribute takes long, and digits have no masks
+    if kind in (
+        "codes",
+        "counterfactual",
+    ):  # a panel per attribute takes long, and digits have no masks
         subject = (painter, Painted(), 20 if kind == "codes" else 2)
     first = KINDS[kind](*subject, 3)
     assert first.mode == "RGB"
     assert first.tobytes() == KINDS[kind](*subject, 3).tobytes()
     assert KINDS[kind](*subject, 4)
-    once, again, other = ([c.tobytes() for row in g.rows for c in row if isinstance(c, np.ndarray)] for g in drawn)
+    once, again, other = (
+        [c.tobytes() for row in g.rows for c in row if isinstance(c, np.ndarray)] for g in drawn
+    )
     assert once == again
     assert once != other, "other images, not just another caption"
     assert not np.asarray(first)[0].min() < 255, "white at its edge"
@@ -166,13 +197,19 @@ def test_names_lead_back_to_the_test_images(kind: str, painter: Painter, drawn: 
     found = 0
     for line in (*drawn[0].rows, *zip(*drawn[0].rows, strict=True)):
         for name, image in pairwise(line):
-            if isinstance(name, str) and name.startswith(("target ", "background ")) and isinstance(image, np.ndarray):
+            if (
+                isinstance(name, str)
+                and name.startswith(("target ", "background "))
+                and isinstance(image, np.ndarray)
+            ):
                 assert read(image) == code_of(name, dataset)
                 found += 1
     assert found >= (1 if kind == "traverse" else 2)
 
 
-def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(painter: Painter, drawn: list[Grid]) -> None:
+def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(
+    painter: Painter, drawn: list[Grid]
+) -> None:
     grid(painter, Painted(), 3, 0)
     cells = [[read(cell) for cell in row[1:]] for row in drawn[0].rows[1:]]
     assert len(cells) == 3
@@ -184,12 +221,16 @@ def test_grid_has_one_z_per_row_and_one_s_per_column_blank_first(painter: Painte
     assert len({tuple(row[0][0]) for row in cells}) == 3
 
 
-def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconstruct_shows_what_is_lost(
+    painter: Painter, drawn: list[Grid], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reconstruct(painter, Painted(), 3, 0)
     for _, image, rebuilt, off, _, image2, rebuilt2, off2 in drawn[0].rows[1:]:
         assert np.array_equal(image, rebuilt)
         assert np.array_equal(image2, rebuilt2)
-        assert len(np.unique(np.concatenate([off, off2]).reshape(-1, 3), axis=0)) == 1, "no difference anywhere"
+        assert len(np.unique(np.concatenate([off, off2]).reshape(-1, 3), axis=0)) == 1, (
+            "no difference anywhere"
+        )
     right, wrong = painter.decode, torch.zeros(SIDE, SIDE)
     wrong[-1, -1] = 0.2
     monkeypatch.setattr(painter, "decode", lambda code: right(code) + wrong)
@@ -202,16 +243,22 @@ def test_reconstruct_shows_what_is_lost(painter: Painter, drawn: list[Grid], mon
     assert "mean difference: 0.006 (background) and 0.006 (target)" in drawn[1].caption
 
 
-def test_background_images_are_reconstructed_with_a_blank_salient_code(painter: Painter, drawn: list[Grid]) -> None:
+def test_background_images_are_reconstructed_with_a_blank_salient_code(
+    painter: Painter, drawn: list[Grid]
+) -> None:
     dataset = Painted()
-    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), 0.7))
+    dataset.code = lambda domain, indices: Code(
+        torch.zeros(len(indices), Z), torch.full((len(indices), S), 0.7)
+    )
     reconstruct(painter, dataset, 1, 0)
     row = drawn[0].rows[1]
     assert read(row[2])[1] == levels([BLANK] * S)
     assert read(row[6])[1] == levels([0.7] * S)
 
 
-def test_swap_takes_z_from_the_row_and_s_from_the_column(painter: Painter, drawn: list[Grid]) -> None:
+def test_swap_takes_z_from_the_row_and_s_from_the_column(
+    painter: Painter, drawn: list[Grid]
+) -> None:
     dataset = Painted()
     swap(painter, dataset, 2, 0)
     names, originals, *rows = drawn[0].rows
@@ -235,7 +282,9 @@ def test_heal_blanks_s_and_colours_only_where_s_was(painter: Painter, drawn: lis
         assert np.array_equal(image, rebuilt)
         assert read(healed) == (code_of(name, dataset)[0], levels([BLANK] * S))
         s = dataset.code("target", [index]).s[0].numpy() - BLANK
-        assert np.array_equal(removed[1 : 1 + S, 0], scale.paint(s)), "red where s had made it brighter"
+        assert np.array_equal(removed[1 : 1 + S, 0], scale.paint(s)), (
+            "red where s had made it brighter"
+        )
         assert (removed[0] == scale.paint(np.zeros(SIDE))).all(), "z changes nothing"
         strongest = max(strongest, np.abs(s).max())
     assert (-scale.low, scale.high) == pytest.approx((strongest, strongest))
@@ -243,7 +292,9 @@ def test_heal_blanks_s_and_colours_only_where_s_was(painter: Painter, drawn: lis
 
 def test_no_effect_looks_like_none(painter: Painter, drawn: list[Grid]) -> None:
     dataset = Painted()
-    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.full((len(indices), S), -0.499))
+    dataset.code = lambda domain, indices: Code(
+        torch.zeros(len(indices), Z), torch.full((len(indices), S), -0.499)
+    )
     heal(painter, dataset, 1, 0)
     assert np.asarray(drawn[0].rows[1][4]).min() > 240, "white, not full colour"
 
@@ -283,7 +334,9 @@ def test_counterfactual_needs_masks_and_says_so(gan: DoubleInfoGAN, digits: Text
         counterfactual(gan, digits)
 
 
-def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(painter: Painter, drawn: list[Grid]) -> None:
+def test_isolate_sets_z_to_zero_and_sweeps_s_from_blank_through_its_own(
+    painter: Painter, drawn: list[Grid]
+) -> None:
     dataset = Painted()
     isolate(painter, dataset, 3, 0)
     shares = [float(title.split()[0]) for title in drawn[0].rows[0][3:]]
@@ -315,7 +368,9 @@ def test_traverse_orders_coordinates_by_their_effect(painter: Painter, drawn: li
     assert [row[0] for row in drawn[1].rows[2:]] == ["s[2] 50.0%", "s[1] 33.3%"]
 
 
-def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(painter: Painter, drawn: list[Grid]) -> None:
+def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(
+    painter: Painter, drawn: list[Grid]
+) -> None:
     dataset = Painted()
     interpolate(painter, dataset, 3, 0)
     assert len(drawn[0].rows) == 1 + 3
@@ -327,7 +382,9 @@ def test_interpolate_keeps_z_and_moves_s_from_one_image_to_the_other(painter: Pa
         assert read(between[3]) == (z, pytest.approx((np.array(s1) + s2) / 2, abs=1))
 
 
-def test_shown_images_take_the_classes_in_turn(gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]) -> None:
+def test_shown_images_take_the_classes_in_turn(
+    gan: DoubleInfoGAN, digits: TexturedDigits, drawn: list[Grid]
+) -> None:
     heal(gan, digits, 20, 0)
     indices = [int(row[0].split()[1]) for row in drawn[0].rows[1:]]
     labels = digits.labels("test", "target")
@@ -369,24 +426,38 @@ def test_two_channels_show_the_first_and_say_so(kind: str, drawn: list[Grid]) ->
     dataset.shape = (2, SIDE, SIDE)
     KINDS[kind](Painter(channels=2).eval(), dataset, 1, 0)
     assert "first of 2 channels" in drawn[0].caption
-    assert {cell.shape[2] for row in drawn[0].rows for cell in row if isinstance(cell, np.ndarray)} <= {1, 3}
+    assert {
+        cell.shape[2] for row in drawn[0].rows for cell in row if isinstance(cell, np.ndarray)
+    } <= {1, 3}
     KINDS[kind](Painter().eval(), Painted(), 1, 0)
     assert "channel" not in drawn[1].caption
 
 
 def test_targets_vary_first_in_what_belongs_in_the_salient_code() -> None:
-    attributes = {"place": Attribute("common", tuple("abcde")), "kind": Attribute("salient", tuple("abcd"))}
+    attributes = {
+        "place": Attribute("common", tuple("abcde")),
+        "kind": Attribute("salient", tuple("abcd")),
+    }
     # Kinds 1 to 3 occur at place 4 alone, so four different kinds and four different places exclude each other.
-    place, kind = np.repeat([0, 1, 2, 3, 4], 9), np.repeat([0, 0, 0, 0, 1, 2, 3], [9, 9, 9, 9, 3, 3, 3])
+    place, kind = (
+        np.repeat([0, 1, 2, 3, 4], 9),
+        np.repeat([0, 0, 0, 0, 1, 2, 3], [9, 9, 9, 9, 3, 3, 3]),
+    )
     dataset = Painted(45, attributes, {"place": place, "kind": kind})
-    salient = [int(name.split()[1]) for name in selection.pick(dataset, "target", 4, 0, "salient").names]
-    common = [int(name.split()[1]) for name in selection.pick(dataset, "target", 4, 0, "common").names]
+    salient = [
+        int(name.split()[1]) for name in selection.pick(dataset, "target", 4, 0, "salient").names
+    ]
+    common = [
+        int(name.split()[1]) for name in selection.pick(dataset, "target", 4, 0, "common").names
+    ]
     assert (len(set(kind[salient])), len(set(place[salient]))) == (4, 2)
     assert len(set(place[common])) == 4
     assert len(set(kind[common])) <= 2
 
 
-def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_point_of_the_codes_has_its_own_colour(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     panels = pictures.panels
     monkeypatch.setattr(pictures, "panels", lambda *given: seen.append(given) or panels(*given))
@@ -396,17 +467,26 @@ def test_each_point_of_the_codes_has_its_own_colour(painter: Painter, monkeypatc
     draw_codes(painter, dataset, None, 0)
     planes, colourings = seen[0]
     target, values = colourings["background or target"][1] == 1, colourings["first"][1]
-    assert np.ptp(planes["s"].points[~target], axis=0) == pytest.approx([0, 0], abs=1e-6), "all background is blank"
+    assert np.ptp(planes["s"].points[~target], axis=0) == pytest.approx([0, 0], abs=1e-6), (
+        "all background is blank"
+    )
     assert (np.ptp(planes["s"].points[target], axis=0) > 0.5).all()
     assert np.isnan(values).tolist() == (~target).tolist()
-    fit, *_ = np.linalg.lstsq(np.column_stack([planes["z"].points, np.ones(60)])[target], values[target], rcond=None)
+    fit, *_ = np.linalg.lstsq(
+        np.column_stack([planes["z"].points, np.ones(60)])[target], values[target], rcond=None
+    )
     rest = np.column_stack([planes["z"].points, np.ones(60)])[target] @ fit - values[target]
-    assert np.abs(rest).max() < 1e-5, "z has two coordinates, so its plane holds the first of them exactly"
+    assert np.abs(rest).max() < 1e-5, (
+        "z has two coordinates, so its plane holds the first of them exactly"
+    )
 
 
 def test_codes_separate_what_the_codes_separate() -> None:
     direction = np.random.default_rng(0).normal(size=5)
-    code = np.random.default_rng(1).normal(size=(200, 5)) * 0.01 + np.repeat([-1, 1], 100)[:, None] * direction
+    code = (
+        np.random.default_rng(1).normal(size=(200, 5)) * 0.01
+        + np.repeat([-1, 1], 100)[:, None] * direction
+    )
     plane = scatter.plane(code)
     assert plane.axes[0] in ("component 1 (99% of variance)", "component 1 (100% of variance)")
     signs = np.sign(plane.points[:, 0])
@@ -414,26 +494,53 @@ def test_codes_separate_what_the_codes_separate() -> None:
 
 
 def test_codes_are_coloured_by_what_belongs_to_each_point() -> None:
-    dataset = Painted(6, {"kind": Attribute("salient", ("a", "b"), True), "age": Attribute("common")}, {
-        "kind": np.array([0, 1, 0, 1, -1, 0]), "age": np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]),
-    })  # fmt: skip
-    found = scatter.colourings(dataset, {"background": np.array([5, 0]), "target": np.array([1, 4, 2])})
+    dataset = Painted(
+        6,
+        {"kind": Attribute("salient", ("a", "b"), True), "age": Attribute("common")},
+        {
+            "kind": np.array([0, 1, 0, 1, -1, 0]),
+            "age": np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0]),
+        },
+    )
+    found = scatter.colourings(
+        dataset, {"background": np.array([5, 0]), "target": np.array([1, 4, 2])}
+    )
     nan = np.nan
-    expected = {"background or target": [0, 0, 1, 1, 1], "kind": [nan, nan, 1, nan, 0], "age": [6, 1, 2, 5, nan]}
+    expected = {
+        "background or target": [0, 0, 1, 1, 1],
+        "kind": [nan, nan, 1, nan, 0],
+        "age": [6, 1, 2, 5, nan],
+    }
     assert list(found) == list(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(found[name][1], values)
 
 
-def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_give_every_named_class_a_look_of_its_own(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = []
     colour = scatter._colour_by_class
-    monkeypatch.setattr(scatter, "_colour_by_class", lambda *given: keys.append(colour(*given)) or keys[-1])
-    classes = tuple(f"a class with a long name, the same as others but for number {i}" for i in range(30))
-    labels = {"kind": np.arange(40) % 30, "age": np.linspace(0, 1, 40), "never": np.full(40, np.nan)}
-    attributes = {"kind": Attribute("salient", classes), "age": Attribute("common"), "never": Attribute("common")}
+    monkeypatch.setattr(
+        scatter, "_colour_by_class", lambda *given: keys.append(colour(*given)) or keys[-1]
+    )
+    classes = tuple(
+        f"a class with a long name, the same as others but for number {i}" for i in range(30)
+    )
+    labels = {
+        "kind": np.arange(40) % 30,
+        "age": np.linspace(0, 1, 40),
+        "never": np.full(40, np.nan),
+    }
+    attributes = {
+        "kind": Attribute("salient", classes),
+        "age": Attribute("common"),
+        "never": Attribute("common"),
+    }
     picture = draw_codes(painter, Painted(40, attributes, labels), None, 0)
-    assert len(keys) == 2, "the domain and the classes; numbers have a bar, and what is never known no panel"
+    assert len(keys) == 2, (
+        "the domain and the classes; numbers have a bar, and what is never known no panel"
+    )
     looks = {(key.get_color(), key.get_marker()) for key in keys[1]}
     names = [key.get_label() for key in keys[1]]
     assert len(looks) == len(names) == len(set(names)) == scatter.MOST_CLASSES + 1
@@ -447,7 +554,9 @@ def test_codes_give_every_named_class_a_look_of_its_own(painter: Painter, monkey
 @pytest.mark.filterwarnings("error")
 def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: Painter) -> None:
     dataset = Painted(5)
-    dataset.code = lambda domain, indices: Code(torch.zeros(len(indices), Z), torch.ones(len(indices), S))
+    dataset.code = lambda domain, indices: Code(
+        torch.zeros(len(indices), Z), torch.ones(len(indices), S)
+    )
     assert draw_codes(painter, dataset, None, 0)
     plane = scatter.plane(np.arange(5.0)[:, None])
     assert plane.axes == ("component 1 (100% of variance)", "no second dimension: spread at random")
@@ -463,14 +572,21 @@ def test_a_grid_of_samples_has_an_end(painter: Painter, digits: TexturedDigits) 
 
 
 def test_a_picture_that_its_kind_of_file_cannot_hold_is_refused_in_a_line(tmp_path: Path) -> None:
-    files = [("a.webp", 16_384, False), ("a.webp", 16_383, True), ("a.jpg", 65_501, False), ("a.png", 65_501, True)]
+    files = [
+        ("a.webp", 16_384, False),
+        ("a.webp", 16_383, True),
+        ("a.jpg", 65_501, False),
+        ("a.png", 65_501, True),
+    ]
     for name, size, fits in files:
         path = tmp_path / str(size) / name
         if fits:
             _save(Image.new("RGB", (2, size)), path)
             assert path.is_file()
         else:
-            with pytest.raises(StudioError, match=f"is 2 x {size} pixels, and .* takes at most {size - 1}"):
+            with pytest.raises(
+                StudioError, match=f"is 2 x {size} pixels, and .* takes at most {size - 1}"
+            ):
                 _save(Image.new("RGB", (2, size)), path)
             assert not path.parent.exists()
 
@@ -481,9 +597,13 @@ def test_codes_of_many_attributes_show_some_of_both_codes_and_say_so(
     names = [f"{home} {i}" for home in ("common", "salient") for i in range(20)]
     values = np.arange(40) % 2
     data = Painted(
-        40, {name: Attribute("salient" if name.startswith("s") else "common", ("a", "b")) for name in names},
+        40,
+        {
+            name: Attribute("salient" if name.startswith("s") else "common", ("a", "b"))
+            for name in names
+        },
         dict.fromkeys(names, values),
-    )  # fmt: skip
+    )
     shown: list[list[str]] = []
 
     def panels(planes: object, coloured: dict) -> np.ndarray:
@@ -492,10 +612,16 @@ def test_codes_of_many_attributes_show_some_of_both_codes_and_say_so(
 
     monkeypatch.setattr(pictures, "panels", panels)
     KINDS["codes"](painter, data)
-    assert shown[-1] == ["background or target", *(f"common {i}" for i in range(3)), *(f"salient {i}" for i in range(4))]
+    assert shown[-1] == [
+        "background or target",
+        *(f"common {i}" for i in range(3)),
+        *(f"salient {i}" for i in range(4)),
+    ]
     assert "33 more attributes are not shown; --attribute NAME" in drawn[-1].caption
     KINDS["codes"](painter, data, attributes=["salient 19", "common 7"])
     assert shown[-1] == ["salient 19", "common 7"]
     assert "not shown" not in drawn[-1].caption
-    with pytest.raises(StudioError, match=r"--attribute salient19: no such attribute .*did you mean 'salient 19'"):
+    with pytest.raises(
+        StudioError, match=r"--attribute salient19: no such attribute .*did you mean 'salient 19'"
+    ):
         KINDS["codes"](painter, data, attributes=["salient19"])

@@ -22,7 +22,9 @@ class Painter(Method):
 
     def __init__(self) -> None:
         super().__init__(MethodConfig(name="painter", z=Z, s=S))
-        self.nothing = torch.nn.Parameter(torch.full((S,), BLANK))  # learnt and not zero, as sRb-VAE's
+        self.nothing = torch.nn.Parameter(
+            torch.full((S,), BLANK)
+        )  # learnt and not zero, as sRb-VAE's
         self.sizes: list[int] = []
 
     def encode(self, images: Tensor) -> Code:
@@ -53,7 +55,9 @@ def painted(z: Tensor, s: Tensor) -> Tensor:
 
 def drawn(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(n, Z, generator=generator) * 2 - 1, torch.rand(n, S, generator=generator) * 2 - 1
+    return torch.rand(n, Z, generator=generator) * 2 - 1, torch.rand(
+        n, S, generator=generator
+    ) * 2 - 1
 
 
 @pytest.fixture
@@ -79,7 +83,9 @@ def test_reconstruct_keeps_a_target_and_blanks_a_background(painter: Painter) ->
     z, s = drawn(5)
     images = painted(z, s)
     assert torch.equal(sampling.reconstruct(painter, images), images)
-    assert torch.equal(sampling.reconstruct(painter, images, "background"), painted(z, torch.full_like(s, BLANK)))
+    assert torch.equal(
+        sampling.reconstruct(painter, images, "background"), painted(z, torch.full_like(s, BLANK))
+    )
 
 
 def test_swap_takes_common_from_a_and_salient_from_b(painter: Painter) -> None:
@@ -119,7 +125,9 @@ def test_traverse_moves_one_coordinate(painter: Painter, space: str) -> None:
     values = [-1.5, 0.0, 1.5]
     parts = {"z": z.repeat(3, 1), "s": s.repeat(3, 1)}
     parts[space][:, 1] = torch.tensor(values)
-    assert torch.equal(sampling.traverse(painter, painted(z, s)[0], 1, values, space), painted(**parts))
+    assert torch.equal(
+        sampling.traverse(painter, painted(z, s)[0], 1, values, space), painted(**parts)
+    )
 
 
 @pytest.mark.parametrize("coordinate", [-1, S])
@@ -160,14 +168,18 @@ def test_a_method_in_training_mode_is_refused(painter: Painter) -> None:
             call()
 
 
-def test_no_more_images_than_a_batch_meet_the_nets(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_images_than_a_batch_meet_the_nets(
+    painter: Painter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sampling, "BATCH", 4)
     images = painted(*drawn(10))
     assert torch.equal(sampling.reconstruct(painter, images), images)
     assert painter.sizes == [4, 4, 2, 4, 4, 2]
 
 
-def test_the_batch_does_not_change_the_result(gan: DoubleInfoGAN, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_does_not_change_the_result(
+    gan: DoubleInfoGAN, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = torch.rand(7, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     whole = sampling.reconstruct(gan, images)
     monkeypatch.setattr(sampling, "BATCH", 2)
@@ -176,8 +188,16 @@ def test_the_batch_does_not_change_the_result(gan: DoubleInfoGAN, monkeypatch: p
 
 def test_results_are_plain_numbers_on_the_cpu(gan: DoubleInfoGAN, painter: Painter) -> None:
     images = torch.rand(3, 1, 32, 32, dtype=torch.float64) * 2 - 1
-    for result in (sampling.reconstruct(gan, images), *sampling.encode(gan, images), sampling.blank(painter, 3)):
-        assert (result.device.type, result.dtype, result.requires_grad) == ("cpu", torch.float32, False)
+    for result in (
+        sampling.reconstruct(gan, images),
+        *sampling.encode(gan, images),
+        sampling.blank(painter, 3),
+    ):
+        assert (result.device.type, result.dtype, result.requires_grad) == (
+            "cpu",
+            torch.float32,
+            False,
+        )
     assert sampling.reconstruct(gan, images).abs().max() <= 1
     assert not sampling.heal(painter, painted(*drawn(3))).requires_grad
     assert not gan.training
@@ -187,7 +207,9 @@ def test_results_are_plain_numbers_on_the_cpu(gan: DoubleInfoGAN, painter: Paint
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_inputs_move_and_the_random_state_stays() -> None:
-    method = DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), (1, 32, 32)).eval().cuda()
+    method = (
+        DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), (1, 32, 32)).eval().cuda()
+    )
     torch.manual_seed(1)
     state = torch.cuda.get_rng_state()
     first = sampling.sample(method, 3, "target", seed=7)
@@ -195,7 +217,9 @@ def test_on_a_gpu_inputs_move_and_the_random_state_stays() -> None:
     torch.manual_seed(2)
     torch.testing.assert_close(sampling.sample(method, 3, "target", seed=7), first)
     code = sampling.encode(method, first)
-    assert {tensor.device.type for tensor in (first, *code, sampling.heal(method, first.cuda()))} == {"cpu"}
+    assert {
+        tensor.device.type for tensor in (first, *code, sampling.heal(method, first.cuda()))
+    } == {"cpu"}
     assert sampling.traverse(method, first[0], 2, [0.0, 1.0]).shape == (2, 1, 32, 32)
     z, s1, s2 = code.z[0].cuda(), code.s[0].cuda(), code.s[1].cuda()
     assert sampling.interpolate(method, z, s1, s2, 4).shape == (4, 1, 32, 32)

@@ -47,7 +47,11 @@ def save(folder: Path, number: int, state: dict[str, Tensor]) -> None:
 
 def blurred(components: Tensor) -> Tensor:
     """Blurs all images that are made of some components."""
-    return gaussian_blur2d(components.T.reshape(-1, 1, 32, 32), (9, 9), (2.0, 2.0)).flatten(1).T.contiguous()
+    return (
+        gaussian_blur2d(components.T.reshape(-1, 1, 32, 32), (9, 9), (2.0, 2.0))
+        .flatten(1)
+        .T.contiguous()
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,18 +68,27 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Contrastive PCA with four checkpoints: random components, none, blurred ones, and those that it found."""
     folder = tmp_path_factory.mktemp("runs") / "cpca"
     folder.mkdir()
-    raw = {"data": {"name": "textured_digits"}, "method": {"name": "cpca", "z": 100, "s": 30}, "train": {"images": 2_000}}
+    raw = {
+        "data": {"name": "textured_digits"},
+        "method": {"name": "cpca", "z": 100, "s": 30},
+        "train": {"images": 2_000},
+    }
     config = resolve(raw, "cpca", "cpca")
     dataset, method = build_dataset(config), build_method(config, (1, 32, 32))
     assert isinstance(method, CPCA)
     method.fit(dataset, 2_000)
     fitted = {name: value.clone() for name, value in method.state_dict().items()}
     keys = ("components_z", "components_s")
-    random = torch.linalg.qr(torch.randn(1024, 130, generator=torch.Generator().manual_seed(0)))[0].split([100, 30], 1)
+    random = torch.linalg.qr(torch.randn(1024, 130, generator=torch.Generator().manual_seed(0)))[
+        0
+    ].split([100, 30], 1)
     states = {
         RANDOM: dict(zip(keys, random, strict=True)),
         COLLAPSED: {key: torch.zeros_like(fitted[key]) for key in keys},
-        BLURRED: {**{key: blurred(fitted[key]) for key in keys}, "mean": blurred(fitted["mean"][:, None])[:, 0]},
+        BLURRED: {
+            **{key: blurred(fitted[key]) for key in keys},
+            "mean": blurred(fitted["mean"][:, None])[:, 0],
+        },
         FITTED: {},
     }
     (folder / "config.yaml").write_text(dump(config))
@@ -104,16 +117,31 @@ def rows(entry: dict) -> dict[str, dict]:
 
 def test_the_json_is_as_promised_and_kept_with_the_run(run: Path, scored: dict) -> None:
     assert set(scored) >= CONTRACT
-    assert [entry["checkpoint"] for entry in scored["scores"]] == [RANDOM, COLLAPSED, BLURRED, FITTED]
+    assert [entry["checkpoint"] for entry in scored["scores"]] == [
+        RANDOM,
+        COLLAPSED,
+        BLURRED,
+        FITTED,
+    ]
     assert scored["checkpoint"] == FITTED
     assert [row["group"] for row in scored["rows"]] == [*GROUPS]
     for row in scored["rows"]:
         assert set(row) >= ROW
         assert row["n"] == N
-        assert all(isinstance(row[name], float) for name in ("fid", "kid", "is", "precision", "recall", "floor"))
-    assert (scored["extractor"], scored["seed"], scored["resize"], scored["split"]) == ("domain", 0, "none", "test")
+        assert all(
+            isinstance(row[name], float)
+            for name in ("fid", "kid", "is", "precision", "recall", "floor")
+        )
+    assert (scored["extractor"], scored["seed"], scored["resize"], scored["split"]) == (
+        "domain",
+        0,
+        "none",
+        "test",
+    )
     assert read_scores(run) == scored["scores"]
-    assert json.loads((run / "score.json").read_text())["rows"] == scored["rows"], "the newest stands at the top"
+    assert json.loads((run / "score.json").read_text())["rows"] == scored["rows"], (
+        "the newest stands at the top"
+    )
     found = {row["attribute"]: row["value"] for row in scored["about"]["accuracy"]}
     assert found["target"] > 0.9
     assert found["digit"] > 0.5
@@ -125,7 +153,9 @@ def test_as_many_real_images_score_better_than_any_model(scored: dict) -> None:
             assert row["floor"] < row["fid"]
             assert row["floor_kid"] < row["kid"]
             assert row["floor_recall"] > row["recall"]
-    assert scored["rows"][0]["floor"] < 1, "a score of about nothing, in squared standard deviations"
+    assert scored["rows"][0]["floor"] < 1, (
+        "a score of about nothing, in squared standard deviations"
+    )
 
 
 @pytest.mark.parametrize("broken", [RANDOM, COLLAPSED, BLURRED])
@@ -137,7 +167,9 @@ def test_a_broken_model_scores_worse(scored: dict, broken: int) -> None:
         assert found["kid"] > 1.5 * fitted["kid"], group
         assert found["recall"] < fitted["recall"] + 0.01, group
     if broken == COLLAPSED:
-        assert all(row["is"] == pytest.approx(1) for row in entries[broken].values()), "one class only"
+        assert all(row["is"] == pytest.approx(1) for row in entries[broken].values()), (
+            "one class only"
+        )
         assert entries[FITTED]["target reconstructions"]["is"] > 2
 
 
@@ -165,7 +197,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_score_is_computed_once_and_anew_for_whatever_has_changed(copy: Path, computed: list[str]) -> None:
+def test_a_score_is_computed_once_and_anew_for_whatever_has_changed(
+    copy: Path, computed: list[str]
+) -> None:
     once = [copy, *QUICK]
     first = studio(*once)
     assert len(computed) == len(GROUPS) + 2, "and a floor for each set"
@@ -240,13 +274,27 @@ def test_ones_own_class_is_never_taken_from_before(copy: Path, computed: list[st
 
 
 def test_the_table_says_by_what_and_how_and_the_curve_is_a_picture(run: Path, scored: dict) -> None:
-    shown = CliRunner().invoke(cli.app, ["score", str(run), "--n", str(N)], env={"COLUMNS": "60"}).output
-    for word in (f"n {N}", "domain", scored["weights_sha256"][:12], "resize none", "seed 0", "checkpoint 40"):
+    shown = (
+        CliRunner()
+        .invoke(cli.app, ["score", str(run), "--n", str(N)], env={"COLUMNS": "60"})
+        .output
+    )
+    for word in (
+        f"n {N}",
+        "domain",
+        scored["weights_sha256"][:12],
+        "resize none",
+        "seed 0",
+        "checkpoint 40",
+    ):
         assert word in heading(scored)
     assert f"{scored['rows'][0]['fid']:.2f} ({scored['rows'][0]['floor']:.2f})" in shown
     assert "…" not in shown, "no number is cut off"
     assert score_table(scored).row_count == len(GROUPS)
     picture = np.asarray(Image.open(run / "grids" / "score.png").convert("RGB"))
     drawn = {tuple(colour) for colour in picture.reshape(-1, 3)}
-    wanted = {tuple(bytes.fromhex(colour[1:])) for colour in ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")}
+    wanted = {
+        tuple(bytes.fromhex(colour[1:]))
+        for colour in ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+    }
     assert wanted <= drawn, "one line per group"

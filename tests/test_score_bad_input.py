@@ -48,7 +48,9 @@ class Bomb:
 def test_no_run_no_checkpoint_no_such_checkpoint(run: Path) -> None:
     assert "nowhere: no such run" in error("nowhere")
     assert "no checkpoint 65; there are: 64" in error(run, "--checkpoint", 65)
-    assert "--checkpoint newest: expected a number of images seen, or all" in error(run, "--checkpoint", "newest")
+    assert "--checkpoint newest: expected a number of images seen, or all" in error(
+        run, "--checkpoint", "newest"
+    )
     file = run / "checkpoints" / "00000064" / "ema.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert "ema.safetensors: damaged" in error(run, "--checkpoint", "all")
@@ -57,7 +59,9 @@ def test_no_run_no_checkpoint_no_such_checkpoint(run: Path) -> None:
     assert "no checkpoint yet" in error(run, "--checkpoint", "all")
 
 
-def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from studio.evaluate.score import whole
 
     shutil.copytree(run / "checkpoints" / "00000064", run / "checkpoints" / "00000128")
@@ -67,7 +71,10 @@ def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(run: Path, 
 
 
 def test_a_number_of_images_that_cannot_be(run: Path) -> None:
-    assert "--n 9: expected 10 to 2500; of 5,000 background and 5,000 target test images one half" in error(run, "--n", 9)
+    assert (
+        "--n 9: expected 10 to 2500; of 5,000 background and 5,000 target test images one half"
+        in error(run, "--n", 9)
+    )
     assert "--n 2501: expected 10 to 2500" in error(run, "--n", 2501)
 
 
@@ -106,7 +113,9 @@ def test_an_extractor_that_is_none(run: Path, features: str, message: str) -> No
     assert message in error(run, "--features", features)
 
 
-def test_missing_weights_are_said_to_be_expected_where(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_said_to_be_expected_where(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("STUDIO_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     said = error(run, "--features", "inception")
@@ -115,7 +124,9 @@ def test_missing_weights_are_said_to_be_expected_where(run: Path, monkeypatch: p
     assert "sha256 begins with 6726825d" in said
     assert f"releases/download/v0.2.0/{INCEPTION_FILE}" in said
     gone = tmp_path / "gone.pth"
-    assert f"{gone}: no such file of weights" in error(run, "--features", "inception", "--weights", gone)
+    assert f"{gone}: no such file of weights" in error(
+        run, "--features", "inception", "--weights", gone
+    )
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / INCEPTION_FILE).write_bytes(b"another file")
     assert inception_weights(None) == tmp_path / "weights" / INCEPTION_FILE
@@ -126,7 +137,11 @@ def test_a_pickle_that_carries_code_is_not_run(run: Path, tmp_path: Path) -> Non
     torch.save({"weight": torch.ones(1), "more": Bomb()}, tmp_path / "bomb.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb()))
     for name in ("bomb.pth", "plain.pth"):
-        for features in ("inception", "torch_fidelity:FeatureExtractorInceptionV3", "torch.nn:Flatten"):
+        for features in (
+            "inception",
+            "torch_fidelity:FeatureExtractorInceptionV3",
+            "torch.nn:Flatten",
+        ):
             said = error(run, "--features", features, "--weights", tmp_path / name)
             assert f"{name}: not a file of tensors, which is all that is read here" in said
     assert not Path("exploded").exists()
@@ -134,14 +149,17 @@ def test_a_pickle_that_carries_code_is_not_run(run: Path, tmp_path: Path) -> Non
     assert Path("exploded").exists(), "it would have been"
 
 
-def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_on(tmp_path: Path) -> None:
+def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_on(
+    tmp_path: Path,
+) -> None:
     torch.save({"more": Bomb()}, tmp_path / "bomb.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb(), protocol=4))
     (tmp_path / "empty.pth").write_bytes(b"")
     for name, reason in (
-        ("bomb.pth", f"it calls for {Path.touch.__module__}"), ("plain.pth", "damaged, or of another kind"),
+        ("bomb.pth", f"it calls for {Path.touch.__module__}"),
+        ("plain.pth", "damaged, or of another kind"),
         ("empty.pth", "it is empty, or cut off"),
-    ):  # fmt: skip
+    ):
         with warnings.catch_warnings(action="error"), pytest.raises(StudioError) as refused:
             read_weights(tmp_path / name)
         assert reason in str(refused.value) or "it calls for" in str(refused.value)
@@ -151,9 +169,13 @@ def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_
 def test_files_that_are_no_weights(run: Path, tmp_path: Path) -> None:
     for name in ("text.pth", "text.safetensors"):
         (tmp_path / name).write_text("not weights\n")
-        assert f"{name}: not a file of tensors" in error(run, "--features", "inception", "--weights", tmp_path / name)
+        assert f"{name}: not a file of tensors" in error(
+            run, "--features", "inception", "--weights", tmp_path / name
+        )
     torch.save([torch.ones(1)], tmp_path / "list.pth")
-    assert "list.pth: expected tensors by name" in error(run, "--features", "inception", "--weights", tmp_path / "list.pth")
+    assert "list.pth: expected tensors by name" in error(
+        run, "--features", "inception", "--weights", tmp_path / "list.pth"
+    )
     save_file({"weight": torch.ones(1)}, tmp_path / "other.safetensors")
     said = error(run, "--features", "inception", "--weights", tmp_path / "other.safetensors")
     assert "other.safetensors: not the weights of torch-fidelity's Inception" in said
@@ -171,20 +193,30 @@ def test_a_state_within_a_checkpoint_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"scores": [{}]}', '{"scores": 3}'])
 def test_scores_that_are_none(run: Path, content: str) -> None:
     (run / "score.json").write_text(content)
-    with pytest.raises(StudioError, match=r"score\.json: not scores that `studio score` wrote .*delete it"):
+    with pytest.raises(
+        StudioError, match=r"score\.json: not scores that `studio score` wrote .*delete it"
+    ):
         read_scores(run)
 
 
 def test_images_that_are_not_finite(run: Path) -> None:
     state = checkpoint.newest(run).tensors("ema")
-    broken = {name: value * torch.nan if value.is_floating_point() else value for name, value in state.items()}
+    broken = {
+        name: value * torch.nan if value.is_floating_point() else value
+        for name, value in state.items()
+    }
     checkpoint.save(run, 128, {"weights": broken, "ema": broken}, {}, {"shape": [1, 32, 32]})
     Path("flat.py").write_text("import torch\nclass Flat(torch.nn.Flatten):\n    pass\n")
     said = error(run, "--features", "flat:Flat", "--n", 10)
-    assert said == "background samples: 10 of 10 images have values that are not finite: has training diverged?"
+    assert (
+        said
+        == "background samples: 10 of 10 images have values that are not finite: has training diverged?"
+    )
 
 
-def test_other_things_than_images_are_not_scored(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_things_than_images_are_not_scored(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from studio.data.textured_digits import TexturedDigits
 
     original = TexturedDigits.__init__

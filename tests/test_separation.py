@@ -63,7 +63,9 @@ def test_silhouette_is_rousseeuws() -> None:
     assert silhouette(points, labels) == pytest.approx(np.mean(expected))
     far, classes = blobs(200, 3, 200.0)
     assert silhouette(far, classes) > 0.98
-    assert silhouette(far, np.random.default_rng(1).permutation(classes)) == pytest.approx(0, abs=0.1)
+    assert silhouette(far, np.random.default_rng(1).permutation(classes)) == pytest.approx(
+        0, abs=0.1
+    )
     assert silhouette(points, np.zeros(40)) is None
     assert silhouette(points, np.arange(40)) is None
 
@@ -91,11 +93,15 @@ def test_chance_of_a_match_is_more_than_one_class_in_k() -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(10, size=100)
     clusters = rng.integers(10, size=100)
-    slow = [matched_accuracy(rng.integers(10, size=100), rng.integers(10, size=100)) for _ in range(200)]
+    slow = [
+        matched_accuracy(rng.integers(10, size=100), rng.integers(10, size=100)) for _ in range(200)
+    ]
     assert clustering_chance(clusters, labels, seed=0) == pytest.approx(np.mean(slow), abs=0.02)
     assert clustering_chance(clusters, labels, seed=0) > 0.17
     lopsided = np.array([0] * 70 + [1] * 30)
-    assert clustering_chance(np.zeros(100, int), lopsided, seed=0) == pytest.approx(0.7)  # one cluster takes the largest class
+    assert clustering_chance(np.zeros(100, int), lopsided, seed=0) == pytest.approx(
+        0.7
+    )  # one cluster takes the largest class
     assert clustering_chance(lopsided, lopsided, seed=0) < matched_accuracy(lopsided, lopsided) == 1
 
 
@@ -103,20 +109,34 @@ def test_wasserstein2_is_exact() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)) * 2
     cost = cdist(a, b, "sqeuclidean")
-    assert wasserstein2(a, b) == pytest.approx(min(np.mean(cost[range(5), order]) for order in permutations(range(5))))
-    a, b = rng.normal(size=(80, 4)).astype(np.float32), rng.normal(size=(80, 4)).astype(np.float32) + 1
+    assert wasserstein2(a, b) == pytest.approx(
+        min(np.mean(cost[range(5), order]) for order in permutations(range(5)))
+    )
+    a, b = (
+        rng.normal(size=(80, 4)).astype(np.float32),
+        rng.normal(size=(80, 4)).astype(np.float32) + 1,
+    )
     cost = cdist(a, b, "sqeuclidean")
     assert wasserstein2(a, b) == pytest.approx(cost[linear_sum_assignment(cost)].mean())
-    assert wasserstein2(a, a + np.array([3, 0, 4, 0])) == pytest.approx(25, rel=1e-5)  # a shift costs its squared length
+    assert wasserstein2(a, a + np.array([3, 0, 4, 0])) == pytest.approx(
+        25, rel=1e-5
+    )  # a shift costs its squared length
     line = rng.normal(size=(2, 60, 1))
-    assert wasserstein2(*line) == pytest.approx(np.mean((np.sort(line[0], 0) - np.sort(line[1], 0)) ** 2))
-    assert wasserstein2(np.array([[0.0]]), np.array([[1.0], [3.0]])) == pytest.approx(5)  # unequal numbers: (1 + 9) / 2
+    assert wasserstein2(*line) == pytest.approx(
+        np.mean((np.sort(line[0], 0) - np.sort(line[1], 0)) ** 2)
+    )
+    assert wasserstein2(np.array([[0.0]]), np.array([[1.0], [3.0]])) == pytest.approx(
+        5
+    )  # unequal numbers: (1 + 9) / 2
 
 
 def test_w2_has_a_floor_at_the_same_number_of_images() -> None:
     rng = np.random.default_rng(0)
     background, target = rng.normal(size=(600, 4)), rng.normal(size=(250, 4))
-    same, moved = w2_common(background, target), w2_common(background, target + np.array([2, 0, 0, 0]))
+    same, moved = (
+        w2_common(background, target),
+        w2_common(background, target + np.array([2, 0, 0, 0])),
+    )
     assert same["w2_n"] == 250
     assert same["w2_common"] == pytest.approx(same["w2_floor"], rel=0.25)
     assert same["w2_floor"] > 0.1
@@ -139,15 +159,23 @@ def test_distances_from_the_blank_code_tell_a_centre_from_what_surrounds_it() ->
     directions = rng.normal(size=(400, 3))
     shell = blank + 3 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
     centre = blank + 0.5 * rng.normal(size=(300, 3))
-    apart, inside_out = salient_distance_auc(centre, shell, blank), salient_distance_auc(shell, centre, blank)
+    apart, inside_out = (
+        salient_distance_auc(centre, shell, blank),
+        salient_distance_auc(shell, centre, blank),
+    )
     assert apart is not None
     assert apart > 0.99
     assert inside_out == pytest.approx(1 - apart)
     both = np.concatenate([centre, shell])
     linear = LogisticRegression().fit(both, np.repeat([0, 1], [300, 400])).decision_function(both)
-    assert roc_auc_score(np.repeat([0, 1], [300, 400]), linear) < 0.6  # what the probe's row `target` would see
+    assert (
+        roc_auc_score(np.repeat([0, 1], [300, 400]), linear) < 0.6
+    )  # what the probe's row `target` would see
     assert salient_distance_auc(centre, centre, blank) == pytest.approx(0.5)
-    far = [np.linalg.norm(code - blank) for code in centre[:20]], [np.linalg.norm(code - blank) for code in shell[:20] / 2]
+    far = (
+        [np.linalg.norm(code - blank) for code in centre[:20]],
+        [np.linalg.norm(code - blank) for code in shell[:20] / 2],
+    )
     slow = np.mean([(b > a) + (b == a) / 2 for a in far[0] for b in far[1]])
     assert salient_distance_auc(centre[:20], shell[:20] / 2, blank) == pytest.approx(slow)
     assert salient_distance_auc(centre[:0], shell, blank) is None
@@ -158,7 +186,9 @@ def test_salient_variance_ratio_is_target_over_background() -> None:
     background = rng.normal(size=(4000, 3)) * [1, 2, 0] + 5
     target = rng.normal(size=(4000, 3)) * 3
     assert salient_variance_ratio(background, target) == pytest.approx(27 / 5, rel=0.08)
-    slow = sum(np.mean((t - t.mean()) ** 2) for t in target.T) / sum(np.mean((b - b.mean()) ** 2) for b in background.T)
+    slow = sum(np.mean((t - t.mean()) ** 2) for t in target.T) / sum(
+        np.mean((b - b.mean()) ** 2) for b in background.T
+    )
     assert salient_variance_ratio(background, target) == pytest.approx(slow)
     assert salient_variance_ratio(target, target + 7) == pytest.approx(1)
     assert salient_variance_ratio(background, target[:1]) == 0
@@ -173,7 +203,11 @@ def test_a_plane_keeps_classes_together() -> None:
     assert plane.shape == (90, 2)
     assert matched_accuracy(cluster(plane, 3, seed=0), labels) == 1
     assert np.array_equal(plane, embed(points.astype(np.float32), seed=0))
-    for odd in (points[:, :1], np.zeros((12, 4)), points[:5]):  # one coordinate, no variance, very few
+    for odd in (
+        points[:, :1],
+        np.zeros((12, 4)),
+        points[:5],
+    ):  # one coordinate, no variance, very few
         assert np.isfinite(embed(odd.astype(np.float32), seed=0)).all()
 
 
@@ -183,10 +217,21 @@ def result() -> dict:
 
 
 def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> None:
-    beside = ("separation", "reconstruction")  # and no `disentangle`: nobody can make images of given factors here
-    assert {name: part for name, part in result.items() if name not in beside} == probe(Rows().eval(), Planted())
-    lost = Planted().images("test", "background", np.arange(600))[:, 0, 1]  # what the blank code leaves out
-    assert result["reconstruction"] == {"background": pytest.approx(lost.abs().mean().item() / 2), "target": 0, "n": 600}
+    beside = (
+        "separation",
+        "reconstruction",
+    )  # and no `disentangle`: nobody can make images of given factors here
+    assert {name: part for name, part in result.items() if name not in beside} == probe(
+        Rows().eval(), Planted()
+    )
+    lost = Planted().images("test", "background", np.arange(600))[
+        :, 0, 1
+    ]  # what the blank code leaves out
+    assert result["reconstruction"] == {
+        "background": pytest.approx(lost.abs().mean().item() / 2),
+        "target": 0,
+        "n": 600,
+    }
     found = result["separation"]
     assert set(found["attributes"]) == {"kind", "place"}  # a number has no classes
     kind, place = found["attributes"]["kind"], found["attributes"]["place"]
@@ -210,7 +255,10 @@ def test_what_is_salient_and_sits_in_the_common_code_moves_the_domains_apart(res
         def encode(self, images: Tensor) -> Code:
             return Code(*reversed(super().encode(images)))
 
-    found, straight = measure(Swapped().eval(), Planted(), "carton")["separation"], result["separation"]
+    found, straight = (
+        measure(Swapped().eval(), Planted(), "carton")["separation"],
+        result["separation"],
+    )
     assert found["w2_common"] > 5
     assert found["salient_variance_ratio"] == pytest.approx(1, abs=0.2)
     assert found["salient_distance_auc"] == pytest.approx(0.5, abs=0.06)
@@ -232,10 +280,14 @@ def test_each_image_is_encoded_once_for_everything() -> None:
     assert method.seen == 4 * 600 + 2 * 600  # and once more what is decoded again
 
 
-def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = []
     monkeypatch.setattr(module, "POINTS", 120)
-    monkeypatch.setattr(module, "embed", lambda points, seed: made.append(points.shape) or embed(points, seed))
+    monkeypatch.setattr(
+        module, "embed", lambda points, seed: made.append(points.shape) or embed(points, seed)
+    )
     found = measure(Rows().eval(), Planted(), "carton", tsne=True)["separation"]["attributes"]
     assert made == [(120, 4), (120, 4)]  # one plane per space, though there are two attributes
     kind, place = found["kind"], found["place"]
@@ -252,10 +304,16 @@ def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(monkeypatch
 def test_few_or_equal_labels_are_said_to_be_so() -> None:
     codes = {"salient": np.zeros((8, 2), np.float32), "common": np.zeros((8, 2), np.float32)}
     values = {
-        "target": np.repeat([0, 1], 4), "none": np.full(8, -1), "same": np.full(8, 2), "each": np.arange(8),
+        "target": np.repeat([0, 1], 4),
+        "none": np.full(8, -1),
+        "same": np.full(8, 2),
+        "each": np.arange(8),
         "one": np.array([0, 0, 0, 0, 0, 1, 1, 1]),
-    }  # fmt: skip
-    attributes = {name: Attribute("salient", ("a", "b", "c")) for name in ("none", "same", "each", "one", "missing")}
+    }
+    attributes = {
+        name: Attribute("salient", ("a", "b", "c"))
+        for name in ("none", "same", "each", "one", "missing")
+    }
     found = separation(Codes(codes, values), attributes, np.zeros(2), tsne=True)
     notes = {name: found["attributes"][name].get("note") for name in attributes}
     assert notes == {
@@ -266,10 +324,14 @@ def test_few_or_equal_labels_are_said_to_be_so() -> None:
         "missing": "not measured: unknown on every target test image",
     }
     assert found["attributes"]["none"]["silhouette_salient"] is None
-    one = found["attributes"]["one"]  # codes that have collapsed to a point, one label alone in its class
+    one = found["attributes"][
+        "one"
+    ]  # codes that have collapsed to a point, one label alone in its class
     assert one["clustering_accuracy_salient"] == one["clustering_chance_salient"] == 0.75
     assert found["salient_variance_ratio"] is None
-    assert found["note"] == "salient_variance_ratio: the salient codes of the background do not vary"
+    assert (
+        found["note"] == "salient_variance_ratio: the salient codes of the background do not vary"
+    )
     assert found["w2_common"] == 0
     json.dumps(found, allow_nan=False)
     assert separation_lines(found)[-1].startswith("not measured: salient_variance_ratio")
@@ -281,7 +343,9 @@ def test_unlabelled_images_are_left_out() -> None:
     assert found["place"]["n"] == 600
 
 
-def test_tables_show_every_measure_and_every_reason(result: dict, capsys: pytest.CaptureFixture) -> None:
+def test_tables_show_every_measure_and_every_reason(
+    result: dict, capsys: pytest.CaptureFixture
+) -> None:
     assert separation_table(HEAD | result).row_count == 4
     show(HEAD | result)
     shown = capsys.readouterr().out
@@ -289,16 +353,25 @@ def test_tables_show_every_measure_and_every_reason(result: dict, capsys: pytest
     assert f"{kind['clustering_accuracy_salient']:.3f} ↑" in shown
     assert f"{kind['silhouette_common']:.3f} ↓" in shown
     assert f"squared W2 {result['separation']['w2_common']:.4g}" in shown
-    assert f"target against background: AUC {result['separation']['salient_distance_auc']:.3f}" in shown
+    assert (
+        f"target against background: AUC {result['separation']['salient_distance_auc']:.3f}"
+        in shown
+    )
     assert f"target over background: {result['separation']['salient_variance_ratio']:.4g}" in shown
-    odd = result["separation"] | {"attributes": {"kind": {"n": 0, "note": "not measured: unknown on every target test image"}}}
+    odd = result["separation"] | {
+        "attributes": {"kind": {"n": 0, "note": "not measured: unknown on every target test image"}}
+    }
     show(HEAD | result | {"separation": odd})
     assert "not measured: unknown on every target test image" in capsys.readouterr().out
-    show(HEAD | {name: part for name, part in result.items() if name != "separation"})  # a run probed before this existed
+    show(
+        HEAD | {name: part for name, part in result.items() if name != "separation"}
+    )  # a run probed before this existed
     assert "squared W2" not in capsys.readouterr().out
 
 
-def test_the_verb_and_the_training_leave_the_same_separation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verb_and_the_training_leave_the_same_separation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(textured_digits, "SIZES", {"train": 300, "test": 200})
     for name, points in (("POINTS", 60), ("W2_POINTS", 50)):
         monkeypatch.setattr(module, name, points)
@@ -306,11 +379,15 @@ def test_the_verb_and_the_training_leave_the_same_separation(tmp_path: Path, mon
 
     session.train(tiny(), tmp_path / "run", finish=finish)
     saved = json.loads((tmp_path / "run" / "probe.json").read_text())
-    done = CliRunner().invoke(cli.app, ["probe", str(tmp_path / "run"), "--json", "--tsne", "--protocol", "louiset"])
+    done = CliRunner().invoke(
+        cli.app, ["probe", str(tmp_path / "run"), "--json", "--tsne", "--protocol", "louiset"]
+    )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     for name in ("digit", "texture"):
-        assert found["separation"]["attributes"][name].pop("tsne")["clustering_accuracy_salient"] > 0
+        assert (
+            found["separation"]["attributes"][name].pop("tsne")["clustering_accuracy_salient"] > 0
+        )
         assert "tsne" not in saved["separation"]["attributes"][name]
     assert found["separation"] == saved["separation"]
     assert [row["metric"] for row in found["rows"]] == ["accuracy", "accuracy", "auc"]

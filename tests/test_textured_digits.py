@@ -29,7 +29,9 @@ def test_item_i_is_the_same_for_ever(digits: TexturedDigits) -> None:
     labels = digits.labels("train", "target")
     assert labels["digit"][:8].tolist() == [1, 6, 4, 6, 9, 3, 7, 4]
     table = digits._tables["test", "target"]
-    digest = hashlib.sha256(np.stack([table["texture"], table["digit"], table["flip"]]).astype("<i8").tobytes()).hexdigest()
+    digest = hashlib.sha256(
+        np.stack([table["texture"], table["digit"], table["flip"]]).astype("<i8").tobytes()
+    ).hexdigest()
     assert digest.startswith("234ffcf67b828adc"), digest
 
 
@@ -58,8 +60,12 @@ def test_splits_share_neither_digit_nor_region(digits: TexturedDigits) -> None:
         assert set(digits._tables[split, "target"]["digit"]) == allowed
     for name in ("brick", "coins", "grass", "gravel"):
         windows = _windows(name, 32)
-        memory = [(w.__array_interface__["data"][0], w.shape) for w in (windows["train"], windows["test"])]
-        row = windows["train"].strides[0] // windows["train"].strides[1]  # pixels in a row of the photograph
+        memory = [
+            (w.__array_interface__["data"][0], w.shape) for w in (windows["train"], windows["test"])
+        ]
+        row = (
+            windows["train"].strides[0] // windows["train"].strides[1]
+        )  # pixels in a row of the photograph
         last_of_train = windows["train"].shape[1] + 31
         first_of_test = (memory[1][0] - memory[0][0]) // windows["train"].strides[1]
         assert last_of_train <= first_of_test < row
@@ -79,12 +85,18 @@ def test_an_item_shows_the_same_scene_at_either_resolution() -> None:
     b = torch.nn.functional.avg_pool2d(large.images("test", "background", range(16)), 2)
     # The large window may start on an odd pixel, half a small pixel away.
     assert np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1] > 0.9
-    assert np.array_equal(small.labels("test", "target")["digit"], large.labels("test", "target")["digit"])
+    assert np.array_equal(
+        small.labels("test", "target")["digit"], large.labels("test", "target")["digit"]
+    )
 
 
 def test_config_chooses_photographs_and_can_move_an_attribute() -> None:
     raw = {
-        "data": {"name": "digits", "photographs": ["moon", "camera"], "attributes": {"texture": "salient"}},
+        "data": {
+            "name": "digits",
+            "photographs": ["moon", "camera"],
+            "attributes": {"texture": "salient"},
+        },
         "method": {"name": "dig"},
     }
     data = build_dataset(resolve(raw, "x", "x"))

@@ -20,9 +20,19 @@ from studio.training import session
 from studio.training.session import Training, train
 
 SMALL = [
-    "--set", "nets.width=4", "--set", "method.z=4", "--set", "method.s=3", "--set", "train.batch=16", "--set", "train.threads=1",
-    "--set", "train.grid_every=0",
-]  # fmt: skip
+    "--set",
+    "nets.width=4",
+    "--set",
+    "method.z=4",
+    "--set",
+    "method.s=3",
+    "--set",
+    "train.batch=16",
+    "--set",
+    "train.threads=1",
+    "--set",
+    "train.grid_every=0",
+]
 
 
 def studio(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -39,9 +49,17 @@ def studio(*arguments: object, code: int = 0) -> tuple[str, str]:
 def digest(folder: Path, number: int) -> dict[str, str]:
     path = folder / "checkpoints" / f"{number:08d}"
     state = torch.load(path / "training.pt", weights_only=True)
-    tensors = sorted((n, i, k, v) for n, o in state["optimizers"].items() for i, s in o["state"].items() for k, v in s.items())
+    tensors = sorted(
+        (n, i, k, v)
+        for n, o in state["optimizers"].items()
+        for i, s in o["state"].items()
+        for k, v in s.items()
+    )
     optimisers = hashlib.sha256(b"".join(v.numpy().tobytes() for *_, v in tensors)).hexdigest()
-    files = {f: hashlib.sha256((path / f).read_bytes()).hexdigest() for f in ("weights.safetensors", "ema.safetensors")}
+    files = {
+        f: hashlib.sha256((path / f).read_bytes()).hexdigest()
+        for f in ("weights.safetensors", "ema.safetensors")
+    }
     return files | {"optimisers": optimisers, "iteration": str(state["iteration"])}
 
 
@@ -52,7 +70,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = Path.cwd()
     os.chdir(place)
     try:
-        studio("train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=96", "--set", "train.save_every=48")
+        studio(
+            "train",
+            "--cfg",
+            "digits_dig",
+            *SMALL,
+            "--set",
+            "train.images=96",
+            "--set",
+            "train.save_every=48",
+        )
     finally:
         os.chdir(before)
     return place / "runs" / "digits_dig-1"
@@ -69,12 +96,33 @@ def test_a_training_leaves_what_the_design_says(finished: Path) -> None:
         "report.html",
     }
     assert {p.name for p in (finished / "checkpoints").iterdir()} == {"00000048", "00000096"}
-    kinds = ("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate", "codes")
+    kinds = (
+        "overview",
+        "grid",
+        "reconstruct",
+        "swap",
+        "heal",
+        "isolate",
+        "traverse",
+        "interpolate",
+        "codes",
+    )
     assert {f"{kind}.png" for kind in kinds} <= {p.name for p in (finished / "grids").iterdir()}
     probe = json.loads((finished / "probe.json").read_text())
     assert {"run", "method", "dataset", "images_seen", "n_train", "n_test", "rows"} <= set(probe)
     assert [row["attribute"] for row in probe["rows"]] == ["digit", "texture", "target"]
-    keys = {"attribute", "belongs", "metric", "salient", "common", "whole", "chance", "error", "n", "also"}
+    keys = {
+        "attribute",
+        "belongs",
+        "metric",
+        "salient",
+        "common",
+        "whole",
+        "chance",
+        "error",
+        "n",
+        "also",
+    }
     assert all(set(row) == keys for row in probe["rows"])
     lines = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert "command" in lines[0]["started"]
@@ -87,7 +135,9 @@ def test_the_saved_config_is_resolved_and_reproduces_the_run(finished: Path) -> 
     assert Run.open(finished).config.nets.width == 4
 
 
-def test_a_run_opens_in_eval_mode_with_averaged_weights_and_does_what_the_readme_says(finished: Path) -> None:
+def test_a_run_opens_in_eval_mode_with_averaged_weights_and_does_what_the_readme_says(
+    finished: Path,
+) -> None:
     run = Run.open(finished)
     assert run.images_seen == 96
     assert not any(m.training for m in run.method.modules())
@@ -137,7 +187,9 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, iterations: int, number: in
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_a_resumed_run_has_the_same_weights_as_an_undisturbed_one(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+def test_a_resumed_run_has_the_same_weights_as_an_undisturbed_one(
+    monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
     config = tiny(images=96, save_every=32)
     train(config, Path("straight"))
     with monkeypatch.context() as patch:
@@ -179,21 +231,33 @@ def test_log_lines_of_a_lost_future_are_dropped() -> None:
     train(config, Path("run"))
     with open("run/log.jsonl", "a") as file:
         file.write('{"images_seen": 5000, "x": 1}\n{"images_seen": 50')
-    train(config.model_copy(update={"train": config.train.model_copy(update={"images": 96})}), Path("run"), resume=True)
-    seen = [json.loads(line)["images_seen"] for line in Path("run/log.jsonl").read_text().splitlines()]
+    train(
+        config.model_copy(update={"train": config.train.model_copy(update={"images": 96})}),
+        Path("run"),
+        resume=True,
+    )
+    seen = [
+        json.loads(line)["images_seen"] for line in Path("run/log.jsonl").read_text().splitlines()
+    ]
     assert seen == sorted(seen)
     assert max(seen) == 96
     values = json.loads(Path("run/log.jsonl").read_text().splitlines()[1])
-    assert {"D/adv.background", "G/info_s.target", "D/info_real", "images_per_second"} <= set(values)
+    assert {"D/adv.background", "G/info_s.target", "D/info_real", "images_per_second"} <= set(
+        values
+    )
 
 
 def test_interrupting_exits_with_130_and_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, 2, signal.SIGINT)
-    studio("train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=960", "--run", "r", code=130)
+    studio(
+        "train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=960", "--run", "r", code=130
+    )
     assert checkpoint.newest(Path("r")).images_seen == 32
 
 
-def test_a_second_interrupt_in_the_middle_of_a_save_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_interrupt_in_the_middle_of_a_save_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = tiny(images=96, save_every=32)
     calls = []
 
@@ -276,7 +340,10 @@ def test_keep_leaves_the_newest_checkpoints() -> None:
         (["probe", "RUN", "--protocol", "cartoon"], "did you mean 'carton'?"),
         (["probe", "RUN", "--checkpoint", "7"], "no checkpoint 7; there are: 48, 96"),
         (["train", "--cfg", "digits_digg"], "did you mean 'digits_dig.yaml'?"),
-        (["train", "--cfg", "digits_dig", "--stop-after", "soon"], "--stop-after soon: expected a time"),
+        (
+            ["train", "--cfg", "digits_dig", "--stop-after", "soon"],
+            "--stop-after soon: expected a time",
+        ),
         (["data", "check", "digts"], "no such data set or config"),
     ],
 )
@@ -334,7 +401,10 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_training_that_cannot_start_leaves_nothing_behind() -> None:
-    raw = {"data": {"name": "folders", "root": "nowhere", "resolution": 32}, "method": {"name": "dig"}}
+    raw = {
+        "data": {"name": "folders", "root": "nowhere", "resolution": 32},
+        "method": {"name": "dig"},
+    }
     with pytest.raises(StudioError, match="nowhere"):
         train(resolve(raw, "x", "x"), Path("run"))
     assert not Path("run").exists()

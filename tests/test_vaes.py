@@ -24,7 +24,11 @@ HALF = 8
 
 
 def method_of(name: str, **options: object) -> Method:
-    raw = {"data": {"name": "digits"}, "nets": {"width": 4}, "method": {"name": name, "z": 4, "s": 3, **options}}
+    raw = {
+        "data": {"name": "digits"},
+        "nets": {"width": 4},
+        "method": {"name": name, "z": 4, "s": 3, **options},
+    }
     return build_method(resolve(raw, "t", "t"), (1, 32, 32))
 
 
@@ -35,7 +39,9 @@ def pair(half: int = HALF, severity: Tensor | None = None) -> Pair:
 
 def kl(posterior: Gaussian, mean: float = 0.0, deviation: Tensor | float = 1.0) -> Tensor:
     q = Normal(posterior.mu, (posterior.logvar / 2).exp())
-    return kl_divergence(q, Normal(torch.full_like(q.mean, mean), torch.as_tensor(deviation).expand_as(q.mean))).sum(1)
+    return kl_divergence(
+        q, Normal(torch.full_like(q.mean, mean), torch.as_tensor(deviation).expand_as(q.mean))
+    ).sum(1)
 
 
 def rows(posterior: Gaussian, where: slice) -> Gaussian:
@@ -52,9 +58,13 @@ def test_bound_is_reconstruction_and_divergences_summed_per_image(name: str) -> 
     terms = method.vae_terms(draw)
     s = draw.code.s.clone()
     if name != "vae":
-        s[X] = method.blank(HALF)  # Eq. 4 of Abid and Zou: background images are decoded with nothing salient
+        s[X] = method.blank(
+            HALF
+        )  # Eq. 4 of Abid and Zou: background images are decoded with nothing salient
     rebuilt = method.G(torch.cat([draw.code.z, s], 1))
-    on_unit = ((rebuilt + 1) / 2 - (draw.reals + 1) / 2).square().flatten(1).sum(1)  # the papers' images are in [0, 1]
+    on_unit = (
+        ((rebuilt + 1) / 2 - (draw.reals + 1) / 2).square().flatten(1).sum(1)
+    )  # the papers' images are in [0, 1]
     for half, where in (("background", X), ("target", Y)):
         torch.testing.assert_close(terms[f"recon.{half}"], on_unit[where])
         torch.testing.assert_close(terms[f"kl_z.{half}"], kl(rows(draw.z, where)))
@@ -87,7 +97,11 @@ def test_weights_do_not_depend_on_the_batch_size(name: str) -> None:
     order = torch.cat([torch.arange(HALF).repeat(3), HALF + torch.arange(HALF).repeat(3)])
 
     def thrice(value: object) -> object:
-        return type(value)(*(part[order] for part in value)) if isinstance(value, tuple) else value[order]
+        return (
+            type(value)(*(part[order] for part in value))
+            if isinstance(value, tuple)
+            else value[order]
+        )
 
     fields = {f.name: getattr(draw, f.name) for f in dataclasses.fields(draw) if f.name != "pair"}
     images = Pair(draw.pair.x.repeat(3, 1, 1, 1), draw.pair.y.repeat(3, 1, 1, 1))
@@ -100,7 +114,9 @@ def test_the_loss_is_that_of_a_pair() -> None:
     method = method_of("principled", weights={"w2": 0.0})
     draw = method.draw(pair())
     terms = method.vae_terms(draw)
-    by_hand = sum(terms[f"recon.{h}"].mean() + 2 * terms[f"kl_z.{h}"].mean() for h in ("background", "target"))
+    by_hand = sum(
+        terms[f"recon.{h}"].mean() + 2 * terms[f"kl_z.{h}"].mean() for h in ("background", "target")
+    )
     by_hand = by_hand + 2 * terms["kl_s.target"].mean() + terms["salient_zero.background"].mean()
     torch.testing.assert_close(method.total(terms), by_hand)
 
@@ -144,7 +160,9 @@ def test_cvae_critic_learns_from_codes_without_gradient_and_the_encoders_move_ag
     term = method.vae_terms(draw)["tc.target"]
     torch.testing.assert_close(term, joint)
     # The encoders lower the logit that the critic raises on the same codes.
-    up = torch.autograd.grad(torch.nn.functional.softplus(-joint).mean(), draw.code.s, retain_graph=True)[0]
+    up = torch.autograd.grad(
+        torch.nn.functional.softplus(-joint).mean(), draw.code.s, retain_graph=True
+    )[0]
     down = torch.autograd.grad(term.mean(), draw.code.s, retain_graph=True)[0]
     assert (up * down).sum() < 0
 
@@ -176,7 +194,17 @@ def test_mm_cvae_terms_are_slow_loops_over_thirteen_kernels() -> None:
     terms = method.vae_terms(draw)
 
     def kernel(a: Tensor, b: Tensor) -> float:
-        return float(np.mean([[sum(np.exp(-(10.0**p) * ((u - v) ** 2).sum()) for p in range(-6, 7)) for v in b] for u in a]))
+        return float(
+            np.mean(
+                [
+                    [
+                        sum(np.exp(-(10.0**p) * ((u - v) ** 2).sum()) for p in range(-6, 7))
+                        for v in b
+                    ]
+                    for u in a
+                ]
+            )
+        )
 
     z, s = (part.detach().double().numpy() for part in draw.code)
     expected_z = kernel(z[X], z[X]) + kernel(z[Y], z[Y]) - 2 * kernel(z[X], z[Y])
@@ -191,19 +219,27 @@ def test_mm_cvae_terms_are_slow_loops_over_thirteen_kernels() -> None:
 # SepVAE
 
 
-def test_sepvae_freezes_the_background_posterior_and_decodes_background_with_the_reference() -> None:
+def test_sepvae_freezes_the_background_posterior_and_decodes_background_with_the_reference() -> (
+    None
+):
     method = method_of("sepvae", weights={"class": 1.0})
     draw = method.draw(pair())
     torch.testing.assert_close(draw.s.logvar[X], torch.full((HALF, 3), log(0.1)))
     assert not torch.allclose(draw.s.logvar[Y], torch.full((HALF, 3), log(0.1)))
     noisy = method.draw(Pair(*(torch.zeros(512, 1, 32, 32),) * 2))
     spread = (noisy.code.s - noisy.s.mu)[:512].std()
-    assert float(spread.detach()) == pytest.approx(0.1**0.5, rel=0.1)  # what critic and classifier see
+    assert float(spread.detach()) == pytest.approx(
+        0.1**0.5, rel=0.1
+    )  # what critic and classifier see
     terms = method.vae_terms(draw)
     narrow = kl(rows(draw.s, X), 0.0, 0.025**0.5)  # sigma_p is a variance
     torch.testing.assert_close(terms["prior_s.background"], narrow)
-    mean_part = draw.s.mu[X].square().sum(1) / (2 * 0.025)  # App. B, with the half of the divergence
-    torch.testing.assert_close(terms["prior_s.background"] - mean_part, (narrow - mean_part)[:1].expand(HALF))
+    mean_part = draw.s.mu[X].square().sum(1) / (
+        2 * 0.025
+    )  # App. B, with the half of the divergence
+    torch.testing.assert_close(
+        terms["prior_s.background"] - mean_part, (narrow - mean_part)[:1].expand(HALF)
+    )
 
 
 def test_sepvae_terms_of_critic_and_classifier() -> None:
@@ -216,10 +252,14 @@ def test_sepvae_terms_of_critic_and_classifier() -> None:
     bce = torch.nn.functional.binary_cross_entropy_with_logits
     labels = torch.cat([torch.zeros(HALF), torch.ones(HALF)])
     expected = bce(method.classify_salient(draw.code.s), labels, reduction="none")
-    torch.testing.assert_close(torch.cat([terms["class.background"], terms["class.target"]]), expected)
+    torch.testing.assert_close(
+        torch.cat([terms["class.background"], terms["class.target"]]), expected
+    )
     own = method.critic_terms(draw)
     encoder = list(method.E_s.parameters())
-    assert torch.autograd.grad(own["classifier.target"].mean(), encoder, allow_unused=True) == (None,) * len(encoder)
+    assert torch.autograd.grad(own["classifier.target"].mean(), encoder, allow_unused=True) == (
+        None,
+    ) * len(encoder)
     assert all(g is not None for g in torch.autograd.grad(terms["class.target"].mean(), encoder))
 
 
@@ -246,7 +286,10 @@ def test_sepvae_with_severity_widens_the_prior_with_it_and_learns_the_background
 
 def test_severity_comes_with_the_pairs_and_must_be_a_number_of_the_targets() -> None:
     data = build_dataset(tiny())
-    data.attributes = {**data.attributes, "depth": dataclasses.replace(data.attributes["digit"], classes=())}
+    data.attributes = {
+        **data.attributes,
+        "depth": dataclasses.replace(data.attributes["digit"], classes=()),
+    }
     known = data.labels
 
     def labels(split: str, domain: str) -> dict:
@@ -256,9 +299,13 @@ def test_severity_comes_with_the_pairs_and_must_be_a_number_of_the_targets() -> 
     data.labels = labels
     stream = PairStream(data, 8, 0, severity="depth")
     drawn = stream[3]
-    torch.testing.assert_close(drawn.severity, torch.linspace(0, 1, 25_000)[stream.indices(3, "target")])
+    torch.testing.assert_close(
+        drawn.severity, torch.linspace(0, 1, 25_000)[stream.indices(3, "target")]
+    )
     assert PairStream(data, 8, 0)[3].severity is None
-    with pytest.raises(StudioError, match="no attribute 'dept' of its targets; did you mean 'depth'"):
+    with pytest.raises(
+        StudioError, match="no attribute 'dept' of its targets; did you mean 'depth'"
+    ):
         PairStream(data, 8, 0, severity="dept")
     with pytest.raises(StudioError, match="texture is a category"):
         PairStream(data, 8, 0, severity="texture")
@@ -266,7 +313,9 @@ def test_severity_comes_with_the_pairs_and_must_be_a_number_of_the_targets() -> 
     with pytest.raises(StudioError, match="depth runs from 0 to 2, expected 0"):
         PairStream(data, 8, 0, severity="depth")
     config = tiny("sepvae")
-    config = config.model_copy(update={"method": config.method.model_copy(update={"severity": "depth"})})
+    config = config.model_copy(
+        update={"method": config.method.model_copy(update={"severity": "depth"})}
+    )
     data.labels = labels
     engine = Engine(config, data)
     engine.fit(32, lambda terms: not all(torch.isfinite(t) for t in terms.values()))
@@ -285,7 +334,9 @@ def test_srb_reference_is_a_parameter_that_moves_and_that_background_is_decoded_
     assert not torch.equal(before, torch.zeros(3))
     engine.advance(engine.pairs[0])
     assert not torch.equal(engine.method.reference.code, before)
-    torch.testing.assert_close(engine.method.blank(2), engine.method.reference.code.detach().expand(2, -1))
+    torch.testing.assert_close(
+        engine.method.blank(2), engine.method.reference.code.detach().expand(2, -1)
+    )
 
 
 def test_srb_critics_learn_alone_and_the_generator_moves_against_them() -> None:
@@ -294,12 +345,18 @@ def test_srb_critics_learn_alone_and_the_generator_moves_against_them() -> None:
     own = method.ratio_terms(draw)
     model = [*method.E.parameters(), *method.G.parameters(), *method.reference.parameters()]
     for term in own.values():
-        assert torch.autograd.grad(term.mean(), model, allow_unused=True, retain_graph=True) == (None,) * len(model)
+        assert torch.autograd.grad(term.mean(), model, allow_unused=True, retain_graph=True) == (
+            None,
+        ) * len(model)
     terms = method.vae_terms(draw)
     logits = method._logits(draw.fakes, draw.prior)
-    torch.testing.assert_close(torch.cat([terms["reverse.background"], terms["reverse.target"]]), -logits)
+    torch.testing.assert_close(
+        torch.cat([terms["reverse.background"], terms["reverse.target"]]), -logits
+    )
     # The critics raise the loss of fakes taken for read images; the generator wants them taken so.
-    caught = torch.autograd.grad(torch.nn.functional.softplus(logits).mean(), draw.fakes, retain_graph=True)[0]
+    caught = torch.autograd.grad(
+        torch.nn.functional.softplus(logits).mean(), draw.fakes, retain_graph=True
+    )[0]
     reverse = terms["reverse.target"].mean() + terms["reverse.background"].mean()
     wanted = torch.autograd.grad(reverse, draw.fakes, retain_graph=True)[0]
     assert (caught * wanted).sum() < 0
@@ -312,9 +369,13 @@ def test_srb_codes_term_teaches_the_encoder_alone_to_read_its_own_images() -> No
     z, s = method.encode(draw.fakes)
     squares = (z - draw.prior.z).square().sum(1) / 2
     torch.testing.assert_close(terms["codes.background"], squares[X])
-    torch.testing.assert_close(terms["codes.target"], squares[Y] + (s - draw.prior.s)[Y].square().sum(1) / 2)
+    torch.testing.assert_close(
+        terms["codes.target"], squares[Y] + (s - draw.prior.s)[Y].square().sum(1) / 2
+    )
     G = list(method.G.parameters())
-    assert torch.autograd.grad(terms["codes.target"].mean(), G, allow_unused=True, retain_graph=True) == (None,) * len(G)
+    assert torch.autograd.grad(
+        terms["codes.target"].mean(), G, allow_unused=True, retain_graph=True
+    ) == (None,) * len(G)
 
 
 def test_rb_vae_is_the_bound_alone() -> None:
@@ -322,8 +383,12 @@ def test_rb_vae_is_the_bound_alone() -> None:
     assert method.D_x is None
     assert [step.name for step in method.steps()] == ["vae"]
     assert set(method.vae_terms(method.draw(pair()))) == {
-        "recon.background", "recon.target", "kl_z.background", "kl_z.target", "kl_s.target"
-    }  # fmt: skip
+        "recon.background",
+        "recon.target",
+        "kl_z.background",
+        "kl_z.target",
+        "kl_s.target",
+    }
 
 
 # Principled
@@ -334,7 +399,9 @@ def test_principled_terms_are_the_papers_distances() -> None:
     draw = method.draw(pair())
     terms = method.vae_terms(draw)
     mu, sigma = draw.s.mu[X], (draw.s.logvar[X] / 2).exp()
-    torch.testing.assert_close(terms["salient_zero.background"], mu.square().sum(1) + sigma.square().sum(1))  # Lemma 2
+    torch.testing.assert_close(
+        terms["salient_zero.background"], mu.square().sum(1) + sigma.square().sum(1)
+    )  # Lemma 2
     z = draw.code.z.detach().double()
     cost = (z[X][:, None] - z[Y][None]).square().sum(2).numpy()
     best = linear_sum_assignment(cost)
@@ -350,7 +417,9 @@ def test_every_vae_lowers_its_reconstruction_error_within_sixty_steps() -> None:
         config = tiny(name, images=960, lr=2e-3)
         engine = Engine(config, build_dataset(config))
         errors = []
-        engine.fit(960, lambda terms, errors=errors: errors.append(float(terms["vae/recon.background"])))
+        engine.fit(
+            960, lambda terms, errors=errors: errors.append(float(terms["vae/recon.background"]))
+        )
         assert np.mean(errors[-5:]) < 0.6 * errors[0], name
 
 

@@ -30,11 +30,18 @@ Update = Any  # what Gradio's functions return
 def theme() -> Base:
     """Returns a theme with the system's own fonts: the page fetches nothing from elsewhere."""
     sober = Base(
-        primary_hue="blue", neutral_hue="slate", text_size="sm", spacing_size="sm", radius_size="sm",
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"],
-    )  # fmt: skip
+        primary_hue="blue",
+        neutral_hue="slate",
+        text_size="sm",
+        spacing_size="sm",
+        radius_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
     # Words beside pictures are small, and Gradio's own grey for them is too faint to read.
-    return sober.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+    return sober.set(
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300"
+    )
 
 
 def build_page(shelf: Shelf) -> gr.Blocks:
@@ -55,19 +62,32 @@ class _Picker:
     def __init__(self, letter: str, role: str) -> None:
         with gr.Group(elem_classes="picker"):
             self.domain = gr.Radio(
-                [("background", "background"), ("target", "target")], value="target", label=f"{letter}: {role}",
+                [("background", "background"), ("target", "target")],
+                value="target",
+                label=f"{letter}: {role}",
                 elem_id=f"domain-{letter}",
-            )  # fmt: skip
+            )
             self.page = gr.State(0)
             self.offered = gr.State([])  # numbers of the test images in sight
             self.gallery = gr.Gallery(
-                columns=6, height="auto", allow_preview=False, show_label=False, label=f"images for {letter}", interactive=False,
-                object_fit="fill", format="png", buttons=[], elem_id=f"gallery-{letter}",
-            )  # fmt: skip
+                columns=6,
+                height="auto",
+                allow_preview=False,
+                show_label=False,
+                label=f"images for {letter}",
+                interactive=False,
+                object_fit="fill",
+                format="png",
+                buttons=[],
+                elem_id=f"gallery-{letter}",
+            )
             with gr.Row():
                 self.others = gr.Button("Other images", size="sm", elem_id=f"others-{letter}")
                 self.upload = gr.UploadButton(
-                    "Upload a file", size="sm", file_types=[*FORMATS[:-1], ".gz"], elem_id=f"upload-{letter}"
+                    "Upload a file",
+                    size="sm",
+                    file_types=[*FORMATS[:-1], ".gz"],
+                    elem_id=f"upload-{letter}",
                 )
 
 
@@ -89,7 +109,9 @@ class _Page:
                 gr.Markdown("# Contrastive studio", elem_classes="title")
                 self.about = gr.HTML(_about(first), elem_classes="about", elem_id="about")
             with gr.Column(scale=1, min_width=220):
-                self.run = gr.Dropdown(shelf.names, value=first.name, label="Run", filterable=False, elem_id="run")
+                self.run = gr.Dropdown(
+                    shelf.names, value=first.name, label="Run", filterable=False, elem_id="run"
+                )
         with gr.Row():
             with gr.Column(scale=4, min_width=260):
                 self.a = _Picker("A", "keeps its common code z")
@@ -114,53 +136,94 @@ class _Page:
         with gr.Row(elem_classes="sliders"):
             self.sliders = [_slider(place) for place in range(min(FIRST, sliders))]
         title = "The other salient coordinates, which change less"
-        with gr.Accordion(title, open=False, visible=sliders > FIRST) as self.rest, gr.Row(elem_classes="sliders"):
+        with (
+            gr.Accordion(title, open=False, visible=sliders > FIRST) as self.rest,
+            gr.Row(elem_classes="sliders"),
+        ):
             self.sliders += [_slider(place) for place in range(FIRST, sliders)]
 
     def _new(self) -> None:
         with gr.Row():
-            self.kind = gr.Radio(["background", "target"], value="target", label="New images of", elem_id="kind")
-            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed")
+            self.kind = gr.Radio(
+                ["background", "target"], value="target", label="New images of", elem_id="kind"
+            )
+            self.seed = gr.Number(
+                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed"
+            )
             self.draw = gr.Button("Draw new images", variant="primary", elem_id="draw")
-        gr.Markdown("Codes drawn from the prior and decoded: nobody has taken these images. Choose one to explore it as A.")
+        gr.Markdown(
+            "Codes drawn from the prior and decoded: nobody has taken these images. Choose one to explore it as A."
+        )
         self.new = gr.Gallery(
-            columns=6, height="auto", allow_preview=False, show_label=False, label="new images", interactive=False,
-            object_fit="contain", format="png", buttons=[], elem_id="new", elem_classes="new",
-        )  # fmt: skip
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            show_label=False,
+            label="new images",
+            interactive=False,
+            object_fit="contain",
+            format="png",
+            buttons=[],
+            elem_id="new",
+            elem_classes="new",
+        )
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Says what happens when something is touched."""
         seen = [self.session, self.live, self.still, self.swaps, *self.sliders]
-        lists = [part for picker in (self.a, self.b) for part in (picker.page, picker.offered, picker.gallery)]
+        lists = [
+            part
+            for picker in (self.a, self.b)
+            for part in (picker.page, picker.offered, picker.gallery)
+        ]
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
         start = [self.run, self.a.domain, self.b.domain]
         anew = [gr.on([blocks.load, self.run.change], _told(self._start), start, opened, **QUIET)]
         for letter, picker in (("a", self.a), ("b", self.b)):
             shown = [picker.page, picker.offered, picker.gallery]
             picker.domain.input(_told(self._offer), [self.run, picker.domain], shown, **QUIET)
-            picker.others.click(_told(self._further), [self.run, picker.domain, picker.page], shown, **QUIET)
+            picker.others.click(
+                _told(self._further), [self.run, picker.domain, picker.page], shown, **QUIET
+            )
             chosen = [self.session, picker.domain, picker.offered]
             anew.append(picker.gallery.select(_told(self._choosing(letter)), chosen, seen, **QUIET))
             uploaded = [self.session, picker.upload]
-            anew.append(picker.upload.upload(_told(self._uploading(letter)), uploaded, seen, **QUIET))
+            anew.append(
+                picker.upload.upload(_told(self._uploading(letter)), uploaded, seen, **QUIET)
+            )
         edited = [self.session, self.live, *self.sliders]
         for button, base in ((self.reset, _own), (self.heal, _blank), (self.take, _lent)):
             anew.append(button.click(_told(self._setting(base)), self.session, edited, **QUIET))
         # A slider that is dragged asks for the last place it has reached, not for every one on its way.
         moves, values = [slider.input for slider in self.sliders], [self.session, *self.sliders]
         # Answered past the queue, which looks for work twenty times a second only.
-        gr.on(moves, self._move, values, self.live, trigger_mode="always_last", queue=False, **QUIET)
-        self.draw.click(_told(self._draw), [self.session, self.kind, self.seed], [self.new, self.drawn], **QUIET)
-        self.new.select(_told(self._choose_new), [self.session, self.drawn], [*seen, self.tabs], **QUIET)
+        gr.on(
+            moves, self._move, values, self.live, trigger_mode="always_last", queue=False, **QUIET
+        )
+        self.draw.click(
+            _told(self._draw), [self.session, self.kind, self.seed], [self.new, self.drawn], **QUIET
+        )
+        self.new.select(
+            _told(self._choose_new), [self.session, self.drawn], [*seen, self.tabs], **QUIET
+        )
         self.tabs.select(_told(self._turn), values, [self.tab, self.strips], **QUIET)
         for event in anew:
-            event.then(_told(self._restrip), [self.session, self.tab, *self.sliders], self.strips, **QUIET)
+            event.then(
+                _told(self._restrip), [self.session, self.tab, *self.sliders], self.strips, **QUIET
+            )
 
     def _start(self, name: str, a: Domain, b: Domain) -> list[Update]:
         explorer = self.shelf.open(name)
         folded = gr.update(visible=len(explorer.coordinates) > FIRST)
         lists = [*self._offer(name, a), *self._offer(name, b)]
-        return [*self._show(explorer.begin()), _about(explorer), folded, gr.update(value=None), None, *lists]
+        return [
+            *self._show(explorer.begin()),
+            _about(explorer),
+            folded,
+            gr.update(value=None),
+            None,
+            *lists,
+        ]
 
     def _offer(self, name: str, domain: Domain, page: int = 0) -> list[Update]:
         explorer = self.shelf.open(name)
@@ -172,8 +235,12 @@ class _Page:
         return self._offer(name, domain, page + 1)
 
     def _choosing(self, letter: str) -> Callable[..., list[Update]]:
-        def choose(session: Session, domain: Domain, offered: list[int], event: gr.SelectData) -> list[Update]:
-            return self._put(session, letter, self._explorer(session).choose(domain, offered[event.index]))
+        def choose(
+            session: Session, domain: Domain, offered: list[int], event: gr.SelectData
+        ) -> list[Update]:
+            return self._put(
+                session, letter, self._explorer(session).choose(domain, offered[event.index])
+            )
 
         return choose
 
@@ -215,7 +282,9 @@ class _Page:
         pictures = thumbnails(torch.stack([choice.image for choice in made]))
         return [gr.update(value=pictures, selected_index=None), (domain, int(seed))]
 
-    def _choose_new(self, session: Session, drawn: tuple[Domain, int], event: gr.SelectData) -> list[Update]:
+    def _choose_new(
+        self, session: Session, drawn: tuple[Domain, int], event: gr.SelectData
+    ) -> list[Update]:
         made = self._explorer(session).sample(drawn[0], OFFERED, drawn[1])
         return [*self._put(session, "a", made[event.index]), gr.update(selected="explore")]
 
@@ -232,17 +301,32 @@ class _Page:
 
     def _show(self, session: Session) -> list[Update]:
         explorer = self._explorer(session)
-        return [session, _live(explorer, session), still(session), swaps(session), *self._stops(explorer, session)]
+        return [
+            session,
+            _live(explorer, session),
+            still(session),
+            swaps(session),
+            *self._stops(explorer, session),
+        ]
 
     def _stops(self, explorer: Explorer, session: Session) -> list[Update]:
         """Puts the sliders where the session's salient code is; a range grows where the code lies outside."""
         updates: list[Update] = [gr.update(visible=False)] * len(self.sliders)
-        stops = zip(explorer.coordinates, explorer.stops(session.base), range(len(self.sliders)), strict=False)
+        stops = zip(
+            explorer.coordinates,
+            explorer.stops(session.base),
+            range(len(self.sliders)),
+            strict=False,
+        )
         for coordinate, stop, place in stops:
             updates[place] = gr.update(
-                minimum=min(coordinate.low, stop), maximum=max(coordinate.high, stop), step=coordinate.step, value=stop,
-                label=f"s[{coordinate.number}] · {coordinate.share:.0%}", visible=True,
-            )  # fmt: skip
+                minimum=min(coordinate.low, stop),
+                maximum=max(coordinate.high, stop),
+                step=coordinate.step,
+                value=stop,
+                label=f"s[{coordinate.number}] · {coordinate.share:.0%}",
+                visible=True,
+            )
         return updates
 
 
@@ -263,7 +347,16 @@ def _lent(explorer: Explorer, session: Session) -> Tensor:
 
 
 def _slider(place: int) -> gr.Slider:
-    return gr.Slider(-REACH, REACH, 0, step=0.01, label=f"salient {place}", min_width=180, buttons=[], elem_id=f"slider-{place}")
+    return gr.Slider(
+        -REACH,
+        REACH,
+        0,
+        step=0.01,
+        label=f"salient {place}",
+        min_width=180,
+        buttons=[],
+        elem_id=f"slider-{place}",
+    )
 
 
 def _about(explorer: Explorer) -> str:
@@ -276,7 +369,11 @@ def _about(explorer: Explorer) -> str:
         f"{z} common and {s} salient coordinates. The result is decoded from the common code of A and "
         "the salient code of the sliders; a percentage is a coordinate's share of all salient change."
     )
-    problem = f'<p role="alert"><b>No test images:</b> {escape(explorer.problem)}</p>' if explorer.problem else ""
+    problem = (
+        f'<p role="alert"><b>No test images:</b> {escape(explorer.problem)}</p>'
+        if explorer.problem
+        else ""
+    )
     return f"<p>{escape(words)}</p>{problem}"
 
 

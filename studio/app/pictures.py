@@ -22,19 +22,31 @@ from studio.render.grid import READABLE, Scale, to_pixels
 
 __all__ = ["CHANGE", "change", "codes_csv", "live", "still", "strips", "swaps", "thumbnails"]
 
-CHANGE = Scale("difference", -1, 1, "RdBu_r")  # half of an image's range; the same for every image, so that maps compare
+CHANGE = Scale(
+    "difference", -1, 1, "RdBu_r"
+)  # half of an image's range; the same for every image, so that maps compare
 
 
 def live(session: Session, result: Tensor, s: Tensor) -> str:
     """Returns the first row of the page: a, its reconstruction, what the sliders make of it, and what they changed."""
     made = _uri(_pixels(result))
-    code = codes_csv([(session.a.name, session.a.code.z[0], session.a.code.s[0]), ("result", session.a.code.z[0], s)])
+    code = codes_csv(
+        [
+            (session.a.name, session.a.code.z[0], session.a.code.s[0]),
+            ("result", session.a.code.z[0], s),
+        ]
+    )
     stem = PurePath(session.a.name.split(" · ")[0]).stem.replace(" ", "_")
     return _tiles(
         _tile("a", "A", session.a.name, _uri(_pixels(session.a.image))),
         _tile("rebuilt", "Reconstruction", "z of A, s of A", _uri(_pixels(session.rebuilt))),
         _tile("result", "Result", "z of A, s of the sliders", made),
-        _tile("change", "Change", "result \u2212 reconstruction", _uri(change(result, session.rebuilt))),
+        _tile(
+            "change",
+            "Change",
+            "result \u2212 reconstruction",
+            _uri(change(result, session.rebuilt)),
+        ),
     ) + (
         f'<p class="foot">{_key()}<span>{_link(made, f"{stem}_result.png", "Result (PNG)")}'
         f"{_link(f'data:text/csv;charset=utf-8,{quote(code)}', f'{stem}_codes.csv', 'Codes (CSV)')}</span></p>"
@@ -47,27 +59,46 @@ def still(session: Session) -> str:
         _tile("b", "B", session.b.name, _uri(_pixels(session.b.image))),
         _tile("swapped", "Swapped", "z of A, s of B", _uri(_pixels(session.swapped))),
         _tile("healed", "Healed", "z of A, nothing salient", _uri(_pixels(session.healed))),
-        _tile("removed", "Removed", "reconstruction \u2212 healed", _uri(change(session.rebuilt, session.healed))),
+        _tile(
+            "removed",
+            "Removed",
+            "reconstruction \u2212 healed",
+            _uri(change(session.rebuilt, session.healed)),
+        ),
     )
 
 
 def swaps(session: Session) -> str:
     """Returns a table: both common codes with both salient codes and none, and how far each is from the reconstruction."""
     choices, own = (session.a, session.b), (0, 1)
-    head = "".join(_cell(f"s of {letter}", choice) for letter, choice in zip("AB", choices, strict=True))
+    head = "".join(
+        _cell(f"s of {letter}", choice) for letter, choice in zip("AB", choices, strict=True)
+    )
     rows = []
     for i, letter in enumerate("AB"):
         cells = []
         for j, source in enumerate(("A", "B", "nothing")):
-            what = "reconstruction" if own[i] == j else "healed" if source == "nothing" else f"swapped: s of {source}"
+            what = (
+                "reconstruction"
+                if own[i] == j
+                else "healed"
+                if source == "nothing"
+                else f"swapped: s of {source}"
+            )
             uri = _uri(_pixels(session.made[i, j]))
-            cells.append(f"<td>{_figure(f'swap-{i}{j}', f'z of {letter}, s of {source}', uri)}<small>{what}</small></td>")
+            cells.append(
+                f"<td>{_figure(f'swap-{i}{j}', f'z of {letter}, s of {source}', uri)}<small>{what}</small></td>"
+            )
         maps = []
         for j in (1 - i, 2):
             uri = _uri(change(session.made[i, j], session.made[i, i]))
             words = f"{'healed' if j == 2 else 'swapped'} \u2212 reconstruction"
-            maps.append(f"<td>{_figure(f'swap-change-{i}{j}', words, uri)}<small>{words}</small></td>")
-        rows.append(f"<tr>{_cell(f'z of {letter}', choices[i], 'row')}{''.join(cells)}{''.join(maps)}</tr>")
+            maps.append(
+                f"<td>{_figure(f'swap-change-{i}{j}', words, uri)}<small>{words}</small></td>"
+            )
+        rows.append(
+            f"<tr>{_cell(f'z of {letter}', choices[i], 'row')}{''.join(cells)}{''.join(maps)}</tr>"
+        )
     titles = '<th scope="col">nothing salient</th><th scope="colgroup" colspan="2">change</th>'
     return (
         '<div class="wide"><table class="swaps"><caption>Rows keep the common code z, columns bring the salient code s.</caption>'
@@ -80,7 +111,9 @@ def strips(session: Session, made: Sequence[tuple[Coordinate, Tensor]]) -> str:
     """Returns one strip of images per coordinate, with its range and its share of the change."""
     rows = []
     for coordinate, images in made:
-        frames = np.pad(_all_pixels(images), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)  # a line between two
+        frames = np.pad(
+            _all_pixels(images), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255
+        )  # a line between two
         strip = rearrange(frames, "n h w c -> h (n w) c")[:, :-1]
         name = f"s[{coordinate.number}]"
         words = f"{name} from {coordinate.low:g} to {coordinate.high:g} in {STRIP} steps"
@@ -93,7 +126,9 @@ def strips(session: Session, made: Sequence[tuple[Coordinate, Tensor]]) -> str:
         f"Each row moves one salient coordinate of A ({escape(session.a.name)}) through its slider's range and leaves the rest "
         "of the code where the sliders are; the coordinates with the largest effect come first."
     )
-    return f'<table class="strips"><caption>{caption}</caption><tbody>{"".join(rows)}</tbody></table>'
+    return (
+        f'<table class="strips"><caption>{caption}</caption><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 
 def thumbnails(images: Tensor) -> list[Image.Image]:
@@ -118,7 +153,9 @@ def codes_csv(rows: Sequence[tuple[str, Tensor, Tensor]]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     _, z, s = rows[0]
     writer.writerow(["file", *(f"z{i}" for i in range(len(z))), *(f"s{i}" for i in range(len(s)))])
-    writer.writerows([name, *(f"{value:.9g}" for value in (*z.tolist(), *s.tolist()))] for name, z, s in rows)
+    writer.writerows(
+        [name, *(f"{value:.9g}" for value in (*z.tolist(), *s.tolist()))] for name, z, s in rows
+    )
     return out.getvalue()
 
 
@@ -137,7 +174,9 @@ def _pixels(image: Tensor) -> np.ndarray:
 
 def _uri(pixels: np.ndarray) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(file, "PNG", compress_level=1)
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(
+        file, "PNG", compress_level=1
+    )
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -25,9 +25,13 @@ EVERYWHERE = ("0.0.0.0", "::")  # hosts that mean every address of this machine
 TRIED = 100  # ports after the one that is in use
 # No counting of users, no look for newer versions, and no public link whatever the environment says.
 QUIET = {
-    "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_SHARE": "False", "GRADIO_MCP_SERVER": "False", "GRADIO_SSR_MODE": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1",
-}  # fmt: skip
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_SHARE": "False",
+    "GRADIO_MCP_SERVER": "False",
+    "GRADIO_SSR_MODE": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 def check_gradio() -> None:
@@ -40,9 +44,13 @@ def check_gradio() -> None:
     try:
         import gradio
     except ImportError as error:
-        raise StudioError(f"studio app needs Gradio ({error}): pip install 'contrastive-studio[app]'") from None
+        raise StudioError(
+            f"studio app needs Gradio ({error}): pip install 'contrastive-studio[app]'"
+        ) from None
     if int(gradio.__version__.split(".")[0]) < 6:
-        raise StudioError(f"studio app needs Gradio 6, found {gradio.__version__}: pip install 'contrastive-studio[app]'")
+        raise StudioError(
+            f"studio app needs Gradio 6, found {gradio.__version__}: pip install 'contrastive-studio[app]'"
+        )
 
 
 def free_port(host: str, port: int) -> int:
@@ -59,11 +67,20 @@ def free_port(host: str, port: int) -> int:
             probe.bind((host, 0))
             return probe.getsockname()[1]
     if not isinstance(fault, PermissionError) and _fault(host, 0) is not None:
-        raise StudioError(f"--host {host}: not an address of this machine ({fault.strerror or fault})")
+        raise StudioError(
+            f"--host {host}: not an address of this machine ({fault.strerror or fault})"
+        )
     if isinstance(fault, PermissionError):
-        raise StudioError(f"--port {port}: may not be used ({fault.strerror}); expected one above 1023")
-    free = next((p for p in range(port + 1, min(port + TRIED, 65_536)) if _fault(host, p) is None), None)
-    raise StudioError(f"--port {port}: in use on {host}" + (f"; the next free one is --port {free}" if free else ""))
+        raise StudioError(
+            f"--port {port}: may not be used ({fault.strerror}); expected one above 1023"
+        )
+    free = next(
+        (p for p in range(port + 1, min(port + TRIED, 65_536)) if _fault(host, p) is None), None
+    )
+    raise StudioError(
+        f"--port {port}: in use on {host}"
+        + (f"; the next free one is --port {free}" if free else "")
+    )
 
 
 def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
@@ -76,8 +93,13 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         browser: whether to open the page.
     """
     if not _loopback(host):
-        warn(f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs")
-    with _told_to_end() as told, tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder:
+        warn(
+            f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs"
+        )
+    with (
+        _told_to_end() as told,
+        tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder,
+    ):
         os.environ["GRADIO_TEMP_DIR"] = folder
         from PIL import Image
 
@@ -91,10 +113,22 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         name = f"[{host}]" if ":" in host else host
         try:
             page.launch(
-                server_name=name, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
-                max_file_size=MOST_BYTES, enable_monitoring=False, ssr_mode=False, mcp_server=False, footer_links=[],
-                strict_cors=True, theme=theme(), css=CSS, state_session_capacity=100,
-            )  # fmt: skip
+                server_name=name,
+                server_port=port,
+                share=False,
+                inbrowser=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                max_file_size=MOST_BYTES,
+                enable_monitoring=False,
+                ssr_mode=False,
+                mcp_server=False,
+                footer_links=[],
+                strict_cors=True,
+                theme=theme(),
+                css=CSS,
+                state_session_capacity=100,
+            )
         except OSError as error:
             raise StudioError(f"--port {port}: cannot be used on {host}: {error}") from None
         address = f"http://{'localhost' if host in EVERYWHERE else name}:{port}/"
@@ -111,7 +145,9 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
 @contextmanager
 def _told_to_end() -> Iterator["SimpleQueue[int]"]:
     """Yields a queue that has something in it once the process is interrupted or terminated."""
-    told: SimpleQueue[int] = SimpleQueue()  # unlike a threading.Event, it may be filled by a handler while it is waited for
+    told: SimpleQueue[int] = (
+        SimpleQueue()
+    )  # unlike a threading.Event, it may be filled by a handler while it is waited for
 
     def tell(number: int, frame: FrameType | None) -> None:
         told.put(number)

@@ -31,7 +31,10 @@ EXAMPLES = 8  # of them, on which the effect of a coordinate is measured
 STOPS = 100  # a slider has at least so many
 STRIPS = 8  # coordinates in a traversal
 STRIP = 7  # images in each
-EIGHT_BIT = (0.0, 255.0)  # the window of a data set whose images all have 8 bits, which says nothing of others
+EIGHT_BIT = (
+    0.0,
+    255.0,
+)  # the window of a data set whose images all have 8 bits, which says nothing of others
 KEPT = 3  # runs that are open at a time
 
 
@@ -142,13 +145,23 @@ class Explorer:
 
     def images(self, domain: Domain, indices: np.ndarray) -> Tensor:
         """Returns test images (len(indices), C, H, W)."""
-        return torch.empty(0, *self.shape) if self.data is None else self.data.images("test", domain, indices)
+        return (
+            torch.empty(0, *self.shape)
+            if self.data is None
+            else self.data.images("test", domain, indices)
+        )
 
     def choose(self, domain: Domain, index: int) -> Choice:
         """Takes a test image of the run's data set."""
         [image] = self.images(domain, np.array([index]))
         return self._read(
-            " · ".join([f"{domain} {index}", *self._facts(domain, index, "salient"), *self._facts(domain, index, "common")]),
+            " · ".join(
+                [
+                    f"{domain} {index}",
+                    *self._facts(domain, index, "salient"),
+                    *self._facts(domain, index, "common"),
+                ]
+            ),
             image,
         )
 
@@ -170,7 +183,9 @@ class Explorer:
         code = sampling.prior(self.run.method, n, domain, seed)
         made = self.run.decode(code)
         names = [f"new {domain} {i + 1} (seed {seed})" for i in range(n)]
-        return [Choice(names[i], made[i], Code(code.z[i : i + 1], code.s[i : i + 1])) for i in range(n)]
+        return [
+            Choice(names[i], made[i], Code(code.z[i : i + 1], code.s[i : i + 1])) for i in range(n)
+        ]
 
     def begin(self) -> Session:
         """Returns a session on two test targets of different kinds, or on new targets where there is no data set."""
@@ -178,7 +193,9 @@ class Explorer:
         if not len(first):
             return self.look_at(*self.sample("target", 2, 0))
         kinds = [self._facts("target", int(i), "salient") for i in first]
-        other = next((i for i, kind in zip(first, kinds, strict=True) if kind != kinds[0]), first[-1])
+        other = next(
+            (i for i, kind in zip(first, kinds, strict=True) if kind != kinds[0]), first[-1]
+        )
         return self.look_at(*(self.choose("target", int(i)) for i in (first[0], other)))
 
     def look_at(self, a: Choice, b: Choice) -> Session:
@@ -205,7 +222,9 @@ class Explorer:
                 the exact number that it stood at, not its nearest stop; so does one that is missing.
         """
         s = session.base.clone()
-        for coordinate, stop, value in zip(self.coordinates, self.stops(session.base), values, strict=False):
+        for coordinate, stop, value in zip(
+            self.coordinates, self.stops(session.base), values, strict=False
+        ):
             if abs(value - stop) > coordinate.step / 2:
                 s[coordinate.number] = value
         return s
@@ -213,8 +232,12 @@ class Explorer:
     def result(self, session: Session, values: Sequence[float]) -> Tensor:
         """Decodes a's common code with the sliders' salient code, (C, H, W)."""
         s = self.moved(session, values)
-        for own, made in zip((session.a.code.s[0], session.b.code.s[0], self.blank()), session.made[0], strict=True):
-            if torch.equal(s, own):  # an image alone and one among others differ by roundings, which a map would show
+        for own, made in zip(
+            (session.a.code.s[0], session.b.code.s[0], self.blank()), session.made[0], strict=True
+        ):
+            if torch.equal(
+                s, own
+            ):  # an image alone and one among others differ by roundings, which a map would show
                 return made
         return self.run.decode(Code(session.a.code.z, s[None]))[0]
 
@@ -256,14 +279,20 @@ class Explorer:
         for k in effect.argsort(descending=True).tolist():
             step = 10.0 ** floor(log10((high[k] - low[k]).item() / STOPS))
             ends = (floor(low[k].item() / step) * step, -floor(-high[k].item() / step) * step)
-            coordinates.append(Coordinate(k, share[k].item(), round(ends[0], 9), round(ends[1], 9), step))
+            coordinates.append(
+                Coordinate(k, share[k].item(), round(ends[0], 9), round(ends[1], 9), step)
+            )
         return coordinates
 
     def _training_codes(self) -> Code:
         """Returns the codes of training targets, or of the prior where there is no data set."""
         if self.data is None:
             return sampling.prior(self.run.method, READ, "target", 0)
-        return self.run.encode(self.data.images("train", "target", np.arange(min(READ, self.data.size("train", "target")))))
+        return self.run.encode(
+            self.data.images(
+                "train", "target", np.arange(min(READ, self.data.size("train", "target")))
+            )
+        )
 
     def _effect(self, code: Code, low: Tensor, high: Tensor) -> Tensor:
         """Returns by how much a pixel changes when a coordinate goes from low to high, (m,)."""
@@ -273,7 +302,9 @@ class Explorer:
         s[:, places, 0, places], s[:, places, 1, places] = low, high
         effect = []
         for z, ends in zip(code.z, s, strict=True):
-            made = self.run.decode(Code(z.expand(2 * m, -1), ends.flatten(0, 1))).unflatten(0, (m, 2))
+            made = self.run.decode(Code(z.expand(2 * m, -1), ends.flatten(0, 1))).unflatten(
+                0, (m, 2)
+            )
             effect.append((made[:, 1] - made[:, 0]).abs().flatten(1).mean(1))
         return torch.stack(effect).mean(0)
 
@@ -297,7 +328,9 @@ class Shelf:
         self.device = _device(device)
         short = [Path(folder).resolve().name for folder in folders]
         clear = len(set(short)) == len(short)
-        self._folders = dict(zip(short if clear else map(str, folders), map(Path, folders), strict=True))
+        self._folders = dict(
+            zip(short if clear else map(str, folders), map(Path, folders), strict=True)
+        )
         self._open: OrderedDict[str, Explorer] = OrderedDict()
         self._lock = Lock()
         self.names = list(self._folders)
@@ -329,7 +362,9 @@ def _shape(name: str, run: Run) -> tuple[int, ...]:
     shape = run.shape
     if len(shape) != 3:
         kind = "volumes" if len(shape) == 4 else "vectors"
-        raise StudioError(f"{name}: holds {kind} of shape {shape}; the app shows images (channels, height, width)")
+        raise StudioError(
+            f"{name}: holds {kind} of shape {shape}; the app shows images (channels, height, width)"
+        )
     return shape
 
 
@@ -340,5 +375,7 @@ def _device(name: str | None) -> str | None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         said = str(error).splitlines()[0]
-        raise StudioError(f"--device {name}: not a device of this machine, expected e.g. cpu or cuda:0 ({said})") from None
+        raise StudioError(
+            f"--device {name}: not a device of this machine, expected e.g. cpu or cuda:0 ({said})"
+        ) from None
     return name

@@ -16,7 +16,10 @@ MOST_BYTES = 10 * 2**20
 
 
 def read_upload(
-    path: Path, shape: tuple[int, ...], window: tuple[float, float] | None = None, at: Slice = "middle"
+    path: Path,
+    shape: tuple[int, ...],
+    window: tuple[float, float] | None = None,
+    at: Slice = "middle",
 ) -> tuple[Tensor, str]:
     """Reads a file, resizes its shorter side, crops the centre and brings its values to [-1, 1].
 
@@ -34,11 +37,17 @@ def read_upload(
     """
     channels, side = shape[0], shape[-1]
     if channels not in (1, 3):
-        raise StudioError(f"{path.name}: files are gray or RGB, but this run's images have {channels} channels")
+        raise StudioError(
+            f"{path.name}: files are gray or RGB, but this run's images have {channels} channels"
+        )
     if not is_image(path.name):
-        raise StudioError(f"{path.name}: not a kind of file that is read; expected {', '.join(FORMATS)}")
+        raise StudioError(
+            f"{path.name}: not a kind of file that is read; expected {', '.join(FORMATS)}"
+        )
     if path.stat().st_size > MOST_BYTES:
-        raise StudioError(f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB, at most {MOST_BYTES / 2**20:g} are taken")
+        raise StudioError(
+            f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB, at most {MOST_BYTES / 2**20:g} are taken"
+        )
     try:
         pixels = fit(read_image(path, at, side), side, channels)
     except UnreadableError as error:

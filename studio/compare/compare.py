@@ -27,7 +27,12 @@ from studio.training.session import find_folder
 __all__ = ["Member", "compare", "members", "plan"]
 
 State = Literal["missing", "half", "done", "submitted", "stopped", "failed"]
-INTERRUPTED = (130, 143, -2, -15)  # exit codes of a training that was asked to stop, or died of it before it began
+INTERRUPTED = (
+    130,
+    143,
+    -2,
+    -15,
+)  # exit codes of a training that was asked to stop, or died of it before it began
 
 
 @dataclass
@@ -60,9 +65,14 @@ class Member:
     def describe(self) -> dict[str, Any]:
         """Returns the training as JSON has it."""
         return {
-            "row": self.variant.label, "seed": self.seed, "run": str(self.run), "state": self.state,
-            "images_seen": self.images_seen, "images": self.variant.config.train.images, "error": self.error or None,
-        }  # fmt: skip
+            "row": self.variant.label,
+            "seed": self.seed,
+            "run": str(self.run),
+            "state": self.state,
+            "images_seen": self.images_seen,
+            "images": self.variant.config.train.images,
+            "error": self.error or None,
+        }
 
 
 def plan(variants: Sequence[Variant], out: Path) -> list[Member]:
@@ -96,9 +106,16 @@ def members(result: dict[str, Any], state: State) -> list[dict[str, Any]]:
 
 
 def compare(
-    variants: Sequence[Variant], out: Path, launcher: Launcher | None = None, at_once: int = 1, resubmit: bool = False,
-    protocol: str | None = None, regime: str | None = None, central: bool = False, tell: Callable[[str], None] = print,
-) -> dict[str, Any]:  # fmt: skip
+    variants: Sequence[Variant],
+    out: Path,
+    launcher: Launcher | None = None,
+    at_once: int = 1,
+    resubmit: bool = False,
+    protocol: str | None = None,
+    regime: str | None = None,
+    central: bool = False,
+    tell: Callable[[str], None] = print,
+) -> dict[str, Any]:
     """Trains what is missing and sums up what there is.
 
     Args:
@@ -120,20 +137,30 @@ def compare(
     """
     plans = plan(variants, out)
     _forget(out, [member.run.name for member in plans if member.state == "done"])
-    todo = [m for m in plans if m.state in ("missing", "half") or (m.state == "submitted" and resubmit)]
+    todo = [
+        m for m in plans if m.state in ("missing", "half") or (m.state == "submitted" and resubmit)
+    ]
     stopped = ""
     if todo:
         with claimed(out) as keep:
             stopped = _train(todo, out, launcher or Launcher(), at_once, tell, keep)
-    anew = None if protocol is None and regime is None else (protocol or "held-out", regime or "clean")
+    anew = (
+        None if protocol is None and regime is None else (protocol or "held-out", regime or "clean")
+    )
     rows = []
     for variant in variants:
         own = [member for member in plans if member.variant is variant]
         probes = {m.seed: found for m in own if (found := _probed(m, out, anew, tell, not stopped))}
         row = standing(variant, [m.describe() for m in own], probes, _cost(own))
         rows.append(row | ({"centrality": _central(own, tell)} if central and not stopped else {}))
-    result = {"name": out.name, "out": str(out), "protocol": anew[0] if anew else "held-out",
-              "eval": anew[1] if anew else "clean", "stopped": stopped, "rows": rows}  # fmt: skip
+    result = {
+        "name": out.name,
+        "out": str(out),
+        "protocol": anew[0] if anew else "held-out",
+        "eval": anew[1] if anew else "clean",
+        "stopped": stopped,
+        "rows": rows,
+    }
     return {**result, "notes": notes(result)}
 
 
@@ -147,7 +174,10 @@ def _look(member: Member) -> None:
         find_folder(config, member.run, resume=True)
         newest = checkpoint.newest(member.run)
     except StudioError as error:
-        member.state, member.error = "failed", "; ".join(line.strip() for line in str(error).splitlines())
+        member.state, member.error = (
+            "failed",
+            "; ".join(line.strip() for line in str(error).splitlines()),
+        )
         return
     member.state = "half"
     if newest is not None:
@@ -160,13 +190,22 @@ def _own_probe(member: Member) -> dict[str, Any] | None:
     """Reads the probe.json that belongs to the newest checkpoint, if there is one."""
     try:
         result = json.loads((member.run / "probe.json").read_text(encoding="utf-8"))
-        return result if result["rows"] is not None and result["images_seen"] == member.images_seen else None
+        return (
+            result
+            if result["rows"] is not None and result["images_seen"] == member.images_seen
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _train(
-    todo: Sequence[Member], out: Path, launcher: Launcher, at_once: int, tell: Callable[[str], None], keep: Sequence[int]
+    todo: Sequence[Member],
+    out: Path,
+    launcher: Launcher,
+    at_once: int,
+    tell: Callable[[str], None],
+    keep: Sequence[int],
 ) -> str:
     """Trains, and brings the members up to date; returns the signal that stopped it all, or nothing."""
     jobs = [_job(member, out, at_once if not launcher.words else 1) for member in todo]
@@ -192,10 +231,16 @@ def _job(member: Member, out: Path, share: int) -> Job:
     settings = [*member.variant.assignments, f"seed={member.seed}"]
     if share > 1 and member.variant.config.train.threads == "auto":
         settings.append(f"train.threads={max(1, usable_processors() // share)}")
-    words = ["--cfg", member.variant.cfg, *(word for setting in settings for word in ("--set", setting))]
+    words = [
+        "--cfg",
+        member.variant.cfg,
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     resume = ["--resume"] if (member.run / "config.yaml").is_file() else []
     log = out / "logs" / f"{member.run.name}.log"
-    return Job(member.run.name, member.title, member.run, [*words, "--run", str(member.run), *resume], log)
+    return Job(
+        member.run.name, member.title, member.run, [*words, "--run", str(member.run), *resume], log
+    )
 
 
 def _submitted(out: Path) -> dict[str, Any]:
@@ -213,18 +258,27 @@ def _remember(out: Path, name: str, command: Sequence[str]) -> None:
 def _forget(out: Path, names: Sequence[str]) -> None:
     known = _submitted(out)
     if any(name in known for name in names):
-        write_json(out / "submitted.json", {name: command for name, command in known.items() if name not in names})
+        write_json(
+            out / "submitted.json",
+            {name: command for name, command in known.items() if name not in names},
+        )
 
 
 def _probed(
-    member: Member, out: Path, anew: tuple[str, str] | None, tell: Callable[[str], None], may_measure: bool
+    member: Member,
+    out: Path,
+    anew: tuple[str, str] | None,
+    tell: Callable[[str], None],
+    may_measure: bool,
 ) -> dict[str, Any] | None:
     """Returns what was measured on a complete run: its own probe.json, or by another protocol, measured once."""
     if member.state != "done":
         return None
     if anew is None or anew == ("held-out", "clean"):
         return _own_probe(member)
-    weights = member.manifest["files"]["ema.safetensors"][:12]  # a run that was trained anew is measured anew
+    weights = member.manifest["files"]["ema.safetensors"][
+        :12
+    ]  # a run that was trained anew is measured anew
     cache = out / "probes" / f"{member.run.name}-{weights}-{anew[0]}-{anew[1]}.json"
     try:
         return json.loads(cache.read_text(encoding="utf-8"))
@@ -234,7 +288,10 @@ def _probed(
     try:
         tell(f"{member.title}: probing by {anew[0]}, {anew[1]}")
         opened = Run.open(member.run)
-        result = {**opened.describe(), **measure(opened.method, opened.data, anew[0], regime=anew[1])}  # type: ignore[arg-type]
+        result = {
+            **opened.describe(),
+            **measure(opened.method, opened.data, anew[0], regime=anew[1]),
+        }  # type: ignore[arg-type]
     except StudioError as error:
         member.state, member.error = "failed", str(error)
         return None
@@ -256,7 +313,12 @@ def _central(own: Sequence[Member], tell: Callable[[str], None]) -> dict[str, An
 
 def _cost(own: Sequence[Member]) -> dict[str, Any]:
     """Returns a row's parameters and the median rate that its trainings logged, in images per second."""
-    rates = [rate for member in own if member.state == "done" for rate in _rates(member.run / "log.jsonl")]
+    rates = [
+        rate
+        for member in own
+        if member.state == "done"
+        for rate in _rates(member.run / "log.jsonl")
+    ]
     done = next((member for member in own if member.state == "done"), None)
     return {
         "parameters": None if done is None else _parameters(done),

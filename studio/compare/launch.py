@@ -20,7 +20,9 @@ __all__ = ["Ending", "Job", "Launcher", "claimed", "run_jobs"]
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 PLACES = ("train", "args", "run", "name")
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 POLL, TELL = 0.1, 10.0  # seconds between looks at the processes, and between lines about a training
 
 
@@ -87,9 +89,13 @@ class Launcher:
         places = re.findall(r"\{(\w+)\}", template)
         unknown = [place for place in places if place not in PLACES]
         if unknown:
-            raise StudioError(f"--launcher {template}: no such place {{{unknown[0]}}}{nearest(unknown[0], PLACES)}")
+            raise StudioError(
+                f"--launcher {template}: no such place {{{unknown[0]}}}{nearest(unknown[0], PLACES)}"
+            )
         if "args" not in places:
-            raise StudioError(f"--launcher {template}: expected {{args}} where the arguments of train.py go")
+            raise StudioError(
+                f"--launcher {template}: expected {{args}} where the arguments of train.py go"
+            )
         if shutil.which(words[0]) is None:
             raise StudioError(f"--launcher {template}: no program is called {words[0]!r}")
         return cls(words)
@@ -98,19 +104,30 @@ class Launcher:
         """Returns the words of the command. A place inside a word (`--wrap 'python {train} {args}'`) is quoted for a shell."""
         if not self.words:
             return [sys.executable, str(TRAIN), *job.arguments]
-        values = {"train": [str(TRAIN)], "args": job.arguments, "run": [str(job.run)], "name": [job.name]}
+        values = {
+            "train": [str(TRAIN)],
+            "args": job.arguments,
+            "run": [str(job.run)],
+            "name": [job.name],
+        }
         command: list[str] = []
         for word in self.words:
             whole = re.fullmatch(r"\{(\w+)\}", word)
             if whole:
                 command += values[whole[1]]
             else:
-                command.append(re.sub(r"\{(\w+)\}", lambda place: shlex.join(values[place[1]]), word))
+                command.append(
+                    re.sub(r"\{(\w+)\}", lambda place: shlex.join(values[place[1]]), word)
+                )
         return command
 
 
 def run_jobs(
-    jobs: Sequence[Job], launcher: Launcher, at_once: int, tell: Callable[[str], None], keep: Sequence[int] = ()
+    jobs: Sequence[Job],
+    launcher: Launcher,
+    at_once: int,
+    tell: Callable[[str], None],
+    keep: Sequence[int] = (),
 ) -> tuple[dict[str, Ending], str]:
     """Runs trainings, some at a time. SIGINT, SIGTERM and SIGHUP are handed on to those that run, and no more are started.
 
@@ -132,18 +149,26 @@ def run_jobs(
             _hand_on(arrived, [process for _, process in running.values()])
             while waiting and len(running) < at_once and not stopped:
                 job = waiting.pop(0)
-                tell(f"{job.title}: {'launching' if launcher.words else 'training'}; its output: {job.log}")
+                tell(
+                    f"{job.title}: {'launching' if launcher.words else 'training'}; its output: {job.log}"
+                )
                 told[job.name] = (time.monotonic(), "")
                 try:
                     running[job.name] = job, _started(job, launcher, keep)
                 except OSError as error:
-                    endings[job.name] = Ending(127, f"{launcher.command(job)[0]}: cannot be started: {error.strerror}")
+                    endings[job.name] = Ending(
+                        127, f"{launcher.command(job)[0]}: cannot be started: {error.strerror}"
+                    )
             time.sleep(POLL)
             for name, (job, process) in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
-                    ending = endings[name] = Ending(process.returncode, _last_words(job.tail(), process.returncode))
-                    tell(f"{job.title}: {f'exit code {ending.code}: {ending.said}' if ending.code else 'ended'}")
+                    ending = endings[name] = Ending(
+                        process.returncode, _last_words(job.tail(), process.returncode)
+                    )
+                    tell(
+                        f"{job.title}: {f'exit code {ending.code}: {ending.said}' if ending.code else 'ended'}"
+                    )
                 else:
                     told[name] = _progress(job, *told[name], tell)
     return endings, stopped[0] if stopped else ""
@@ -155,7 +180,12 @@ def _started(job: Job, launcher: Launcher, keep: Sequence[int]) -> subprocess.Po
     with job.log.open("ab") as log:
         # A process group of its own: the terminal's Ctrl-C would reach it a second time, and a second one does not save.
         return subprocess.Popen(
-            launcher.command(job), stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0, pass_fds=tuple(keep)
+            launcher.command(job),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,
+            pass_fds=tuple(keep),
         )
 
 
@@ -202,7 +232,9 @@ def _signals() -> Iterator[tuple[list[int], list[str]]]:
 
     before = {}
     for number in SIGNALS:
-        with contextlib.suppress(ValueError):  # not the main thread: whoever called from a thread handles signals
+        with contextlib.suppress(
+            ValueError
+        ):  # not the main thread: whoever called from a thread handles signals
             before[number] = signal.signal(number, collect)
     try:
         yield arrived, names
@@ -232,7 +264,9 @@ def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise StudioError(f"{folder}: another comparison, or a training that it started, is still at work there") from None
+        raise StudioError(
+            f"{folder}: another comparison, or a training that it started, is still at work there"
+        ) from None
     try:
         yield (descriptor,)
     finally:

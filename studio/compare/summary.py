@@ -18,15 +18,29 @@ from studio.schema import PaperConfig
 __all__ = ["better", "notes", "numbers", "standing"]
 
 Better = Literal["higher", "lower"]
-HIGHER = {"factorvae", "factorvae_as_published", "betavae", "mig", "dci_disentanglement", "dci_completeness",
-          "dci_informativeness", "sap", "salient_variance_ratio", "salient_distance_auc", "dice", "auroc"}  # fmt: skip
+HIGHER = {
+    "factorvae",
+    "factorvae_as_published",
+    "betavae",
+    "mig",
+    "dci_disentanglement",
+    "dci_completeness",
+    "dci_informativeness",
+    "sap",
+    "salient_variance_ratio",
+    "salient_distance_auc",
+    "dice",
+    "auroc",
+}
 LOWER = {"w2_common"}
 PER_SPACE = re.compile(r"(?:silhouette|clustering_accuracy)_(salient|common)")
 
 
 def numbers(probed: Mapping[str, Any]) -> dict[str, float]:
     """Returns every number of a probe.json by its key: what can be read from which code, and whatever else was measured."""
-    found = {f"{row['attribute']}.{space}": row.get(space) for row in probed["rows"] for space in SPACES}
+    found = {
+        f"{row['attribute']}.{space}": row.get(space) for row in probed["rows"] for space in SPACES
+    }
     for name, section in probed.items():
         if isinstance(section, dict):
             found |= dict(_leaves(section, name))
@@ -53,7 +67,10 @@ def better(key: str, belongs: Mapping[str, str]) -> Better | None:
 
 
 def standing(
-    variant: Variant, runs: Sequence[dict[str, Any]], probes: Mapping[int, dict[str, Any]], cost: Mapping[str, Any]
+    variant: Variant,
+    runs: Sequence[dict[str, Any]],
+    probes: Mapping[int, dict[str, Any]],
+    cost: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Sums up a row.
 
@@ -68,7 +85,9 @@ def standing(
         `sd` over seeds, `best`, `worst`, `better`, `values` by seed, `paper`), the cost, `show`, `runs` and `paper`.
     """
     rows = [row for probed in probes.values() for row in probed["rows"]]
-    attributes = {row["attribute"]: {key: row[key] for key in ("belongs", "metric", "chance")} for row in rows}
+    attributes = {
+        row["attribute"]: {key: row[key] for key in ("belongs", "metric", "chance")} for row in rows
+    }
     belongs = {name: row["belongs"] for name, row in attributes.items()}
     values: dict[str, dict[str, float]] = {}
     for seed, probed in probes.items():
@@ -76,12 +95,23 @@ def standing(
             values.setdefault(key, {})[str(seed)] = value
     paper = _published(variant.config.paper)
     return {
-        "label": variant.label, "config": variant.cfg, "set": list(variant.assignments), "budget": variant.config.train.images,
-        "images_seen": sorted({probed["images_seen"] for probed in probes.values()}), "attributes": attributes,
-        "numbers": {key: _summary(values.get(key, {}), better(key, belongs), paper.get(key)) for key in {**values, **paper}},
-        **cost, "show": list(variant.show), "runs": list(runs),
-        "paper": None if variant.config.paper is None else variant.config.paper.model_dump(mode="json"),
-    }  # fmt: skip
+        "label": variant.label,
+        "config": variant.cfg,
+        "set": list(variant.assignments),
+        "budget": variant.config.train.images,
+        "images_seen": sorted({probed["images_seen"] for probed in probes.values()}),
+        "attributes": attributes,
+        "numbers": {
+            key: _summary(values.get(key, {}), better(key, belongs), paper.get(key))
+            for key in {**values, **paper}
+        },
+        **cost,
+        "show": list(variant.show),
+        "runs": list(runs),
+        "paper": None
+        if variant.config.paper is None
+        else variant.config.paper.model_dump(mode="json"),
+    }
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
@@ -95,23 +125,42 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         found = row.get("centrality", {})
         if "winner" in found:
             scores = ", ".join(f"{name} {score:.3f}" for name, score in found["scores"].items())
-            said.append(f"{row['label']}: most central, without labels: {found['winner']} ({scores})")
+            said.append(
+                f"{row['label']}: most central, without labels: {found['winner']} ({scores})"
+            )
         elif found:
             said.append(f"{row['label']}: no most central training: {found['note']}")
     budgets = sorted({row["budget"] for row in result["rows"]})
     if len(budgets) > 1:
-        said.append(f"budgets differ: {', '.join(f'{n:,}' for n in budgets)} images; --budget gives every row the same")
+        said.append(
+            f"budgets differ: {', '.join(f'{n:,}' for n in budgets)} images; --budget gives every row the same"
+        )
     named = {row["label"]: row["paper"] for row in result["rows"] if row["paper"]}
     for option in ("protocol", "eval"):
         theirs = {paper[option] for paper in named.values() if option in paper} - {result[option]}
-        said += [f"the paper measured by {other}, this table by {result[option]}: --{option} {other}" for other in sorted(theirs)]
-    said += [f"the paper's values: {source}" for source in sorted({paper["source"] for paper in named.values()})]
+        said += [
+            f"the paper measured by {other}, this table by {result[option]}: --{option} {other}"
+            for other in sorted(theirs)
+        ]
+    said += [
+        f"the paper's values: {source}"
+        for source in sorted({paper["source"] for paper in named.values()})
+    ]
     for row in result["rows"]:
         paper = named.get(row["label"], {})
         if paper.get("images", row["budget"]) != row["budget"]:
-            said.append(f"{row['label']}: the paper trained on {paper['images']:,} images, this is {row['budget']:,}")
-        unknown = [name for name in paper.get("attributes", {}) if row["attributes"] and name not in row["attributes"]]
-        said += [f"{row['label']}: paper.attributes.{n}: not measured here{nearest(n, row['attributes'])}" for n in unknown]
+            said.append(
+                f"{row['label']}: the paper trained on {paper['images']:,} images, this is {row['budget']:,}"
+            )
+        unknown = [
+            name
+            for name in paper.get("attributes", {})
+            if row["attributes"] and name not in row["attributes"]
+        ]
+        said += [
+            f"{row['label']}: paper.attributes.{n}: not measured here{nearest(n, row['attributes'])}"
+            for n in unknown
+        ]
     return said
 
 
@@ -119,19 +168,29 @@ def _published(paper: PaperConfig | None) -> dict[str, dict[str, float]]:
     if paper is None:
         return {}
     whole = paper.model_dump(mode="json")
-    read = {f"{name}.{space}": value for name, by in whole.get("attributes", {}).items() for space, value in by.items()}
+    read = {
+        f"{name}.{space}": value
+        for name, by in whole.get("attributes", {}).items()
+        for space, value in by.items()
+    }
     return {**read, **whole.get("numbers", {})}
 
 
-def _summary(values: Mapping[str, float], better: Better | None, paper: Mapping[str, float] | None) -> dict[str, Any]:
+def _summary(
+    values: Mapping[str, float], better: Better | None, paper: Mapping[str, float] | None
+) -> dict[str, Any]:
     several = list(values.values())
     best, worst = (max, min) if better == "higher" else (min, max)
     return {
-        "n": len(several), "mean": statistics.fmean(several) if several else None,
+        "n": len(several),
+        "mean": statistics.fmean(several) if several else None,
         "sd": statistics.stdev(several) if len(several) > 1 else None,
-        "best": best(several) if several and better else None, "worst": worst(several) if several and better else None,
-        "better": better, "values": dict(values), "paper": None if paper is None else dict(paper),
-    }  # fmt: skip
+        "best": best(several) if several and better else None,
+        "worst": worst(several) if several and better else None,
+        "better": better,
+        "values": dict(values),
+        "paper": None if paper is None else dict(paper),
+    }
 
 
 def _leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

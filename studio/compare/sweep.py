@@ -28,7 +28,16 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from studio.config import FOLDERS, Config, available, checked, find, parse_assignment, read_yaml, resolve
+from studio.config import (
+    FOLDERS,
+    Config,
+    available,
+    checked,
+    find,
+    parse_assignment,
+    read_yaml,
+    resolve,
+)
 from studio.errors import StudioError, nearest
 from studio.schema import Section
 from studio.training.session import HARMLESS
@@ -114,7 +123,10 @@ class Variant:
 
 
 def variants(
-    cfgs: Sequence[str], assignments: Sequence[str] = (), seeds: int | None = None, budget: int | None = None
+    cfgs: Sequence[str],
+    assignments: Sequence[str] = (),
+    seeds: int | None = None,
+    budget: int | None = None,
 ) -> list[Variant]:
     """Resolves everything that is to be compared, before anything is trained.
 
@@ -137,17 +149,33 @@ def variants(
         images = budget or (None if "train.images" in axes else sweep.budget)
         budgets = {} if images is None else {"train.images": images}
         _refuse_twice_varied(name, sweep, axes)
-        for base, (row, overrides), more in itertools.product(sweep.base, sweep.combinations(), _product(varied)):
+        for base, (row, overrides), more in itertools.product(
+            sweep.base, sweep.combinations(), _product(varied)
+        ):
             stem = Path(base).stem
             words = [stem if len(sweep.base) > 1 or stem == name else "", row, _words(more)]
             label = _joined([name if len(cfgs) > 1 and stem != name else "", *words]) or name
-            folder = _folder(_joined([name if stem != name else "", *words, _words(fixed, HARMLESS)]))
+            folder = _folder(
+                _joined([name if stem != name else "", *words, _words(fixed, HARMLESS)])
+            )
             try:
-                config, given = _resolved(base, {**sweep.set, **budgets}, overrides, {**fixed, **budgets}, more)
+                config, given = _resolved(
+                    base, {**sweep.set, **budgets}, overrides, {**fixed, **budgets}, more
+                )
             except StudioError as error:
                 faults.setdefault(str(error), []).append(label)
                 continue
-            found.append(Variant(label, folder, base, given, config, seeds or sweep.seeds or SEEDS, tuple(sweep.show)))
+            found.append(
+                Variant(
+                    label,
+                    folder,
+                    base,
+                    given,
+                    config,
+                    seeds or sweep.seeds or SEEDS,
+                    tuple(sweep.show),
+                )
+            )
     if faults:
         rows = len(found) + sum(map(len, faults.values()))
         raise StudioError("\n".join(_fault(text, labels, rows) for text, labels in faults.items()))
@@ -174,7 +202,9 @@ def values_of(assignment: str) -> tuple[str, list[Any]]:
     key, equals, text = assignment.partition("=")
     parts = list(_split(text))
     if len(parts) > 1 and not all(part.strip() for part in parts):
-        raise StudioError(f"--set {assignment}: a value is missing; quote a comma that belongs to a value")
+        raise StudioError(
+            f"--set {assignment}: a value is missing; quote a comma that belongs to a value"
+        )
     parsed = [parse_assignment(f"{key}{equals}{part}") for part in parts]
     return parsed[0][0], [value for _, value in parsed]
 
@@ -184,7 +214,13 @@ def _split(text: str) -> Iterator[str]:
     for i, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote and before != "\\" else quote
-        elif letter in "'\"" and before in ("", ",", "[", "{", ":"):  # elsewhere it is a letter of a plain word
+        elif letter in "'\"" and before in (
+            "",
+            ",",
+            "[",
+            "{",
+            ":",
+        ):  # elsewhere it is a letter of a plain word
             quote = letter
         elif letter in "[{":
             depth += 1
@@ -202,11 +238,17 @@ def _axes(assignments: Sequence[str], budget: int | None) -> dict[str, list[Any]
     for assignment in assignments:
         key, values = values_of(assignment)
         if key == "seed":
-            raise StudioError(f"--set {assignment}: --seeds says how many seeds every row is trained with")
+            raise StudioError(
+                f"--set {assignment}: --seeds says how many seeds every row is trained with"
+            )
         if key == "train.images" and budget is not None:
-            raise StudioError(f"--set {assignment}: --budget {budget} says the same; give one of them")
+            raise StudioError(
+                f"--set {assignment}: --budget {budget} says the same; give one of them"
+            )
         if key in axes:
-            raise StudioError(f"--set {assignment}: {key} is given twice; several values go in one: {key}=v1,v2")
+            raise StudioError(
+                f"--set {assignment}: {key} is given twice; several values go in one: {key}=v1,v2"
+            )
         axes[key] = values
     return axes
 
@@ -218,7 +260,9 @@ def _opened(cfg: str) -> tuple[str, Sweep]:
     if "base" not in raw:
         return path.stem, Sweep(base=[cfg])
     sweep = checked(Sweep, raw, str(path))
-    bases = [str(path.parent / base) if (path.parent / base).is_file() else base for base in sweep.base]
+    bases = [
+        str(path.parent / base) if (path.parent / base).is_file() else base for base in sweep.base
+    ]
     for base in bases:
         try:
             find(base)
@@ -237,7 +281,9 @@ def _found(cfg: str) -> Path:
                     return candidate
         if Path(cfg).is_dir():
             raise
-    raise StudioError(f"compare {cfg}: no such file, config or sweep{nearest(Path(cfg).name, _names())}") from None
+    raise StudioError(
+        f"compare {cfg}: no such file, config or sweep{nearest(Path(cfg).name, _names())}"
+    ) from None
 
 
 def _names() -> list[str]:
@@ -253,7 +299,11 @@ def _resolved(
     given = _assignments(common, row, fixed, varied)
     config = resolve(raw, path.stem, str(path), given)
     named = any(key.partition(".")[0] == "paper" for key in row)
-    if config.paper is not None and not named and config != resolve(raw, path.stem, str(path), _assignments(common, fixed)):
+    if (
+        config.paper is not None
+        and not named
+        and config != resolve(raw, path.stem, str(path), _assignments(common, fixed))
+    ):
         given.append("paper=null")
         config = config.model_copy(update={"paper": None})
     return config, tuple(given)
@@ -271,7 +321,9 @@ def _refuse_shared_folders(found: Sequence[Variant]) -> None:
     for folder, count in Counter(variant.folder for variant in found).items():
         if count > 1:
             labels = [variant.label for variant in found if variant.folder == folder]
-            raise StudioError(f"{count} rows would share the folder {folder}-seed0: {', '.join(labels)}; give them other names")
+            raise StudioError(
+                f"{count} rows would share the folder {folder}-seed0: {', '.join(labels)}; give them other names"
+            )
 
 
 def _product(grid: Mapping[str, Sequence[Any]]) -> Iterator[Overrides]:
@@ -284,7 +336,9 @@ def _assignments(*parts: Overrides) -> list[str]:
     merged: Overrides = {}
     for part in parts:
         for key, value in part.items():
-            merged.pop(key, None)  # to the end: a section given as a whole must not undo what came after it
+            merged.pop(
+                key, None
+            )  # to the end: a section given as a whole must not undo what came after it
             merged[key] = value
     return [f"{key}={_json(key, value)}" for key, value in merged.items()]
 
@@ -293,12 +347,20 @@ def _json(key: str, value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)  # JSON is YAML
     except (TypeError, ValueError):
-        raise StudioError(f"{key}: found {value!r}, expected a finite number, a word, a list or a mapping") from None
+        raise StudioError(
+            f"{key}: found {value!r}, expected a finite number, a word, a list or a mapping"
+        ) from None
 
 
 def _words(overrides: Overrides, without: Container[str] = ()) -> str:
-    plain = {key: value for key, value in overrides.items() if key not in without and key.partition(".")[0] != "paper"}
-    return " ".join(f"{k}={v if isinstance(v, str) else _json(k, v).replace(' ', '')}" for k, v in plain.items())
+    plain = {
+        key: value
+        for key, value in overrides.items()
+        if key not in without and key.partition(".")[0] != "paper"
+    }
+    return " ".join(
+        f"{k}={v if isinstance(v, str) else _json(k, v).replace(' ', '')}" for k, v in plain.items()
+    )
 
 
 def _joined(words: Sequence[str]) -> str:

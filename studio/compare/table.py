@@ -17,7 +17,20 @@ from studio.evaluate.probe_table import METRICS
 __all__ = ["show_comparison", "shown_keys", "tables", "write_comparison"]
 
 NOTHING = "-"
-COLUMNS = ("row", "key", "better", "n", "mean", "sd", "best", "worst", "paper_average", "paper_sd", "paper_best", "paper_worst")
+COLUMNS = (
+    "row",
+    "key",
+    "better",
+    "n",
+    "mean",
+    "sd",
+    "best",
+    "worst",
+    "paper_average",
+    "paper_sd",
+    "paper_best",
+    "paper_worst",
+)
 Lines = tuple[str, list[str], list[list[str]]]  # title, columns, cells
 
 
@@ -38,16 +51,25 @@ def tables(result: Mapping[str, Any], show: Sequence[str] = (), wide: bool = Fal
     further = list(_further(result["rows"], [*wanted, *show, *_reconstruction(result["rows"])]))
     head = ["row", "number", "mean ± sd", "best", "worst", "paper", "n"]
     cost = [
-        [row["label"], *(str(_count(row, state)) for state in ("done", "failed")), str(_others(row)),
-         _seen(row), _count_of(row["images_per_second"]), _count_of(row["parameters"])]
+        [
+            row["label"],
+            *(str(_count(row, state)) for state in ("done", "failed")),
+            str(_others(row)),
+            _seen(row),
+            _count_of(row["images_per_second"]),
+            _count_of(row["parameters"]),
+        ]
         for row in result["rows"]
-    ]  # fmt: skip
+    ]
     return [
         *([(f"{result['name']}: what is read from which code ({by})", *read)] if read[1] else []),
         *([(f"{result['name']}: further numbers", head, further)] if further else []),
-        (f"{result['name']}: what it took",
-         ["row", "done", "failed", "not complete", "images", "images/s", "parameters"], cost),
-    ]  # fmt: skip
+        (
+            f"{result['name']}: what it took",
+            ["row", "done", "failed", "not complete", "images", "images/s", "parameters"],
+            cost,
+        ),
+    ]
 
 
 def shown_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
@@ -59,17 +81,29 @@ def shown_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
     known = {key for row in result["rows"] for key in row["numbers"]}
     unknown = [key for key in show if key not in known]
     if known and unknown:
-        raise StudioError(f"--show {unknown[0]}: no run has such a number{nearest(unknown[0], sorted(known))}")
+        raise StudioError(
+            f"--show {unknown[0]}: no run has such a number{nearest(unknown[0], sorted(known))}"
+        )
     return list(show)
 
 
 def show_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> None:
     """Prints the tables, the failures and the notes; a name is never cut off, however narrow the terminal."""
-    console = Console(soft_wrap=True, highlight=False, width=1_000)  # a table is as wide as its cells
+    console = Console(
+        soft_wrap=True, highlight=False, width=1_000
+    )  # a table is as wide as its cells
     for title, columns, cells in laid_out:
-        table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
+        table = Table(
+            title=title,
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1),
+            title_justify="left",
+            title_style="bold",
+        )
         for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i < 2 and column != "done" else "right", no_wrap=True)
+            table.add_column(
+                column, justify="left" if i < 2 and column != "done" else "right", no_wrap=True
+            )
         for line in cells:
             table.add_row(*line)
         console.print(table)
@@ -99,9 +133,13 @@ def write_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> li
     return [out / name for name in texts]
 
 
-def _read(rows: Sequence[Mapping[str, Any]], spaces: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def _read(
+    rows: Sequence[Mapping[str, Any]], spaces: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
     """Lays out a line per row and attribute; best, worst and paper only where some row has them."""
-    names = dict.fromkeys(key.rpartition(".")[0] for row in rows for key in row["numbers"] if key.endswith(".salient"))
+    names = dict.fromkeys(
+        key.rpartition(".")[0] for row in rows for key in row["numbers"] if key.endswith(".salient")
+    )
     names |= dict.fromkeys(name for row in rows for name in row["attributes"])
     spread = any(number["n"] > 1 for row in rows for number in row["numbers"].values())
     published = any(number["paper"] for row in rows for number in row["numbers"].values())
@@ -118,7 +156,10 @@ def _read(rows: Sequence[Mapping[str, Any]], spaces: Sequence[str]) -> tuple[lis
                 continue
             line = [row["label"], name, METRICS.get(known.get("metric"), known.get("metric") or "")]
             for number in numbers:
-                line += [_mean(number), *([_plain(number.get("best")), _plain(number.get("worst"))] if spread else [])]
+                line += [
+                    _mean(number),
+                    *([_plain(number.get("best")), _plain(number.get("worst"))] if spread else []),
+                ]
                 line += [_paper(number)] if published else []
             cells.append([*line, str(max(number.get("n", 0) for number in numbers))])
     return [*columns, "n"], cells
@@ -130,9 +171,14 @@ def _further(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator
             number = row["numbers"].get(key)
             if number is not None:
                 yield [
-                    row["label"], key, _mean(number), _plain(number["best"]), _plain(number["worst"]), _paper(number),
+                    row["label"],
+                    key,
+                    _mean(number),
+                    _plain(number["best"]),
+                    _plain(number["worst"]),
+                    _paper(number),
                     str(number["n"]),
-                ]  # fmt: skip
+                ]
 
 
 def _paper_numbers(row: Mapping[str, Any]) -> list[str]:
@@ -193,7 +239,9 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
     for row in result["rows"]:
         for run in row["runs"]:
             if run["state"] != "done":
-                state = {"half": "not complete", "missing": "not trained"}.get(run["state"], run["state"])
+                state = {"half": "not complete", "missing": "not trained"}.get(
+                    run["state"], run["state"]
+                )
                 progress = f"{run['images_seen']:,} of {run['images']:,} images"
                 said.append(f"{Path(run['run']).name}: {state}: {run['error'] or progress}")
     return said
@@ -203,7 +251,9 @@ def _markdown(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> str:
     parts = [f"# {result['name']}"]
     for title, columns, cells in laid_out:
         lines = [columns, ["---"] * len(columns), *cells]
-        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        table = "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
         parts.append(f"## {title.removeprefix(result['name'] + ': ')}\n\n{table}")
     remarks = _remarks(result)
     if remarks:
@@ -223,7 +273,18 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
             paper = number["paper"] or {}
             own = [number[name] for name in ("better", "n", "mean", "sd", "best", "worst")]
             theirs = [paper.get(name) for name in ("average", "sd", "best", "worst")]
-            writer.writerow([row["label"], key, *own, *theirs, seen, *(number["values"].get(seed) for seed in seeds)])
+            writer.writerow(
+                [
+                    row["label"],
+                    key,
+                    *own,
+                    *theirs,
+                    seen,
+                    *(number["values"].get(seed) for seed in seeds),
+                ]
+            )
         for key in ("images_per_second", "parameters"):
-            writer.writerow([row["label"], key, "", "", row[key], *[""] * 7, seen, *[""] * len(seeds)])
+            writer.writerow(
+                [row["label"], key, "", "", row[key], *[""] * 7, seen, *[""] * len(seeds)]
+            )
     return text.getvalue()

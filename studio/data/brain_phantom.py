@@ -40,8 +40,12 @@ class BrainPhantomConfig(DataConfig):
     name: Literal["brain_phantom"] = "brain_phantom"
     root: None = None
     resolution: int = Field(default=64, ge=32, le=256)
-    modality: Literal["t1", "t1ce", "t2", "flair"] = "t1ce"  # t1ce: with a contrast agent, which brightens tumours' rims
-    noise: float = Field(default=0.02, ge=0, le=0.5)  # standard deviation, of the range from black to white
+    modality: Literal["t1", "t1ce", "t2", "flair"] = (
+        "t1ce"  # t1ce: with a contrast agent, which brightens tumours' rims
+    )
+    noise: float = Field(
+        default=0.02, ge=0, le=0.5
+    )  # standard deviation, of the range from black to white
     seed: int = Field(default=0, ge=0)  # other heads and tumours
 
 
@@ -61,7 +65,9 @@ class BrainPhantom(Dataset):
         super().__init__(config)
         self.shape = (1, config.resolution, config.resolution)
         anatomy = {name: Attribute("common") for name in ANATOMY}
-        self.attributes = self._declare(anatomy | {name: Attribute("salient", target_only=True) for name in TUMOUR})
+        self.attributes = self._declare(
+            anatomy | {name: Attribute("salient", target_only=True) for name in TUMOUR}
+        )
         self._drawn: dict[tuple[Split, str], dict[str, np.ndarray]] = {}
 
     def size(self, split: Split, domain: str) -> int:
@@ -97,7 +103,10 @@ class BrainPhantom(Dataset):
             b_indices: whose tumours, (n,); indices of target images.
             domain: of the heads; a tumour that a target head has of its own is gone.
         """
-        heads, tumours = self._rows(split, domain, a_indices), self._rows(split, "target", b_indices)
+        heads, tumours = (
+            self._rows(split, domain, a_indices),
+            self._rows(split, "target", b_indices),
+        )
         factors = heads | {name: tumours[name] for name in TUMOUR}
         return Transplant(self._images(factors, tumours=True), self._masks(factors))
 
@@ -108,7 +117,10 @@ class BrainPhantom(Dataset):
         images = phantom.draw(factors, side, self.config.modality, tumours)
         if noise:
             pieces = sliding_window_view(self._plate, (side, side))
-            top, left = ((factors[name] * (PLATE - side + 1)).astype(np.int64) for name in ("noise_y", "noise_x"))
+            top, left = (
+                (factors[name] * (PLATE - side + 1)).astype(np.int64)
+                for name in ("noise_y", "noise_x")
+            )
             images += noise * pieces[top, left]
             np.abs(images, out=images)  # scanners show magnitudes
         images *= 2
@@ -124,15 +136,21 @@ class BrainPhantom(Dataset):
     def _plate(self) -> np.ndarray:
         return np.random.default_rng(SEED).standard_normal((PLATE, PLATE), np.float32)
 
-    def _rows(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
-        return {name: values[np.asarray(indices)] for name, values in self._table(split, domain).items()}
+    def _rows(
+        self, split: Split, domain: str, indices: Sequence[int] | np.ndarray
+    ) -> dict[str, np.ndarray]:
+        return {
+            name: values[np.asarray(indices)] for name, values in self._table(split, domain).items()
+        }
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Returns what each item of a domain shows: factor -> (N,) float32, and where its noise is from."""
         if (split, domain) not in self._drawn:
             names = [*ANATOMY, "noise_y", "noise_x", *(TUMOUR if domain == "target" else ())]
             seed = SEED + self.config.seed
-            uniform = {name: column(seed, split, domain, i, SIZES[split]) for i, name in enumerate(names)}
+            uniform = {
+                name: column(seed, split, domain, i, SIZES[split]) for i, name in enumerate(names)
+            }
             self._drawn[split, domain] = _in_range(uniform)
         return self._drawn[split, domain]
 
@@ -140,7 +158,9 @@ class BrainPhantom(Dataset):
 def _in_range(uniform: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Turns uniform columns in [0, 1) into factors, float32; a tumour's centre becomes uniform in an ellipse."""
     ranges = ANATOMY | TUMOUR
-    factors = {n: low + (high - low) * uniform[n] for n, (low, high) in ranges.items() if n in uniform}
+    factors = {
+        n: low + (high - low) * uniform[n] for n, (low, high) in ranges.items() if n in uniform
+    }
     if "tumour_x" in uniform:
         distance, angle = np.sqrt(uniform["tumour_x"]), 2 * np.pi * uniform["tumour_y"]
         factors["tumour_x"] = TUMOUR["tumour_x"][1] * distance * np.cos(angle)
@@ -149,7 +169,9 @@ def _in_range(uniform: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float32) for name, values in factors.items()} | others
 
 
-def write_brats(root: Path, patients: int, seed: int = 0, side: int = 240, slices: range = range(80, 100)) -> None:
+def write_brats(
+    root: Path, patients: int, seed: int = 0, side: int = 240, slices: range = range(80, 100)
+) -> None:
     """Writes heads as NIfTI volumes in the layout of BraTS 2021, without their skulls, as these are.
 
     ROOT/BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair}.nii.gz, int16, and ..._seg.nii.gz, uint8: 0, and 1 (core), 2
@@ -170,7 +192,9 @@ def write_brats(root: Path, patients: int, seed: int = 0, side: int = 240, slice
     import nibabel
 
     if patients < 1 or not slices or min(slices) < 0 or max(slices) >= SLICES:
-        raise StudioError(f"at least 1 patient, and slices from 0 to {SLICES - 1}; found {patients} and {slices}")
+        raise StudioError(
+            f"at least 1 patient, and slices from 0 to {SLICES - 1}; found {patients} and {slices}"
+        )
     width = 240 / side
     affine = np.diag([-width, -width, 1, 1])
     affine[1, 3] = width * (side - 1)
@@ -178,7 +202,9 @@ def write_brats(root: Path, patients: int, seed: int = 0, side: int = 240, slice
         name = f"BraTS2021_{number:05d}"
         folder = Path(root) / name
         folder.mkdir(parents=True, exist_ok=True)
-        for kind, pictures in _volume(np.random.default_rng((SEED, seed, number)), side, slices).items():
+        for kind, pictures in _volume(
+            np.random.default_rng((SEED, seed, number)), side, slices
+        ).items():
             values = np.zeros((side, side, SLICES), pictures.dtype)
             values[:, :, list(slices)] = pictures.transpose(2, 1, 0)
             nibabel.save(nibabel.Nifti1Image(values, affine), folder / f"{name}_{kind}.nii.gz")
@@ -189,15 +215,21 @@ def _volume(rng: np.random.Generator, side: int, slices: range) -> dict[str, np.
     n, up = len(slices), np.array(slices) - min(slices)
     one = _in_range({name: rng.random(1) for name in ANATOMY | TUMOUR})
     factors = {name: np.repeat(value, n) for name, value in one.items()}
-    rise = min(MILLIMETRE / HEIGHT, 1 / max(1, up.max()))  # of the level from slice to slice; a stack ends at the roofs
+    rise = min(
+        MILLIMETRE / HEIGHT, 1 / max(1, up.max())
+    )  # of the level from slice to slice; a stack ends at the roofs
     factors["level"] = one["level"] * (1 - rise * up.max()) + rise * up
     factors["tumour_oedema"] = np.minimum(factors["tumour_oedema"], 0.5 * factors["tumour_radius"])
-    half = rng.uniform(0.2, 0.4) * (up.max() + 1)  # its height in mm; oedema reaches at most half as far again
+    half = rng.uniform(0.2, 0.4) * (
+        up.max() + 1
+    )  # its height in mm; oedema reaches at most half as far again
     end = rng.choice([0, up.max()])
     factors["tumour_height"] = factors["tumour_radius"] * np.abs(up - end) / half
     volume = {"seg": phantom.lesions(factors, side)}
     for modality in MODALITIES:
         pictures = phantom.draw(factors, side, modality, skull=False)
         noise = rng.normal(scale=0.02, size=pictures.shape)
-        volume[modality] = np.where(pictures > 0, np.maximum(1000 * (pictures + noise), 1), 0).astype(np.int16)
+        volume[modality] = np.where(
+            pictures > 0, np.maximum(1000 * (pictures + noise), 1), 0
+        ).astype(np.int16)
     return volume

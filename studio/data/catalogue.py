@@ -65,7 +65,9 @@ def list_sets() -> list[dict[str, Any]]:
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
         what = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
-        rows.append({"name": name, "what": what, "needs_files": needs_files, "expected": _expected(name)})
+        rows.append(
+            {"name": name, "what": what, "needs_files": needs_files, "expected": _expected(name)}
+        )
     return rows
 
 
@@ -87,16 +89,22 @@ def check(config: DataConfig) -> dict[str, Any]:
     report = _report(config.name, config.root)
     try:
         dataset = DATASETS[config.name](config)
-        notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]  # labels are read only here: they may be damaged
+        notes = [
+            *dict.fromkeys([*dataset.notes(), *label_notes(dataset)])
+        ]  # labels are read only here: they may be damaged
     except StudioError as error:
         quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}
     return {
         **report,
         "ok": True,
-        "counts": {split: {domain: dataset.size(split, domain) for domain in DOMAINS} for split in SPLITS},
+        "counts": {
+            split: {domain: dataset.size(split, domain) for domain in DOMAINS} for split in SPLITS
+        },
         "shape": list(dataset.shape),
-        "attributes": {name: _described(attribute) for name, attribute in dataset.attributes.items()},
+        "attributes": {
+            name: _described(attribute) for name, attribute in dataset.attributes.items()
+        },
         "notes": notes,
         "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
     }
@@ -109,9 +117,17 @@ def unusable(name: str, problem: str) -> dict[str, Any]:
 
 def _report(name: str, root: str | None) -> dict[str, Any]:
     return {
-        "name": name, "ok": False, "root": root, "expected": _expected(name), "counts": {}, "shape": None, "attributes": {},
-        "notes": [], "quarantined": [], "problems": [],
-    }  # fmt: skip
+        "name": name,
+        "ok": False,
+        "root": root,
+        "expected": _expected(name),
+        "counts": {},
+        "shape": None,
+        "attributes": {},
+        "notes": [],
+        "quarantined": [],
+        "problems": [],
+    }
 
 
 def _described(attribute: Attribute) -> dict[str, Any]:
@@ -128,10 +144,14 @@ def describe(report: dict[str, Any]) -> str:
     if report["shape"] is not None:
         lines.append("images: {} x {} x {} (channels, height, width)".format(*report["shape"]))
     for split, counts in report["counts"].items():
-        lines.append(f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items()))
+        lines.append(
+            f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items())
+        )
     for name, attribute in report["attributes"].items():
         kind = f"one of {', '.join(attribute['classes'])}" if attribute["classes"] else "a number"
-        lines.append(f"attribute {name}: {attribute['belongs']}, {kind}{', target only' * attribute['target_only']}")
+        lines.append(
+            f"attribute {name}: {attribute['belongs']}, {kind}{', target only' * attribute['target_only']}"
+        )
     lines += [f"note: {note}" for note in report["notes"]]
     lines += [f"set aside: {name} {reason}" for name, reason in report["quarantined"]]
     lines += [f"problem: {problem}" for problem in report["problems"]]
@@ -146,7 +166,10 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
         n: images per row.
         seed: which images.
     """
-    from studio.render.grid import Grid, to_pixels  # needs torch, which the other verbs of `data` do without
+    from studio.render.grid import (
+        Grid,
+        to_pixels,
+    )  # needs torch, which the other verbs of `data` do without
 
     channels = dataset.shape[0]
     shown = slice(None) if channels in (1, 3) else slice(1)
@@ -156,29 +179,53 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
             size = dataset.size(split, domain)
             indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
             gap = [None] * (n - len(indices))
-            rows.append([f"{domain} {split}: {size}", *to_pixels(dataset.images(split, domain, indices)[:, shown]), *gap])
+            rows.append(
+                [
+                    f"{domain} {split}: {size}",
+                    *to_pixels(dataset.images(split, domain, indices)[:, shown]),
+                    *gap,
+                ]
+            )
             values = _values(dataset.attributes, dataset.labels(split, domain), indices)
             rows.append([None, *values, *gap])
     shape = " x ".join(map(str, dataset.shape))
     caption = f"{shape} (channels, height, width)"
     caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
     both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
-    owners = {"each image": both, "each target image": [name for name in dataset.attributes if name not in both]}
-    caption += "".join(f"; below {owner}: {_listed(names)}" for owner, names in owners.items() if names)
-    return Grid(rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)).draw()
+    owners = {
+        "each image": both,
+        "each target image": [name for name in dataset.attributes if name not in both],
+    }
+    caption += "".join(
+        f"; below {owner}: {_listed(names)}" for owner, names in owners.items() if names
+    )
+    return Grid(
+        rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)
+    ).draw()
 
 
-def _values(attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray) -> list[str | None]:
+def _values(
+    attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray
+) -> list[str | None]:
     """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
-    both, own = ([name for name in attributes if attributes[name].target_only is only] for only in (False, True))
+    both, own = (
+        [name for name in attributes if attributes[name].target_only is only]
+        for only in (False, True)
+    )
     names = [*both[:WRITTEN], *own[:WRITTEN]]
     having = {name: attributes[name].classes for name in names if name in labels}
-    texts = (", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices)
+    texts = (
+        ", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices
+    )
     return [text or None for text in texts]
 
 
 def _listed(names: list[str]) -> str:
-    more = f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})" if len(names) > WRITTEN else ""
+    more = (
+        f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})"
+        if len(names) > WRITTEN
+        else ""
+    )
     return ", ".join(names[:WRITTEN]) + more
 
 
@@ -204,7 +251,9 @@ def init_example(root: str | Path) -> None:
             _write_images(folder)
             about = ABOUT.format(config=shlex.quote(str(root / "folders_dig.yaml")))
             (folder / "README.txt").write_text(about, encoding="utf-8")
-            (folder / "folders_dig.yaml").write_text(CONFIG.format(root=json.dumps(str(root))), encoding="utf-8")
+            (folder / "folders_dig.yaml").write_text(
+                CONFIG.format(root=json.dumps(str(root))), encoding="utf-8"
+            )
     except OSError as error:
         raise StudioError(f"{root}: cannot be written: {error.strerror or error}") from None
 
@@ -222,9 +271,16 @@ def _write_images(folder: Path) -> None:
             (folder / domain).mkdir()
             for split, count in EXAMPLE.items():
                 labels = dataset.labels(split, domain)
-                for i, pixels in enumerate(to_pixels(dataset.images(split, domain, np.arange(count)))):
+                for i, pixels in enumerate(
+                    to_pixels(dataset.images(split, domain, np.arange(count)))
+                ):
                     name = f"{domain}/{split}_{i:03}.png"
                     Image.fromarray(pixels[:, :, 0]).save(folder / name)
-                    values = {key: dataset.attributes[key].classes[column[i]] for key, column in labels.items()}
+                    values = {
+                        key: dataset.attributes[key].classes[column[i]]
+                        for key, column in labels.items()
+                    }
                     # Each subject has two images here, one in either folder, as a patient might.
-                    table.writerow({"file": name, "split": split, "subject": f"{split}_{i:03}", **values})
+                    table.writerow(
+                        {"file": name, "split": split, "subject": f"{split}_{i:03}", **values}
+                    )

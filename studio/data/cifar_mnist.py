@@ -62,7 +62,9 @@ class CifarMnist(Dataset):
         self.shape = (3, config.resolution, config.resolution)
         digit = Attribute("salient", tuple("0123456789"), target_only=True)
         self.attributes = self._declare({"digit": digit, "object": Attribute("common", OBJECTS)})
-        self._tables = {(split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS}
+        self._tables = {
+            (split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS
+        }
 
     def size(self, split: Split, domain: str) -> int:
         return self._cifar[split].size // 2
@@ -72,27 +74,40 @@ class CifarMnist(Dataset):
         labels = {"object": self._cifar[split].classes[table["object"]]}
         if domain == "background":
             return labels
-        return {"digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1), **labels}
+        return {
+            "digit": np.where(table["salient"], self._mnist[split].classes[table["digit"]], -1),
+            **labels,
+        }
 
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
         from torch.nn.functional import interpolate
 
-        table = {name: values[np.asarray(indices)] for name, values in self._tables[split, domain].items()}
+        table = {
+            name: values[np.asarray(indices)]
+            for name, values in self._tables[split, domain].items()
+        }
         side = self.config.resolution
         images = torch.from_numpy(self._cifar[split].take(table["object"]).astype(np.float32) / 255)
         if side != images.shape[-1]:
-            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+            images = interpolate(
+                images, size=(side, side), mode="bilinear", antialias=True, align_corners=False
+            )
         images *= self.config.background_amplitude if domain == "target" else AMPLITUDE
         if table["salient"].any():
             digits = self._mnist[split].take(table["digit"][table["salient"]])
             digits = padded(digits, side) if side == 32 else resized(digits, side)
-            images[torch.from_numpy(table["salient"])] += AMPLITUDE * digits[:, None]  # the same on all three channels
+            images[torch.from_numpy(table["salient"])] += (
+                AMPLITUDE * digits[:, None]
+            )  # the same on all three channels
         return images.mul_(2).sub_(1)
 
     def notes(self) -> list[str]:
         odd = [split for split in SPLITS if self._cifar[split].size % 2]
-        spare = [f"one image of CIFAR-10's {split} part is left over: both domains get as many" for split in odd]
+        spare = [
+            f"one image of CIFAR-10's {split} part is left over: both domains get as many"
+            for split in odd
+        ]
         return [*self._notes, *spare]
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
@@ -100,8 +115,12 @@ class CifarMnist(Dataset):
         size, first = self.size(split, domain), self.size(split, domain) * DOMAINS.index(domain)
         return {
             "object": order(SEED, split, self._cifar[split].size)[first : first + size],
-            "digit": picked(column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)),
-            "salient": salient_rows(self.config, split, domain, column(SEED, split, domain, 2, size)),
+            "digit": picked(
+                column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)
+            ),
+            "salient": salient_rows(
+                self.config, split, domain, column(SEED, split, domain, 2, size)
+            ),
         }
 
 

@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "Attribute", "Belongs", "CounterfactualDataset", "DataConfig", "Dataset", "Factor", "FactorDataset", "Labels",
-    "MaskedDataset", "Split", "Transplant", "known", "label_notes",
-]  # fmt: skip
+    "Attribute",
+    "Belongs",
+    "CounterfactualDataset",
+    "DataConfig",
+    "Dataset",
+    "Factor",
+    "FactorDataset",
+    "Labels",
+    "MaskedDataset",
+    "Split",
+    "Transplant",
+    "known",
+    "label_notes",
+]
 
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
@@ -100,7 +111,9 @@ class Dataset(ABC):
         """Applies the config's `attributes` to those that the data set knows."""
         for name in self.config.attributes:
             if name not in attributes:
-                raise StudioError(f"data.attributes.{name}: {self.config.name} has no such attribute{nearest(name, attributes)}")
+                raise StudioError(
+                    f"data.attributes.{name}: {self.config.name} has no such attribute{nearest(name, attributes)}"
+                )
         return {
             name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
             for name, attribute in attributes.items()
@@ -121,7 +134,11 @@ def label_notes(dataset: Dataset) -> Iterator[str]:
                 what = "the same value" if len(values) else "no value"
                 yield f"attribute {name} has {what} on every {domain} image of the {split} split"
                 continue
-            counts = np.bincount(values.astype(np.int64), minlength=len(classes)) if classes else np.empty(0)
+            counts = (
+                np.bincount(values.astype(np.int64), minlength=len(classes))
+                if classes
+                else np.empty(0)
+            )
             for few, words in enumerate(("no {} image", "only one {} image each")):
                 rare = ", ".join(classes[i] for i in np.flatnonzero(counts == few))
                 if rare:
@@ -189,7 +206,10 @@ class CounterfactualDataset(MaskedDataset, Protocol):
         ...
 
     def transplanted(
-        self, split: Split, a_indices: Sequence[int] | np.ndarray, b_indices: Sequence[int] | np.ndarray
+        self,
+        split: Split,
+        a_indices: Sequence[int] | np.ndarray,
+        b_indices: Sequence[int] | np.ndarray,
     ) -> Transplant:
         """Returns background images a with the salient content of target images b."""
         ...

@@ -15,7 +15,17 @@ import numpy as np
 from studio.data.dataset import Attribute, Dataset, Factor, Labels, Split
 from studio.data.io.files import FilesConfig, folder
 from studio.data.item_tables import SPLITS, column, picked
-from studio.data.sources.dsprites import COUNTS, DSPRITES_LAYOUT, FACTORS, FRAMES, SHAPES, apparent, checked, open_sprites, turns
+from studio.data.sources.dsprites import (
+    COUNTS,
+    DSPRITES_LAYOUT,
+    FACTORS,
+    FRAMES,
+    SHAPES,
+    apparent,
+    checked,
+    open_sprites,
+    turns,
+)
 from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, resized
 from studio.domains import DOMAINS
 from studio.errors import StudioError
@@ -26,7 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["DspritesMnist", "DspritesMnistConfig"]
 
 SEED = 11_2024
-SIZES: dict[Split, int] = {"train": FRAMES // 10, "test": 7_000}  # the authors keep each sprite with probability 0.1
+SIZES: dict[Split, int] = {
+    "train": FRAMES // 10,
+    "test": 7_000,
+}  # the authors keep each sprite with probability 0.1
 GRID = (1, 2, 3, 4)  # classes of the digits: top left, top right, bottom left, bottom right
 DIM = 0.5  # brightness of the digits
 
@@ -59,7 +72,9 @@ class DspritesMnist(Dataset):
     LAYOUT = f"{MNIST_LAYOUT}; sprites are rendered, or with data.sprites=file {DSPRITES_LAYOUT}"
     config: DspritesMnistConfig
     generative_factors = tuple(
-        Factor(name, size, category=name == "shape", period=size - 1 if name == "orientation" else 0)
+        Factor(
+            name, size, category=name == "shape", period=size - 1 if name == "orientation" else 0
+        )
         for name, size in FACTORS.items()
     )
 
@@ -72,9 +87,17 @@ class DspritesMnist(Dataset):
         self.shape = (1, config.resolution, config.resolution)
         shape = Attribute("salient", SHAPES, target_only=True)
         number = Attribute("salient", target_only=True)
-        self.attributes = self._declare({name: shape if name == "shape" else number for name in FACTORS})
-        self._exemplars = {split: [self._of_class(split, digit) for digit in GRID] for split in SPLITS}
-        self._tables = {(split, domain): self._grids(split, domain, SIZES[split]) for split in SPLITS for domain in DOMAINS}
+        self.attributes = self._declare(
+            {name: shape if name == "shape" else number for name in FACTORS}
+        )
+        self._exemplars = {
+            split: [self._of_class(split, digit) for digit in GRID] for split in SPLITS
+        }
+        self._tables = {
+            (split, domain): self._grids(split, domain, SIZES[split])
+            for split in SPLITS
+            for domain in DOMAINS
+        }
 
     def size(self, split: Split, domain: str) -> int:
         return SIZES[split]
@@ -99,7 +122,9 @@ class DspritesMnist(Dataset):
         indices = np.asarray(indices)
         images = self._drawn(split, self._tables[split, domain][indices])
         if domain == "target":
-            images = self._with_sprites(images, np.stack(np.unravel_index(_pools()[split][indices], COUNTS), 1))
+            images = self._with_sprites(
+                images, np.stack(np.unravel_index(_pools()[split][indices], COUNTS), 1)
+            )
         return images.mul_(2).sub_(1)
 
     def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> "Tensor":
@@ -118,7 +143,9 @@ class DspritesMnist(Dataset):
         """
         factors = checked(factors)
         rng = np.random.default_rng((SEED, seed))
-        grids = np.stack([picked(rng.random(len(factors)), members) for members in self._exemplars[split]], 1)
+        grids = np.stack(
+            [picked(rng.random(len(factors)), members) for members in self._exemplars[split]], 1
+        )
         return self._with_sprites(self._drawn(split, grids), factors).mul_(2).sub_(1)
 
     def apparent(self, factors: np.ndarray) -> np.ndarray:
@@ -131,13 +158,17 @@ class DspritesMnist(Dataset):
     def _of_class(self, split: Split, digit: int) -> np.ndarray:
         members = np.flatnonzero(self._mnist[split].classes == digit)
         if not len(members):
-            raise StudioError(f"MNIST's {split} part in {self.config.root} has no digit {digit}, and every image shows one")
+            raise StudioError(
+                f"MNIST's {split} part in {self.config.root} has no digit {digit}, and every image shows one"
+            )
         return members
 
     def _grids(self, split: Split, domain: str, size: int) -> np.ndarray:
         """Returns which four digits each item shows, (size, 4)."""
         exemplars = enumerate(self._exemplars[split])
-        return np.stack([picked(column(SEED, split, domain, i, size), members) for i, members in exemplars], 1)
+        return np.stack(
+            [picked(column(SEED, split, domain, i, size), members) for i, members in exemplars], 1
+        )
 
     def _drawn(self, split: Split, grids: np.ndarray) -> "Tensor":
         """Returns grids of digits (n, 1, 64, 64) at half brightness from the numbers of the digits (n, 4)."""

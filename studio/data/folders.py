@@ -48,8 +48,12 @@ class FoldersConfig(DataConfig):
     root: str | None = Field(default=None, validate_default=True)
     resolution: int = Field(default=64, ge=6)
     channels: Literal["auto", 1, 3] = "auto"  # auto: what most files have
-    window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"  # of what is not 8-bit
-    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"  # of volumes, along their last axis
+    window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = (
+        "auto"  # of what is not 8-bit
+    )
+    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = (
+        "middle"  # of volumes, along their last axis
+    )
     test_share: float = Field(default=0.2, gt=0, lt=1)
     max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the files that may be unusable
     memory_gb: float = Field(default=2.0, ge=0)  # images beyond it are read again when needed
@@ -64,8 +68,14 @@ class FoldersConfig(DataConfig):
     @field_validator("window", mode="before")
     @classmethod
     def _two_numbers(cls, window: object) -> object:
-        numbers = window if isinstance(window, list | tuple) and all(type(n) in (int, float) for n in window) else ()
-        if window != "auto" and not (len(numbers) == 2 and -np.inf < numbers[0] < numbers[1] < np.inf):
+        numbers = (
+            window
+            if isinstance(window, list | tuple) and all(type(n) in (int, float) for n in window)
+            else ()
+        )
+        if window != "auto" and not (
+            len(numbers) == 2 and -np.inf < numbers[0] < numbers[1] < np.inf
+        ):
             raise ValueError(f"found {window!r}, expected auto or [low, high] with low < high")
         return window
 
@@ -85,7 +95,9 @@ class Item:
     name: str  # of its file, relative to the root
     domain: str
     picture: Picture  # without its values
-    pixels: np.ndarray  # (C, resolution, resolution), uint8 or float32; empty where they are not kept
+    pixels: (
+        np.ndarray
+    )  # (C, resolution, resolution), uint8 or float32; empty where they are not kept
     channels: int
     deep: bool  # not 8-bit
     digest: bytes  # of the pixels
@@ -123,7 +135,8 @@ class Folders(Dataset):
         self._items, self.quarantined = self._open(domains)
         places = [(splits[item.name], item.domain) for item in self._items]
         self._rows: dict[tuple[Split, str], list[int]] = {
-            place: [row for row, found in enumerate(places) if found == place] for place in product(SPLITS, DOMAINS)
+            place: [row for row, found in enumerate(places) if found == place]
+            for place in product(SPLITS, DOMAINS)
         }
         self._refuse_empty()
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
@@ -147,11 +160,17 @@ class Folders(Dataset):
 
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            image[:] = scaled(self._pixels(self._items[self._rows[split, domain][index]]), self.window)
+            image[:] = scaled(
+                self._pixels(self._items[self._rows[split, domain][index]]), self.window
+            )
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        names = [name for name, attribute in self.attributes.items() if domain == "target" or not attribute.target_only]
+        names = [
+            name
+            for name, attribute in self.attributes.items()
+            if domain == "target" or not attribute.target_only
+        ]
         return {name: self._columns[name][self._rows[split, domain]] for name in names}
 
     def notes(self) -> list[str]:
@@ -163,7 +182,9 @@ class Folders(Dataset):
         reasons: dict[str, str] = {}
         room = self.config.memory_gb * 1e9
         with ThreadPoolExecutor(2) as pool:
-            for name, found in zip(domains, pool.map(self._look, domains, domains.values()), strict=True):
+            for name, found in zip(
+                domains, pool.map(self._look, domains, domains.values()), strict=True
+            ):
                 if isinstance(found, str):
                     reasons[name] = found
                     continue
@@ -172,13 +193,16 @@ class Folders(Dataset):
         usual = min(multimode(item.channels for item in items), default=1)
         reasons |= {
             item.name: f"has {item.channels} channels, most files have {usual}: set data.channels to 1 or 3"
-            for item in items if item.channels != usual
-        }  # fmt: skip
+            for item in items
+            if item.channels != usual
+        }
         quarantined = [(name, reasons[name]) for name in domains if name in reasons]
         if len(quarantined) > self.config.max_bad * len(domains):
             lines = images.listed([f"{name} {reason}" for name, reason in quarantined])
             counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
-            raise QuarantineError(f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined)
+            raise QuarantineError(
+                f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined
+            )
         return [item for item in items if item.name not in reasons], quarantined
 
     def _look(self, name: str, domain: str) -> Item | str:
@@ -200,11 +224,15 @@ class Folders(Dataset):
         if item.pixels.size:
             return item.pixels
         try:
-            picture = images.read_image(self.root / item.name, self.config.slice, self.config.resolution, again=True)
+            picture = images.read_image(
+                self.root / item.name, self.config.slice, self.config.resolution, again=True
+            )
             if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")
         except UnreadableError as error:
-            raise StudioError(f"{self.root / item.name}: {error} since the data set was opened") from None
+            raise StudioError(
+                f"{self.root / item.name}: {error} since the data set was opened"
+            ) from None
         return images.fit(picture, self.config.resolution, self.shape[0])
 
     def _find_window(self) -> tuple[float, float]:
@@ -215,7 +243,9 @@ class Folders(Dataset):
             return self.config.window
         sample = []
         for domain in DOMAINS:
-            items = [self._items[row] for row in self._rows["train", domain] if self._items[row].deep]
+            items = [
+                self._items[row] for row in self._rows["train", domain] if self._items[row].deep
+            ]
             for item in sorted(items, key=lambda item: number_of("window", item.name))[:SAMPLE]:
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
@@ -241,10 +271,18 @@ class Folders(Dataset):
         declared: dict[str, Attribute] = {}
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
-            classes, columns[name] = images.encode([table.get(item.name, {}).get(name, "") for item in self._items])
-            having = {item.domain for item, has in zip(self._items, known(columns[name]), strict=True) if has}
+            classes, columns[name] = images.encode(
+                [table.get(item.name, {}).get(name, "") for item in self._items]
+            )
+            having = {
+                item.domain
+                for item, has in zip(self._items, known(columns[name]), strict=True)
+                if has
+            }
             if "target" not in having:
-                raise StudioError(f"data.attributes.{name}: no target image has a value in {self.root / TABLE}")
+                raise StudioError(
+                    f"data.attributes.{name}: no target image has a value in {self.root / TABLE}"
+                )
             declared[name] = Attribute(belongs, classes, target_only="background" not in having)
         return declared, columns
 
@@ -252,16 +290,30 @@ class Folders(Dataset):
         if len({item.picture.size for item in self._items}) > 1:
             for domain in DOMAINS:
                 sizes = sorted({item.picture.size for item in self._items if item.domain == domain})
-                ends = " to ".join(f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1])))
+                ends = " to ".join(
+                    f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1]))
+                )
                 yield f"{domain} images have {len(sizes)} size{'s' * (len(sizes) > 1)} on disk: {ends}"
         low, high = self.window
-        source = "data.window" if self.config.window != "auto" else "0.5 and 99.5 percent of a sample for training"
+        source = (
+            "data.window"
+            if self.config.window != "auto"
+            else "0.5 and 99.5 percent of a sample for training"
+        )
         facts: dict[str, Callable[[Item], bool]] = {
-            "not square: only their centre is used": lambda item: item.picture.size[0] != item.picture.size[1],
-            "smaller than data.resolution and enlarged": lambda item: min(item.picture.size) < self.config.resolution,
+            "not square: only their centre is used": lambda item: (
+                item.picture.size[0] != item.picture.size[1]
+            ),
+            "smaller than data.resolution and enlarged": lambda item: (
+                min(item.picture.size) < self.config.resolution
+            ),
             "laid on black where they are transparent": lambda item: item.picture.transparent,
-            f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: item.deep,
-            "beyond data.memory_gb and read again whenever needed": lambda item: not item.pixels.size,
+            f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: (
+                item.deep
+            ),
+            "beyond data.memory_gb and read again whenever needed": lambda item: (
+                not item.pixels.size
+            ),
         }
         for fact, applies in facts.items():
             counts = Counter(item.domain for item in self._items if applies(item))
@@ -301,7 +353,9 @@ def _named(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _file_notes(quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int) -> Iterator[str]:
+def _file_notes(
+    quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int
+) -> Iterator[str]:
     if quarantined:
         yield f"{len(quarantined)} of {files} files are set aside: {_named([f'{n} ({why})' for n, why in quarantined])}"
     if ignored:
@@ -315,7 +369,9 @@ def _table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> It
     if spare:
         yield f"columns that data.attributes does not name are not used: {_named(spare, 20)}"
     stated = [name for name, cells in table.items() if cells.get("split")]
-    subjects = [name for name, cells in table.items() if cells.get("subject") and not cells.get("split")]
+    subjects = [
+        name for name, cells in table.items() if cells.get("subject") and not cells.get("split")
+    ]
     rules = {f"as {TABLE} says": len(stated), "by subject": len(subjects)}
     rules["by their own name"] = len(names) - sum(rules.values())
     yield "split: " + ", ".join(f"{count} files {rule}" for rule, count in rules.items() if count)
@@ -326,7 +382,10 @@ def _twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[
     groups = defaultdict(list)
     for item in items:
         groups[item.digest].append(item)
-    sides = {"in both splits": lambda item: splits[item.name], "in both folders": lambda item: item.domain}
+    sides = {
+        "in both splits": lambda item: splits[item.name],
+        "in both folders": lambda item: item.domain,
+    }
     for what, side in sides.items():
         twins = [group for group in groups.values() if len({side(item) for item in group}) > 1]
         if twins:

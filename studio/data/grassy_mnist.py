@@ -46,19 +46,25 @@ class GrassyMnistConfig(ContaminationConfig):
     name: Literal["grassy_mnist"] = "grassy_mnist"
     resolution: Literal[28] = SIDE
     mode: Literal["linear", "nonlinear", "abid"] = "linear"
-    grass_root: str | None = None  # a folder of photographs of grass; scikit-image's photograph when not given
+    grass_root: str | None = (
+        None  # a folder of photographs of grass; scikit-image's photograph when not given
+    )
     # Amplitude of grass in the targets for a digit's 1; the mode's when not given. The background set keeps the mode's.
     grass_scale: float | None = Field(default=None, ge=0)
     dim_background: Flag = True
     # Gaussian noise on the training background set, in units of its grass's standard deviation: Abid & Zou, Fig. 7b.
     background_noise: float = Field(default=0, ge=0, allow_inf_nan=False)
-    train_background: int = Field(default=25_000, ge=1, le=MOST)  # images; Choudhuri et al. have 4,986, and 4,986 per digit
+    train_background: int = Field(
+        default=25_000, ge=1, le=MOST
+    )  # images; Choudhuri et al. have 4,986, and 4,986 per digit
     train_target: int = Field(default=25_000, ge=1, le=MOST)
 
     @model_validator(mode="after")
     def _in_range(self) -> "GrassyMnistConfig":
         if self.grass_scale is not None and self.grass_scale > SCALE[self.mode]:
-            raise ValueError(f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} for {self.mode}")
+            raise ValueError(
+                f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} for {self.mode}"
+            )
         return self
 
 
@@ -83,7 +89,9 @@ class GrassyMnist(Dataset):
         self.shape = (1, SIDE, SIDE)
         classes = tuple("0123456789")[: DIGITS[config.mode]]
         self.attributes = self._declare({"digit": Attribute("salient", classes, target_only=True)})
-        self._tables = {(split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS}
+        self._tables = {
+            (split, domain): self._table(split, domain) for split in SPLITS for domain in DOMAINS
+        }
 
     def size(self, split: Split, domain: str) -> int:
         if split == "test":
@@ -117,10 +125,14 @@ class GrassyMnist(Dataset):
     def notes(self) -> list[str]:
         clipped = []
         if self.config.background_noise:
-            grass = self._grass.take("train", "background", self._tables["train", "background"]["where"][:200])
+            grass = self._grass.take(
+                "train", "background", self._tables["train", "background"]["where"][:200]
+            )
             noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
             share = ((noisy < 0) | (noisy > 1)).mean()
-            clipped = [f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"]
+            clipped = [
+                f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"
+            ]
         return [*self._notes, *self._repetitions(), *self._grass.notes(), *clipped]
 
     def _repetitions(self) -> Iterator[str]:
@@ -130,7 +142,9 @@ class GrassyMnist(Dataset):
                 yield f"{size} {split} targets show {digits} digits of MNIST, {size / digits:.3g} times each on average"
 
     def _scale(self) -> float:
-        return SCALE[self.config.mode] if self.config.grass_scale is None else self.config.grass_scale
+        return (
+            SCALE[self.config.mode] if self.config.grass_scale is None else self.config.grass_scale
+        )
 
     def _background_amplitude(self) -> float:
         scale = SCALE[self.config.mode]
@@ -139,14 +153,19 @@ class GrassyMnist(Dataset):
     def _noise(self, indices: np.ndarray) -> np.ndarray:
         """Returns each item's own noise (n, 28, 28) float32."""
         std = self.config.background_noise * self._background_amplitude() * self._grass.std
-        drawn = [np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32) for i in indices]
+        drawn = [
+            np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32)
+            for i in indices
+        ]
         return np.stack(drawn) * std
 
     def _digits_of(self, split: Split) -> np.ndarray:
         """Returns the numbers of the digits that the mode shows."""
         digits = np.flatnonzero(self._mnist[split].classes < DIGITS[self.config.mode])
         if not len(digits):
-            raise StudioError(f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}")
+            raise StudioError(
+                f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}"
+            )
         return digits
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
@@ -154,6 +173,8 @@ class GrassyMnist(Dataset):
         size = self.size(split, domain)
         return {
             "where": np.stack([column(SEED, split, domain, i, size) for i in range(5)], 1),
-            "salient": salient_rows(self.config, split, domain, column(SEED, split, domain, 5, size)),
+            "salient": salient_rows(
+                self.config, split, domain, column(SEED, split, domain, 5, size)
+            ),
             "digit": permuted(SEED, split, domain, self._digits_of(split), size),
         }

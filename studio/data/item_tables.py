@@ -21,13 +21,17 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 class ContaminationConfig(FilesConfig):
     """A set whose training domains can be made impure (Abid & Zou 2019, App. G); the test split stays as it is."""
 
-    contamination_background: float = Field(default=0, ge=0, le=1)  # share of background images with the salient content
+    contamination_background: float = Field(
+        default=0, ge=0, le=1
+    )  # share of background images with the salient content
     contamination_target: float = Field(default=0, ge=0, le=1)  # share of target images without it
 
 
 def column(seed: int, split: Split, domain: str, number: int, size: int) -> np.ndarray:
     """Returns a column of uniform numbers in [0, 1), (size,); the first n do not depend on the size."""
-    return np.random.default_rng((seed, SPLITS.index(split), DOMAINS.index(domain), number)).random(size)
+    return np.random.default_rng((seed, SPLITS.index(split), DOMAINS.index(domain), number)).random(
+        size
+    )
 
 
 def picked(uniform: np.ndarray, choices: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -42,11 +46,15 @@ def order(seed: int, split: Split, size: int) -> np.ndarray:
 
 def permuted(seed: int, split: Split, domain: str, choices: np.ndarray, size: int) -> np.ndarray:
     """Returns `size` choices, none of them twice before all have been taken."""
-    shuffled = np.random.default_rng((seed, SPLITS.index(split), DOMAINS.index(domain), 99)).permutation(choices)
+    shuffled = np.random.default_rng(
+        (seed, SPLITS.index(split), DOMAINS.index(domain), 99)
+    ).permutation(choices)
     return np.resize(shuffled, size)
 
 
-def salient_rows(config: ContaminationConfig, split: Split, domain: str, uniform: np.ndarray) -> np.ndarray:
+def salient_rows(
+    config: ContaminationConfig, split: Split, domain: str, uniform: np.ndarray
+) -> np.ndarray:
     """Returns which items have the salient content: all targets and no background, but for the contamination."""
     if split == "test":
         return np.full(len(uniform), domain == "target")

@@ -34,14 +34,22 @@ class PairStream(TorchDataset):
     """
 
     def __init__(
-        self, dataset: Dataset, half: int, seed: int, rank: int = 0, world: int = 1, severity: str | None = None
+        self,
+        dataset: Dataset,
+        half: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        severity: str | None = None,
     ) -> None:
         self.dataset, self.half, self.seed, self.rank, self.world = dataset, half, seed, rank, world
         self.severity = None if severity is None else _severity(dataset, severity)
         self.sizes = {domain: dataset.size("train", domain) for domain in DOMAINS}
         for domain, size in self.sizes.items():
             if size == 0:
-                raise StudioError(f"data set {dataset.config.name!r} has no training images in its {domain} set")
+                raise StudioError(
+                    f"data set {dataset.config.name!r} has no training images in its {domain} set"
+                )
         self._permutation = lru_cache(maxsize=4)(self._permutation)
 
     def indices(self, iteration: int, domain: str) -> np.ndarray:
@@ -50,15 +58,27 @@ class PairStream(TorchDataset):
         first = (iteration * self.world + self.rank) * self.half
         positions = np.arange(first, first + self.half)
         rounds = positions // size
-        return np.concatenate([self._permutation(domain, int(r))[positions[rounds == r] % size] for r in np.unique(rounds)])
+        return np.concatenate(
+            [
+                self._permutation(domain, int(r))[positions[rounds == r] % size]
+                for r in np.unique(rounds)
+            ]
+        )
 
     def _permutation(self, domain: str, number: int) -> np.ndarray:
-        return np.random.default_rng(seed_of("pairs", self.seed, domain, number)).permutation(self.sizes[domain])
+        return np.random.default_rng(seed_of("pairs", self.seed, domain, number)).permutation(
+            self.sizes[domain]
+        )
 
     def __getitem__(self, iteration: int) -> Pair:
         indices = [self.indices(iteration, domain) for domain in DOMAINS]
-        x, y = (self.dataset.images("train", domain, rows) for domain, rows in zip(DOMAINS, indices, strict=True))
-        return Pair(x, y, None if self.severity is None else torch.from_numpy(self.severity[indices[1]]))
+        x, y = (
+            self.dataset.images("train", domain, rows)
+            for domain, rows in zip(DOMAINS, indices, strict=True)
+        )
+        return Pair(
+            x, y, None if self.severity is None else torch.from_numpy(self.severity[indices[1]])
+        )
 
     def __getstate__(self) -> dict:
         return {k: v for k, v in self.__dict__.items() if k != "_permutation"}
@@ -75,9 +95,13 @@ def _severity(dataset: Dataset, name: str) -> np.ndarray:
         where = f"{dataset.config.name} has no attribute {name!r} of its targets"
         raise StudioError(f"method.severity: {where}{nearest(name, labels)}")
     if dataset.attributes[name].classes:
-        raise StudioError(f"method.severity: {name} is a category of {dataset.config.name}, expected a number")
+        raise StudioError(
+            f"method.severity: {name} is a category of {dataset.config.name}, expected a number"
+        )
     values = labels[name].astype(np.float32)
     known = values[np.isfinite(values)]
     if len(known) and (known.min() < 0 or known.max() > 1):
-        raise StudioError(f"method.severity: {name} runs from {known.min():g} to {known.max():g}, expected 0 (none) to 1")
+        raise StudioError(
+            f"method.severity: {name} runs from {known.min():g} to {known.max():g}, expected 0 (none) to 1"
+        )
     return values

@@ -24,7 +24,10 @@ ANATOMY: dict[str, tuple[float, float]] = {
     "shift_x": (-0.04, 0.04),  # of the head in the picture, in half pictures
     "shift_y": (-0.04, 0.04),
     "tilt": (-8.0, 8.0),  # degrees, clockwise
-    "level": (0.0, 1.0),  # of the slice: 0 through the thalami, 1 through the roofs of the lateral ventricles
+    "level": (
+        0.0,
+        1.0,
+    ),  # of the slice: 0 through the thalami, 1 through the roofs of the lateral ventricles
     "scalp": (0.04, 0.07),  # thickness
     "skull": (0.05, 0.09),  # thickness
     "sulci": (0.004, 0.022),  # half the width of the fluid between the folds
@@ -51,9 +54,15 @@ TUMOUR: dict[str, tuple[float, float]] = {
 LESIONS = {"core": 1, "oedema": 2, "ring": 4}  # the numbers of BraTS
 
 HEIGHT = 0.35  # between levels 0 and 1
-CHUNK = 1 << 16  # pixels drawn at a time, so that what is computed on stays in the processor's cache
+CHUNK = (
+    1 << 16
+)  # pixels drawn at a time, so that what is computed on stays in the processor's cache
 FOLD, SLOW = 0.24, 0.8  # wavelengths: of the folds (about 23 mm), and of how deep they reach
-CORTEX, REACH, RIM = 0.047, 0.26, 0.05  # thickness of the cortex, depth of the folds, thickness of a tumour's rim
+CORTEX, REACH, RIM = (
+    0.047,
+    0.26,
+    0.05,
+)  # thickness of the cortex, depth of the folds, thickness of a tumour's rim
 
 
 class Tissues(NamedTuple):
@@ -98,7 +107,9 @@ class Places(NamedTuple):
     pixel: np.ndarray
 
 
-def draw(factors: Factors, side: int, modality: str = "t1ce", tumours: bool = True, skull: bool = True) -> np.ndarray:
+def draw(
+    factors: Factors, side: int, modality: str = "t1ce", tumours: bool = True, skull: bool = True
+) -> np.ndarray:
     """Draws slices.
 
     Args:
@@ -123,7 +134,9 @@ def draw(factors: Factors, side: int, modality: str = "t1ce", tumours: bool = Tr
             _add_skull(picture, part, places, tissues)
         else:
             picture *= inside
-        picture *= part["gain"] * (1 + part["shade_x"] * places.column + part["shade_y"] * places.row)
+        picture *= part["gain"] * (
+            1 + part["shade_x"] * places.column + part["shade_y"] * places.row
+        )
         pictures[rows] = picture
     return pictures
 
@@ -144,7 +157,9 @@ def lesions(factors: Factors, side: int) -> np.ndarray:
 
 def _chunks(factors: Factors, side: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
     """Cuts factors into chunks, each column float32 (chunk, 1, 1)."""
-    columns = {name: np.asarray(values, np.float32)[:, None, None] for name, values in factors.items()}
+    columns = {
+        name: np.asarray(values, np.float32)[:, None, None] for name, values in factors.items()
+    }
     size = max(1, CHUNK // side**2)
     for start in range(0, len(columns["level"]), size):
         rows = slice(start, start + size)
@@ -174,7 +189,9 @@ def _positions(side: int) -> np.ndarray:
 def _places(part: Factors, side: int) -> Places:
     column, row = _positions(side)[None, None, :], _positions(side)[None, :, None]
     x, y = ((a * column + c) + b * row for a, b, c in _axes(part))
-    across = x / (part["head_shape"] * (1 + (0.10 - 0.03 * y) * y))  # a head is an egg, broader at the back
+    across = x / (
+        part["head_shape"] * (1 + (0.10 - 0.03 * y) * y)
+    )  # a head is an egg, broader at the back
     across *= across
     depth = np.sqrt(across + y * y)
     depth -= 1
@@ -195,7 +212,9 @@ def _waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     return vectors.astype(np.float32), rng.uniform(0, 2 * np.pi, count).astype(np.float32)
 
 
-def _pattern(part: Factors, side: int, wavelength: float, count: int, slopes: bool = False) -> list[np.ndarray]:
+def _pattern(
+    part: Factors, side: int, wavelength: float, count: int, slopes: bool = False
+) -> list[np.ndarray]:
     """Returns a smooth random pattern of variance 1 in the head's own space and, if asked for, its slopes along x and y.
 
     cos(u + v) = cos u cos v - sin u sin v makes the sum of plane waves a product of matrices, and likewise for its slopes.
@@ -206,7 +225,12 @@ def _pattern(part: Factors, side: int, wavelength: float, count: int, slopes: bo
     vectors, phases = _waves(wavelength, count)
     (ax, bx, cx), (ay, by, cy) = _axes(part)
     wx, wy, wz = vectors.T
-    start = (cx - part["folds_x"]) * wx + (cy - part["folds_y"]) * wy + HEIGHT * part["level"] * wz + phases
+    start = (
+        (cx - part["folds_x"]) * wx
+        + (cy - part["folds_y"]) * wy
+        + HEIGHT * part["level"] * wz
+        + phases
+    )
     position = _positions(side)[:, None]
     down, along = position * (bx * wx + by * wy) + start, position * (ax * wx + ay * wy)
     cos, sin = np.cos(down), np.sin(down)
@@ -218,7 +242,10 @@ def _pattern(part: Factors, side: int, wavelength: float, count: int, slopes: bo
 
 def _brain(part: Factors, places: Places, tissues: Tissues) -> tuple[np.ndarray, np.ndarray]:
     """Draws the brain and the fluid around it, and returns how much of each pixel lies within the skull, too."""
-    below, middle = _below_skull(part, places), np.abs(places.x - part["midline"] * (1 - places.y * places.y))
+    below, middle = (
+        _below_skull(part, places),
+        np.abs(places.x - part["midline"] * (1 - places.y * places.y)),
+    )
     surface = _to_surface(part, places, below, middle)
     surface -= part["sulci"]
     brain = _covered(surface, places.pixel)
@@ -241,7 +268,9 @@ def _to_surface(part: Factors, places: Places, below: np.ndarray, middle: np.nda
     fissure = np.maximum(0.42 - 0.3 * level - np.abs(places.y + 0.02), 0)
     fissure *= 0.8
     fissure += middle
-    lateral = np.maximum(0.44 + 0.2 * level - middle, 0)  # Sylvian fissures, shallow where the slice is high
+    lateral = np.maximum(
+        0.44 + 0.2 * level - middle, 0
+    )  # Sylvian fissures, shallow where the slice is high
     lateral += np.abs(places.y + 0.22 - 0.35 * middle)
     nearest = _folds(part, places, below)
     for other in (fissure, lateral, below - 0.015):
@@ -282,14 +311,19 @@ def _folds(part: Factors, places: Places, below: np.ndarray) -> np.ndarray:
 def _nuclei(part: Factors, places: Places, middle: np.ndarray) -> np.ndarray:
     """Returns how grey the white matter is where the thalami, the lentiform and the caudate nuclei are, 0 to 1."""
     level = part["level"]
-    deep = np.maximum(_blob(middle, places.y, (0.13, 0.12), (0.11, 0.17)), _blob(middle, places.y, (0.33, -0.04), (0.11, 0.20)))
+    deep = np.maximum(
+        _blob(middle, places.y, (0.13, 0.12), (0.11, 0.17)),
+        _blob(middle, places.y, (0.33, -0.04), (0.11, 0.20)),
+    )
     deep *= np.clip(1.2 - 1.6 * level, 0, 1)
     caudate = _blob(middle, places.y, (0.18, -0.24), (0.07, 0.13))
     caudate *= np.clip(1.4 - 1.2 * level, 0, 1)
     return np.maximum(deep, caudate, out=deep)
 
 
-def _blob(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radii: tuple[float, float]) -> np.ndarray:
+def _blob(
+    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radii: tuple[float, float]
+) -> np.ndarray:
     u, v = (x - centre[0]) * (1.2 / radii[0]), (y - centre[1]) * (1.2 / radii[1])
     u *= u
     v *= v
@@ -325,7 +359,9 @@ def _ventricles(part: Factors, places: Places, middle: np.ndarray) -> np.ndarray
     return np.maximum(lateral, third, out=lateral)
 
 
-def _tumours(part: Factors, places: Places, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tumours(
+    part: Factors, places: Places, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns how much of each pixel oedema, tumour and the tumour's core cover, each within the one before."""
     u, v = places.x - part["tumour_x"], places.y - part["tumour_y"]
     flat = np.sqrt(u * u + v * v)
@@ -354,7 +390,9 @@ def _tumours(part: Factors, places: Places, inside: np.ndarray) -> tuple[np.ndar
     return covers
 
 
-def _add_tumours(picture: np.ndarray, part: Factors, places: Places, inside: np.ndarray, tissues: Tissues) -> None:
+def _add_tumours(
+    picture: np.ndarray, part: Factors, places: Places, inside: np.ndarray, tissues: Tissues
+) -> None:
     oedema, tumour, core = _tumours(part, places, inside)
     oedema *= 0.85
     ring = tissues.grey + (tissues.ring - tissues.grey) * part["tumour_ring"]

@@ -61,7 +61,9 @@ class TexturedDigits(Dataset):
             }
         )
         self._classes = digits()[1]
-        self._tables = {(split, domain): self._table(split, domain) for split in SIZES for domain in DOMAINS}
+        self._tables = {
+            (split, domain): self._table(split, domain) for split in SIZES for domain in DOMAINS
+        }
 
     def size(self, split: Split, domain: str) -> int:
         return SIZES[split]
@@ -74,14 +76,19 @@ class TexturedDigits(Dataset):
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
 
-        table = {name: column[np.asarray(indices)] for name, column in self._tables[split, domain].items()}
+        table = {
+            name: column[np.asarray(indices)]
+            for name, column in self._tables[split, domain].items()
+        }
         side = self.config.resolution
         photographs = np.empty((len(table["texture"]), side, side), np.float32)
         for texture in np.unique(table["texture"]):
             rows = table["texture"] == texture
             windows = self._windows[texture][split]
             height, width = windows.shape[:2]
-            photographs[rows] = windows[(table["y"][rows] * height).astype(int), (table["x"][rows] * width).astype(int)]
+            photographs[rows] = windows[
+                (table["y"][rows] * height).astype(int), (table["x"][rows] * width).astype(int)
+            ]
         photographs = np.where(table["flip"][:, None, None], photographs[:, :, ::-1], photographs)
         images = torch.from_numpy(photographs)
         if domain == "target":
@@ -102,7 +109,10 @@ class TexturedDigits(Dataset):
         """Draws what each item shows; every column has a generator of its own, so that none depends on another."""
         columns = ("texture", "y", "x", "flip", "digit")
         which = (list(SIZES).index(split), DOMAINS.index(domain))
-        drawn = {name: np.random.default_rng((2024, *which, i)).random(SIZES[split]) for i, name in enumerate(columns)}
+        drawn = {
+            name: np.random.default_rng((2024, *which, i)).random(SIZES[split])
+            for i, name in enumerate(columns)
+        }
         members = _digits_of(split)
         return {
             "texture": (drawn["texture"] * len(self.config.photographs)).astype(np.int64),
@@ -138,4 +148,7 @@ def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
     whole = avg_pool2d(whole[None], factor)[0].numpy() if factor > 1 else whole.numpy()
     edge = int(whole.shape[1] * (1 - TEST_SHARE))
     regions = {"train": whole[:, :edge], "test": whole[:, edge:]}
-    return {split: sliding_window_view(region, (resolution, resolution)) for split, region in regions.items()}
+    return {
+        split: sliding_window_view(region, (resolution, resolution))
+        for split, region in regions.items()
+    }

@@ -83,7 +83,9 @@ def share_batch_norm(net: nn.Module, device: torch.device) -> nn.Module:
         if not isinstance(child, _BatchNorm):
             share_batch_norm(child, device)
             continue
-        shared = SharedBatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+        shared = SharedBatchNorm(
+            child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+        )
         shared.load_state_dict(child.state_dict())
         setattr(net, name, shared.train(child.training))
     return net

@@ -17,12 +17,16 @@ from studio.errors import StudioError
 __all__ = ["SILENCE", "Processes", "leave_at_exit", "lost_contact"]
 
 T = TypeVar("T")
-SILENCE = timedelta(minutes=30)  # how long the others wait for one that is alive and says nothing; the first may be probing
+SILENCE = timedelta(
+    minutes=30
+)  # how long the others wait for one that is alive and says nothing; the first may be probing
 
 
 def lost_contact(error: RuntimeError) -> bool:
     """Whether an error is how a backend says that another process has gone: at once where its connection breaks."""
-    return isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL", "Connection closed"))
+    return isinstance(error, dist.DistError) or any(
+        name in str(error) for name in ("gloo", "NCCL", "Connection closed")
+    )
 
 
 def leave_at_exit() -> None:
@@ -67,7 +71,9 @@ class Processes:
         """Returns, for each flag, whether any process has set it: a signal may reach one, but all must stop together."""
         if self.count == 1:
             return flags
-        total = self.accelerator.reduce(torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum")
+        total = self.accelerator.reduce(
+            torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device), "sum"
+        )
         assert isinstance(total, Tensor)
         return tuple(value > 0 for value in total.tolist())
 
@@ -119,6 +125,8 @@ class Processes:
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
         flat = self.accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "mean")
         assert isinstance(flat, Tensor)
-        for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+        for parameter, piece in zip(
+            parameters, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             # In the parameter's own memory order: the fused optimiser walks both side by side.
             parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))

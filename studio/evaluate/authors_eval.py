@@ -50,16 +50,26 @@ def encode_as_authors(
     where = [(domain, row) for domain, chosen in indices.items() for row in range(len(chosen))]
     order = np.random.default_rng(seed).permutation(len(where))
     parts = {
-        domain: (torch.empty(len(i), method.config.z), torch.empty(len(i), method.config.s)) for domain, i in indices.items()
+        domain: (torch.empty(len(i), method.config.z), torch.empty(len(i), method.config.s))
+        for domain, i in indices.items()
     }
     with _training(method):
         seed_everything("authors", seed)
         for chunk in np.array_split(order, max(1, -(-len(order) // BATCH))):
-            rows = {domain: [where[i][1] for i in chunk if where[i][0] == domain] for domain in indices}
+            rows = {
+                domain: [where[i][1] for i in chunk if where[i][0] == domain] for domain in indices
+            }
             present: Sequence[str] = [domain for domain in indices if rows[domain]]
-            images = [dataset.images(split, domain, indices[domain][rows[domain]]) for domain in present]
+            images = [
+                dataset.images(split, domain, indices[domain][rows[domain]]) for domain in present
+            ]
             code = method.encode(torch.cat(images).to(method.device))
             sizes = [len(rows[domain]) for domain in present]
-            for domain, z, s in zip(present, code.z.cpu().split(sizes), code.s.cpu().split(sizes), strict=True):
-                parts[domain][0][rows[domain]], parts[domain][1][rows[domain]] = z.float(), s.float()
+            for domain, z, s in zip(
+                present, code.z.cpu().split(sizes), code.s.cpu().split(sizes), strict=True
+            ):
+                parts[domain][0][rows[domain]], parts[domain][1][rows[domain]] = (
+                    z.float(),
+                    s.float(),
+                )
     return {domain: Code(*pair) for domain, pair in parts.items()}

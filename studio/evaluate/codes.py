@@ -47,7 +47,10 @@ class Codes:
 
     def take(self, rows: np.ndarray) -> "Codes":
         """Returns some rows, chosen by a mask (n,) or by indices."""
-        return Codes({k: v[rows] for k, v in self.spaces.items()}, {k: v[rows] for k, v in self.values.items()})
+        return Codes(
+            {k: v[rows] for k, v in self.spaces.items()},
+            {k: v[rows] for k, v in self.values.items()},
+        )
 
 
 def codes(
@@ -79,14 +82,21 @@ def codes(
     if regime == "authors":
         read = encode_as_authors(method, dataset, split, indices, seed)
     else:
-        read = {domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains}
+        read = {
+            domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains
+        }
     common = np.concatenate([read[domain].z.numpy() for domain in domains])
     salient = np.concatenate([read[domain].s.numpy() for domain in domains])
     spaces = {"salient": salient, "common": common, "whole": np.concatenate([common, salient], 1)}
     broken = np.count_nonzero(~np.isfinite(spaces["whole"]).all(1))
     if broken:
-        raise StudioError(f"{method.config.name}: {broken} of {len(common)} codes of {split} images hold NaN or infinity")
-    labels = [{k: v[indices[domain]] for k, v in dataset.labels(split, domain).items()} for domain in domains]
+        raise StudioError(
+            f"{method.config.name}: {broken} of {len(common)} codes of {split} images hold NaN or infinity"
+        )
+    labels = [
+        {k: v[indices[domain]] for k, v in dataset.labels(split, domain).items()}
+        for domain in domains
+    ]
     sizes = [len(indices[domain]) for domain in domains]
     target = np.repeat([int(domain == "target") for domain in domains], sizes)
     return Codes(spaces, {**_together(labels, sizes), "target": target})
@@ -95,14 +105,23 @@ def codes(
 def _together(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
     """Joins the domains' labels; an attribute that a domain lacks is unknown there."""
     kinds = {name: value.dtype for domain in labels for name, value in domain.items()}
-    unknown = {name: -1 if np.issubdtype(kind, np.integer) else np.nan for name, kind in kinds.items()}
+    unknown = {
+        name: -1 if np.issubdtype(kind, np.integer) else np.nan for name, kind in kinds.items()
+    }
     return {
-        name: np.concatenate([d.get(name, np.full(n, unknown[name], kind)) for d, n in zip(labels, sizes, strict=True)])
+        name: np.concatenate(
+            [
+                d.get(name, np.full(n, unknown[name], kind))
+                for d, n in zip(labels, sizes, strict=True)
+            ]
+        )
         for name, kind in kinds.items()
     }
 
 
-def _clean(method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray) -> Code:
+def _clean(
+    method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray
+) -> Code:
     chunks = np.array_split(indices, max(1, len(indices) // CHUNK))
     read = [encode(method, dataset.images(split, domain, chunk)) for chunk in chunks]
     return Code(torch.cat([code.z for code in read]), torch.cat([code.s for code in read]))

@@ -37,13 +37,17 @@ THRESHOLDS = 100
 WINDOW = 11  # pixels of the SSIM's Gaussian: Wang et al. (2004)
 
 RATIOS = {
-    "error_inside": "unhealed", "error_outside": "reconstructed",
-    "transplant_error_inside": "untouched", "transplant_error_outside": "reconstructed",
-}  # fmt: skip
+    "error_inside": "unhealed",
+    "error_outside": "reconstructed",
+    "transplant_error_inside": "untouched",
+    "transplant_error_outside": "reconstructed",
+}
 Columns = dict[str, Tensor]  # name -> (n,), a value per image
 
 
-def counterfactual(method: Method, dataset: Dataset, seed: int = 0, limit: int = LIMIT) -> dict[str, Any] | None:
+def counterfactual(
+    method: Method, dataset: Dataset, seed: int = 0, limit: int = LIMIT
+) -> dict[str, Any] | None:
     """Measures what a method's healed images, transplants and maps are worth, on test images.
 
     Args:
@@ -86,7 +90,10 @@ def counterfactual(method: Method, dataset: Dataset, seed: int = 0, limit: int =
     train, test = (_marked(dataset, split, limit) for split in ("train", "test"))
     background = np.arange(min(limit, dataset.size("test", "background")))
     if not len(train) or not len(test) or not len(background):
-        return {"n": 0, "note": "not measured: a split has no background images, or no target images with anything marked"}
+        return {
+            "n": 0,
+            "note": "not measured: a split has no background images, or no target images with anything marked",
+        }
     known, known_masks = _maps(method, dataset, "train", train)
     maps, masks = _maps(method, dataset, "test", test)
     if not (known.isfinite().all() and maps.isfinite().all()):
@@ -106,7 +113,11 @@ def counterfactual(method: Method, dataset: Dataset, seed: int = 0, limit: int =
         "threshold": threshold,
         "auroc": float(roc_auc_score(masks.flatten().numpy(), maps.flatten().numpy())),
         **means,
-        **{f"{name}_ratio": _quotient(means[name], means[f"{name}_{than}"]) for name, than in RATIOS.items() if name in means},
+        **{
+            f"{name}_ratio": _quotient(means[name], means[f"{name}_{than}"])
+            for name, than in RATIOS.items()
+            if name in means
+        },
         "oracle_auc": oracle.auc(dataset, limit),
         "minimality": _quotient(float((maps * masks).double().sum()), float(maps.double().sum())),
         "mask_share": float(masks.double().mean()),
@@ -168,7 +179,10 @@ def _decoded(method: Method, code: Code) -> tuple[Tensor, Tensor]:
 
 def _maps(method: Method, dataset: Any, split: Split, rows: np.ndarray) -> tuple[Tensor, Tensor]:  # noqa: ANN401
     """Returns the maps and masks of target images, (n, H, W) both."""
-    maps = [salient_map(*_decoded(method, encode(method, dataset.images(split, "target", chunk)))) for chunk in _chunks(rows)]
+    maps = [
+        salient_map(*_decoded(method, encode(method, dataset.images(split, "target", chunk))))
+        for chunk in _chunks(rows)
+    ]
     return torch.cat(maps), torch.cat([dataset.masks(split, chunk) for chunk in _chunks(rows)])
 
 
@@ -193,7 +207,10 @@ def _healed(method: Method, dataset: Any, rows: np.ndarray, oracle: Oracle) -> C
     for suffix, made in {"": healed, "_unhealed": images, "_reconstructed": rebuilt}.items():
         likeness = _ssim(made, truth)
         columns[f"error_inside{suffix}"] = _within(masks, (made - truth).abs())
-        columns[f"ssim_inside{suffix}"], columns[f"ssim_outside{suffix}"] = _within(masks, likeness), _within(~masks, likeness)
+        columns[f"ssim_inside{suffix}"], columns[f"ssim_outside{suffix}"] = (
+            _within(masks, likeness),
+            _within(~masks, likeness),
+        )
     return columns
 
 
@@ -207,7 +224,10 @@ def _transplanted(method: Method, dataset: Any, a_rows: np.ndarray, b_rows: np.n
     a, b = dataset.images("test", "background", a_rows), dataset.images("test", "target", b_rows)
     truth, masks = dataset.transplanted("test", a_rows, b_rows)
     code = encode(method, a)
-    made, rebuilt = decode(method, Code(code.z, encode(method, b).s)), reconstruct(method, a, "background")
+    made, rebuilt = (
+        decode(method, Code(code.z, encode(method, b).s)),
+        reconstruct(method, a, "background"),
+    )
     return {
         "transplant_error_inside": _within(masks, (made - truth).abs()),
         "transplant_error_inside_untouched": _within(masks, (a - truth).abs()),

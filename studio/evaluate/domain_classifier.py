@@ -52,21 +52,32 @@ class Classifier(nn.Module):
         widths = (channels, WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH)
         self.stages = nn.Sequential(*(_stage(before, after) for before, after in pairwise(widths)))
         self.features = nn.Linear(4 * WIDTH * 4, FEATURES)
-        self.heads = nn.ModuleList(nn.Linear(FEATURES, max(1, classes)) for classes in heads.values())
+        self.heads = nn.ModuleList(
+            nn.Linear(FEATURES, max(1, classes)) for classes in heads.values()
+        )
         self.names, self.channels = tuple(heads), channels
-        self.mean, self.deviation = nn.Buffer(torch.zeros(FEATURES)), nn.Buffer(torch.ones(FEATURES))
+        self.mean, self.deviation = (
+            nn.Buffer(torch.zeros(FEATURES)),
+            nn.Buffer(torch.ones(FEATURES)),
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Maps images (B, C, H, W), uint8, to standardised features (B, 64) and attribute -> outputs (B, classes or 1)."""
-        features = self.features(adaptive_avg_pool2d(self.stages(_small(images) / 127.5 - 1), 2).flatten(1))
-        heads = {name: head(relu(features)) for name, head in zip(self.names, self.heads, strict=True)}
+        features = self.features(
+            adaptive_avg_pool2d(self.stages(_small(images) / 127.5 - 1), 2).flatten(1)
+        )
+        heads = {
+            name: head(relu(features)) for name, head in zip(self.names, self.heads, strict=True)
+        }
         return (features - self.mean) / self.deviation, heads
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """As `forward`, some images at a time, on the CPU."""
         parts = [self(part.to(self.mean.device)) for part in images.split(CHUNK)]
-        heads = {name: torch.cat([outputs[name] for _, outputs in parts]).cpu() for name in self.names}
+        heads = {
+            name: torch.cat([outputs[name] for _, outputs in parts]).cpu() for name in self.names
+        }
         return torch.cat([features for features, _ in parts]).cpu(), heads
 
 
@@ -78,7 +89,9 @@ def _small(images: Tensor) -> Tensor:
 
 
 def _stage(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+    )
 
 
 class Kept(NamedTuple):
@@ -114,7 +127,9 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Kep
         StudioError: the folder cannot be written.
     """
     learnt = _sample(dataset, "train", IMAGES)
-    key = hashlib.sha256(repr((VERSION, sorted(_heads(dataset).items()), learnt.sha256())).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((VERSION, sorted(_heads(dataset).items()), learnt.sha256())).encode()
+    ).hexdigest()
     path = folder / "domain.safetensors"
     if path.exists():
         try:
@@ -129,9 +144,15 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Kep
     content = save({name: value.cpu().contiguous() for name, value in net.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {
-        "version": VERSION, "key": key, "sha256": sha256, "channels": net.channels, "heads": _heads(dataset),
-        "n_train": len(learnt.images), "seed": 0, "accuracy": accuracy,
-    }  # fmt: skip
+        "version": VERSION,
+        "key": key,
+        "sha256": sha256,
+        "channels": net.channels,
+        "heads": _heads(dataset),
+        "n_train": len(learnt.images),
+        "seed": 0,
+        "accuracy": accuracy,
+    }
     write_file(path, lambda partial: partial.write_bytes(content))
     write_file(path.with_suffix(".json"), lambda partial: write_json(partial, manifest))
     return Kept(net, sha256, manifest)
@@ -146,13 +167,21 @@ def read_classifier(path: Path, device: torch.device) -> Kept:
     manifest_path = path.with_suffix(".json")
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-        expected, heads, channels = manifest["sha256"], dict(manifest["heads"]), int(manifest["channels"])
+        expected, heads, channels = (
+            manifest["sha256"],
+            dict(manifest["heads"]),
+            int(manifest["channels"]),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudioError(f"{manifest_path}: not the manifest of a classifier that `studio score` wrote ({error})") from None
+        raise StudioError(
+            f"{manifest_path}: not the manifest of a classifier that `studio score` wrote ({error})"
+        ) from None
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if sha256 != expected:
-            raise StudioError(f"{path}: damaged: sha256 expected {expected[:12]}..., found {sha256[:12]}")
+            raise StudioError(
+                f"{path}: damaged: sha256 expected {expected[:12]}..., found {sha256[:12]}"
+            )
         net = Classifier(channels, heads)
         net.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -160,7 +189,9 @@ def read_classifier(path: Path, device: torch.device) -> Kept:
     return Kept(net.to(device).eval().requires_grad_(False), sha256, manifest)
 
 
-def train_classifier(images: Tensor, values: dict[str, np.ndarray], heads: dict[str, int], device: torch.device) -> Classifier:
+def train_classifier(
+    images: Tensor, values: dict[str, np.ndarray], heads: dict[str, int], device: torch.device
+) -> Classifier:
     """Trains a classifier; always with the same seed, and the global random state stays as it is.
 
     Args:
@@ -176,12 +207,22 @@ def train_classifier(images: Tensor, values: dict[str, np.ndarray], heads: dict[
     order = torch.Generator().manual_seed(seed_of("domain classifier's order", 0))
     members = [torch.from_numpy(np.flatnonzero(values[DOMAIN] == which)) for which in (0, 1)]
     optimiser = torch.optim.Adam(net.parameters(), RATE)
-    decay = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, 2 * (1 - step / STEPS)))
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, 2 * (1 - step / STEPS))
+    )
     for _ in range(STEPS):
-        rows = torch.cat([rows[torch.randint(len(rows), (BATCH // 2,), generator=order)] for rows in members])
+        rows = torch.cat(
+            [rows[torch.randint(len(rows), (BATCH // 2,), generator=order)] for rows in members]
+        )
         outputs = net(images[rows].to(device))[1]
         optimiser.zero_grad()
-        torch.stack([*_losses(outputs, {name: goal[rows].to(device) for name, goal in goals.items()}, heads)]).sum().backward()
+        torch.stack(
+            [
+                *_losses(
+                    outputs, {name: goal[rows].to(device) for name, goal in goals.items()}, heads
+                )
+            ]
+        ).sum().backward()
         optimiser.step()
         decay.step()
     net.eval().requires_grad_(False)
@@ -192,7 +233,9 @@ def train_classifier(images: Tensor, values: dict[str, np.ndarray], heads: dict[
     return net
 
 
-def _losses(outputs: dict[str, Tensor], goals: dict[str, Tensor], heads: dict[str, int]) -> Iterator[Tensor]:
+def _losses(
+    outputs: dict[str, Tensor], goals: dict[str, Tensor], heads: dict[str, int]
+) -> Iterator[Tensor]:
     """Yields one loss per attribute that any image of the batch has a value of."""
     for name, classes in heads.items():
         has = goals[name] >= 0 if classes else goals[name].isfinite()
@@ -215,7 +258,10 @@ def _scale(values: np.ndarray) -> tuple[float, float]:
 
 
 def _heads(dataset: Dataset) -> dict[str, int]:
-    return {**{name: len(attribute.classes) for name, attribute in dataset.attributes.items()}, DOMAIN: 2}
+    return {
+        **{name: len(attribute.classes) for name, attribute in dataset.attributes.items()},
+        DOMAIN: 2,
+    }
 
 
 def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
@@ -224,17 +270,25 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
     sizes = {domain: min(limit, dataset.size(split, domain)) for domain in DOMAINS}
     for domain, size in sizes.items():
         chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
-        images += [_small(windowed(dataset.images(split, domain, chunk))).round().to(torch.uint8) for chunk in chunks]
+        images += [
+            _small(windowed(dataset.images(split, domain, chunk))).round().to(torch.uint8)
+            for chunk in chunks
+        ]
     labels = {domain: dataset.labels(split, domain) for domain in DOMAINS}
     for name, attribute in dataset.attributes.items():
         absent = -1 if attribute.classes else np.nan
-        halves = [labels[d].get(name, np.full(dataset.size(split, d), absent))[: sizes[d]] for d in DOMAINS]
+        halves = [
+            labels[d].get(name, np.full(dataset.size(split, d), absent))[: sizes[d]]
+            for d in DOMAINS
+        ]
         values[name] = np.concatenate(halves)
     values[DOMAIN] = np.repeat([0, 1], [*sizes.values()])
     return _Sample(torch.cat(images), values)
 
 
-def _judged(net: Classifier, dataset: Dataset, learnt: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+def _judged(
+    net: Classifier, dataset: Dataset, learnt: dict[str, np.ndarray]
+) -> Iterator[dict[str, Any]]:
     """Says how well a classifier reads each attribute of test images that has more than one value there."""
     tested = _sample(dataset, "test", TESTED)
     outputs = net.read(tested.images)[1]
@@ -245,6 +299,16 @@ def _judged(net: Classifier, dataset: Dataset, learnt: dict[str, np.ndarray]) ->
         if distinct < 2:
             continue
         mean, deviation = _scale(learnt[name])
-        score = balanced_accuracy_score(values, found.argmax(1)) if classes else r2_score(values, mean + deviation * found[:, 0])
+        score = (
+            balanced_accuracy_score(values, found.argmax(1))
+            if classes
+            else r2_score(values, mean + deviation * found[:, 0])
+        )
         metric, chance = ("balanced_accuracy", 1 / distinct) if classes else ("r2", 0.0)
-        yield {"attribute": name, "metric": metric, "value": float(score), "chance": chance, "n": len(values)}
+        yield {
+            "attribute": name,
+            "metric": metric,
+            "value": float(score),
+            "chance": chance,
+            "n": len(values),
+        }

@@ -60,7 +60,9 @@ class Extractor:
         """
         width = extract(self, torch.zeros(2, *shape, dtype=torch.uint8), "target").rows.shape[1]
         if width < 2:
-            raise StudioError(f"--features {self.name}: expected at least 2 features, found {width}")
+            raise StudioError(
+                f"--features {self.name}: expected at least 2 features, found {width}"
+            )
         return width
 
 
@@ -78,14 +80,20 @@ def extract(extractor: Extractor, images: Tensor, domain: Domain, batch: int = B
                 continue
             if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != len(part):
                 shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise StudioError(f"--features {extractor.name}: expected {what} of shape ({len(part)}, D), found {shape}")
+                raise StudioError(
+                    f"--features {extractor.name}: expected {what} of shape ({len(part)}, D), found {shape}"
+                )
             if not found.isfinite().all():
                 raise StudioError(f"--features {extractor.name}: some {what} are not finite")
     logits = [found.float().cpu() for _, found in parts if found is not None]
-    return Features(torch.cat([rows.float().cpu() for rows, _ in parts]), torch.cat(logits) if logits else None)
+    return Features(
+        torch.cat([rows.float().cpu() for rows, _ in parts]), torch.cat(logits) if logits else None
+    )
 
 
-def open_extractor(name: str, weights: Path | None, dataset: Dataset, folder: Path, device: torch.device) -> Extractor:
+def open_extractor(
+    name: str, weights: Path | None, dataset: Dataset, folder: Path, device: torch.device
+) -> Extractor:
     """Opens an extractor by its name.
 
     Args:
@@ -106,24 +114,42 @@ def open_extractor(name: str, weights: Path | None, dataset: Dataset, folder: Pa
     if name == "inception":
         return _inception(inception_weights(weights), dataset, device)
     if not all(name.partition(":")):
-        raise StudioError(f"--features {name}: no such extractor{nearest(name, (*EXTRACTORS, 'module:Class'))}")
+        raise StudioError(
+            f"--features {name}: no such extractor{nearest(name, (*EXTRACTORS, 'module:Class'))}"
+        )
     return _own(name, weights, dataset, device)
 
 
-def _domain(weights: Path | None, dataset: Dataset, folder: Path, device: torch.device) -> Extractor:
-    kept = open_classifier(dataset, folder, device) if weights is None else read_classifier(weights, device)
+def _domain(
+    weights: Path | None, dataset: Dataset, folder: Path, device: torch.device
+) -> Extractor:
+    kept = (
+        open_classifier(dataset, folder, device)
+        if weights is None
+        else read_classifier(weights, device)
+    )
     net, channels = kept.net, dataset.shape[0]
     if net.channels != channels:
-        raise StudioError(f"{weights}: reads images of {net.channels} channels, those of {dataset.config.name} have {channels}")
-    classes = {domain: _most_classes(dataset, domain, net.names) for domain in ("background", "target")}
+        raise StudioError(
+            f"{weights}: reads images of {net.channels} channels, those of {dataset.config.name} have {channels}"
+        )
+    classes = {
+        domain: _most_classes(dataset, domain, net.names) for domain in ("background", "target")
+    }
 
     def read(images: Tensor, domain: Domain) -> Reading:
         features, heads = net.read(images)
         attribute = classes[domain]
         return features, None if attribute is None else heads[attribute]
 
-    resize = f"to {SIDE} x {SIDE}, bilinear, antialiased" if max(dataset.shape[-2:]) > SIDE else "none"
-    about = {"accuracy": kept.manifest.get("accuracy", []), "n_train": kept.manifest.get("n_train"), "is_by": classes}
+    resize = (
+        f"to {SIDE} x {SIDE}, bilinear, antialiased" if max(dataset.shape[-2:]) > SIDE else "none"
+    )
+    about = {
+        "accuracy": kept.manifest.get("accuracy", []),
+        "n_train": kept.manifest.get("n_train"),
+        "is_by": classes,
+    }
     return Extractor("domain", kept.sha256, resize, read, about=about)
 
 
@@ -132,7 +158,9 @@ def _most_classes(dataset: Dataset, domain: Domain, heads: Sequence[str]) -> str
     counts = {
         name: len(attribute.classes)
         for name, attribute in dataset.attributes.items()
-        if name in heads and len(attribute.classes) > 1 and not (domain == "background" and attribute.target_only)
+        if name in heads
+        and len(attribute.classes) > 1
+        and not (domain == "background" and attribute.target_only)
     }
     return max(counts, key=lambda name: counts[name]) if counts else None
 
@@ -140,22 +168,32 @@ def _most_classes(dataset: Dataset, domain: Domain, heads: Sequence[str]) -> str
 def _inception(path: Path, dataset: Dataset, device: torch.device) -> Extractor:
     """Opens torch-fidelity's Inception; gray images become three equal channels."""
     if dataset.shape[0] not in (1, 3):
-        raise StudioError(f"--features inception: reads images of 1 or 3 channels, found {dataset.shape[0]}; take domain")
+        raise StudioError(
+            f"--features inception: reads images of 1 or 3 channels, found {dataset.shape[0]}; take domain"
+        )
     state, sha256 = read_weights(path)
     with tempfile.TemporaryDirectory() as folder:
         safe = Path(folder) / "weights.pth"
-        torch.save(state, safe)  # its constructor unpickles whatever is in a file: let that be what has been read safely
+        torch.save(
+            state, safe
+        )  # its constructor unpickles whatever is in a file: let that be what has been read safely
         try:
-            net = FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(safe))
+            net = FeatureExtractorInceptionV3(
+                "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(safe)
+            )
         except RuntimeError as error:
             fault = " ".join(str(error).split())[:160]
-            raise StudioError(f"{path}: not the weights of torch-fidelity's Inception: {fault}") from None
+            raise StudioError(
+                f"{path}: not the weights of torch-fidelity's Inception: {fault}"
+            ) from None
     net = net.to(device)
 
     def read(images: Tensor, domain: Domain) -> Reading:
         return net(_coloured(images).to(device))
 
-    return Extractor("inception", sha256, "to 299 x 299, bilinear as TensorFlow 1", read, about={"layer": "2048"})
+    return Extractor(
+        "inception", sha256, "to 299 x 299, bilinear as TensorFlow 1", read, about={"layer": "2048"}
+    )
 
 
 def _coloured(images: Tensor) -> Tensor:
@@ -177,7 +215,9 @@ def _own(name: str, weights: Path | None, dataset: Dataset, device: torch.device
                 net.load_state_dict(state)
         net = net.to(device).eval().requires_grad_(False)
     except Exception as error:
-        raise StudioError(f"--features {name}: could not be made: {type(error).__name__}: {error}") from error
+        raise StudioError(
+            f"--features {name}: could not be made: {type(error).__name__}: {error}"
+        ) from error
 
     def read(images: Tensor, domain: Domain) -> Reading:
         shown = _coloured(images) if fidelity else images.float() / 127.5 - 1
@@ -187,7 +227,11 @@ def _own(name: str, weights: Path | None, dataset: Dataset, device: torch.device
             raise StudioError(
                 f"--features {name}: failed on images {tuple(shown.shape)} of {shown.dtype}: {type(error).__name__}: {error}"
             ) from error
-        return (answer[0], answer[-1] if len(answer) > 1 else None) if isinstance(answer, tuple) else (answer, None)
+        return (
+            (answer[0], answer[-1] if len(answer) > 1 else None)
+            if isinstance(answer, tuple)
+            else (answer, None)
+        )
 
     return Extractor(name, _sha256(net), "by the extractor itself", read, reusable=False)
 
@@ -208,13 +252,21 @@ def _imported(name: str) -> type[nn.Module]:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise StudioError(f"--features {name}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise StudioError(
+            f"--features {name}: {module_name} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     finally:
         sys.path.remove(here)
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, nn.Module)]
-        raise StudioError(f"--features {name}: {module_name} has no torch.nn.Module {class_name!r}{nearest(class_name, classes)}")
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, nn.Module)
+        ]
+        raise StudioError(
+            f"--features {name}: {module_name} has no torch.nn.Module {class_name!r}{nearest(class_name, classes)}"
+        )
     return found
 
 
@@ -223,5 +275,7 @@ def _sha256(net: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, value in sorted(net.state_dict().items()):
         if isinstance(value, Tensor):
-            digest.update(key.encode() + value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(
+                key.encode() + value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
     return digest.hexdigest()

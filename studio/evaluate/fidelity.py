@@ -22,11 +22,14 @@ NEIGHBOURS = 3  # of precision and recall (Kynkäänniemi et al. 2019)
 SPLITS = 10  # of the inception score
 LAYER, ROWS = "row", "studio-rows"
 NUMBERS = {
-    "fid": torch_fidelity.KEY_METRIC_FID, "kid": torch_fidelity.KEY_METRIC_KID_MEAN,
-    "kid_error": torch_fidelity.KEY_METRIC_KID_STD, "is": torch_fidelity.KEY_METRIC_ISC_MEAN,
-    "is_error": torch_fidelity.KEY_METRIC_ISC_STD, "precision": torch_fidelity.KEY_METRIC_PRECISION,
+    "fid": torch_fidelity.KEY_METRIC_FID,
+    "kid": torch_fidelity.KEY_METRIC_KID_MEAN,
+    "kid_error": torch_fidelity.KEY_METRIC_KID_STD,
+    "is": torch_fidelity.KEY_METRIC_ISC_MEAN,
+    "is_error": torch_fidelity.KEY_METRIC_ISC_STD,
+    "precision": torch_fidelity.KEY_METRIC_PRECISION,
     "recall": torch_fidelity.KEY_METRIC_RECALL,
-}  # fmt: skip
+}
 
 
 class Features(NamedTuple):
@@ -56,7 +59,9 @@ def kid_subset_size(n: int) -> int:
     return min(LARGEST_SUBSET, n // 2)
 
 
-def distance(made: Features, real: Features, seed: int, fid: bool = True) -> dict[str, float | None]:
+def distance(
+    made: Features, real: Features, seed: int, fid: bool = True
+) -> dict[str, float | None]:
     """Compares images that were made with real ones.
 
     Args:
@@ -71,17 +76,37 @@ def distance(made: Features, real: Features, seed: int, fid: bool = True) -> dic
         images made that lie among the real ones, and `recall`, the share of real ones that lie among those made. What
         cannot be had is None.
     """
-    settings: dict[str, Any] = {"cuda": False, "cache": False, "verbose": False, "save_cpu_ram": True, "rng_seed": seed % 2**32}
+    settings: dict[str, Any] = {
+        "cuda": False,
+        "cache": False,
+        "verbose": False,
+        "save_cpu_ram": True,
+        "rng_seed": seed % 2**32,
+    }
     size = kid_subset_size(min(len(made.rows), len(real.rows)))
     found = torch_fidelity.calculate_metrics(
-        input1=_Rows(made.rows), input2=_Rows(real.rows), feature_extractor=ROWS, fid=fid, kid=True, prc=True,
-        kid_subsets=KID_SUBSETS, kid_subset_size=size, prc_neighborhood=NEIGHBOURS, **settings,
-    )  # fmt: skip
+        input1=_Rows(made.rows),
+        input2=_Rows(real.rows),
+        feature_extractor=ROWS,
+        fid=fid,
+        kid=True,
+        prc=True,
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=size,
+        prc_neighborhood=NEIGHBOURS,
+        **settings,
+    )
     if made.logits is not None:
         found |= torch_fidelity.calculate_metrics(
-            input1=_Rows(made.logits), feature_extractor=ROWS, isc=True, isc_splits=SPLITS, **settings
+            input1=_Rows(made.logits),
+            feature_extractor=ROWS,
+            isc=True,
+            isc_splits=SPLITS,
+            **settings,
         )
-    return {name: found[key] if isfinite(found.get(key, nan)) else None for name, key in NUMBERS.items()}
+    return {
+        name: found[key] if isfinite(found.get(key, nan)) else None for name, key in NUMBERS.items()
+    }
 
 
 class _Rows(Dataset):

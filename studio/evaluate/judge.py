@@ -36,13 +36,18 @@ class Oracle(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (B, C, H, W) to logits (B,) on the CPU."""
         where = next(self.net.parameters()).device
-        parts = [self.net(_seen(part).to(where))["C"][:, 0].float().cpu() for part in images.split(CHUNK)]
+        parts = [
+            self.net(_seen(part).to(where))["C"][:, 0].float().cpu() for part in images.split(CHUNK)
+        ]
         return torch.cat(parts) - self.cut
 
     def auc(self, dataset: Dataset, limit: int) -> float:
         """Returns how well it tells the first test images of both domains apart: the area under the ROC curve."""
         sizes = [min(limit, dataset.size("test", domain)) for domain in DOMAINS]
-        logits = [self(dataset.images("test", d, np.arange(n))) for d, n in zip(DOMAINS, sizes, strict=True)]
+        logits = [
+            self(dataset.images("test", d, np.arange(n)))
+            for d, n in zip(DOMAINS, sizes, strict=True)
+        ]
         return float(roc_auc_score(np.repeat([0, 1], sizes), torch.cat(logits).numpy()))
 
 
@@ -55,16 +60,30 @@ def train_oracle(dataset: Dataset, device: torch.device, seed: int = 0) -> Oracl
         seed: of its weights and of the order of the images; the global random state stays as it is.
     """
     sizes = [min(IMAGES, dataset.size("train", domain)) for domain in DOMAINS]
-    images = torch.cat([_seen(dataset.images("train", d, np.arange(n))) for d, n in zip(DOMAINS, sizes, strict=True)])
+    images = torch.cat(
+        [
+            _seen(dataset.images("train", d, np.arange(n)))
+            for d, n in zip(DOMAINS, sizes, strict=True)
+        ]
+    )
     target = torch.repeat_interleave(torch.tensor([0.0, 1.0]), torch.tensor(sizes))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of("oracle", seed))
-        net = encoder(tuple(images.shape[1:]), {"C": 1}, NetsConfig(width=WIDTH), 0).to(device).train()
+        net = (
+            encoder(tuple(images.shape[1:]), {"C": 1}, NetsConfig(width=WIDTH), 0)
+            .to(device)
+            .train()
+        )
     order = torch.Generator().manual_seed(seed_of("oracle order", seed))
-    ends = [(0, sizes[0]), (sizes[0], sum(sizes))]  # equal halves, as everywhere here, however many images a domain has
+    ends = [
+        (0, sizes[0]),
+        (sizes[0], sum(sizes)),
+    ]  # equal halves, as everywhere here, however many images a domain has
     optimiser = torch.optim.Adam(net.parameters(), RATE)
     for _ in range(STEPS):
-        rows = torch.cat([torch.randint(low, high, (BATCH // 2,), generator=order) for low, high in ends])
+        rows = torch.cat(
+            [torch.randint(low, high, (BATCH // 2,), generator=order) for low, high in ends]
+        )
         logits = net(images[rows].to(device))["C"][:, 0]
         optimiser.zero_grad()
         binary_cross_entropy_with_logits(logits, target[rows].to(device)).backward()

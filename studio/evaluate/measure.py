@@ -45,7 +45,9 @@ def measure(
     train, test = encode_splits(method, dataset, protocol, limit, regime, seed)
     rows = probe_codes(method, dataset, train, test, protocol, seed, regime)
     beside = {
-        "separation": separation(test, dataset.attributes, method.blank(1)[0].detach().cpu().numpy(), seed, tsne),
+        "separation": separation(
+            test, dataset.attributes, method.blank(1)[0].detach().cpu().numpy(), seed, tsne
+        ),
         "reconstruction": reconstruction(method, dataset),
         "disentangle": disentangle(method, dataset, seed),
         "counterfactual": counterfactual(method, dataset, seed),

@@ -18,7 +18,17 @@ from threadpoolctl import threadpool_limits
 
 from studio.data import Attribute
 
-__all__ = ["FOLDS", "Reader", "Reading", "balanced", "folded", "held_out", "least_squares", "read_by_logits", "two_layers"]
+__all__ = [
+    "FOLDS",
+    "Reader",
+    "Reading",
+    "balanced",
+    "folded",
+    "held_out",
+    "least_squares",
+    "read_by_logits",
+    "two_layers",
+]
 
 FOLDS = 5
 RESAMPLES = 200
@@ -45,54 +55,112 @@ class Reader(Protocol):
     """Fits on training codes a (n, d) with values x (n,), scores on test codes b (m, d) with values y (m,)."""
 
     def __call__(
-        self, attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
+        self,
+        attribute: Attribute,
+        a: np.ndarray,
+        x: np.ndarray,
+        b: np.ndarray,
+        y: np.ndarray,
+        headline: str,
+        seed: int,
     ) -> Reading:
         """Reads an attribute; `error` is the standard error of the metric `headline`."""
         ...
 
 
 def held_out(
-    attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
+    attribute: Attribute,
+    a: np.ndarray,
+    x: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    headline: str,
+    seed: int,
 ) -> Reading:
     """A linear model of standardised codes (a ridge for numbers); the standard error is a bootstrap's over the test images."""
-    return _linear(_linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed)
+    return _linear(
+        _linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed
+    )
 
 
 def least_squares(
-    attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
+    attribute: Attribute,
+    a: np.ndarray,
+    x: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    headline: str,
+    seed: int,
 ) -> Reading:
     """As `held_out`, with plain linear regression for numbers: Louiset et al. (2024), App. D."""
     model = None if attribute.classes else make_pipeline(StandardScaler(), LinearRegression())
-    return _linear(model or _linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed)
+    return _linear(
+        model or _linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed
+    )
 
 
 def _linear(
-    model: Pipeline, attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
+    model: Pipeline,
+    attribute: Attribute,
+    a: np.ndarray,
+    x: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    headline: str,
+    seed: int,
 ) -> Reading:
     model, converged = _fit(model, a, x)
-    scores: dict[str, Score] = {name: metric(b, y) for name, metric in _metrics(attribute, model).items()}
+    scores: dict[str, Score] = {
+        name: metric(b, y) for name, metric in _metrics(attribute, model).items()
+    }
     rng, read = np.random.default_rng(seed), model.predict(b)
-    point = {"r2": r2_score, "balanced_accuracy": balanced, "accuracy": lambda y, read: np.mean(y == read)}[headline]
+    point = {
+        "r2": r2_score,
+        "balanced_accuracy": balanced,
+        "accuracy": lambda y, read: np.mean(y == read),
+    }[headline]
     resamples = (rng.integers(len(y), size=len(y)) for _ in range(RESAMPLES))
-    return Reading(scores, float(np.std([point(y[rows], read[rows]) for rows in resamples])), converged)
+    return Reading(
+        scores, float(np.std([point(y[rows], read[rows]) for rows in resamples])), converged
+    )
 
 
-def folded(attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int) -> Reading:
+def folded(
+    attribute: Attribute,
+    a: np.ndarray,
+    x: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    headline: str,
+    seed: int,
+) -> Reading:
     """A linear model of raw codes, cross-validated inside (b, y); the standard error is that of the folds' mean."""
     folds = StratifiedKFold(FOLDS) if attribute.classes else KFold(FOLDS)
     scores, converged = [], True
     for fit, held in folds.split(b, y):
         model, done = _fit(_linear_model(attribute, standardise=False), b[fit], y[fit])
         converged &= done
-        scores.append({name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()})
+        scores.append(
+            {name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()}
+        )
     means: dict[str, Score] = {
-        name: float(np.mean([s[name] for s in scores])) for name in scores[0] if None not in [s[name] for s in scores]
+        name: float(np.mean([s[name] for s in scores]))
+        for name in scores[0]
+        if None not in [s[name] for s in scores]
     }
-    return Reading(means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged)
+    return Reading(
+        means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged
+    )
 
 
 def two_layers(
-    attribute: Attribute, a: np.ndarray, x: np.ndarray, b: np.ndarray, y: np.ndarray, headline: str, seed: int
+    attribute: Attribute,
+    a: np.ndarray,
+    x: np.ndarray,
+    b: np.ndarray,
+    y: np.ndarray,
+    headline: str,
+    seed: int,
 ) -> Reading:
     """Two linear layers with a ReLU between, on standardised codes of two classes; the standard error is that of the AUC.
 
@@ -101,7 +169,9 @@ def two_layers(
     back, is read no better for twenty epochs: with scikit-learn's own batch, rate and patience a net of few inputs or few
     images stops before it has learnt anything, and would call a leak unreadable.
     """
-    batch: Any = int(np.clip(len(x) // 50, 8, 200))  # typed as text in scikit-learn, where "auto" is the default
+    batch: Any = int(
+        np.clip(len(x) // 50, 8, 200)
+    )  # typed as text in scikit-learn, where "auto" is the default
     net = MLPClassifier(
         (max(WIDTH, a.shape[1]),),
         batch_size=batch,
@@ -111,7 +181,9 @@ def two_layers(
         random_state=seed,
     )
     model, converged = _fit(make_pipeline(StandardScaler(), net), a, x)
-    scores: dict[str, Score] = {name: metric(b, y) for name, metric in _metrics(attribute, model).items()}
+    scores: dict[str, Score] = {
+        name: metric(b, y) for name, metric in _metrics(attribute, model).items()
+    }
     return Reading(scores, _auc_error(y, model.predict_proba(b)[:, 1]), converged)
 
 
@@ -127,7 +199,11 @@ def read_by_logits(logits: np.ndarray, y: np.ndarray) -> Reading:
 
 
 def _linear_model(attribute: Attribute, standardise: bool) -> Pipeline:
-    last = LogisticRegression(max_iter=1000) if attribute.classes else RidgeCV(alphas=np.logspace(-3, 3, 7))
+    last = (
+        LogisticRegression(max_iter=1000)
+        if attribute.classes
+        else RidgeCV(alphas=np.logspace(-3, 3, 7))
+    )
     return make_pipeline(*([StandardScaler()] if standardise else []), last)
 
 
@@ -139,7 +215,9 @@ def _fit(model: Pipeline, features: np.ndarray, values: np.ndarray) -> tuple[Pip
     return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
 
 
-def _metrics(attribute: Attribute, model: Pipeline) -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
+def _metrics(
+    attribute: Attribute, model: Pipeline
+) -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
     if not attribute.classes:
         return {
             "r2": lambda b, y: r2_score(y, model.predict(b)),
@@ -164,7 +242,11 @@ def _auc(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Score
     present = [i for i, c in enumerate(classes) if 0 < np.sum(y == c) < len(y)]
     if len(classes) == 2:
         present = present[-1:]
-    return float(np.mean([roc_auc_score(y == classes[i], probabilities[:, i]) for i in present])) if present else None
+    return (
+        float(np.mean([roc_auc_score(y == classes[i], probabilities[:, i]) for i in present]))
+        if present
+        else None
+    )
 
 
 def _auc_error(y: np.ndarray, score: np.ndarray) -> float:

@@ -6,7 +6,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["METRICS", "counterfactual_lines", "probe_table", "separation_lines", "separation_table", "show", "verdict"]
+__all__ = [
+    "METRICS",
+    "counterfactual_lines",
+    "probe_table",
+    "separation_lines",
+    "separation_table",
+    "show",
+    "verdict",
+]
 
 METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy", "auc": "AUC"}
 
@@ -16,33 +24,59 @@ def probe_table(result: dict[str, Any]) -> Table:
     title = f"{result['method']} on {result['dataset']}, {result['images_seen']:,} images, {result['protocol']}"
     if result.get("eval") == "authors":
         title += ", in the published regime (noise on, batch statistics)"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold"
+    )
     columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("attribute", "left"), ("belongs", "left"), ("metric", "left"), ("salient", "right"), ("common", "right"),
-        ("both", "right"), ("chance", "right"), ("s.e.", "right"), ("n", "right"),
-    )  # fmt: skip
+        ("attribute", "left"),
+        ("belongs", "left"),
+        ("metric", "left"),
+        ("salient", "right"),
+        ("common", "right"),
+        ("both", "right"),
+        ("chance", "right"),
+        ("s.e.", "right"),
+        ("n", "right"),
+    )
     for column, justify in columns:
         table.add_column(column, justify=justify, no_wrap=True)
     for row in result["rows"]:
         up = row["belongs"] == "salient"
         if row["salient"] is None:
-            table.add_row(row["attribute"], row["belongs"], "", "-", "-", "-", "-", "-", f"{row['n']:,}")
+            table.add_row(
+                row["attribute"], row["belongs"], "", "-", "-", "-", "-", "-", f"{row['n']:,}"
+            )
             continue
         table.add_row(
-            row["attribute"], row["belongs"], METRICS.get(row["metric"], row["metric"]),
-            f"{row['salient']:.3f} {'↑' if up else '↓'}", f"{row['common']:.3f} {'↓' if up else '↑'}",
-            f"{row['whole']:.3f}", f"{row['chance']:.3f}", f"{row['error']:.3f}", f"{row['n']:,}",
-        )  # fmt: skip
+            row["attribute"],
+            row["belongs"],
+            METRICS.get(row["metric"], row["metric"]),
+            f"{row['salient']:.3f} {'↑' if up else '↓'}",
+            f"{row['common']:.3f} {'↓' if up else '↑'}",
+            f"{row['whole']:.3f}",
+            f"{row['chance']:.3f}",
+            f"{row['error']:.3f}",
+            f"{row['n']:,}",
+        )
     return table
 
 
 def separation_table(result: dict[str, Any]) -> Table:
     """Returns how the classes lie in each space, a row per attribute and measure; arrows as in the probe's table."""
-    table = Table(title="classes of target images in each space", box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table = Table(
+        title="classes of target images in each space",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        title_justify="left",
+    )
     columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("attribute", "left"), ("measure", "left"), ("salient", "right"), ("common", "right"), ("chance", "right"),
+        ("attribute", "left"),
+        ("measure", "left"),
+        ("salient", "right"),
+        ("common", "right"),
+        ("chance", "right"),
         ("n", "right"),
-    )  # fmt: skip
+    )
     for column, justify in columns:
         table.add_column(column, justify=justify, no_wrap=True)
     belongs = {row["attribute"]: row["belongs"] for row in result["rows"]}
@@ -52,15 +86,26 @@ def separation_table(result: dict[str, Any]) -> Table:
             table.add_row(name, found["note"], "-", "-", "-", n)
             continue
         for place, values in {"": found, ", t-SNE": found.get("tsne", {})}.items():
-            for measure, words in {"clustering_accuracy": "clustering", "silhouette": "silhouette"}.items():
+            for measure, words in {
+                "clustering_accuracy": "clustering",
+                "silhouette": "silhouette",
+            }.items():
                 if f"{measure}_salient" not in values:
                     continue
-                salient, common = (f"{values[f'{measure}_{space}']:.3f}" for space in ("salient", "common"))
-                chance = "/".join(f"{values[f'clustering_chance_{space}']:.3f}" for space in ("salient", "common"))
+                salient, common = (
+                    f"{values[f'{measure}_{space}']:.3f}" for space in ("salient", "common")
+                )
+                chance = "/".join(
+                    f"{values[f'clustering_chance_{space}']:.3f}" for space in ("salient", "common")
+                )
                 table.add_row(
-                    name, words + place, f"{salient} {'↑' if up else '↓'}", f"{common} {'↓' if up else '↑'}",
-                    chance if measure == "clustering_accuracy" else "-", n,
-                )  # fmt: skip
+                    name,
+                    words + place,
+                    f"{salient} {'↑' if up else '↓'}",
+                    f"{common} {'↓' if up else '↑'}",
+                    chance if measure == "clustering_accuracy" else "-",
+                    n,
+                )
     return table
 
 
@@ -73,11 +118,17 @@ def separation_lines(separation: dict[str, Any]) -> list[str]:
             f"common codes of background and target: squared W2 {distance:.4g}; between two halves of the background "
             f"{floor:.4g} ({separation['w2_n']:,} images a side)"
         )
-    if separation.get("salient_distance_auc") is not None:  # runs that were probed before it existed have none
+    if (
+        separation.get("salient_distance_auc") is not None
+    ):  # runs that were probed before it existed have none
         auc = separation["salient_distance_auc"]
-        lines.append(f"distance of salient codes from the blank one, target against background: AUC {auc:.3f}")
+        lines.append(
+            f"distance of salient codes from the blank one, target against background: AUC {auc:.3f}"
+        )
     if separation["salient_variance_ratio"] is not None:
-        lines.append(f"variance of salient codes, target over background: {separation['salient_variance_ratio']:.4g}")
+        lines.append(
+            f"variance of salient codes, target over background: {separation['salient_variance_ratio']:.4g}"
+        )
     return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])
 
 
@@ -141,10 +192,16 @@ def verdict(row: dict[str, Any]) -> str:
     """Says in words how clean the split is for one attribute."""
     if row["salient"] is None:
         return f"{row['attribute']}: {row['also']['note']}"
-    home, away = (row["salient"], row["common"]) if row["belongs"] == "salient" else (row["common"], row["salient"])
+    home, away = (
+        (row["salient"], row["common"])
+        if row["belongs"] == "salient"
+        else (row["common"], row["salient"])
+    )
     other = "common" if row["belongs"] == "salient" else "salient"
     right = "in the right place" if home - away > 2 * row["error"] else "not separated"
-    leak = f"leaks into {other} at" if away - row["chance"] > 2 * row["error"] else f"not readable from {other}:"
-    return (
-        f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"
+    leak = (
+        f"leaks into {other} at"
+        if away - row["chance"] > 2 * row["error"]
+        else f"not readable from {other}:"
     )
+    return f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"

@@ -13,7 +13,15 @@ import torch
 from studio.data import Attribute, Dataset
 from studio.errors import StudioError
 from studio.evaluate.codes import LIMIT, SPACES, Codes, codes
-from studio.evaluate.probe_models import FOLDS, Reader, folded, held_out, least_squares, read_by_logits, two_layers
+from studio.evaluate.probe_models import (
+    FOLDS,
+    Reader,
+    folded,
+    held_out,
+    least_squares,
+    read_by_logits,
+    two_layers,
+)
 from studio.method import Method
 
 __all__ = ["PROTOCOLS", "Codes", "codes", "encode_splits", "probe", "probe_codes"]
@@ -21,7 +29,9 @@ __all__ = ["PROTOCOLS", "Codes", "codes", "encode_splits", "probe", "probe_codes
 Protocol = Literal["held-out", "carton", "louiset"]
 PROTOCOLS: tuple[Protocol, ...] = ("held-out", "carton", "louiset")
 DOMAIN = "target"  # the row of the domain itself
-FEWEST = 20  # training images of the two-layer reader, which keeps a tenth of them back to stop early
+FEWEST = (
+    20  # training images of the two-layer reader, which keeps a tenth of them back to stop early
+)
 Classifier = Callable[[np.ndarray], np.ndarray]
 
 
@@ -73,18 +83,33 @@ def encode_splits(
         training codes (the test codes for `carton`), test codes.
     """
     test = codes(method, dataset, "test", limit=limit, regime=regime, seed=seed)
-    train = test if protocol == "carton" else codes(method, dataset, "train", limit=limit, regime=regime, seed=seed)
+    train = (
+        test
+        if protocol == "carton"
+        else codes(method, dataset, "train", limit=limit, regime=regime, seed=seed)
+    )
     return train, test
 
 
 def probe_codes(
-    method: Method, dataset: Dataset, train: Codes, test: Codes, protocol: Protocol, seed: int, regime: str
+    method: Method,
+    dataset: Dataset,
+    train: Codes,
+    test: Codes,
+    protocol: Protocol,
+    seed: int,
+    regime: str,
 ) -> dict[str, Any]:
     """Probes codes that are there already: `probe` after `encode_splits`, with its arguments and result."""
     rows = []
-    for name, attribute in {**dataset.attributes, DOMAIN: Attribute("salient", ("background", "target"))}.items():
+    for name, attribute in {
+        **dataset.attributes,
+        DOMAIN: Attribute("salient", ("background", "target")),
+    }.items():
         targets = name != DOMAIN and (attribute.target_only or protocol != "held-out")
-        fit, scored = ((part.of("target") if targets else part).known(name) for part in (train, test))
+        fit, scored = (
+            (part.of("target") if targets else part).known(name) for part in (train, test)
+        )
         own = _own_classifier(method) if protocol == "louiset" and name == DOMAIN else None
         row = _row(name, attribute, fit, scored, protocol, seed, own)
         rows.append({"attribute": name, "belongs": attribute.belongs} | row)
@@ -108,14 +133,22 @@ def _own_classifier(method: Method) -> Classifier | None:
         read: Any = classify(torch.from_numpy(salient).to(method.device, torch.float32))
         if read.shape != (len(salient),) or not torch.isfinite(read).all():
             expected = f"expected {len(salient)} finite logits of shape ({len(salient)},)"
-            raise StudioError(f"classify_salient of {method.config.name}: {expected}, found shape {tuple(read.shape)}")
+            raise StudioError(
+                f"classify_salient of {method.config.name}: {expected}, found shape {tuple(read.shape)}"
+            )
         return read.double().cpu().numpy()
 
     return logits
 
 
 def _row(
-    name: str, attribute: Attribute, train: Codes, test: Codes, protocol: Protocol, seed: int, own: Classifier | None
+    name: str,
+    attribute: Attribute,
+    train: Codes,
+    test: Codes,
+    protocol: Protocol,
+    seed: int,
+    own: Classifier | None,
 ) -> dict[str, Any]:
     reader, headline = _plan(name, attribute, protocol)
     x, y = train.values.get(name, np.empty(0, int)), test.values.get(name, np.empty(0, int))
@@ -130,22 +163,41 @@ def _row(
             reading = read_by_logits(own(test.spaces[space]), y)
             also["salient_read_by"] = "the method's own classifier"
         else:
-            reading = reader(attribute, train.spaces[space], x, test.spaces[space], y, headline, seed)
+            reading = reader(
+                attribute, train.spaces[space], x, test.spaces[space], y, headline, seed
+            )
         values[space] = reading.scores.pop(headline)
         also |= {f"{metric}_{space}": score for metric, score in reading.scores.items()}
         also[f"error_{space}"] = reading.error
         if reading.converged is not None:
             also[f"converged_{space}"] = reading.converged
     error = max(also[f"error_{space}"] for space in SPACES)
-    return {"metric": headline, **values, "chance": _chance(y, headline), "error": error, "n": len(y), "also": also}
+    return {
+        "metric": headline,
+        **values,
+        "chance": _chance(y, headline),
+        "error": error,
+        "n": len(y),
+        "also": also,
+    }
 
 
 def _plan(name: str, attribute: Attribute, protocol: Protocol) -> tuple[Reader, str]:
     """Returns what reads an attribute under a protocol, and the metric that stands first."""
     if protocol == "louiset" and name == DOMAIN:
         return two_layers, "auc"
-    reader: dict[Protocol, Reader] = {"held-out": held_out, "carton": folded, "louiset": least_squares}
-    headline = "r2" if not attribute.classes else "balanced_accuracy" if protocol == "held-out" else "accuracy"
+    reader: dict[Protocol, Reader] = {
+        "held-out": held_out,
+        "carton": folded,
+        "louiset": least_squares,
+    }
+    headline = (
+        "r2"
+        if not attribute.classes
+        else "balanced_accuracy"
+        if protocol == "held-out"
+        else "accuracy"
+    )
     return reader[protocol], headline
 
 
@@ -154,14 +206,22 @@ def _chance(y: np.ndarray, headline: str) -> float:
     if headline in ("r2", "auc"):
         return {"r2": 0.0, "auc": 0.5}[headline]
     counts = np.bincount(y)
-    return float(1 / np.count_nonzero(counts) if headline == "balanced_accuracy" else counts.max() / counts.sum())
+    return float(
+        1 / np.count_nonzero(counts)
+        if headline == "balanced_accuracy"
+        else counts.max() / counts.sum()
+    )
 
 
 def _impossible(attribute: Attribute, x: np.ndarray, y: np.ndarray, reader: Reader) -> str:
     """Says why an attribute cannot be probed, or nothing."""
     for split, values in ({"test": y} if reader is folded else {"training": x, "test": y}).items():
         if len(np.unique(values)) < 2:
-            found = f"always the same on the {len(values)} {split} images" if len(values) else f"unknown on every {split} image"
+            found = (
+                f"always the same on the {len(values)} {split} images"
+                if len(values)
+                else f"unknown on every {split} image"
+            )
             return f"not probed: {found}"
     if reader is folded and attribute.classes and np.unique(y, return_counts=True)[1].min() < FOLDS:
         return f"not probed: {FOLDS} folds need at least {FOLDS} test images of each class"

@@ -13,7 +13,9 @@ __all__ = ["reconstruction"]
 IMAGES = 1_000  # per domain: the standard error of the mean is then about a fiftieth of it
 
 
-def reconstruction(method: Method, dataset: Dataset, limit: int = IMAGES) -> dict[str, float | int | None]:
+def reconstruction(
+    method: Method, dataset: Dataset, limit: int = IMAGES
+) -> dict[str, float | int | None]:
     """Returns the mean absolute difference per element between test images and their reconstructions.
 
     Images run from -1 to 1, so that 2 is the most. Background images are decoded as in training: with a blank salient

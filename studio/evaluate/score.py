@@ -27,7 +27,14 @@ from studio.atomic import write_json
 from studio.data import Dataset
 from studio.errors import StudioError, warn
 from studio.evaluate.extractors import Extractor, extract, open_extractor
-from studio.evaluate.fidelity import KID_SUBSETS, NEIGHBOURS, Features, distance, kid_subset_size, windowed
+from studio.evaluate.fidelity import (
+    KID_SUBSETS,
+    NEIGHBOURS,
+    Features,
+    distance,
+    kid_subset_size,
+    windowed,
+)
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.runs import checkpoint
 from studio.runs.run import Run
@@ -53,9 +60,15 @@ Tell = Callable[[str], object]
 
 
 def score(
-    folder: Path, features: str = "domain", weights: Path | None = None, numbers: list[int] | None = None, n: int | None = None,
-    seed: int = 0, ema: bool = True, tell: Tell = lambda line: None,
-) -> list[dict[str, Any]]:  # fmt: skip
+    folder: Path,
+    features: str = "domain",
+    weights: Path | None = None,
+    numbers: list[int] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    ema: bool = True,
+    tell: Tell = lambda line: None,
+) -> list[dict[str, Any]]:
     """Scores checkpoints of a run, and keeps the scores in `RUN/score.json`.
 
     Args:
@@ -78,15 +91,23 @@ def score(
     opened = Run.open(folder, numbers[0] if numbers else None, ema)
     dataset = opened.data
     if len(dataset.shape) != 3:
-        raise StudioError(f"{folder}: scores are of images (channels, height, width), these are {tuple(dataset.shape)}")
+        raise StudioError(
+            f"{folder}: scores are of images (channels, height, width), these are {tuple(dataset.shape)}"
+        )
     half = min(dataset.size("test", domain) for domain in DOMAINS) // 2
     _enough(dataset, n, half)
     extractor = open_extractor(features, weights, dataset, folder / "score", opened.method.device)
     width = extractor.width(dataset.shape)
     n = n or min(half, max(MOST, 2 * width))
     settings = _settings(extractor, dataset, width, n, seed, ema)
-    reals: dict[Domain, _Real] = {d: _Real(dataset, d, n, seed, extractor, settings["fid_possible"]) for d in DOMAINS}
-    kept = {row.get("key"): row for entry in read_scores(folder) for row in entry["rows"]} if extractor.reusable else {}
+    reals: dict[Domain, _Real] = {
+        d: _Real(dataset, d, n, seed, extractor, settings["fid_possible"]) for d in DOMAINS
+    }
+    kept = (
+        {row.get("key"): row for entry in read_scores(folder) for row in entry["rows"]}
+        if extractor.reusable
+        else {}
+    )
     entries = []
     for number in numbers or [opened.images_seen]:
         run = opened if number == opened.images_seen else Run.open(folder, number, ema)
@@ -94,7 +115,9 @@ def score(
         for group in GROUPS:
             tell(f"checkpoint {number:,}: {group}, {n:,} images by {extractor.name}")
             rows.append(_row(group, run.method, reals, settings, kept))
-        entries.append({"run": str(folder), **_described(run), **_shown(settings, extractor), "rows": rows})
+        entries.append(
+            {"run": str(folder), **_described(run), **_shown(settings, extractor), "rows": rows}
+        )
         _merge(folder, entries[-1])
     return entries
 
@@ -110,9 +133,19 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["scores"]
-        return sorted(entries, key=lambda entry: (entry["extractor"], entry["averaged"], entry["checkpoint"], len(entry["rows"])))
+        return sorted(
+            entries,
+            key=lambda entry: (
+                entry["extractor"],
+                entry["averaged"],
+                entry["checkpoint"],
+                len(entry["rows"]),
+            ),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudioError(f"{path}: not scores that `studio score` wrote ({error}); delete it and score again") from None
+        raise StudioError(
+            f"{path}: not scores that `studio score` wrote ({error}); delete it and score again"
+        ) from None
 
 
 def whole(folder: Path) -> list[int]:
@@ -136,7 +169,9 @@ def whole(folder: Path) -> list[int]:
 def _enough(dataset: Dataset, n: int | None, half: int) -> None:
     sizes = " and ".join(f"{dataset.size('test', domain):,} {domain}" for domain in DOMAINS)
     if half < FEWEST:
-        raise StudioError(f"{dataset.config.name}: {sizes} test images are too few to score; expected at least {2 * FEWEST} each")
+        raise StudioError(
+            f"{dataset.config.name}: {sizes} test images are too few to score; expected at least {2 * FEWEST} each"
+        )
     if n is not None and not FEWEST <= n <= half:
         raise StudioError(
             f"--n {n}: expected {FEWEST} to {half}; of {sizes} test images one half goes into the model and the other is what "
@@ -144,14 +179,27 @@ def _enough(dataset: Dataset, n: int | None, half: int) -> None:
         )
 
 
-def _settings(extractor: Extractor, dataset: Dataset, width: int, n: int, seed: int, ema: bool) -> dict[str, Any]:
+def _settings(
+    extractor: Extractor, dataset: Dataset, width: int, n: int, seed: int, ema: bool
+) -> dict[str, Any]:
     """Returns everything but the pixels that decides a score."""
     return {
-        "version": VERSION, "torch_fidelity": torch_fidelity.__version__, "extractor": extractor.name,
-        "weights_sha256": extractor.sha256, "features": width, "resize": extractor.resize, "window": WINDOW, "seed": seed, "n": n,
-        "split": "test", "averaged": ema, "kid_subsets": KID_SUBSETS, "kid_subset_size": kid_subset_size(n),
-        "neighbours": NEIGHBOURS, "fid_possible": n > width,
-    }  # fmt: skip
+        "version": VERSION,
+        "torch_fidelity": torch_fidelity.__version__,
+        "extractor": extractor.name,
+        "weights_sha256": extractor.sha256,
+        "features": width,
+        "resize": extractor.resize,
+        "window": WINDOW,
+        "seed": seed,
+        "n": n,
+        "split": "test",
+        "averaged": ema,
+        "kid_subsets": KID_SUBSETS,
+        "kid_subset_size": kid_subset_size(n),
+        "neighbours": NEIGHBOURS,
+        "fid_possible": n > width,
+    }
 
 
 @dataclass
@@ -185,7 +233,9 @@ class _Real:
 
     def pixels(self, indices: np.ndarray) -> Tensor:
         """Returns images as they are scored, uint8."""
-        return torch.cat([_windowed(part, f"{self.domain} test images") for part in self.images(indices)])
+        return torch.cat(
+            [_windowed(part, f"{self.domain} test images") for part in self.images(indices)]
+        )
 
     @cached_property
     def sha256(self) -> str:
@@ -203,12 +253,18 @@ class _Real:
 
 
 def _row(
-    group: str, method: Method, reals: dict[Domain, _Real], settings: dict[str, Any], kept: dict[str, dict[str, Any]]
+    group: str,
+    method: Method,
+    reals: dict[Domain, _Real],
+    settings: dict[str, Any],
+    kept: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Scores one group of images against a set of real ones, or takes what is known of just these pixels."""
     domain = GROUPS[group]
     made, real = torch.cat([*_made(group, method, reals, settings["seed"])]), reals[domain]
-    key = hashlib.sha256(repr((group, sorted(settings.items()), _sha256(made), real.sha256)).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((group, sorted(settings.items()), _sha256(made), real.sha256)).encode()
+    ).hexdigest()
     if key in kept:
         return kept[key]
     n, seed, fid = settings["n"], settings["seed"], settings["fid_possible"]
@@ -223,10 +279,16 @@ def _made(group: str, method: Method, reals: dict[Domain, _Real], seed: int) -> 
     if group.endswith("samples"):
         domain = GROUPS[group]
         code = sampling.prior(method, target.n, domain, seed_of("score", seed, domain, "samples"))
-        parts = (sampling.decode(method, Code(z, s)) for z, s in zip(*(part.split(CHUNK) for part in code), strict=True))
+        parts = (
+            sampling.decode(method, Code(z, s))
+            for z, s in zip(*(part.split(CHUNK) for part in code), strict=True)
+        )
     elif group.endswith("reconstructions"):
         domain = GROUPS[group]
-        parts = (sampling.reconstruct(method, part, domain) for part in reals[domain].images(reals[domain].inputs))
+        parts = (
+            sampling.reconstruct(method, part, domain)
+            for part in reals[domain].images(reals[domain].inputs)
+        )
     elif group == "healed targets":
         parts = (sampling.heal(method, part) for part in target.images(target.inputs))
     else:
@@ -248,7 +310,9 @@ def _windowed(images: Tensor, what: str) -> Tensor:
 
 
 def _sha256(images: Tensor) -> str:
-    return hashlib.sha256(repr(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        repr(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 def _described(run: Run) -> dict[str, Any]:

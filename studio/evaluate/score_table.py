@@ -33,21 +33,31 @@ def score_cells(entry: dict[str, Any]) -> list[list[str]]:
     rows = [["made", "against", "FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"]]
     for row in entry["rows"]:
         spread = _number(row["kid_error"], 3)
-        rows.append([
-            row["group"], row["against"], f"{_number(row['fid'], 2)} ({_number(row['floor'], 2)})",
-            f"{_number(row['kid'], 4)} ± {spread} ({_number(row['floor_kid'], 4)})",
-            *(
-                f"{_number(row[name], digits)} ({_number(row[f'floor_{name}'], digits)})"
-                for name, digits in (("is", 2), ("precision", 3), ("recall", 3))
-            ),
-            f"{row['n']:,}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                row["group"],
+                row["against"],
+                f"{_number(row['fid'], 2)} ({_number(row['floor'], 2)})",
+                f"{_number(row['kid'], 4)} ± {spread} ({_number(row['floor_kid'], 4)})",
+                *(
+                    f"{_number(row[name], digits)} ({_number(row[f'floor_{name}'], digits)})"
+                    for name, digits in (("is", 2), ("precision", 3), ("recall", 3))
+                ),
+                f"{row['n']:,}",
+            ]
+        )
     return rows
 
 
 def score_table(entry: dict[str, Any]) -> Table:
     """Returns a row per group; in brackets what as many real images score against the same real ones, the floor."""
-    table = Table(title=heading(entry), box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
+    table = Table(
+        title=heading(entry),
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        title_justify="left",
+        title_style="bold",
+    )
     head, *rows = score_cells(entry)
     for i, column in enumerate(head):
         table.add_column(column, no_wrap=True, justify="left" if i < WORDS else "right")
@@ -76,14 +86,18 @@ def score_lines(entry: dict[str, Any]) -> list[str]:
         lines.append(f"The extractor's own reading of test images: {', '.join(accuracy)}.")
     by = {domain: name for domain, name in entry["about"].get("is_by", {}).items() if name}
     if by:
-        lines.append(f"IS by the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}.")
+        lines.append(
+            f"IS by the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}."
+        )
     return lines + [f"Note: {note}." for note in entry["notes"]]
 
 
 def show_scores(entries: list[dict[str, Any]]) -> None:
     """Prints a table per checkpoint, and what holds for all of them once."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(console.width, 140)  # a number is never cut off, however narrow the terminal
+    console.width = max(
+        console.width, 140
+    )  # a number is never cut off, however narrow the terminal
     for entry in entries:
         console.print(score_table(entry))
     for line in score_lines(entries[-1]):
@@ -97,14 +111,29 @@ def curve(entries: list[dict[str, Any]]) -> Image.Image:
         entries: scores of several checkpoints of one run by one extractor.
     """
     last = entries[-1]
-    measures = {"fid": "floor", "kid": "floor_kid"} if last["rows"][0]["fid"] is not None else {"kid": "floor_kid"}
+    measures = (
+        {"fid": "floor", "kid": "floor_kid"}
+        if last["rows"][0]["fid"] is not None
+        else {"kid": "floor_kid"}
+    )
     figure = Figure(figsize=(4.6 * len(measures) + 2.2, 4.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(measures), squeeze=False)[0]
     for panel, (measure, floor) in zip(panels, measures.items(), strict=True):
         _draw(panel, entries, measure, floor)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    figure.suptitle(f"Scores of {last['method']} on {last['dataset']}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside right center",
+        frameon=False,
+        fontsize=8,
+    )
+    figure.suptitle(
+        f"Scores of {last['method']} on {last['dataset']}",
+        fontsize=11,
+        fontweight="bold",
+        x=0.01,
+        ha="left",
+    )
     figure.supxlabel(
         f"images seen\nn {last['n']:,}, extractor {last['extractor']} (weights {last['weights_sha256'][:12]}), resize "
         f"{last['resize']}, seed {last['seed']}",
@@ -120,11 +149,25 @@ def _draw(panel: Axes, entries: list[dict[str, Any]], measure: str, floor: str) 
     for i, row in enumerate(entries[-1]["rows"]):
         values = [entry["rows"][i][measure] for entry in entries]
         marker = MARKERS[i % len(MARKERS)]
-        panel.plot(seen, values, color=COLOURS[i], marker=marker, markersize=4, linewidth=1.4, label=row["group"])
+        panel.plot(
+            seen,
+            values,
+            color=COLOURS[i],
+            marker=marker,
+            markersize=4,
+            linewidth=1.4,
+            label=row["group"],
+        )
     floors = {row["against"]: row[floor] for row in entries[-1]["rows"]}
     for style, (domain, value) in zip(("--", ":"), floors.items(), strict=False):
         if value is not None:
-            panel.axhline(value, color="#555555", linestyle=style, linewidth=1, label=f"floor ({domain}: real images)")
+            panel.axhline(
+                value,
+                color="#555555",
+                linestyle=style,
+                linewidth=1,
+                label=f"floor ({domain}: real images)",
+            )
     panel.set_title(f"{measure.upper()}, lower is better", fontsize=10)
     panel.ticklabel_format(axis="x", scilimits=(-3, 6))
     panel.xaxis.set_major_formatter("{x:,.0f}")

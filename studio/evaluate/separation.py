@@ -19,9 +19,17 @@ from studio.data import Attribute
 from studio.evaluate.codes import Codes
 
 __all__ = [
-    "cluster", "clustering_chance", "embed", "matched_accuracy", "salient_distance_auc", "salient_variance_ratio", "separation",
-    "silhouette", "w2_common", "wasserstein2",
-]  # fmt: skip
+    "cluster",
+    "clustering_chance",
+    "embed",
+    "matched_accuracy",
+    "salient_distance_auc",
+    "salient_variance_ratio",
+    "separation",
+    "silhouette",
+    "w2_common",
+    "wasserstein2",
+]
 
 POINTS = 2_000  # target images that are clustered; silhouette and t-SNE take time and memory with their square
 W2_POINTS = 1_000  # images per side of the exact transport
@@ -30,8 +38,12 @@ PERPLEXITY = 30.0  # scikit-learn's default; the papers state none
 
 
 def separation(
-    test: Codes, attributes: Mapping[str, Attribute], blank: np.ndarray, seed: int = 0, tsne: bool = False
-) -> dict[str, Any]:  # fmt: skip
+    test: Codes,
+    attributes: Mapping[str, Attribute],
+    blank: np.ndarray,
+    seed: int = 0,
+    tsne: bool = False,
+) -> dict[str, Any]:
     """Measures how the classes lie in each space, and how background and target codes differ.
 
     Args:
@@ -48,8 +60,14 @@ def separation(
     """
     salient = {domain: test.of(domain).spaces["salient"] for domain in ("background", "target")}
     ratio = salient_variance_ratio(salient["background"], salient["target"])
-    distances = w2_common(test.of("background").spaces["common"], test.of("target").spaces["common"], seed)
-    notes = [] if ratio is not None else ["salient_variance_ratio: the salient codes of the background do not vary"]
+    distances = w2_common(
+        test.of("background").spaces["common"], test.of("target").spaces["common"], seed
+    )
+    notes = (
+        []
+        if ratio is not None
+        else ["salient_variance_ratio: the salient codes of the background do not vary"]
+    )
     if distances["w2_common"] is None:
         notes.append("w2_common: needs at least two background images and one target image")
     target = test.of("target")
@@ -57,11 +75,15 @@ def separation(
     plane = _planes(shuffled.spaces, seed) if tsne else None
     return {
         **distances,
-        "salient_distance_auc": salient_distance_auc(salient["background"], salient["target"], blank),
+        "salient_distance_auc": salient_distance_auc(
+            salient["background"], salient["target"], blank
+        ),
         "salient_variance_ratio": ratio,
         **({"note": "; ".join(notes)} if notes else {}),
         "attributes": {
-            name: _attribute(shuffled, name, seed, plane) for name, attribute in attributes.items() if attribute.classes
+            name: _attribute(shuffled, name, seed, plane)
+            for name, attribute in attributes.items()
+            if attribute.classes
         },
     }
 
@@ -86,29 +108,56 @@ def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict
     classes = len(np.unique(labels))
     spaces = {space: target.spaces[space][rows] for space in ("salient", "common")}
     if not 2 <= classes < len(rows):
-        nothing = {f"{m}_{s}": None for m in ("silhouette", "clustering_accuracy", "clustering_chance") for s in spaces}
+        nothing = {
+            f"{m}_{s}": None
+            for m in ("silhouette", "clustering_accuracy", "clustering_chance")
+            for s in spaces
+        }
         return {"n": len(rows), **nothing, "note": _impossible(len(rows), classes)}
     measured: dict[str, Any] = {"n": len(rows), **_in_spaces(spaces, labels, seed)}
     if plane is not None:
         planes = {space: plane(space, rows.tobytes()) for space in spaces}
         clusters = {space: cluster(points, classes, seed) for space, points in planes.items()}
-        own = {f"silhouette_clusters_{s}": silhouette(points, clusters[s]) for s, points in planes.items()}
-        measured["tsne"] = {"perplexity": _perplexity(len(rows)), **_in_spaces(planes, labels, seed), **own}
+        own = {
+            f"silhouette_clusters_{s}": silhouette(points, clusters[s])
+            for s, points in planes.items()
+        }
+        measured["tsne"] = {
+            "perplexity": _perplexity(len(rows)),
+            **_in_spaces(planes, labels, seed),
+            **own,
+        }
     return measured
 
 
 def _impossible(n: int, classes: int) -> str:
-    found = "unknown on every" if not n else f"always the same on the {n}" if classes == 1 else f"never the same on the {n}"
+    found = (
+        "unknown on every"
+        if not n
+        else f"always the same on the {n}"
+        if classes == 1
+        else f"never the same on the {n}"
+    )
     return f"not measured: {found} target test image{'s' * (n > 0)}"
 
 
-def _in_spaces(spaces: Mapping[str, np.ndarray], labels: np.ndarray, seed: int) -> dict[str, float | None]:
+def _in_spaces(
+    spaces: Mapping[str, np.ndarray], labels: np.ndarray, seed: int
+) -> dict[str, float | None]:
     """Returns `silhouette`, `clustering_accuracy` and `clustering_chance` in each space."""
-    clusters = {space: cluster(points, len(np.unique(labels)), seed) for space, points in spaces.items()}
+    clusters = {
+        space: cluster(points, len(np.unique(labels)), seed) for space, points in spaces.items()
+    }
     return {
         **{f"silhouette_{space}": silhouette(points, labels) for space, points in spaces.items()},
-        **{f"clustering_accuracy_{space}": matched_accuracy(c, labels) for space, c in clusters.items()},
-        **{f"clustering_chance_{space}": clustering_chance(c, labels, seed) for space, c in clusters.items()},
+        **{
+            f"clustering_accuracy_{space}": matched_accuracy(c, labels)
+            for space, c in clusters.items()
+        },
+        **{
+            f"clustering_chance_{space}": clustering_chance(c, labels, seed)
+            for space, c in clusters.items()
+        },
     }
 
 
@@ -180,7 +229,9 @@ def clustering_chance(clusters: np.ndarray, labels: np.ndarray, seed: int) -> fl
         the mean over 20 permutations of the labels.
     """
     rng = np.random.default_rng(seed)
-    return float(np.mean([matched_accuracy(clusters, rng.permutation(labels)) for _ in range(PERMUTATIONS)]))
+    return float(
+        np.mean([matched_accuracy(clusters, rng.permutation(labels)) for _ in range(PERMUTATIONS)])
+    )
 
 
 def embed(points: np.ndarray, seed: int) -> np.ndarray:
@@ -232,7 +283,11 @@ def w2_common(background: np.ndarray, target: np.ndarray, seed: int = 0) -> dict
     rng = np.random.default_rng(seed)
     first, second = background[rng.permutation(len(background))[: 2 * n]].reshape(2, n, -1)
     others = target[rng.permutation(len(target))[:n]]
-    return {"w2_common": wasserstein2(first, others), "w2_floor": wasserstein2(first, second), "w2_n": n}
+    return {
+        "w2_common": wasserstein2(first, others),
+        "w2_floor": wasserstein2(first, second),
+        "w2_n": n,
+    }
 
 
 def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
@@ -252,7 +307,9 @@ def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
     return float(least)
 
 
-def salient_distance_auc(background: np.ndarray, target: np.ndarray, blank: np.ndarray) -> float | None:
+def salient_distance_auc(
+    background: np.ndarray, target: np.ndarray, blank: np.ndarray
+) -> float | None:
     """How often a target image's salient code is farther from the blank one than a background image's is; 0.5 is chance.
 
     Background codes should lie at "nothing salient" (Eq. 6 of Carton et al. 2024, the narrow prior of Louiset et al. 2024), and
@@ -288,5 +345,8 @@ def salient_variance_ratio(background: np.ndarray, target: np.ndarray) -> float 
         the ratio; None where the background's codes do not vary.
     """
     # Less the first: the variance of equal numbers is then exactly 0, whatever their mean rounds to.
-    below, above = (float(np.var(s.astype(np.float64) - s[:1], axis=0).sum()) if len(s) else 0.0 for s in (background, target))
+    below, above = (
+        float(np.var(s.astype(np.float64) - s[:1], axis=0).sum()) if len(s) else 0.0
+        for s in (background, target)
+    )
     return above / below if below > 0 and above / below < np.inf else None

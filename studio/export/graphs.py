@@ -19,7 +19,9 @@ from studio.method import Code, Method
 
 __all__ = ["TOLERANCE", "onnx_programs", "refuse_mismatch", "torch_programs"]
 
-TOLERANCE = 1e-4  # of images in [-1, 1] and of codes up to 1; of larger codes relative to the largest
+TOLERANCE = (
+    1e-4  # of images in [-1, 1] and of codes up to 1; of larger codes relative to the largest
+)
 
 Outputs = tuple[np.ndarray, ...]
 Program = torch.export.ExportedProgram
@@ -50,7 +52,9 @@ class Decode(nn.Module):
         return self.method.decode(Code(z, s))
 
 
-def torch_programs(method: Method, images: Tensor, folder: Path) -> tuple[dict[str, Program], dict[str, float]]:
+def torch_programs(
+    method: Method, images: Tensor, folder: Path
+) -> tuple[dict[str, Program], dict[str, float]]:
     """Writes `encode.pt2` and `decode.pt2`.
 
     Args:
@@ -65,8 +69,9 @@ def torch_programs(method: Method, images: Tensor, folder: Path) -> tuple[dict[s
     code = _code(method, images)
     batch = torch.export.Dim("batch", min=1)
     examples: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
-        "encode": (Encode(plain), (images[:2],)), "decode": (Decode(plain), (code.z[:2], code.s[:2])),
-    }  # fmt: skip
+        "encode": (Encode(plain), (images[:2],)),
+        "decode": (Decode(plain), (code.z[:2], code.s[:2])),
+    }
     programs: dict[str, Program] = {}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -81,10 +86,14 @@ def torch_programs(method: Method, images: Tensor, folder: Path) -> tuple[dict[s
             found = read[name](*map(torch.from_numpy, inputs))
         return tuple(part.numpy() for part in (found if isinstance(found, tuple) else (found,)))
 
-    return programs, {f"{name}.pt2": value for name, value in _differences(method, images, run).items()}
+    return programs, {
+        f"{name}.pt2": value for name, value in _differences(method, images, run).items()
+    }
 
 
-def onnx_programs(method: Method, programs: dict[str, Program], images: Tensor, folder: Path) -> tuple[dict[str, float], str]:
+def onnx_programs(
+    method: Method, programs: dict[str, Program], images: Tensor, folder: Path
+) -> tuple[dict[str, float], str]:
     """Writes `encode.onnx` and `decode.onnx`, where they convert.
 
     Args:
@@ -98,7 +107,10 @@ def onnx_programs(method: Method, programs: dict[str, Program], images: Tensor, 
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        return {}, f"no ONNX: {' and '.join(missing)} not installed (pip install 'contrastive-studio[export]')"
+        return (
+            {},
+            f"no ONNX: {' and '.join(missing)} not installed (pip install 'contrastive-studio[export]')",
+        )
     names = {"encode": (["images"], ["z", "s"]), "decode": (["z", "s"], ["images"])}
     paths = {name: folder / f"{name}.onnx" for name in names}
     try:
@@ -106,9 +118,13 @@ def onnx_programs(method: Method, programs: dict[str, Program], images: Tensor, 
             warnings.simplefilter("ignore")
             for name, (inputs, outputs) in names.items():
                 torch.onnx.export(
-                    programs[name], f=str(paths[name]), input_names=inputs, output_names=outputs, verbose=False,
+                    programs[name],
+                    f=str(paths[name]),
+                    input_names=inputs,
+                    output_names=outputs,
+                    verbose=False,
                     external_data=False,
-                )  # fmt: skip
+                )
         run, runner = _onnx_runner(paths, names)
         differences = _differences(method, images, run)
     except Exception as error:  # the converter and the operators of a runtime raise nearly anything
@@ -125,9 +141,13 @@ def refuse_mismatch(differences: dict[str, float]) -> None:
     Raises:
         StudioError: a difference is above `TOLERANCE` or no number.
     """
-    wrong = [f"{name} by {value:.3g}" for name, value in differences.items() if not value <= TOLERANCE]
+    wrong = [
+        f"{name} by {value:.3g}" for name, value in differences.items() if not value <= TOLERANCE
+    ]
     if wrong:
-        raise StudioError(f"exported programs differ from the run: {', '.join(wrong)}; at most {TOLERANCE:g} is allowed")
+        raise StudioError(
+            f"exported programs differ from the run: {', '.join(wrong)}; at most {TOLERANCE:g} is allowed"
+        )
 
 
 def _onnx_runner(
@@ -138,7 +158,10 @@ def _onnx_runner(
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime  # pyright: ignore[reportMissingImports] - optional
 
-        sessions = {n: onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"]) for n, p in paths.items()}
+        sessions = {
+            n: onnxruntime.InferenceSession(str(p), providers=["CPUExecutionProvider"])
+            for n, p in paths.items()
+        }
         runner = f"onnxruntime {onnxruntime.__version__}"
     else:
         import onnx
@@ -155,7 +178,7 @@ def _onnx_runner(
 
 def _differences(
     method: Method, images: Tensor, run: Callable[[str, Sequence[np.ndarray]], Outputs]
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Returns the largest difference of encode and of decode from the method, on all images and on one alone."""
     differences = {"encode": 0.0, "decode": 0.0}
     for some in (images, images[:1]):
@@ -167,8 +190,14 @@ def _differences(
         for name, found, expected in (("encode", read, tuple(code)), ("decode", made, (rebuilt,))):
             for own, theirs in zip(expected, found, strict=True):
                 scale = max(1.0, own.abs().max().item())
-                apart = float(np.abs(own.numpy() - theirs).max()) / scale if own.shape == theirs.shape else float("inf")
-                differences[name] = max(differences[name], apart if apart == apart else float("inf"))
+                apart = (
+                    float(np.abs(own.numpy() - theirs).max()) / scale
+                    if own.shape == theirs.shape
+                    else float("inf")
+                )
+                differences[name] = max(
+                    differences[name], apart if apart == apart else float("inf")
+                )
     return differences
 
 

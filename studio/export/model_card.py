@@ -59,7 +59,9 @@ z, s = encode(images)
 """
 
 
-def model_card(run: Run, manifest: Mapping[str, Any], probe: Mapping[str, Any] | None, name: str) -> str:
+def model_card(
+    run: Run, manifest: Mapping[str, Any], probe: Mapping[str, Any] | None, name: str
+) -> str:
     """Writes the card.
 
     Args:
@@ -73,9 +75,10 @@ def model_card(run: Run, manifest: Mapping[str, Any], probe: Mapping[str, Any] |
     """
     config = run.config
     front = {
-        "library_name": "contrastive-studio", "license": LICENSE,
+        "library_name": "contrastive-studio",
+        "license": LICENSE,
         "tags": ["contrastive-analysis", config.method.name, "safetensors", "pytorch"],
-    }  # fmt: skip
+    }
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
         f"# {config.name}: {config.method.name} on {config.data.name}\n",
@@ -124,15 +127,25 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
             metric, numbers = "", ["-"] * 5
         else:
             up, metric = row["belongs"] == "salient", METRICS.get(row["metric"], str(row["metric"]))
-            numbers = [f"{row['salient']:.3f} {'↑' if up else '↓'}", f"{row['common']:.3f} {'↓' if up else '↑'}"]
+            numbers = [
+                f"{row['salient']:.3f} {'↑' if up else '↓'}",
+                f"{row['common']:.3f} {'↓' if up else '↑'}",
+            ]
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
-        lines.append(f"| {' | '.join([row['attribute'], row['belongs'], metric, *numbers, format(row['n'], ',')])} |")
+        lines.append(
+            f"| {' | '.join([row['attribute'], row['belongs'], metric, *numbers, format(row['n'], ',')])} |"
+        )
     beside = separation_lines(probe["separation"]) if "separation" in probe else []
-    return "\n".join([*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *beside]), ""])
+    return "\n".join(
+        [*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *beside]), ""]
+    )
 
 
 def _parity_section(manifest: Mapping[str, Any]) -> str:
-    lines = ["## Programs\n", f"Largest difference from the trained run on {manifest['parity_images']}:\n"]
+    lines = [
+        "## Programs\n",
+        f"Largest difference from the trained run on {manifest['parity_images']}:\n",
+    ]
     lines += ["| file | difference |", "| --- | --- |"]
     lines += [f"| `{name}` | {value:.2g} |" for name, value in manifest["parity"].items()]
     return "\n".join([*lines, "", manifest["onnx"] + ".", ""])

@@ -70,13 +70,17 @@ def refuse_push(repository: str) -> None:
         import huggingface_hub
         from huggingface_hub.utils import HFValidationError, validate_repo_id
     except ImportError:
-        raise StudioError(f"--push {repository}: needs huggingface_hub (pip install huggingface_hub)") from None
+        raise StudioError(
+            f"--push {repository}: needs huggingface_hub (pip install huggingface_hub)"
+        ) from None
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise StudioError(f"--push {repository}: {error}") from None
     if huggingface_hub.get_token() is None:
-        raise StudioError(f"--push {repository}: no token: set HF_TOKEN, or log in with `hf auth login`")
+        raise StudioError(
+            f"--push {repository}: no token: set HF_TOKEN, or log in with `hf auth login`"
+        )
 
 
 def push(folder: str | Path, repository: str) -> str:
@@ -102,19 +106,25 @@ def push(folder: str | Path, repository: str) -> str:
         hub = huggingface_hub.HfApi()
         address = hub.create_repo(repository, exist_ok=True)
         hub.upload_folder(
-            repo_id=repository, folder_path=str(folder), allow_patterns=[*bundle.manifest["files"], "manifest.json"],
+            repo_id=repository,
+            folder_path=str(folder),
+            allow_patterns=[*bundle.manifest["files"], "manifest.json"],
             commit_message="Export of Contrastive studio",
-        )  # fmt: skip
+        )
     except Exception as error:  # of the Hub, httpx or requests, by version
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StudioError(f"--push {repository}: {type(error).__name__}: {first}; {folder} itself is complete") from None
+        raise StudioError(
+            f"--push {repository}: {type(error).__name__}: {first}; {folder} itself is complete"
+        ) from None
     return str(address)
 
 
 def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
     config, method = run.config, copy.deepcopy(run.method).cpu()
     weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))  # `save_file` lets nobody else read it
+    (folder / WEIGHTS).write_bytes(
+        save(weights, metadata={"format": "pt"})
+    )  # `save_file` lets nobody else read it
     passed_on = config.model_copy(update={"data": _passed_on(run)})
     (folder / "config.yaml").write_text(dump(passed_on), encoding="utf-8")
     images, which = _compared(run)
@@ -126,12 +136,26 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
         parity |= differences
     refuse_mismatch(parity)
     manifest = {
-        "kind": KIND, "format": FORMAT, "name": config.name, "method": config.method.name, "dataset": config.data.name,
-        "images_seen": run.images_seen, "shape": list(run.shape), "codes": {"z": config.method.z, "s": config.method.s},
-        "parity": parity, "parity_images": which, "onnx": said,
-        "versions": {"studio": __version__, "torch": torch.__version__, "safetensors": version("safetensors")},
-    }  # fmt: skip
-    (folder / "README.md").write_text(model_card(run, manifest, _probe(run), name), encoding="utf-8")
+        "kind": KIND,
+        "format": FORMAT,
+        "name": config.name,
+        "method": config.method.name,
+        "dataset": config.data.name,
+        "images_seen": run.images_seen,
+        "shape": list(run.shape),
+        "codes": {"z": config.method.z, "s": config.method.s},
+        "parity": parity,
+        "parity_images": which,
+        "onnx": said,
+        "versions": {
+            "studio": __version__,
+            "torch": torch.__version__,
+            "safetensors": version("safetensors"),
+        },
+    }
+    (folder / "README.md").write_text(
+        model_card(run, manifest, _probe(run), name), encoding="utf-8"
+    )
     manifest["files"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
     write_json(folder / "manifest.json", manifest)
     return manifest
@@ -167,8 +191,13 @@ def _compared(run: Run) -> tuple[Tensor, str]:
     try:
         data = run.data
     except StudioError:
-        return sampling.sample(run.method, 2 * COMPARED, "target", 0), f"{2 * COMPARED} images that the model made"
-    parts = [data.images("test", d, range(min(COMPARED, data.size("test", d)))) for d in ("background", "target")]
+        return sampling.sample(
+            run.method, 2 * COMPARED, "target", 0
+        ), f"{2 * COMPARED} images that the model made"
+    parts = [
+        data.images("test", d, range(min(COMPARED, data.size("test", d))))
+        for d in ("background", "target")
+    ]
     images = torch.cat(parts)
     return images, f"{len(images)} test images"
 

@@ -72,8 +72,12 @@ class CPCA(Method):
             )
         self.mean = nn.Buffer(torch.zeros(size))
         self.target_s = nn.Buffer(torch.zeros(config.s))
-        self.components_z, self.components_s = (nn.Buffer(torch.eye(size, length)) for length in (config.z, config.s))
-        self.variance_z, self.variance_s = (nn.Buffer(torch.zeros(2, length)) for length in (config.z, config.s))
+        self.components_z, self.components_s = (
+            nn.Buffer(torch.eye(size, length)) for length in (config.z, config.s)
+        )
+        self.variance_z, self.variance_s = (
+            nn.Buffer(torch.zeros(2, length)) for length in (config.z, config.s)
+        )
 
     def steps(self) -> tuple[Step, ...]:
         return ()
@@ -85,7 +89,9 @@ class CPCA(Method):
             StudioError: fewer than two images of a domain have no covariance.
         """
         if images < 4:
-            raise StudioError(f"train.images: found {images}, expected at least 4 (two of each domain) for cpca")
+            raise StudioError(
+                f"train.images: found {images}, expected at least 4 (two of each domain) for cpca"
+            )
         sets = [_matrix(dataset, domain, images // 2) for domain in DOMAINS]
         mean = sets[0].mean(0)
         basis = _basis(np.concatenate(sets) - mean) if sets[0].shape[1] > WIDEST else None
@@ -93,7 +99,9 @@ class CPCA(Method):
         background, target = (np.cov(rows, rowvar=False) for rows in reduced)
         salient = _leading(target - self.config.alpha * background, self.config.s)
         rest = np.eye(len(salient)) - salient @ salient.T
-        common = _leading(rest @ np.cov(np.concatenate(reduced), rowvar=False) @ rest, self.config.z)
+        common = _leading(
+            rest @ np.cov(np.concatenate(reduced), rowvar=False) @ rest, self.config.z
+        )
         found = {"mean": mean, "target_s": (reduced[1] @ salient).mean(0)}
         for name, components in (("s", salient), ("z", common)):
             found[f"components_{name}"] = components if basis is None else basis @ components
@@ -116,7 +124,11 @@ class CPCA(Method):
         z = torch.randn(n, self.config.z, device=self.device) * self.variance_z[row].sqrt()
         if domain == "background":
             return Code(z, self.blank(n))
-        return Code(z, self.target_s + torch.randn(n, self.config.s, device=self.device) * self.variance_s[row].sqrt())
+        return Code(
+            z,
+            self.target_s
+            + torch.randn(n, self.config.s, device=self.device) * self.variance_s[row].sqrt(),
+        )
 
     def blank(self, n: int) -> Tensor:
         return torch.zeros(n, self.config.s, device=self.device)
@@ -125,7 +137,10 @@ class CPCA(Method):
 def _matrix(dataset: Dataset, domain: Domain, images: int) -> np.ndarray:
     """Returns the first training images of a domain as rows, (n, F) float64."""
     indices = np.arange(min(images, dataset.size("train", domain)))
-    chunks = [dataset.images("train", domain, indices[i : i + CHUNK]).flatten(1).numpy() for i in range(0, len(indices), CHUNK)]
+    chunks = [
+        dataset.images("train", domain, indices[i : i + CHUNK]).flatten(1).numpy()
+        for i in range(0, len(indices), CHUNK)
+    ]
     return np.concatenate(chunks).astype(np.float64)
 
 

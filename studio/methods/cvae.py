@@ -57,7 +57,11 @@ class CVAE(VAE):
     def __init__(self, config: CVAEConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config, nets, shape)
         depth = 0 if config.as_published else config.critic_depth
-        self.R = Critic(config.z + config.s, config.critic_width, depth) if config.weights["tc"] else None
+        self.R = (
+            Critic(config.z + config.s, config.critic_width, depth)
+            if config.weights["tc"]
+            else None
+        )
 
     def steps(self) -> Sequence[Step]:
         if self.R is None:
@@ -70,12 +74,18 @@ class CVAE(VAE):
     def notes(self) -> list[str]:
         if not self.config.as_published or self.R is None:
             return []
-        return ["cvae as published: its total correlation and its critic's loss cancel, so neither makes z and s independent"]
+        return [
+            "cvae as published: its total correlation and its critic's loss cancel, so neither makes z and s independent"
+        ]
 
     def critic_terms(self, draw: Draw) -> dict[str, Tensor]:
         """The classifier of App. C: an image's own codes against those of two images."""
         z, s = map(gathered, self._targets(draw))
-        return {"critic": critic_loss(self._ratio(z.detach(), s.detach()), self._ratio(z.detach(), shuffled(s.detach())))}
+        return {
+            "critic": critic_loss(
+                self._ratio(z.detach(), s.detach()), self._ratio(z.detach(), shuffled(s.detach()))
+            )
+        }
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 3, 4 and 14."""
@@ -86,7 +96,11 @@ class CVAE(VAE):
         if self.config.as_published:
             z, s = gathered(z), gathered(s)
         joint = self._ratio(z, s)
-        tc = tc_as_published(joint, self._ratio(z, shuffled(s))) if self.config.as_published else information(joint)
+        tc = (
+            tc_as_published(joint, self._ratio(z, shuffled(s)))
+            if self.config.as_published
+            else information(joint)
+        )
         return {**terms, "tc.target": tc}
 
     def _targets(self, draw: Draw) -> Code:

@@ -28,7 +28,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from losses import code_error, image_error, is_background, is_target, looks_fake, looks_real, shared_coordinate
+from losses import (
+    code_error,
+    image_error,
+    is_background,
+    is_target,
+    looks_fake,
+    looks_real,
+    shared_coordinate,
+)
 from nets import decoder, encoder, untracked
 from studio import method
 from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, halves
@@ -49,14 +57,23 @@ class DoubleInfoGANConfig(MethodConfig):
     """The method's section; defaults are Table 6's column for CIFAR-MNIST, latent sizes from Sec. 5 (64 + 64)."""
 
     defaults = {  # noqa: RUF012 - a mapping per class, read only
-        "adv": 0.5, "class": 0.5, "info_z": 1.0, "info_s": 1.0, "info_real": 1.0, "image": 1.0, "cr": 0.0,
-        "background": 0.5, "target": 1.0,
-    }  # fmt: skip
+        "adv": 0.5,
+        "class": 0.5,
+        "info_z": 1.0,
+        "info_s": 1.0,
+        "info_real": 1.0,
+        "image": 1.0,
+        "cr": 0.0,
+        "background": 0.5,
+        "target": 1.0,
+    }
 
     name: Literal["dig"] = "dig"
     z: int = Field(default=64, ge=1)
     s: int = Field(default=64, ge=1)
-    prior_z: Literal["normal", "uniform"] = "normal"  # uniform on [-1, 1]: tried in Sec. 4, slightly worse
+    prior_z: Literal["normal", "uniform"] = (
+        "normal"  # uniform on [-1, 1]: tried in Sec. 4, slightly worse
+    )
     prior_s: Literal["normal", "uniform"] = "normal"  # uniform on (0, 1]: tried in Sec. 4
     info: Literal["l1", "l2"] = "l1"  # l2: tried in Sec. 4, worse
     order: Literal["D-G", "G-D"] = "D-G"
@@ -66,7 +83,9 @@ class DoubleInfoGANConfig(MethodConfig):
     @model_validator(mode="after")
     def _something_to_contrast(self) -> Self:
         if self.weights["cr"] and self.s == 1:
-            raise ValueError("weights.cr needs at least two salient coordinates (s: 2); with one, which is shared is no question")
+            raise ValueError(
+                "weights.cr needs at least two salient coordinates (s: 2); with one, which is shared is no question"
+            )
         return self
 
 
@@ -111,7 +130,9 @@ class DoubleInfoGAN(Method):
     Config = DoubleInfoGANConfig
     config: DoubleInfoGANConfig
 
-    def __init__(self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
+    def __init__(
+        self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]
+    ) -> None:
         super().__init__(config)
         self.G = decoder(config.z + config.s, shape, nets)
         heads = {"D": 1, "C": 1, "z": config.z, "s": config.s}
@@ -119,7 +140,9 @@ class DoubleInfoGAN(Method):
         self.H = None
         if config.weights["cr"]:
             stacked = (2 * shape[0], *shape[1:])
-            self.H = encoder(stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0, plain=("k",))
+            self.H = encoder(
+                stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0, plain=("k",)
+            )
 
     def steps(self) -> Sequence[Step]:
         times = self.config.times
@@ -131,10 +154,15 @@ class DoubleInfoGAN(Method):
 
     def draw(self, pair: Pair) -> Draw:
         reals = torch.cat([pair.x, pair.y])
-        background, target = self.prior(len(pair.x), "background"), self.prior(len(pair.y), "target")
+        background, target = (
+            self.prior(len(pair.x), "background"),
+            self.prior(len(pair.y), "target"),
+        )
         code = Code(torch.cat([background.z, target.z]), torch.cat([background.s, target.s]))
         read = self.D(reals)
-        seen = Code(read["z"], torch.cat([self.blank(len(pair.x)).to(read["s"]), read["s"][len(pair.x) :]]))
+        seen = Code(
+            read["z"], torch.cat([self.blank(len(pair.x)).to(read["s"]), read["s"][len(pair.x) :]])
+        )
         fakes, rebuilt = self.decode(code), self.decode(seen)
         with untracked(self.G):
             contrast = None if self.H is None else self.contrast(len(reals))
@@ -175,7 +203,9 @@ class DoubleInfoGAN(Method):
             "class.target": is_target(y_class),
             **self._info(fake, draw),
             **halves("image", image_error(draw.rebuilt, draw.reals)),
-            **({} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)),
+            **(
+                {} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)
+            ),
         }
 
     def contrast_terms(self, draw: Draw) -> dict[str, Tensor]:

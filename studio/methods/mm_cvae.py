@@ -27,7 +27,11 @@ __all__ = ["MMCVAE", "MMCVAEConfig"]
 class MMCVAEConfig(VAEConfig):
     """The method's section; the weights are those of the published code in our convention."""
 
-    defaults: ClassVar[Mapping[str, float]] = {**VAEConfig.defaults, "mmd_z": 1e4 / 64, "mmd_s": 1e3 / 64}
+    defaults: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.defaults,
+        "mmd_z": 1e4 / 64,
+        "mmd_s": 1e3 / 64,
+    }
 
     name: Literal["mm_cvae"] = "mm_cvae"
 
@@ -38,7 +42,10 @@ class MMCVAE(VAE):
     paper = "Weinberger, Beebe-Wang, Lee. Moment Matching Deep Contrastive Latent Variable Models. AISTATS 2022."
     Config = MMCVAEConfig
     contrastive = True
-    batch_terms: ClassVar[Mapping[str, str]] = {"mmd_z": "a discrepancy between sets", "mmd_s": "a discrepancy between sets"}
+    batch_terms: ClassVar[Mapping[str, str]] = {
+        "mmd_z": "a discrepancy between sets",
+        "mmd_s": "a discrepancy between sets",
+    }
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """The contrastive VAE's terms and both discrepancies, on samples of the posteriors."""

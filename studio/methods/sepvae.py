@@ -48,9 +48,15 @@ class SepVAEConfig(VAEConfig):
     """The method's section; defaults are App. E.1, CelebA: beta_c, beta_s, kappa (`mi`), gamma (`class`), sigma_p."""
 
     defaults: ClassVar[Mapping[str, float]] = {
-        **VAEConfig.defaults, "kl_z": 0.5, "kl_s": 0.5, "prior_s": 0.5, "mi": 2.0, "class": 1e-10, "critic": 1.0,
+        **VAEConfig.defaults,
+        "kl_z": 0.5,
+        "kl_s": 0.5,
+        "prior_s": 0.5,
+        "mi": 2.0,
+        "class": 1e-10,
+        "critic": 1.0,
         "classifier": 1.0,
-    }  # fmt: skip
+    }
 
     name: Literal["sepvae"] = "sepvae"
     sigma_p: float = Field(default=0.025, gt=0, lt=1)  # variance of the background's salient prior
@@ -82,14 +88,18 @@ class SepVAE(VAE):
 
     def steps(self) -> Sequence[Step]:
         judges = [net for net in (self.R, self.C) if net is not None]
-        judging = [Step("critic", judges, self.critic_terms, self.config.critic_steps)] if judges else []
+        judging = (
+            [Step("critic", judges, self.critic_terms, self.config.critic_steps)] if judges else []
+        )
         return [*judging, Step("vae", self.autoencoder, self.vae_terms)]
 
     def notes(self) -> list[str]:
         weight = self.weights["class"]
         if not 0 < weight < UNFELT:
             return []
-        return [f"sepvae: the encoder does not feel its salient classification at weights.class = {weight:g}"]
+        return [
+            f"sepvae: the encoder does not feel its salient classification at weights.class = {weight:g}"
+        ]
 
     def draw(self, pair: Pair) -> Draw:
         draw = super().draw(pair)
@@ -105,7 +115,10 @@ class SepVAE(VAE):
         critic = {}
         if self.R is not None:
             all_z, all_s = gathered_halves(z), gathered_halves(s)
-            critic = halves("critic", critic_loss(self._ratio(all_z, all_s), self._ratio(all_z, shuffled(all_s))))
+            critic = halves(
+                "critic",
+                critic_loss(self._ratio(all_z, all_s), self._ratio(all_z, shuffled(all_s))),
+            )
         return {**critic, **self._classified("classifier", s)}
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
@@ -130,7 +143,10 @@ class SepVAE(VAE):
         if self.C is None:
             return {}
         background, target = self.C(s).chunk(2)
-        return {f"{name}.background": is_background(background), f"{name}.target": is_target(target)}
+        return {
+            f"{name}.background": is_background(background),
+            f"{name}.target": is_target(target),
+        }
 
     def classify_salient(self, s: Tensor) -> Tensor:
         """Returns the classifier's logits (B,) that salient codes (B, m) are a target's; the papers score it (App. D).

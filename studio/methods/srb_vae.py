@@ -35,7 +35,12 @@ __all__ = ["SRBVAE", "SRBVAEConfig"]
 class SRBVAEConfig(VAEConfig):
     """The method's section; every weight is 1 in Eq. 5."""
 
-    defaults: ClassVar[Mapping[str, float]] = {**VAEConfig.defaults, "reverse": 1.0, "codes": 1.0, "critic": 1.0}
+    defaults: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.defaults,
+        "reverse": 1.0,
+        "codes": 1.0,
+        "critic": 1.0,
+    }
 
     name: Literal["srb_vae"] = "srb_vae"
     symmetric: Flag = True
@@ -65,8 +70,12 @@ class SRBVAE(VAE):
         self.D_x = self.D_y = None
         if config.symmetric:
             features, width = 2 * (config.z + config.s), config.critic_width
-            self.D_x = JointCritic(encoder(shape, {"features": features}, nets), features, config.z, width)
-            self.D_y = JointCritic(encoder(shape, {"features": features}, nets), features, config.z + config.s, width)
+            self.D_x = JointCritic(
+                encoder(shape, {"features": features}, nets), features, config.z, width
+            )
+            self.D_y = JointCritic(
+                encoder(shape, {"features": features}, nets), features, config.z + config.s, width
+            )
 
     @property
     def autoencoder(self) -> Sequence[nn.Module]:
@@ -81,7 +90,10 @@ class SRBVAE(VAE):
         draw = super().draw(pair)
         if not self.config.symmetric:
             return Draw(**vars(draw))
-        background, target = self.prior(len(pair.x), "background"), self.prior(len(pair.y), "target")
+        background, target = (
+            self.prior(len(pair.x), "background"),
+            self.prior(len(pair.y), "target"),
+        )
         prior = Code(torch.cat([background.z, target.z]), torch.cat([background.s, target.s]))
         return Draw(**vars(draw), prior=prior, fakes=self.G(torch.cat(prior, 1)))
 
@@ -101,7 +113,9 @@ class SRBVAE(VAE):
         z, s = self._read_back(draw.fakes.detach())
         half = len(draw.pair.x)
         codes = (z - draw.prior.z.detach()).square().sum(1) / 2
-        salient = (s - draw.prior.s.detach())[half:].square().sum(1) / 2  # the reference is no code that one reads
+        salient = (s - draw.prior.s.detach())[half:].square().sum(
+            1
+        ) / 2  # the reference is no code that one reads
         return {
             **terms,
             **halves("reverse", kl_from_samples(-self._logits(draw.fakes, draw.prior))),
@@ -110,7 +124,9 @@ class SRBVAE(VAE):
         }
 
     def _read_back(self, fakes: Tensor) -> Code:
-        with untracked(self.E):  # its running statistics are those of real images, which the verbs pass
+        with untracked(
+            self.E
+        ):  # its running statistics are those of real images, which the verbs pass
             z, s = self.posteriors(fakes)
         return Code(z.mu, s.mu)
 
@@ -119,7 +135,12 @@ class SRBVAE(VAE):
         assert self.D_x is not None  # called only where there are critics
         assert self.D_y is not None
         half = len(images) // 2
-        return torch.cat([self.D_x(images[:half], code.z[:half]), self.D_y(images[half:], torch.cat(code, 1)[half:])])
+        return torch.cat(
+            [
+                self.D_x(images[:half], code.z[:half]),
+                self.D_y(images[half:], torch.cat(code, 1)[half:]),
+            ]
+        )
 
     def blank(self, n: int) -> Tensor:
         return self.reference(n)

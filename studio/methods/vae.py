@@ -35,7 +35,13 @@ __all__ = ["VAE", "Draw", "Gaussian", "VAEConfig"]
 class VAEConfig(MethodConfig):
     """The method's section; Adam with PyTorch's betas and a rate of 1e-3 is what all the VAE papers use."""
 
-    defaults: ClassVar[Mapping[str, float]] = {"recon": 1.0, "kl_z": 1.0, "kl_s": 1.0, "background": 1.0, "target": 1.0}
+    defaults: ClassVar[Mapping[str, float]] = {
+        "recon": 1.0,
+        "kl_z": 1.0,
+        "kl_s": 1.0,
+        "background": 1.0,
+        "target": 1.0,
+    }
     training: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "betas": (0.9, 0.999)}
 
     name: Literal["vae"] = "vae"
@@ -83,14 +89,20 @@ class VAE(Method):
     paper = "Kingma, Welling. Auto-Encoding Variational Bayes. ICLR 2014."
     Config: ClassVar[type[MethodConfig]] = VAEConfig
     contrastive: ClassVar[bool] = False
-    shared_encoder: ClassVar[bool] = False  # whether a contrastive VAE reads both codes with one encoder
+    shared_encoder: ClassVar[bool] = (
+        False  # whether a contrastive VAE reads both codes with one encoder
+    )
 
     def __init__(self, config: MethodConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config)
         if self.two_encoders:
-            self.E_z, self.E_s = (encoder(shape, {"mu": size, "logvar": size}, nets) for size in (config.z, config.s))
+            self.E_z, self.E_s = (
+                encoder(shape, {"mu": size, "logvar": size}, nets) for size in (config.z, config.s)
+            )
         else:
-            self.E = encoder(shape, {"mu": config.z + config.s, "logvar": config.z + config.s}, nets)
+            self.E = encoder(
+                shape, {"mu": config.z + config.s, "logvar": config.z + config.s}, nets
+            )
         self.G = decoder(config.z + config.s, shape, nets)
 
     @property
@@ -111,7 +123,10 @@ class VAE(Method):
             return z, s
         read = self.E(images)
         sizes = [self.config.z, self.config.s]
-        (mu_z, mu_s), (logvar_z, logvar_s) = read["mu"].float().split(sizes, 1), bounded(read["logvar"]).split(sizes, 1)
+        (mu_z, mu_s), (logvar_z, logvar_s) = (
+            read["mu"].float().split(sizes, 1),
+            bounded(read["logvar"]).split(sizes, 1),
+        )
         return Gaussian(mu_z, logvar_z), Gaussian(mu_s, logvar_s)
 
     def steps(self) -> Sequence[Step]:

@@ -54,9 +54,12 @@ class Film:
 
 
 def film(
-    run: Path, images_seen: int, draw: Callable[[checkpoint.Checkpoint], Image.Image], saved: bool = True,
+    run: Path,
+    images_seen: int,
+    draw: Callable[[checkpoint.Checkpoint], Image.Image],
+    saved: bool = True,
     most: int = MOST_FRAMES,
-) -> Film:  # fmt: skip
+) -> Film:
     """Collects what a run looked like on the way: the grids that its training drew, or else its checkpoints, drawn now.
 
     Whichever are more; every frame has the same codes.
@@ -80,17 +83,26 @@ def film(
         )
     if len(grids) >= len(there):
         numbers = _thinned(sorted(grids), most)
-        pictures, origin = [_opened(grids[number]) for number in numbers], "grids that the training drew"
+        pictures, origin = (
+            [_opened(grids[number]) for number in numbers],
+            "grids that the training drew",
+        )
     else:
         chosen = _thinned(there, most)
         numbers = [found.images_seen for found in chosen]
         pictures, origin = [draw(found) for found in chosen], "checkpoints, drawn afterwards"
     size = pictures[-1].size
-    fitting = [(number, picture) for number, picture in zip(numbers, pictures, strict=True) if picture.size == size]
+    fitting = [
+        (number, picture)
+        for number, picture in zip(numbers, pictures, strict=True)
+        if picture.size == size
+    ]
     return Film([_titled(*frame) for frame in fitting], [number for number, _ in fitting], origin)
 
 
-def frame_of(run: Path, dataset: Dataset, seed: int, ema: bool = True) -> Callable[[checkpoint.Checkpoint], Image.Image]:
+def frame_of(
+    run: Path, dataset: Dataset, seed: int, ema: bool = True
+) -> Callable[[checkpoint.Checkpoint], Image.Image]:
     """Returns what draws the grid of a checkpoint, as its training would have drawn it."""
 
     def draw(found: checkpoint.Checkpoint) -> Image.Image:
@@ -127,6 +139,13 @@ def _webp(frames: Sequence[Image.Image], quality: int) -> bytes:
     file = BytesIO()
     durations = [EVERY] * (len(frames) - 1) + [LAST]
     frames[0].save(
-        file, "WEBP", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=quality, method=2,
-    )  # fmt: skip
+        file,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        quality=quality,
+        method=2,
+    )
     return file.getvalue()

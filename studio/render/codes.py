@@ -27,9 +27,13 @@ MEANING = {
 
 
 def codes(
-    method: Method, dataset: Dataset, n: int | None = None, seed: int = 0, kind: str = "pca",
+    method: Method,
+    dataset: Dataset,
+    n: int | None = None,
+    seed: int = 0,
+    kind: str = "pca",
     attributes: Sequence[str] | None = None,
-) -> Image.Image:  # fmt: skip
+) -> Image.Image:
     """The salient and the common codes of n test images per domain in two dimensions, coloured by each attribute.
 
     Args:
@@ -44,15 +48,29 @@ def codes(
         StudioError: no such attribute, too few images, or codes that are not finite.
     """
     n = count(dataset, n, POINTS, DOMAINS)
-    indices: dict[Domain, np.ndarray] = {domain: order(dataset, domain, seed)[:n] for domain in DOMAINS}
-    read = [sampling.encode(method, dataset.images("test", domain, indices[domain])) for domain in DOMAINS]
-    mixed = np.random.default_rng(seed).permutation(2 * n)  # so that no colour lies on top of the others
-    planes = {name: plane(torch.cat([getattr(code, name) for code in read]).numpy()[mixed], kind, seed) for name in ("s", "z")}
+    indices: dict[Domain, np.ndarray] = {
+        domain: order(dataset, domain, seed)[:n] for domain in DOMAINS
+    }
+    read = [
+        sampling.encode(method, dataset.images("test", domain, indices[domain]))
+        for domain in DOMAINS
+    ]
+    mixed = np.random.default_rng(seed).permutation(
+        2 * n
+    )  # so that no colour lies on top of the others
+    planes = {
+        name: plane(torch.cat([getattr(code, name) for code in read]).numpy()[mixed], kind, seed)
+        for name in ("s", "z")
+    }
     found = colourings(dataset, indices)
     chosen = _chosen({name: attribute for name, (attribute, _) in found.items()}, attributes)
     coloured = {name: (found[name][0], found[name][1][mixed]) for name in chosen}
     left = len(found) - len(chosen)
-    more = f" {left} more attributes are not shown; --attribute NAME draws what it names." if left and not attributes else ""
+    more = (
+        f" {left} more attributes are not shown; --attribute NAME draws what it names."
+        if left and not attributes
+        else ""
+    )
     return Grid(
         [[panels(planes, coloured)]],
         "Codes in two dimensions",
@@ -67,11 +85,15 @@ def _chosen(found: Mapping[str, Attribute], wanted: Sequence[str] | None) -> lis
     """Returns what to colour by: what is wanted, or else the domain, which is the first, and attributes of both codes in turn."""
     for name in wanted or ():
         if name not in found:
-            raise StudioError(f"--attribute {name}: no such attribute of the test images{nearest(name, found)}")
+            raise StudioError(
+                f"--attribute {name}: no such attribute of the test images{nearest(name, found)}"
+            )
     if wanted:
         return [*dict.fromkeys(wanted)]
     domain, *names = found
-    homes = [[name for name in names if found[name].belongs == home] for home in ("salient", "common")]
+    homes = [
+        [name for name in names if found[name].belongs == home] for home in ("salient", "common")
+    ]
     in_turn = [name for both in zip_longest(*homes) for name in both if name is not None]
     kept = {domain, *in_turn[: MOST_ROWS - 1]}
     return [name for name in found if name in kept]

@@ -23,11 +23,23 @@ from studio.render.scatter import COLOURS
 __all__ = ["Curve", "curves", "events", "read_log", "series"]
 
 COLUMNS = 4
-ENDINGS = {"background": COLOURS[0], "target": COLOURS[3], "salient": COLOURS[2], "common": COLOURS[4]}
+ENDINGS = {
+    "background": COLOURS[0],
+    "target": COLOURS[3],
+    "salient": COLOURS[2],
+    "common": COLOURS[4],
+}
 OTHER = "#4D4D4D"
-OF_ANY = ("learning rate", "images per second")  # panels of every log, also where nothing was learnt by steps
+OF_ANY = (
+    "learning rate",
+    "images per second",
+)  # panels of every log, also where nothing was learnt by steps
 DECADES = 10.0  # times by which a positive term must change for a logarithmic scale
-EVENTS = {"roll-back": ("#D55E00", ":"), "out of memory": ("#CC79A7", "--"), "resumed": ("#56B4E9", "-")}
+EVENTS = {
+    "roll-back": ("#D55E00", ":"),
+    "out of memory": ("#CC79A7", "--"),
+    "resumed": ("#56B4E9", "-"),
+}
 
 
 class Curve(NamedTuple):
@@ -80,7 +92,9 @@ def series(lines: Sequence[Mapping[str, Any]], lr: float) -> dict[str, dict[str,
     if found:
         panels["learning rate"] = {"": _rates(lines, lr)}
         if "images per second" in panels:
-            panels["images per second"] = panels.pop("images per second")  # behind the learning rate
+            panels["images per second"] = panels.pop(
+                "images per second"
+            )  # behind the learning rate
     return panels
 
 
@@ -97,7 +111,10 @@ def _place(name: str) -> tuple[str, str]:
 
 def _rates(lines: Sequence[Mapping[str, Any]], lr: float) -> Curve:
     seen = [line["images_seen"] for line in lines]
-    steps = [(min(seen), lr), *((line["images_seen"], float(line["lr"])) for line in lines if "lr" in line)]
+    steps = [
+        (min(seen), lr),
+        *((line["images_seen"], float(line["lr"])) for line in lines if "lr" in line),
+    ]
     steps.append((max(seen), steps[-1][1]))
     return Curve(*np.array(steps, float).T)
 
@@ -129,7 +146,11 @@ def curves(folder: Path, config: Config) -> Image.Image:
         )
     marks = [(at, what) for at, what in events(lines)]
     happened = [what for what in EVENTS if any(what == name for _, name in marks)]
-    said = f" Vertical lines: {', '.join(f'{what} ({EVENT_WORDS[what]})' for what in happened)}." if happened else ""
+    said = (
+        f" Vertical lines: {', '.join(f'{what} ({EVENT_WORDS[what]})' for what in happened)}."
+        if happened
+        else ""
+    )
     return Grid(
         [[_drawn(panels, marks)]],
         "What was logged",
@@ -144,9 +165,13 @@ def curves(folder: Path, config: Config) -> Image.Image:
 EVENT_WORDS = {"roll-back": "dotted", "out of memory": "dashed", "resumed": "solid, light blue"}
 
 
-def _drawn(panels: Mapping[str, Mapping[str, Curve]], marks: Sequence[tuple[int, str]]) -> np.ndarray:
+def _drawn(
+    panels: Mapping[str, Mapping[str, Curve]], marks: Sequence[tuple[int, str]]
+) -> np.ndarray:
     rows = math.ceil(len(panels) / COLUMNS)
-    figure = Figure(figsize=(2.7 * min(COLUMNS, len(panels)), 1.75 * rows + 0.3), dpi=100, layout="constrained")
+    figure = Figure(
+        figsize=(2.7 * min(COLUMNS, len(panels)), 1.75 * rows + 0.3), dpi=100, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, min(COLUMNS, len(panels)), squeeze=False, sharex=True).ravel()
     for panel, (name, lines) in zip(axes, panels.items(), strict=False):
@@ -158,13 +183,17 @@ def _drawn(panels: Mapping[str, Mapping[str, Curve]], marks: Sequence[tuple[int,
     labels = [label for label in ENDINGS if any(label in lines for lines in panels.values())]
     if labels:
         keys = [Line2D([], [], color=ENDINGS[label], label=label) for label in labels]
-        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), frameon=False, fontsize=9)
+        figure.legend(
+            handles=keys, loc="outside upper left", ncols=len(keys), frameon=False, fontsize=9
+        )
     picture = BytesIO()
     figure.savefig(picture, format="png")
     return np.asarray(Image.open(picture).convert("RGB"))
 
 
-def _panel(panel: Axes, name: str, lines: Mapping[str, Curve], marks: Sequence[tuple[int, str]]) -> None:
+def _panel(
+    panel: Axes, name: str, lines: Mapping[str, Curve], marks: Sequence[tuple[int, str]]
+) -> None:
     panel.set_title(name, fontsize=9, loc="left")
     panel.tick_params(labelsize=7)
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -176,7 +205,14 @@ def _panel(panel: Axes, name: str, lines: Mapping[str, Curve], marks: Sequence[t
     for label, curve in lines.items():
         marker = "o" if len(curve.values) == 1 else ""
         steps = "steps-post" if name == "learning rate" else "default"
-        panel.plot(*curve, color=ENDINGS.get(label, OTHER), linewidth=1.3, marker=marker, markersize=3, drawstyle=steps)
+        panel.plot(
+            *curve,
+            color=ENDINGS.get(label, OTHER),
+            linewidth=1.3,
+            marker=marker,
+            markersize=3,
+            drawstyle=steps,
+        )
     values = np.concatenate([curve.values for curve in lines.values()])
     values = values[np.isfinite(values)]
     if not len(values):

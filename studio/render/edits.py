@@ -26,10 +26,29 @@ def overview(method: Method, dataset: Dataset, n: int | None = None, seed: int =
     removed, added = difference(rebuilt, healed), difference(swapped, plain)
     colours = scale("with salient content - without", removed, added, signed=True)
     columns = [
-        shown["target"].names, frames(y), frames(rebuilt), frames(healed), paint(colours, removed),
-        shown["background"].names, frames(x), frames(plain), frames(swapped), paint(colours, added),
-    ]  # fmt: skip
-    head = ["", "original", "reconstruction", "healed", "difference", "", "original", "reconstruction", "swap", "difference"]
+        shown["target"].names,
+        frames(y),
+        frames(rebuilt),
+        frames(healed),
+        paint(colours, removed),
+        shown["background"].names,
+        frames(x),
+        frames(plain),
+        frames(swapped),
+        paint(colours, added),
+    ]
+    head = [
+        "",
+        "original",
+        "reconstruction",
+        "healed",
+        "difference",
+        "",
+        "original",
+        "reconstruction",
+        "swap",
+        "difference",
+    ]
     return Grid(
         [head, *([*row] for row in zip(*columns, strict=True))],
         "What the salient code does",
@@ -42,18 +61,34 @@ def overview(method: Method, dataset: Dataset, n: int | None = None, seed: int =
     ).draw()
 
 
-def reconstruct(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+def reconstruct(
+    method: Method, dataset: Dataset, n: int | None = None, seed: int = 0
+) -> Image.Image:
     """Test images, their reconstructions, and how far these are off."""
     shown = both(dataset, n, 6, seed)
-    rebuilt = {domain: sampling.reconstruct(method, shown[domain].images, domain) for domain in DOMAINS}
+    rebuilt = {
+        domain: sampling.reconstruct(method, shown[domain].images, domain) for domain in DOMAINS
+    }
     off = {domain: difference(rebuilt[domain], shown[domain].images).abs() for domain in DOMAINS}
     colours = scale("|reconstruction - original|", *off.values())
     halves = [
-        zip(shown[d].names, frames(shown[d].images), frames(rebuilt[d]), paint(colours, off[d]), strict=True) for d in DOMAINS
+        zip(
+            shown[d].names,
+            frames(shown[d].images),
+            frames(rebuilt[d]),
+            paint(colours, off[d]),
+            strict=True,
+        )
+        for d in DOMAINS
     ]
-    means = " and ".join(f"{(rebuilt[d] - shown[d].images).abs().mean():.3f} ({d})" for d in DOMAINS)
+    means = " and ".join(
+        f"{(rebuilt[d] - shown[d].images).abs().mean():.3f} ({d})" for d in DOMAINS
+    )
     return Grid(
-        [["", "original", "reconstruction", "difference"] * 2, *([*x, *y] for x, y in zip(*halves, strict=True))],
+        [
+            ["", "original", "reconstruction", "difference"] * 2,
+            *([*x, *y] for x, y in zip(*halves, strict=True)),
+        ],
         "Reconstruction of test images",
         "Each image, what is decoded from its code, and the absolute difference; background images with a blank "
         f"salient code, as in training. Images run from -1 to 1; mean difference: {means}. "
@@ -75,7 +110,10 @@ def swap(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
     rows: list[list[Cell]] = [
         ["", "", *names],
         ["common code of ↓", "salient code of →", *originals],
-        *([name, original, *row] for name, original, row in zip(names, originals, made, strict=True)),
+        *(
+            [name, original, *row]
+            for name, original, row in zip(names, originals, made, strict=True)
+        ),
     ]
     breaks = [2, 2 + len(names) // 2]
     return Grid(
@@ -95,10 +133,19 @@ def heal(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
     Carton et al. (2024), Fig. 7.
     """
     shown = targets(dataset, n, 6, seed)
-    rebuilt, healed = sampling.reconstruct(method, shown.images), sampling.heal(method, shown.images)
+    rebuilt, healed = (
+        sampling.reconstruct(method, shown.images),
+        sampling.heal(method, shown.images),
+    )
     removed = difference(rebuilt, healed)
     colours = scale("reconstruction - healed", removed, signed=True)
-    columns = shown.names, frames(shown.images), frames(rebuilt), frames(healed), paint(colours, removed)
+    columns = (
+        shown.names,
+        frames(shown.images),
+        frames(rebuilt),
+        frames(healed),
+        paint(colours, removed),
+    )
     return Grid(
         [["", "original", "reconstruction", "healed", "difference"], *zip(*columns, strict=True)],
         "Salient content removed",
@@ -109,7 +156,9 @@ def heal(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) 
     ).draw()
 
 
-def counterfactual(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+def counterfactual(
+    method: Method, dataset: Dataset, n: int | None = None, seed: int = 0
+) -> Image.Image:
     """Target images, healed, with the map of what was taken away beside the mask of what should be."""
     if not isinstance(dataset, MaskedDataset):
         raise StudioError(
@@ -117,15 +166,28 @@ def counterfactual(method: Method, dataset: Dataset, n: int | None = None, seed:
         )
     shown = targets(dataset, n, 6, seed)
     indices = [int(name.split()[1]) for name in shown.names]
-    rebuilt, healed = sampling.reconstruct(method, shown.images), sampling.heal(method, shown.images)
+    rebuilt, healed = (
+        sampling.reconstruct(method, shown.images),
+        sampling.heal(method, shown.images),
+    )
     found, masks = salient_map(rebuilt, healed), dataset.masks("test", indices)
     colours = scale("|reconstruction - healed|", found)
-    truth = {"truly healthy": frames(dataset.healthy("test", indices))} if isinstance(dataset, CounterfactualDataset) else {}
+    truth = (
+        {"truly healthy": frames(dataset.healthy("test", indices))}
+        if isinstance(dataset, CounterfactualDataset)
+        else {}
+    )
     columns = {
-        "original": frames(shown.images), "reconstruction": frames(rebuilt), "healed": frames(healed), **truth,
-        "difference": paint(colours, found), "mask": list(flat(masks.numpy()[..., None] * np.uint8(255))),
-    }  # fmt: skip
-    inside, outside = (found[where].mean() if where.any() else float("nan") for where in (masks, ~masks))
+        "original": frames(shown.images),
+        "reconstruction": frames(rebuilt),
+        "healed": frames(healed),
+        **truth,
+        "difference": paint(colours, found),
+        "mask": list(flat(masks.numpy()[..., None] * np.uint8(255))),
+    }
+    inside, outside = (
+        found[where].mean() if where.any() else float("nan") for where in (masks, ~masks)
+    )
     return Grid(
         [["", *columns], *zip(shown.names, *columns.values(), strict=True)],
         f"Healed images, and {'the truth' if truth else 'the masks'}",

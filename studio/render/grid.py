@@ -28,7 +28,10 @@ TITLE_SIZE, TEXT_SIZE = 16, 13  # pixels
 OVERHANG = 1  # letters such as j reach this far out of the width that the font says
 READABLE = 96  # images with shorter sides are enlarged until they have this many pixels
 GAP, WIDE_GAP, GAP_OF_PARTS, MARGIN = 3, 15, 10, 12
-NARROWEST, WIDEST_WORDS = 420, 150  # a picture's text has at least the one, a column of words at most the other
+NARROWEST, WIDEST_WORDS = (
+    420,
+    150,
+)  # a picture's text has at least the one, a column of words at most the other
 
 
 def to_pixels(images: Tensor) -> np.ndarray:
@@ -38,10 +41,14 @@ def to_pixels(images: Tensor) -> np.ndarray:
         StudioError: another shape, or values that are not finite.
     """
     if images.ndim not in (3, 4, 5) or images.shape[1] not in (1, 3):
-        raise StudioError(f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}")
+        raise StudioError(
+            f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}"
+        )
     broken = int((~images.isfinite()).flatten(1).any(1).sum())
     if broken:
-        raise StudioError(f"{broken} of {len(images)} images have values that are not finite: has training diverged?")
+        raise StudioError(
+            f"{broken} of {len(images)} images have values that are not finite: has training diverged?"
+        )
     levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
     return rearrange(levels, "b c ... -> b ... c").numpy().astype(np.uint8)
 
@@ -57,7 +64,9 @@ def flat(pixels: np.ndarray) -> np.ndarray:
     if pixels.ndim == 3:
         side = math.isqrt(pixels.shape[1] - 1) + 1
         height = -(-pixels.shape[1] // side)
-        filled = np.pad(pixels, ((0, 0), (0, side * height - pixels.shape[1]), (0, 0)), constant_values=255)
+        filled = np.pad(
+            pixels, ((0, 0), (0, side * height - pixels.shape[1]), (0, 0)), constant_values=255
+        )
         return filled.reshape(len(pixels), height, side, -1)
     count, depth, height, width, channels = pixels.shape
     views = np.full((count, height + 1 + depth, width + 1 + depth, channels), 255, np.uint8)
@@ -96,7 +105,9 @@ class Scale:
     def bar(self) -> Image.Image:
         """Draws the colours from low to high with both numbers and the label."""
         strip = np.broadcast_to(self.paint(np.linspace(self.low, self.high, 140)), (12, 140, 3))
-        words = [_words(text) for text in (f"{self.low:.2g}", f"{self.high:.2g}", f"  {self.label}")]
+        words = [
+            _words(text) for text in (f"{self.low:.2g}", f"{self.high:.2g}", f"  {self.label}")
+        ]
         return _beside([words[0], Image.fromarray(np.ascontiguousarray(strip)), *words[1:]], gap=6)
 
 
@@ -136,19 +147,27 @@ class Grid:
         top = MARGIN + sum(part.height + GAP_OF_PARTS for part in title)
         right = MARGIN + max(part.width for part in body)
         bottom = top + sum(part.height + GAP_OF_PARTS for part in body) - GAP_OF_PARTS
-        picture.info = {"title": self.title, "caption": self.caption, "body": (MARGIN, top, right, bottom)}
+        picture.info = {
+            "title": self.title,
+            "caption": self.caption,
+            "body": (MARGIN, top, right, bottom),
+        }
         return picture
 
     def _table(self) -> Image.Image:
         cells = [[self._enlarged(cell) for cell in row] for row in self.rows]
         widths = [_column_width(column) for column in zip(*cells, strict=True)]
-        drawn = [[_drawn(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells]
+        drawn = [
+            [_drawn(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells
+        ]
         heights = [max(cell.height for cell in row) for row in drawn]
         lefts, tops = _starts(widths, self.column_breaks), _starts(heights, self.breaks)
         table = Image.new("RGB", (lefts[-1] + widths[-1], tops[-1] + heights[-1]), PAPER)
         for row, top, height in zip(drawn, tops, heights, strict=True):
             for cell, left, width in zip(row, lefts, widths, strict=True):
-                table.paste(cell, (left + (width - cell.width) // 2, top + (height - cell.height) // 2))
+                table.paste(
+                    cell, (left + (width - cell.width) // 2, top + (height - cell.height) // 2)
+                )
         return table
 
     def _enlarged(self, cell: Cell) -> Cell:
@@ -179,11 +198,19 @@ def _drawn(cell: Cell, width: int) -> Image.Image:
 def _starts(lengths: Sequence[int], breaks: Collection[int]) -> list[int]:
     """Returns where each row or column begins."""
     gaps = [WIDE_GAP if i in breaks else GAP for i in range(1, len(lengths))]
-    return [0, *np.cumsum([length + gap for length, gap in zip(lengths, gaps, strict=False)]).tolist()]
+    return [
+        0,
+        *np.cumsum([length + gap for length, gap in zip(lengths, gaps, strict=False)]).tolist(),
+    ]
 
 
 def _words(
-    text: str, width: int | None = None, size: int = TEXT_SIZE, *, bold: bool = False, align: str = "center"
+    text: str,
+    width: int | None = None,
+    size: int = TEXT_SIZE,
+    *,
+    bold: bool = False,
+    align: str = "center",
 ) -> Image.Image:
     """Draws a text on an image that is just large enough for it and at most `width` wide."""
     font = _font(size, bold)
@@ -223,13 +250,20 @@ def _broken(word: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
     # DejaVu comes with matplotlib on every machine and has the signs that Pillow's own font lacks; the basic layout is
     # the one that every build of Pillow has, so that pictures are the same everywhere.
-    file = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    file = Path(
+        matplotlib.get_data_path(),
+        "fonts",
+        "ttf",
+        "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf",
+    )
     return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _beside(images: Sequence[Image.Image], gap: int) -> Image.Image:
     """Joins images from left to right, centred."""
-    row = Image.new("RGB", (sum(i.width + gap for i in images) - gap, max(i.height for i in images)), PAPER)
+    row = Image.new(
+        "RGB", (sum(i.width + gap for i in images) - gap, max(i.height for i in images)), PAPER
+    )
     left = 0
     for image in images:
         row.paste(image, (left, (row.height - image.height) // 2))
@@ -239,7 +273,10 @@ def _beside(images: Sequence[Image.Image], gap: int) -> Image.Image:
 
 def _below(images: Sequence[Image.Image], gap: int, margin: int) -> Image.Image:
     """Joins images from top to bottom, flush left, with a margin all round."""
-    size = (max(i.width for i in images) + 2 * margin, sum(i.height + gap for i in images) - gap + 2 * margin)
+    size = (
+        max(i.width for i in images) + 2 * margin,
+        sum(i.height + gap for i in images) - gap + 2 * margin,
+    )
     column = Image.new("RGB", size, PAPER)
     top = margin
     for image in images:

@@ -18,9 +18,21 @@ from studio.render.samples import grid
 from studio.render.traversals import interpolate, isolate, traverse
 
 __all__ = [
-    "KINDS", "OF_RUNS", "codes", "counterfactual", "every_picture", "grid", "heal", "interpolate", "isolate", "kinds",
-    "overview", "reconstruct", "swap", "traverse",
-]  # fmt: skip
+    "KINDS",
+    "OF_RUNS",
+    "codes",
+    "counterfactual",
+    "every_picture",
+    "grid",
+    "heal",
+    "interpolate",
+    "isolate",
+    "kinds",
+    "overview",
+    "reconstruct",
+    "swap",
+    "traverse",
+]
 
 KINDS: dict[str, Callable[..., Image.Image]] = {
     "overview": overview,
@@ -34,12 +46,19 @@ KINDS: dict[str, Callable[..., Image.Image]] = {
     "codes": codes,
     "counterfactual": counterfactual,
 }
-OF_RUNS = ("curves", "training")  # of a run's directory: its log, and what it drew while it was trained
+OF_RUNS = (
+    "curves",
+    "training",
+)  # of a run's directory: its log, and what it drew while it was trained
 
 
 def kinds(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:
     """Returns the pictures that a data set has: `counterfactual` needs masks."""
-    return {kind: draw for kind, draw in KINDS.items() if kind != "counterfactual" or isinstance(dataset, MaskedDataset)}
+    return {
+        kind: draw
+        for kind, draw in KINDS.items()
+        if kind != "counterfactual" or isinstance(dataset, MaskedDataset)
+    }
 
 
 def every_picture(method: Method, dataset: Dataset, seed: int) -> Iterator[tuple[str, Image.Image]]:

@@ -24,11 +24,21 @@ from studio.method import DOMAINS, Domain
 
 __all__ = ["COLOURS", "PLANES", "Plane", "colourings", "panels", "plane"]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")  # Okabe and Ito, less yellow
+COLOURS = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+)  # Okabe and Ito, less yellow
 MARKERS = "o^sDv"
 PLANES = {"pca": "the first two principal components", "tsne": "t-SNE", "umap": "UMAP"}
 NOTHING = "#CCCCCC"
-FEWEST_SPECTRAL = 50  # points, below which UMAP starts at random: an embedding by eigenvectors needs more
+FEWEST_SPECTRAL = (
+    50  # points, below which UMAP starts at random: an embedding by eigenvectors needs more
+)
 FEWEST_NEIGHBOURS = 6  # points, below which t-SNE and UMAP have no neighbourhoods to show
 MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
 
@@ -63,7 +73,9 @@ def plane(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
     if kind == "pca":
         return _principal(code)
     if len(code) < FEWEST_NEIGHBOURS:
-        raise StudioError(f"--plane {kind}: needs at least {FEWEST_NEIGHBOURS} images, found {len(code)}; --plane pca needs 2")
+        raise StudioError(
+            f"--plane {kind}: needs at least {FEWEST_NEIGHBOURS} images, found {len(code)}; --plane pca needs 2"
+        )
     points = _umap(code, seed) if kind == "umap" else embed(code, seed)
     return Plane(points, (f"{PLANES[kind]} 1", f"{PLANES[kind]} 2"))
 
@@ -71,7 +83,9 @@ def plane(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
 def _principal(code: np.ndarray) -> Plane:
     """Projects codes on their two principal components; a code of one dimension is spread out in the second."""
     axes = PCA(min(2, *code.shape), svd_solver="full")
-    with np.errstate(invalid="ignore"):  # a code that never changes has 0/0 of its variance on each axis
+    with np.errstate(
+        invalid="ignore"
+    ):  # a code that never changes has 0/0 of its variance on each axis
         points = axes.fit_transform(code)
     if points.shape[1] == 1:
         points = np.column_stack([points, np.random.default_rng(0).uniform(-1, 1, len(points))])
@@ -85,20 +99,30 @@ def _umap(code: np.ndarray, seed: int) -> np.ndarray:
     try:
         from umap import UMAP  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise StudioError("--plane umap: needs a package that is not installed; pip install umap-learn") from None
+        raise StudioError(
+            "--plane umap: needs a package that is not installed; pip install umap-learn"
+        ) from None
     reducer = UMAP(
-        n_neighbors=min(15, len(code) - 1), init="random" if len(code) < 50 else "spectral", random_state=seed, n_jobs=1
+        n_neighbors=min(15, len(code) - 1),
+        init="random" if len(code) < 50 else "spectral",
+        random_state=seed,
+        n_jobs=1,
     )
     return np.asarray(reducer.fit_transform(code))
 
 
-def colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str, tuple[Attribute, np.ndarray]]:
+def colourings(
+    dataset: Dataset, indices: dict[Domain, np.ndarray]
+) -> dict[str, tuple[Attribute, np.ndarray]]:
     """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain first."""
     labels = {domain: dataset.labels("test", domain) for domain in DOMAINS}
     domains = np.repeat([0.0, 1.0], [len(indices[domain]) for domain in DOMAINS])
     found = {"background or target": (Attribute("salient", DOMAINS), domains)}
     for name, attribute in dataset.attributes.items():
-        known = [labels[d].get(name, np.full(dataset.size("test", d), np.nan))[indices[d]] for d in DOMAINS]
+        known = [
+            labels[d].get(name, np.full(dataset.size("test", d), np.nan))[indices[d]]
+            for d in DOMAINS
+        ]
         values = np.concatenate(known)
         if attribute.classes:
             values = np.where(values < 0, np.nan, values)
@@ -107,7 +131,9 @@ def colourings(dataset: Dataset, indices: dict[Domain, np.ndarray]) -> dict[str,
     return found
 
 
-def panels(planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.ndarray]]) -> np.ndarray:
+def panels(
+    planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.ndarray]]
+) -> np.ndarray:
     """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
     layout = ConstrainedLayoutEngine()
     figure = Figure(figsize=(8.4, 4 * len(coloured)), dpi=100, layout=layout)
@@ -117,7 +143,9 @@ def panels(planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.nda
     for (name, (attribute, values)), (*panels, side) in zip(coloured.items(), axes, strict=True):
         for panel, (code, plane) in zip(panels, planes.items(), strict=True):
             belongs = {"s": "salient", "z": "common"}[code] == attribute.belongs
-            panel.set_title(f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10)
+            panel.set_title(
+                f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10
+            )
             _name_axes(panel, plane)
         points = [plane.points.T for plane in planes.values()]
         if attribute.classes:
@@ -129,9 +157,18 @@ def panels(planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.nda
     layout.execute(figure)
     figure.set_layout_engine("none")
     for side, keys in legends:
-        side.legend(handles=keys, loc="center left", frameon=False, fontsize=8, borderpad=0, handletextpad=0.2)
+        side.legend(
+            handles=keys,
+            loc="center left",
+            frameon=False,
+            fontsize=8,
+            borderpad=0,
+            handletextpad=0.2,
+        )
     picture = BytesIO()
-    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)  # grows around the longest name
+    figure.savefig(
+        picture, format="png", bbox_inches="tight", pad_inches=0.05
+    )  # grows around the longest name
     return np.asarray(Image.open(picture).convert("RGB"))
 
 
@@ -158,19 +195,29 @@ def _colour_by_class(
             chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
             colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
             panel.scatter(x[chosen], y[chosen], 12, colours, marker=marker, alpha=0.8, linewidths=0)
-    looks = [(_short(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)]) for v, i in rank.items()]
+    looks = [
+        (_short(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)])
+        for v, i in rank.items()
+    ]
     if gray.any():
         looks.append(("other or none" if len(found) > len(named) else "none", NOTHING, "o"))
-    return [Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5) for label, c, m in looks]
+    return [
+        Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5)
+        for label, c, m in looks
+    ]
 
 
-def _colour_by_number(panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray) -> None:
+def _colour_by_number(
+    panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray
+) -> None:
     """Colours by a number, gray where there is none."""
     known = np.isfinite(values)
     low, high = values[known].min(), values[known].max()
     for panel, (x, y) in zip(panels, points, strict=True):
         panel.scatter(x[~known], y[~known], 9, NOTHING, linewidths=0)
-        dots = panel.scatter(x[known], y[known], 12, values[known], cmap="cividis", vmin=low, vmax=high, linewidths=0)
+        dots = panel.scatter(
+            x[known], y[known], 12, values[known], cmap="cividis", vmin=low, vmax=high, linewidths=0
+        )
     side.figure.colorbar(dots, cax=side).ax.tick_params(labelsize=8)
 
 

@@ -14,9 +14,21 @@ from studio.render.grid import Scale, flat, to_pixels
 from studio.seeds import seed_of
 
 __all__ = [
-    "Shown", "both", "count", "difference", "frames", "matrix", "note", "order", "paint", "pick", "positive", "scale", "source",
+    "Shown",
+    "both",
+    "count",
+    "difference",
+    "frames",
+    "matrix",
+    "note",
+    "order",
+    "paint",
+    "pick",
+    "positive",
+    "scale",
+    "source",
     "targets",
-]  # fmt: skip
+]
 
 FAINTEST = 0.1  # full colour in a difference map means at least this much, so that no effect looks like none
 
@@ -41,7 +53,9 @@ def positive(n: int, most: int | None = None) -> int:
     return n
 
 
-def count(dataset: Dataset, n: int | None, default: int, domains: Sequence[Domain], per_row: int = 1) -> int:
+def count(
+    dataset: Dataset, n: int | None, default: int, domains: Sequence[Domain], per_row: int = 1
+) -> int:
     """Returns n, or as much of the default as there are test images for.
 
     Raises:
@@ -52,7 +66,9 @@ def count(dataset: Dataset, n: int | None, default: int, domains: Sequence[Domai
         wanted = per_row * (1 if n is None else positive(n))
         if size < wanted:
             name = dataset.config.name
-            raise StudioError(f"data set {name!r} has {size} {domain} images in its test split, this needs {wanted}")
+            raise StudioError(
+                f"data set {name!r} has {size} {domain} images in its test split, this needs {wanted}"
+            )
     return min(default, *(size // per_row for size in sizes.values())) if n is None else n
 
 
@@ -74,7 +90,11 @@ def both(dataset: Dataset, n: int | None, default: int, seed: int) -> dict[Domai
 def pick(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> Shown:
     """Picks n test images that vary: the classes of each attribute in turn, those that belong to `vary` first."""
     there, labels = order(dataset, domain, seed), dataset.labels("test", domain)
-    names = [name for name, attribute in dataset.attributes.items() if attribute.classes and name in labels]
+    names = [
+        name
+        for name, attribute in dataset.attributes.items()
+        if attribute.classes and name in labels
+    ]
     names.sort(key=lambda name: dataset.attributes[name].belongs != vary)
     chosen = there[_in_turn([labels[name][there] for name in names], n)] if names else there[:n]
     return Shown(dataset.images("test", domain, chosen), [f"{domain} {i}" for i in chosen])
@@ -82,7 +102,9 @@ def pick(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> 
 
 def order(dataset: Dataset, domain: Domain, seed: int) -> np.ndarray:
     """Returns the test images' numbers in an order that depends on the seed alone."""
-    return np.random.default_rng(seed_of("render", seed, domain)).permutation(dataset.size("test", domain))
+    return np.random.default_rng(seed_of("render", seed, domain)).permutation(
+        dataset.size("test", domain)
+    )
 
 
 def _in_turn(labels: Sequence[np.ndarray], n: int) -> list[int]:
@@ -137,7 +159,9 @@ def _visible(images: Tensor) -> Tensor:
 def matrix(method: Method, code: Code) -> list[list[np.ndarray]]:
     """Decodes every z (a row) with every s (a column)."""
     rows, columns = len(code.z), len(code.s)
-    made = frames(sampling.decode(method, Code(code.z.repeat_interleave(columns, 0), code.s.repeat(rows, 1))))
+    made = frames(
+        sampling.decode(method, Code(code.z.repeat_interleave(columns, 0), code.s.repeat(rows, 1)))
+    )
     return [made[row * columns : (row + 1) * columns] for row in range(rows)]
 
 

@@ -26,9 +26,17 @@ def isolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 
     shown = targets(dataset, n, 6, seed)
     code, nothing = sampling.encode(method, shown.images), sampling.blank(method, 1)[0]
     no_z = torch.zeros_like(code.z[0])
-    sweeps = [sampling.interpolate(method, no_z, nothing, torch.lerp(nothing, s, FURTHEST), STEPS) for s in code.s]
+    sweeps = [
+        sampling.interpolate(method, no_z, nothing, torch.lerp(nothing, s, FURTHEST), STEPS)
+        for s in code.s
+    ]
     shares = np.linspace(0, FURTHEST, STEPS)
-    alone = zip(shown.names, frames(shown.images), frames(sampling.isolate(method, shown.images)), strict=True)
+    alone = zip(
+        shown.names,
+        frames(shown.images),
+        frames(sampling.isolate(method, shown.images)),
+        strict=True,
+    )
     return Grid(
         [
             ["", "original", "z = 0, own s", *(f"{share:.3g} s" for share in shares)],
@@ -43,7 +51,11 @@ def isolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 
 
 
 def traverse(
-    method: Method, dataset: Dataset, n: int | None = None, seed: int = 0, span: tuple[float, float] = TRAVERSED
+    method: Method,
+    dataset: Dataset,
+    n: int | None = None,
+    seed: int = 0,
+    span: tuple[float, float] = TRAVERSED,
 ) -> Image.Image:
     """One salient coordinate per row, moved while the rest of one target image's code stays; largest effect first.
 
@@ -60,7 +72,9 @@ def traverse(
         StudioError: the values are not finite or do not rise.
     """
     if not (np.isfinite(span).all() and span[0] < span[1]):
-        raise StudioError(f"range: found {span[0]:g} to {span[1]:g}, expected two numbers that rise, e.g. -1.5 1.5")
+        raise StudioError(
+            f"range: found {span[0]:g} to {span[1]:g}, expected two numbers that rise, e.g. -1.5 1.5"
+        )
     most = 8 if n is None else positive(n)
     shown = targets(dataset, 1, 1, seed)
     image, length = shown.images[0], method.blank(1).shape[1]
@@ -69,10 +83,20 @@ def traverse(
     effect = torch.stack([images.std(0).mean() for images in moved])
     share = effect / effect.sum().clamp(min=1e-12)
     ranked = effect.argsort(descending=True).tolist()
-    rest = f" The {length - most} not shown have {share[ranked[most:]].sum():.1%} of it together." if most < length else ""
+    rest = (
+        f" The {length - most} not shown have {share[ranked[most:]].sum():.1%} of it together."
+        if most < length
+        else ""
+    )
     rebuilt = frames(sampling.reconstruct(method, shown.images))[0]
     rows: list[list[Cell]] = [
-        [shown.names[0], frames(shown.images)[0], "reconstruction →", rebuilt, *[None] * (STEPS - 3)],
+        [
+            shown.names[0],
+            frames(shown.images)[0],
+            "reconstruction →",
+            rebuilt,
+            *[None] * (STEPS - 3),
+        ],
         ["", *(f"{value:.3g}" for value in values)],
         *([f"s[{k}] {share[k]:.1%}", *frames(moved[k])] for k in ranked[:most]),
     ]
@@ -87,7 +111,9 @@ def traverse(
     ).draw()
 
 
-def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+def interpolate(
+    method: Method, dataset: Dataset, n: int | None = None, seed: int = 0
+) -> Image.Image:
     """From the salient code of one target image to that of another, at the common code of the first.
 
     "Towards principled objectives for contrastive disentanglement" (2020), Fig. 8 and 10.
@@ -95,7 +121,9 @@ def interpolate(method: Method, dataset: Dataset, n: int | None = None, seed: in
     shown = targets(dataset, n, 6, seed, per_row=2)
     code = sampling.encode(method, shown.images)
     originals = frames(shown.images)
-    rows: list[list[Cell]] = [["", "original 1", "s of 1", *[""] * (STEPS - 2), "s of 2", "original 2", ""]]
+    rows: list[list[Cell]] = [
+        ["", "original 1", "s of 1", *[""] * (STEPS - 2), "s of 2", "original 2", ""]
+    ]
     for a in range(0, len(originals), 2):
         between = frames(sampling.interpolate(method, code.z[a], code.s[a], code.s[a + 1], STEPS))
         rows.append([shown.names[a], originals[a], *between, originals[a + 1], shown.names[a + 1]])

@@ -63,9 +63,16 @@ class Facts:
 
 
 def gather(
-    folder: Path, config: Config, method: Method, dataset: Dataset, images_seen: int, *, with_probe: bool = True,
-    averaged: bool = True, pictures: Mapping[str, Image.Image] | None = None,
-) -> Facts:  # fmt: skip
+    folder: Path,
+    config: Config,
+    method: Method,
+    dataset: Dataset,
+    images_seen: int,
+    *,
+    with_probe: bool = True,
+    averaged: bool = True,
+    pictures: Mapping[str, Image.Image] | None = None,
+) -> Facts:
     """Collects what a report tells of a run.
 
     `probe.json` is taken where it is of the same checkpoint, and measured anew otherwise; nothing is written.
@@ -82,11 +89,21 @@ def gather(
     """
     here = {found.images_seen: found for found in checkpoint.every(folder)}
     facts = Facts(
-        folder, config, images_seen, method.paper, sum(p.numel() for p in method.parameters()), tuple(dataset.shape),
-        {(split, domain): dataset.size(split, domain) for split, domain in product(("train", "test"), DOMAINS)},
-        [*dataset.notes(), *method.notes()], here[images_seen].verify() if images_seen in here else {}, None,
+        folder,
+        config,
+        images_seen,
+        method.paper,
+        sum(p.numel() for p in method.parameters()),
+        tuple(dataset.shape),
+        {
+            (split, domain): dataset.size(split, domain)
+            for split, domain in product(("train", "test"), DOMAINS)
+        },
+        [*dataset.notes(), *method.notes()],
+        here[images_seen].verify() if images_seen in here else {},
+        None,
         scores=scores_of(folder),
-    )  # fmt: skip
+    )
     facts.probe = _probe(folder, images_seen) if averaged else None
     if facts.probe is None and with_probe:
         from studio.evaluate.measure import measure
@@ -94,14 +111,18 @@ def gather(
         facts.probe = measure(method, dataset)
     elif facts.probe is None:
         facts.missing["probe"] = "not measured"
-    facts.pictures = dict(every_picture(method, dataset, config.seed) if pictures is None else pictures)
+    facts.pictures = dict(
+        every_picture(method, dataset, config.seed) if pictures is None else pictures
+    )
     try:
         facts.seconds = seconds_of(read_log(folder))
         facts.pictures["curves"] = curves(folder, config)
     except StudioError as error:
         facts.missing["curves"] = str(error)
     try:
-        facts.film = film(folder, images_seen, frame_of(folder, dataset, config.seed, averaged), saved=averaged)
+        facts.film = film(
+            folder, images_seen, frame_of(folder, dataset, config.seed, averaged), saved=averaged
+        )
     except StudioError as error:
         facts.missing["training"] = str(error)
     return facts
@@ -114,7 +135,18 @@ def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        needed = ("attribute", "belongs", "metric", "salient", "common", "whole", "chance", "error", "n", "also")
+        needed = (
+            "attribute",
+            "belongs",
+            "metric",
+            "salient",
+            "common",
+            "whole",
+            "chance",
+            "error",
+            "n",
+            "also",
+        )
         whole = all(key in row for row in found["rows"] for key in needed)
     except (OSError, ValueError, KeyError, TypeError):
         whole, found = False, {}
@@ -140,7 +172,9 @@ def scores_of(folder: Path) -> list[dict[str, Any]]:
         try:
             _ = heading(entry), score_cells(entry), score_lines(entry)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            warn(f"{path}: scores[{number}] is not what `studio score` wrote ({error!r}); left out of the report")
+            warn(
+                f"{path}: scores[{number}] is not what `studio score` wrote ({error!r}); left out of the report"
+            )
         else:
             whole.append(entry)
     return whole

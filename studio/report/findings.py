@@ -12,7 +12,13 @@ from studio.training.session import flattened
 
 __all__ = ["findings"]
 
-LOOKS = {"clean": "good", "nearly clean": "good", "leaks": "even", "not separated": "bad", "wrong place": "bad"}
+LOOKS = {
+    "clean": "good",
+    "nearly clean": "good",
+    "leaks": "even",
+    "not separated": "bad",
+    "wrong place": "bad",
+}
 PROTOCOLS = {
     "held-out": "a linear model on standardised training codes, scored on test codes",
     "carton": "a linear model in five folds of the test split",
@@ -35,16 +41,28 @@ def findings(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     for probe, name in probed:
         several = len(runs) > 1
         measured = _of_run(probe, f"{name}: " if several else "")
-        parts += [el("details", el("summary", f"{name}: all that was measured"), *measured)] if several else measured
+        parts += (
+            [el("details", el("summary", f"{name}: all that was measured"), *measured)]
+            if several
+            else measured
+        )
     unmeasured = [name for facts, name in zip(runs, names, strict=True) if not facts.probe]
     if unmeasured:
-        parts.append(el("p", f"Not measured: {', '.join(unmeasured)} (studio probe RUN does).", class_="soft"))
+        parts.append(
+            el(
+                "p",
+                f"Not measured: {', '.join(unmeasured)} (studio probe RUN does).",
+                class_="soft",
+            )
+        )
     return parts
 
 
 def _said(found: Verdict) -> Element:
     kind, sentence = found
-    return el("li", el("span", kind, class_=f"badge {LOOKS.get(kind, 'even')}"), el("span", sentence))
+    return el(
+        "li", el("span", kind, class_=f"badge {LOOKS.get(kind, 'even')}"), el("span", sentence)
+    )
 
 
 def _side_by_side(probed: Sequence[tuple[Mapping[str, Any], str]]) -> Element:
@@ -55,13 +73,25 @@ def _side_by_side(probed: Sequence[tuple[Mapping[str, Any], str]]) -> Element:
         for probe, _ in probed:
             found = [row for row in probe["rows"] if row["attribute"] == attribute]
             cells.append(_cell(found[0]) if found else "-")
-        rows.append([el("span", attribute, el("br"), el("span", f"belongs in {home}", class_="soft")), *cells])
-    return table("What is read from which code, by run", ["attribute", *(name for _, name in probed)], rows)
+        rows.append(
+            [
+                el("span", attribute, el("br"), el("span", f"belongs in {home}", class_="soft")),
+                *cells,
+            ]
+        )
+    return table(
+        "What is read from which code, by run", ["attribute", *(name for _, name in probed)], rows
+    )
 
 
 def _cell(row: Mapping[str, Any]) -> Element:
     kind, sentence = verdict(row)
-    return el("div", el("span", kind, class_=f"badge {LOOKS.get(kind, 'even')}"), el("br"), el("span", sentence))
+    return el(
+        "div",
+        el("span", kind, class_=f"badge {LOOKS.get(kind, 'even')}"),
+        el("br"),
+        el("span", sentence),
+    )
 
 
 def _of_run(probe: Mapping[str, Any], name: str) -> list[Child]:
@@ -80,9 +110,23 @@ def _of_run(probe: Mapping[str, Any], name: str) -> list[Child]:
         parts += _separation(probe["separation"], name)
     if "disentangle" in probe:
         scores = [[key, number(value)] for key, value in flattened(probe["disentangle"]).items()]
-        parts.append(table(f"{name}How the known factors lie in the code", ["measure", "value"], [[*row] for row in scores]))
+        parts.append(
+            table(
+                f"{name}How the known factors lie in the code",
+                ["measure", "value"],
+                [[*row] for row in scores],
+            )
+        )
     if "counterfactual" in probe:
-        parts.append(el("ul", *(el("li", name + _capital(line)) for line in counterfactual_lines(probe["counterfactual"]))))
+        parts.append(
+            el(
+                "ul",
+                *(
+                    el("li", name + _capital(line))
+                    for line in counterfactual_lines(probe["counterfactual"])
+                ),
+            )
+        )
     return parts
 
 
@@ -93,23 +137,51 @@ def _probe_table(probe: Mapping[str, Any], name: str) -> Element:
             rows.append([row["attribute"], row["belongs"], *["-"] * 6, number(row["n"])])
             continue
         up = row["belongs"] == "salient"
-        bars = [_bar(row[code], row, wanted) for code, wanted in (("salient", up), ("common", not up))]
+        bars = [
+            _bar(row[code], row, wanted) for code, wanted in (("salient", up), ("common", not up))
+        ]
         plain = [read_out(row["whole"], row["metric"]), read_out(row["chance"], row["metric"])]
         metric = METRICS.get(row["metric"], row["metric"])
-        rows.append([row["attribute"], row["belongs"], metric, *bars, *plain, f"{row['error']:.3f}", number(row["n"])])
+        rows.append(
+            [
+                row["attribute"],
+                row["belongs"],
+                metric,
+                *bars,
+                *plain,
+                f"{row['error']:.3f}",
+                number(row["n"]),
+            ]
+        )
     protocol = probe.get("protocol", "")
     caption = (
         f"{name}Read-outs by {PROTOCOLS.get(protocol, protocol)}; ↑ should be high, ↓ at chance, the upright line. "
         f"{number(probe.get('n_train'))} training and {number(probe.get('n_test'))} test codes"
     )
-    head = ["attribute", "belongs in", "metric", "from salient", "from common", "from both", "chance", "s.e.", "n"]
+    head = [
+        "attribute",
+        "belongs in",
+        "metric",
+        "from salient",
+        "from common",
+        "from both",
+        "chance",
+        "s.e.",
+        "n",
+    ]
     return table(caption, head, rows)
 
 
 def _bar(value: float, row: Mapping[str, Any], wanted: bool) -> Element:
     """A number over a bar from 0 to 1 with a line at chance."""
     length, chance = (f"{100 * min(1, max(0, v)):.1f}%" for v in (value, row["chance"]))
-    drawn = el("span", el("i", style=f"width:{length}"), el("b", style=f"left:{chance}"), class_="bar", aria_hidden="true")
+    drawn = el(
+        "span",
+        el("i", style=f"width:{length}"),
+        el("b", style=f"left:{chance}"),
+        class_="bar",
+        aria_hidden="true",
+    )
     return el("span", f"{read_out(value, row['metric'])} {'↑' if wanted else '↓'}", drawn)
 
 
@@ -120,13 +192,19 @@ def _separation(found: Mapping[str, Any], name: str) -> list[Child]:
             for measure in ("silhouette", "clustering_accuracy", "clustering_chance"):
                 if f"{measure}_salient" in scores:
                     pair = [number(scores[f"{measure}_{code}"]) for code in ("salient", "common")]
-                    rows.append([attribute, measure.replace("_", " ") + place, *pair, number(values["n"])])
+                    rows.append(
+                        [attribute, measure.replace("_", " ") + place, *pair, number(values["n"])]
+                    )
         if "note" in values:
             rows.append([attribute, values["note"], "-", "-", number(values["n"])])
-    parts: list[Child] = [el("p", _capital(line), class_="soft") for line in separation_lines(dict(found))]
+    parts: list[Child] = [
+        el("p", _capital(line), class_="soft") for line in separation_lines(dict(found))
+    ]
     if rows:
         head = ["attribute", "measure", "salient", "common", "n"]
-        parts.insert(0, table(f"{name}How the classes of target images lie in either code", head, rows))
+        parts.insert(
+            0, table(f"{name}How the classes of target images lie in either code", head, rows)
+        )
     return parts
 
 

@@ -11,7 +11,9 @@ __all__ = ["Child", "el", "figure", "table", "text_of", "written"]
 
 Element = ElementTree.Element
 Child = Element | str | None
-NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # no part of a document
+NOT_TEXT = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]"
+)  # no part of a document
 LONGEST_WORD = 24  # letters of a word that is never broken in a cell
 PLAIN = 150_000  # bytes up to which a picture stays a PNG, without loss
 QUALITIES = (90, 75, 55, 35)  # of WebP beyond that, until it fits
@@ -19,7 +21,13 @@ QUALITIES = (90, 75, 55, 35)  # of WebP beyond that, until it fits
 
 def el(tag: str, *children: Child, **attributes: str) -> Element:
     """Makes an element; `class_` stands for the attribute `class`, and None among the children for nothing."""
-    made = Element(tag, {name.rstrip("_").replace("_", "-"): NOT_TEXT.sub("�", value) for name, value in attributes.items()})
+    made = Element(
+        tag,
+        {
+            name.rstrip("_").replace("_", "-"): NOT_TEXT.sub("�", value)
+            for name, value in attributes.items()
+        },
+    )
     for child in children:
         if isinstance(child, str):
             _append(made, NOT_TEXT.sub("�", child))
@@ -35,12 +43,17 @@ def _append(parent: Element, text: str) -> None:
         parent.text = (parent.text or "") + text
 
 
-def table(caption: str, head: list[str], rows: list[list[Child]], first_is_head: bool = True) -> Element:
+def table(
+    caption: str, head: list[str], rows: list[list[Child]], first_is_head: bool = True
+) -> Element:
     """Makes a table that scrolls by itself where it is too wide; the first column names the rows."""
     body = [
         el(
             "tr",
-            *(_cell("th", cell, scope="row") if i == 0 and first_is_head else _cell("td", cell) for i, cell in enumerate(row)),
+            *(
+                _cell("th", cell, scope="row") if i == 0 and first_is_head else _cell("td", cell)
+                for i, cell in enumerate(row)
+            ),
         )
         for row in rows
     ]
@@ -50,7 +63,9 @@ def table(caption: str, head: list[str], rows: list[list[Child]], first_is_head:
 
 def _cell(tag: str, inside: Child, **attributes: str) -> Element:
     """Makes a cell; only where a word is so long that a page could not show it, such as a path, is it broken."""
-    words = inside if isinstance(inside, str) else "" if inside is None else " ".join(inside.itertext())
+    words = (
+        inside if isinstance(inside, str) else "" if inside is None else " ".join(inside.itertext())
+    )
     long = max(map(len, words.split()), default=0) > LONGEST_WORD
     return el(tag, inside, **attributes, **({"class_": "long"} if long else {}))
 
@@ -92,4 +107,6 @@ def text_of(picture: Image.Image) -> tuple[str, str, Image.Image]:
 
 def written(root: Element) -> str:
     """Returns the document."""
-    return "<!DOCTYPE html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+    return (
+        "<!DOCTYPE html>\n" + ElementTree.tostring(root, encoding="unicode", method="html") + "\n"
+    )

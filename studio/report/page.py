@@ -17,20 +17,34 @@ __all__ = ["labels_of", "page"]
 
 STYLE = Path(__file__).with_name("style.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # what a browser is allowed to fetch: nothing
-MOST_BYTES, OF_FILMS = 4_200_000, 0.3  # of all pictures before they are written as text, and the animations' share
+MOST_BYTES, OF_FILMS = (
+    4_200_000,
+    0.3,
+)  # of all pictures before they are written as text, and the animations' share
 WIDEST = 4  # runs in a row
 HEADLINES = {
-    "overview": "What the salient code does", "grid": "New images", "reconstruct": "Reconstruction", "swap": "Swap",
-    "heal": "Healed", "isolate": "Salient content alone", "traverse": "Salient coordinates", "interpolate": "Interpolation",
-    "codes": "Codes in two dimensions", "counterfactual": "Against the truth",
-}  # fmt: skip
+    "overview": "What the salient code does",
+    "grid": "New images",
+    "reconstruct": "Reconstruction",
+    "swap": "Swap",
+    "heal": "Healed",
+    "isolate": "Salient content alone",
+    "traverse": "Salient coordinates",
+    "interpolate": "Interpolation",
+    "codes": "Codes in two dimensions",
+    "counterfactual": "Against the truth",
+}
 
 
 def page(runs: Sequence[Facts]) -> str:
     """Returns the report as one HTML document that needs no other file, no script and no network."""
     names = labels_of(runs)
     first = runs[0].config
-    title = f"{first.method.name} on {first.data.name}" if len(runs) == 1 else f"{len(runs)} runs side by side"
+    title = (
+        f"{first.method.name} on {first.data.name}"
+        if len(runs) == 1
+        else f"{len(runs)} runs side by side"
+    )
     sections: dict[str, tuple[str, list[Child]]] = {
         "verdict": ("Is the split clean?", findings(runs, names)),
         "trained": ("What was trained on what", [_trained(runs, names), *_notes(runs, names)]),
@@ -42,8 +56,19 @@ def page(runs: Sequence[Facts]) -> str:
     links = [el("li", el("a", head, href=f"#{key}")) for key, (head, _) in sections.items()]
     body = el(
         "body",
-        el("header", el("h1", title), *_lead(runs, names), el("nav", el("ul", *links), aria_label="Sections")),
-        el("main", *(el("section", el("h2", head), *inside, id=key) for key, (head, inside) in sections.items())),
+        el(
+            "header",
+            el("h1", title),
+            *_lead(runs, names),
+            el("nav", el("ul", *links), aria_label="Sections"),
+        ),
+        el(
+            "main",
+            *(
+                el("section", el("h2", head), *inside, id=key)
+                for key, (head, inside) in sections.items()
+            ),
+        ),
         class_="one" if len(runs) == 1 else "several",
     )
     head = el(
@@ -70,7 +95,14 @@ def _lead(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
         took = f" in {span(facts.seconds)}" if facts.seconds else ""
         line = f"{config.method.name} on {config.data.name}, {facts.images_seen:,} images{took}."
         found = f" {summary(facts.probe['rows'])}" if facts.probe else ""
-        lines.append(el("p", el("strong", f"{name}: ") if len(runs) > 1 else None, line + found, class_="lead"))
+        lines.append(
+            el(
+                "p",
+                el("strong", f"{name}: ") if len(runs) > 1 else None,
+                line + found,
+                class_="lead",
+            )
+        )
     return lines
 
 
@@ -82,20 +114,30 @@ def _trained(runs: Sequence[Facts], names: Sequence[str]) -> Element:
         "training images": lambda f: _halves(f, "train"),
         "test images": lambda f: _halves(f, "test"),
         "shape of an image": lambda f: " × ".join(map(str, f.shape)),
-        "lengths of the codes": lambda f: f"common z {f.config.method.z}, salient s {f.config.method.s}",
+        "lengths of the codes": lambda f: (
+            f"common z {f.config.method.z}, salient s {f.config.method.s}"
+        ),
         "parameters": lambda f: f"{f.parameters:,}",
-        "images seen": lambda f: f"{f.images_seen:,} of {f.config.train.images:,}, both sets together",
+        "images seen": lambda f: (
+            f"{f.images_seen:,} of {f.config.train.images:,}, both sets together"
+        ),
         "duration": lambda f: f"about {span(f.seconds)}" if f.seconds else "not in the log",
         "device": _device,
-        "precision": lambda f: {"no": "float32"}.get(f.config.train.mixed_precision, f.config.train.mixed_precision),
+        "precision": lambda f: {"no": "float32"}.get(
+            f.config.train.mixed_precision, f.config.train.mixed_precision
+        ),
         "seed": lambda f: str(f.config.seed),
     }
-    cells: list[list[Child]] = [[name, *(read(facts) for facts in runs)] for name, read in rows.items()]
+    cells: list[list[Child]] = [
+        [name, *(read(facts) for facts in runs)] for name, read in rows.items()
+    ]
     return table("What each run is", ["", *names], cells)
 
 
 def _halves(facts: Facts, split: str) -> str:
-    return f"{facts.sizes[split, 'background']:,} background, {facts.sizes[split, 'target']:,} target"
+    return (
+        f"{facts.sizes[split, 'background']:,} background, {facts.sizes[split, 'target']:,} target"
+    )
 
 
 def _device(facts: Facts) -> str:
@@ -112,7 +154,13 @@ def _notes(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     told = [(name, line) for facts, name in zip(runs, names, strict=True) for line in facts.notes]
     if not told:
         return []
-    return [el("ul", *(el("li", f"{name}: {line}" if len(runs) > 1 else line) for name, line in told), class_="soft")]
+    return [
+        el(
+            "ul",
+            *(el("li", f"{name}: {line}" if len(runs) > 1 else line) for name, line in told),
+            class_="soft",
+        )
+    ]
 
 
 def _room(runs: Sequence[Facts]) -> tuple[int, int]:
@@ -156,16 +204,35 @@ def _training(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     for facts, name in zip(runs, names, strict=True):
         named = f"{name}. " if len(runs) > 1 else ""
         if facts.film is None:
-            films.append(el("p", f"{named}No animation: {facts.missing.get('training', 'not made')}", class_="soft"))
+            films.append(
+                el(
+                    "p",
+                    f"{named}No animation: {facts.missing.get('training', 'not made')}",
+                    class_="soft",
+                )
+            )
         else:
             seen = facts.film.images_seen
             caption = (
                 f"{named}The same codes after {seen[0]:,} to {seen[-1]:,} images: {len(seen)} frames, {facts.film.origin}; "
                 "rows share z, columns s, and the first column's s is blank."
             )
-            films.append(figure(facts.film.encoded(of_film), caption, _alt("Animation of the training", facts), most))
+            films.append(
+                figure(
+                    facts.film.encoded(of_film),
+                    caption,
+                    _alt("Animation of the training", facts),
+                    most,
+                )
+            )
         if "curves" not in facts.pictures:
-            logs.append(el("p", f"{named}No curves: {facts.missing.get('curves', 'not drawn')}", class_="soft"))
+            logs.append(
+                el(
+                    "p",
+                    f"{named}No curves: {facts.missing.get('curves', 'not drawn')}",
+                    class_="soft",
+                )
+            )
         else:
             title, caption, body = text_of(facts.pictures["curves"])
             logs.append(figure(body, named + caption, _alt(title, facts), most))
@@ -177,7 +244,11 @@ def _reproduce(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     if len(runs) > 1:
         parts += _differences(runs, names)
     for facts, name in zip(runs, names, strict=True):
-        environment = {key: value for key, value in facts.environment.items() if key not in ("files", "format", "shape")}
+        environment = {
+            key: value
+            for key, value in facts.environment.items()
+            if key not in ("files", "format", "shape")
+        }
         parts += [
             el("h3", name) if len(runs) > 1 else None,
             el("p", "From the config below, saved as ", el("code", "config.yaml"), ":"),
@@ -189,7 +260,11 @@ def _reproduce(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
                 el("pre", dump(facts.config)),
                 **({"open": ""} if len(runs) == 1 else {}),
             ),
-            table("Environment of the checkpoint", ["", "found"], [[key, number(v)] for key, v in environment.items()])
+            table(
+                "Environment of the checkpoint",
+                ["", "found"],
+                [[key, number(v)] for key, v in environment.items()],
+            )
             if environment
             else el("p", "No checkpoint tells of the environment.", class_="soft"),
         ]
@@ -200,5 +275,7 @@ def _differences(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     trees = [flattened(facts.config.model_dump(mode="json")) for facts in runs]
     keys = list(dict.fromkeys(key for tree in trees for key in tree))
     differing = [key for key in keys if any(tree.get(key) != trees[0].get(key) for tree in trees)]
-    rows: list[list[Child]] = [[key, *(number(tree.get(key)) for tree in trees)] for key in differing]
+    rows: list[list[Child]] = [
+        [key, *(number(tree.get(key)) for tree in trees)] for key in differing
+    ]
     return [table("Fields of the configs that differ", ["field", *names], rows)] if rows else []

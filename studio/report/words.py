@@ -6,7 +6,16 @@ from typing import Any, Literal, NamedTuple
 
 __all__ = ["Verdict", "distance", "number", "read_out", "span", "summary", "verdict"]
 
-Kind = Literal["clean", "nearly clean", "leaks", "not separated", "wrong place", "in neither", "not probed", "distance"]
+Kind = Literal[
+    "clean",
+    "nearly clean",
+    "leaks",
+    "not separated",
+    "wrong place",
+    "in neither",
+    "not probed",
+    "distance",
+]
 ERRORS = 2  # standard errors that a difference must exceed to be called one
 TRACE = 0.1  # of what is read at home, above chance, up to which a leak is called a trace
 MOST_FIGURES = 3  # beyond whole percents, or hundredths
@@ -42,16 +51,23 @@ def verdict(row: Mapping[str, Any]) -> Verdict:
     at = {"r2": "with ", "auc": "with "}.get(row["metric"], "at ")
     readable, leaks = row[home] - row["chance"] > margin, row[away] - row["chance"] > margin
     if not readable and not leaks:
-        return Verdict("in neither", f"{subject} is read from neither code ({home} {here}, {away} {there}, chance {chance}).")
+        return Verdict(
+            "in neither",
+            f"{subject} is read from neither code ({home} {here}, {away} {there}, chance {chance}).",
+        )
     if not readable:
         return Verdict(
-            "wrong place", f"{subject} belongs in {home}, which tells nothing of it ({here}, chance {chance}); it is read from "
+            "wrong place",
+            f"{subject} belongs in {home}, which tells nothing of it ({here}, chance {chance}); it is read from "
             f"{away} {at}{there}.",
-        )  # fmt: skip
+        )
     start = f"{subject} is read from {home} {at}{here}, chance {chance}; "
     if not leaks:
         return Verdict("clean", start + f"{away} tells nothing of it ({there}).")
-    if row[away] - row["chance"] <= TRACE * (row[home] - row["chance"]) and row[home] - row[away] > margin:
+    if (
+        row[away] - row["chance"] <= TRACE * (row[home] - row["chance"])
+        and row[home] - row[away] > margin
+    ):
         return Verdict("nearly clean", start + f"a trace of it is in {away} ({there}).")
     if row[home] - row[away] > margin:
         return Verdict("leaks", start + f"it leaks into {away} {at}{there}.")
@@ -100,7 +116,11 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     if not right:
         return start + "."
     leaking = judged.count("leaks")
-    return start + (f"; {leaking} of them leak{'s' * (leaking == 1)} into the other code." if leaking else ", and none leaks.")
+    return start + (
+        f"; {leaking} of them leak{'s' * (leaking == 1)} into the other code."
+        if leaking
+        else ", and none leaks."
+    )
 
 
 def number(value: object) -> str:

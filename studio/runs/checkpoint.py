@@ -55,18 +55,24 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudioError(f"{manifest_path}: not a checkpoint's manifest ({error})") from None
         if version not in (*MIGRATIONS, FORMAT):
-            raise StudioError(f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}")
+            raise StudioError(
+                f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}"
+            )
         for name, expected in files.items():
             file = self.path / Path(name).name
             found = sha256(file) if file.is_file() else "no file"
             if found != expected:
-                raise StudioError(f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}")
+                raise StudioError(
+                    f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}"
+                )
         return manifest
 
     def mean(self, term: str) -> float:
         """Returns the mean of a term over the images since the checkpoint before; infinity where it is not known."""
         try:
-            return float(json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["means"][term])
+            return float(
+                json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["means"][term]
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return float("inf")
 
@@ -87,7 +93,9 @@ def _from_1(state: dict[str, Any]) -> dict[str, Any]:
     return {"parts": 1, "rollbacks": 0, **state}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}  # format -> training state of the next
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1
+}  # format -> training state of the next
 
 
 def every(run: Path) -> list[Checkpoint]:
@@ -95,8 +103,15 @@ def every(run: Path) -> list[Checkpoint]:
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.name.isdigit() and (path / "manifest.json").is_file()]
-    return sorted((Checkpoint(path, int(path.name)) for path in found), key=lambda checkpoint: checkpoint.images_seen)
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.name.isdigit() and (path / "manifest.json").is_file()
+    ]
+    return sorted(
+        (Checkpoint(path, int(path.name)) for path in found),
+        key=lambda checkpoint: checkpoint.images_seen,
+    )
 
 
 def newest(run: Path, tell: Any = None) -> Checkpoint | None:  # noqa: ANN401 - any callable that takes a line
@@ -120,14 +135,19 @@ def newest(run: Path, tell: Any = None) -> Checkpoint | None:  # noqa: ANN401 - 
             continue
         return checkpoint
     if faults:
-        raise StudioError(f"{run}: every checkpoint is damaged\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise StudioError(
+            f"{run}: every checkpoint is damaged\n" + "\n".join(f"  {fault}" for fault in faults)
+        )
     return None
 
 
 def save(
-    run: Path, images_seen: int, tensors: Mapping[str, Mapping[str, Tensor]], training: Mapping[str, Any],
+    run: Path,
+    images_seen: int,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    training: Mapping[str, Any],
     manifest: Mapping[str, Any],
-) -> Checkpoint:  # fmt: skip
+) -> Checkpoint:
     """Writes a checkpoint, whole or not at all.
 
     Args:
@@ -152,7 +172,10 @@ def save(
     try:
         folder.mkdir()
         for name, group in tensors.items():
-            save_file({key: value.detach().cpu().contiguous() for key, value in group.items()}, folder / f"{name}.safetensors")
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in group.items()},
+                folder / f"{name}.safetensors",
+            )
         torch.save(dict(training), folder / "training.pt")
         files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
         head = {"format": FORMAT, "images_seen": images_seen, **manifest, "files": files}
@@ -165,10 +188,20 @@ def save(
             shutil.rmtree(final)
         os.replace(folder, final)
         _flush(final.parent)
-    except (OSError, RuntimeError, SafetensorError) as error:  # the last two are how torch and safetensors say "disk full"
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # the last two are how torch and safetensors say "disk full"
         why = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
-        space = f"{shutil.disk_usage(run).free:,} bytes are free there" if run.is_dir() else "the directory is gone"
-        raise StudioError(f"{final}: the checkpoint could not be written ({why}; {space}); earlier ones are untouched") from error
+        space = (
+            f"{shutil.disk_usage(run).free:,} bytes are free there"
+            if run.is_dir()
+            else "the directory is gone"
+        )
+        raise StudioError(
+            f"{final}: the checkpoint could not be written ({why}; {space}); earlier ones are untouched"
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Checkpoint(final, images_seen)
@@ -209,7 +242,9 @@ def prune(run: Path, keep: int, keep_every: int = 0, keep_best: str = "") -> Non
 
 def _remove(checkpoint: Checkpoint) -> None:
     try:
-        (checkpoint.path / "manifest.json").unlink()  # first, so that a half-removed one is not taken for whole
+        (
+            checkpoint.path / "manifest.json"
+        ).unlink()  # first, so that a half-removed one is not taken for whole
         shutil.rmtree(checkpoint.path)
     except OSError as error:
         warn(f"{checkpoint.path}: could not be removed: {error.strerror}")

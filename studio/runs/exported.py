@@ -68,9 +68,13 @@ def find(folder: Path) -> Bundle | None:
         kind, version, files = manifest["kind"], manifest["format"], dict(manifest["files"])
         said = [int(length) for length in manifest["shape"]], int(manifest["images_seen"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudioError(f"{path}: not an export's manifest ({type(error).__name__}: {error})") from None
+        raise StudioError(
+            f"{path}: not an export's manifest ({type(error).__name__}: {error})"
+        ) from None
     if kind != KIND or version != FORMAT:
-        raise StudioError(f"{path}: found {kind!r} in format {version!r}, this studio reads {KIND!r} in format {FORMAT}")
+        raise StudioError(
+            f"{path}: found {kind!r} in format {version!r}, this studio reads {KIND!r} in format {FORMAT}"
+        )
     for name in ("config.yaml", WEIGHTS):
         if name not in files:
             raise StudioError(f"{path}: names no {name}")
@@ -78,5 +82,7 @@ def find(folder: Path) -> Bundle | None:
         file = folder / Path(name).name
         found = sha256(file) if file.is_file() else "no file"
         if found != expected:
-            raise StudioError(f"{file}: damaged: sha256 expected {str(expected)[:12]}..., found {found[:12]}")
+            raise StudioError(
+                f"{file}: damaged: sha256 expected {str(expected)[:12]}..., found {found[:12]}"
+            )
     return Bundle(folder, {**manifest, "shape": said[0], "images_seen": said[1]})

@@ -35,7 +35,12 @@ class Lock:
     def __init__(self) -> None:
         self.path: Path | None = None
         self.life: threading.Thread | None = None
-        self.me = {"host": socket.gethostname(), "table": _table(), "pid": os.getpid(), "started": _started(os.getpid())}
+        self.me = {
+            "host": socket.gethostname(),
+            "table": _table(),
+            "pid": os.getpid(),
+            "started": _started(os.getpid()),
+        }
         self.ended = threading.Event()
 
     def acquire(self, folder: Path) -> None:
@@ -55,7 +60,9 @@ class Lock:
                             "wait for it, stop it, or give another --run"
                         )
                     self._take_away(path, content)
-                for leftover in folder.glob(".writing-*"):  # files of those that were killed while they wrote
+                for leftover in folder.glob(
+                    ".writing-*"
+                ):  # files of those that were killed while they wrote
                     if leftover.is_file():
                         leftover.unlink()
         except OSError as error:
@@ -102,7 +109,9 @@ class Lock:
             with suppress(FileExistsError):
                 os.link(aside, path)
         elif stale is not None:
-            warn(f"{path.parent}: the training of {_named(stale)} has ended without a word; taking over")
+            warn(
+                f"{path.parent}: the training of {_named(stale)} has ended without a word; taking over"
+            )
         aside.unlink()
 
     def _alive(self, path: Path, content: dict[str, Any]) -> bool:
@@ -180,7 +189,12 @@ def _started(pid: object) -> str | None:
     except PermissionError:  # another user's
         pass
     try:  # Linux: ticks since the boot, and which boot; the name before it may have any characters
-        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        ticks = (
+            Path(f"/proc/{pid}/stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return "unknown"

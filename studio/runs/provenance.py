@@ -34,28 +34,42 @@ def environment() -> dict[str, Any]:
     """Returns versions, machine, accelerator, the studio's git commit and the command that was given."""
     cuda = torch.cuda.is_available()
     return {
-        "studio": __version__, "commit": commit(), "python": platform.python_version(),
-        "torch": torch.__version__, **{name: _version(name) for name in LIBRARIES},
-        "platform": platform.platform(), "machine": platform.machine(),
-        "accelerator": torch.cuda.get_device_name() if cuda else None, "cuda": torch.version.cuda if cuda else None,
-        "deterministic": torch.are_deterministic_algorithms_enabled(), "command": shlex.join(sys.argv),
-    }  # fmt: skip
+        "studio": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: _version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "accelerator": torch.cuda.get_device_name() if cuda else None,
+        "cuda": torch.version.cuda if cuda else None,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "command": shlex.join(sys.argv),
+    }
 
 
 @cache
 def commit() -> str | None:
     """Returns the commit of the checkout that the studio runs from, with `+changes` where files differ; None without one."""
-    if not (ROOT / ".git").exists():  # else git would find the repository that an installed package happens to lie in
+    if not (
+        ROOT / ".git"
+    ).exists():  # else git would find the repository that an installed package happens to lie in
         return None
     head = _git("rev-parse", "HEAD")
-    return head and head + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    return head and head + (
+        "+changes" if _git("status", "--porcelain", "--untracked-files=no") else ""
+    )
 
 
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
-        )  # fmt: skip
+            ["git", "-C", str(ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

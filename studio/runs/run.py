@@ -29,14 +29,26 @@ class Run:
         shape: of the images.
     """
 
-    def __init__(self, folder: Path, config: Config, method: Method, images_seen: int, shape: tuple[int, ...]) -> None:
-        self.folder, self.config, self.method, self.images_seen, self.shape = folder, config, method, images_seen, shape
+    def __init__(
+        self, folder: Path, config: Config, method: Method, images_seen: int, shape: tuple[int, ...]
+    ) -> None:
+        self.folder, self.config, self.method, self.images_seen, self.shape = (
+            folder,
+            config,
+            method,
+            images_seen,
+            shape,
+        )
 
     @classmethod
     def open(
-        cls, folder: str | Path, checkpoint_number: int | None = None, ema: bool = True,
-        device: str | torch.device | None = None, data_root: str | Path | None = None,
-    ) -> "Run":  # fmt: skip
+        cls,
+        folder: str | Path,
+        checkpoint_number: int | None = None,
+        ema: bool = True,
+        device: str | torch.device | None = None,
+        data_root: str | Path | None = None,
+    ) -> "Run":
         """Opens a run directory, or an export; the data is not needed.
 
         Args:
@@ -54,7 +66,12 @@ class Run:
         export = None if (folder / "checkpoints").exists() else exported.find(folder)
         if export is not None:
             _refuse_choice(export, checkpoint_number, ema)
-            weights, shape, seen, source = export.tensors(), export.shape, export.images_seen, folder / exported.WEIGHTS
+            weights, shape, seen, source = (
+                export.tensors(),
+                export.shape,
+                export.images_seen,
+                folder / exported.WEIGHTS,
+            )
         else:
             chosen = _checkpoint(folder, checkpoint_number)
             weights = chosen.tensors("ema" if ema else "weights")
@@ -64,7 +81,11 @@ class Run:
             method.load_state_dict(weights)
         except RuntimeError as error:
             raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
-        where = torch.device(device) if device else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        where = (
+            torch.device(device)
+            if device
+            else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        )
         return cls(folder, config, method.to(where).eval().requires_grad_(False), seen, shape)
 
     @cached_property
@@ -75,9 +96,11 @@ class Run:
     def describe(self) -> dict[str, Any]:
         """Returns what every JSON answer begins with."""
         return {
-            "run": str(self.folder), "method": self.config.method.name, "dataset": self.config.data.name,
+            "run": str(self.folder),
+            "method": self.config.method.name,
+            "dataset": self.config.data.name,
             "images_seen": self.images_seen,
-        }  # fmt: skip
+        }
 
     def encode(self, images: Tensor) -> Code:
         """Maps images (B, C, H, W) in [-1, 1] to Code(z, s)."""
@@ -106,9 +129,13 @@ class Run:
 
 def _refuse_choice(export: exported.Bundle, number: int | None, ema: bool) -> None:
     if number not in (None, export.images_seen):
-        raise StudioError(f"{export.folder}: no checkpoint {number}; an export has one: {export.images_seen}")
+        raise StudioError(
+            f"{export.folder}: no checkpoint {number}; an export has one: {export.images_seen}"
+        )
     if not ema:
-        raise StudioError(f"{export.folder}: an export has the averaged weights alone (--no-ema needs the run itself)")
+        raise StudioError(
+            f"{export.folder}: an export has the averaged weights alone (--no-ema needs the run itself)"
+        )
 
 
 def _config(folder: Path, data_root: str | Path | None) -> Config:
@@ -119,19 +146,25 @@ def _config(folder: Path, data_root: str | Path | None) -> Config:
     config = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
     if data_root is None:
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(data_root)})})
+    return config.model_copy(
+        update={"data": config.data.model_copy(update={"root": str(data_root)})}
+    )
 
 
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:
     if number is None:
         chosen = checkpoint.newest(folder, warn)
         if chosen is None and (folder / exported.WEIGHTS).is_file():
-            raise StudioError(f"{folder}: an export whose manifest.json is missing, without which its files cannot be checked")
+            raise StudioError(
+                f"{folder}: an export whose manifest.json is missing, without which its files cannot be checked"
+            )
         if chosen is None:
             raise StudioError(f"{folder}: no checkpoint yet; train with --resume --run {folder}")
         return chosen
     numbers = {c.images_seen: c for c in checkpoint.every(folder)}
     if number not in numbers:
-        raise StudioError(f"{folder}: no checkpoint {number}; there are: {', '.join(map(str, numbers)) or 'none'}")
+        raise StudioError(
+            f"{folder}: no checkpoint {number}; there are: {', '.join(map(str, numbers)) or 'none'}"
+        )
     numbers[number].verify()
     return numbers[number]

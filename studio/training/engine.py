@@ -40,7 +40,11 @@ __all__ = ["Engine", "only", "set_threads", "usable_processors"]
 
 
 # What would split nets over devices, as the launcher tells it; our nets fit one, and the wrappers know one optimiser.
-SHARDED = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+SHARDED = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
 
 
 @contextmanager
@@ -115,7 +119,9 @@ class Engine:
         self.method.to(self.accelerator.device)
         self.whole = self.method.batch_statistics()
         if parts > 1 and self.whole:
-            raise StudioError(f"train.accumulate: found {parts}, but {_not_in_parts(config, self.whole)}")
+            raise StudioError(
+                f"train.accumulate: found {parts}, but {_not_in_parts(config, self.whole)}"
+            )
         self.ema = Ema(self.method, config.train.ema)
         self._begin()
 
@@ -149,7 +155,9 @@ class Engine:
         return {step.name: self._optimizer(step) for step in self.method.steps()}
 
     def _optimizer(self, step: Step) -> torch.optim.Optimizer:
-        adam = torch.optim.Adam(_parameters(step.trains), self.lr, betas=self.config.train.betas, fused=True)
+        adam = torch.optim.Adam(
+            _parameters(step.trains), self.lr, betas=self.config.train.betas, fused=True
+        )
         return self.accelerator.prepare_optimizer(adam)
 
     def fit(self, images: int, after: Callable[[dict[str, Tensor]], bool]) -> bool:
@@ -167,10 +175,14 @@ class Engine:
             return self._solve(last, after)
         workers = self.config.train.workers
         loader = DataLoader(
-            self.pairs, batch_size=None, sampler=range(self.iteration, last), num_workers=workers,
-            prefetch_factor=4 if workers else None, worker_init_fn=leave_signals_to_the_main_process,
+            self.pairs,
+            batch_size=None,
+            sampler=range(self.iteration, last),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=leave_signals_to_the_main_process,
             pin_memory=self.accelerator.device.type == "cuda",
-        )  # fmt: skip
+        )
         for pair in loader:
             terms = self.advance(Pair(*pair))
             if after(terms):
@@ -197,7 +209,9 @@ class Engine:
         self.method.train()
         parts = self.placed(pair).split(self.parts)
         self._forget_moments()
-        plan = [(step, bool(step.fresh or i)) for step in self.method.steps() for i in range(step.times)]
+        plan = [
+            (step, bool(step.fresh or i)) for step in self.method.steps() for i in range(step.times)
+        ]
         draws: list[Draw | None] = []
         means: dict[str, Tensor] = {}
         for number, (step, fresh) in enumerate(plan):
@@ -223,11 +237,13 @@ class Engine:
 
     def _step(
         self, step: Step, parts: Sequence[Pair], draws: list[Draw | None], shared: bool, moved: bool
-    ) -> dict[str, Tensor]:  # fmt: skip
+    ) -> dict[str, Tensor]:
         """Moves the nets of a step, and nothing else; and only if all is well in every process."""
         optimizer, parameters = self.optimizers[step.name], _parameters(step.trains)
         optimizer.zero_grad()
-        means: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=self.accelerator.device))
+        means: dict[str, Tensor] = defaultdict(
+            lambda: torch.zeros((), device=self.accelerator.device)
+        )
         exhausted = False
         try:
             for number, part in enumerate(parts):
@@ -236,7 +252,9 @@ class Engine:
                 for name, mean in self._backward(step, draw, parameters, shared).items():
                     means[name] += mean / len(parts)
         except torch.OutOfMemoryError:
-            if self.whole and self.processes.count > 1:  # the others wait inside a gather: not to be met from here
+            if (
+                self.whole and self.processes.count > 1
+            ):  # the others wait inside a gather: not to be met from here
                 raise
             exhausted = True
         self._agree(step, means, parameters, exhausted, moved)
@@ -248,7 +266,9 @@ class Engine:
         with self.accelerator.autocast():
             return self.method.draw(pair)
 
-    def _backward(self, step: Step, draw: Draw, parameters: Sequence[nn.Parameter], shared: bool) -> dict[str, Tensor]:
+    def _backward(
+        self, step: Step, draw: Draw, parameters: Sequence[nn.Parameter], shared: bool
+    ) -> dict[str, Tensor]:
         """Adds a part's gradients to those of the parameters, and returns the terms' means."""
         with only(step.trains, self.method):
             with self.accelerator.autocast():
@@ -261,14 +281,26 @@ class Engine:
         return {name: value.detach().float().mean() for name, value in terms.items()}
 
     def _agree(
-        self, step: Step, means: dict[str, Tensor], parameters: Sequence[nn.Parameter], exhausted: bool, moved: bool
-    ) -> None:  # fmt: skip
+        self,
+        step: Step,
+        means: dict[str, Tensor],
+        parameters: Sequence[nn.Parameter],
+        exhausted: bool,
+        moved: bool,
+    ) -> None:
         """Raises the same fault in every process if there is one in any."""
         mine = None
         if not exhausted:
             weighted = {name: mean for name, mean in means.items() if self.method.weight(name)}
             weighted[SUM] = self.method.total(means)
-            mine = inspected(self.processes.rank, step.name, weighted, self.method, parameters, self.accelerator.scaler)
+            mine = inspected(
+                self.processes.rank,
+                step.name,
+                weighted,
+                self.method,
+                parameters,
+                self.accelerator.scaler,
+            )
         broken, exhausted = self.processes.any(mine is not None, exhausted)
         if exhausted:
             raise OutOfMemory(step.name, moved)
@@ -287,7 +319,9 @@ class Engine:
             raise StudioError(f"{where}; {_not_in_parts(self.config, self.whole)}")
         more = [n for n in range(2 * self.parts, half + 1) if half % n == 0]
         if not more:
-            raise StudioError("out of memory with one image of each domain at a time; expected smaller images or nets")
+            raise StudioError(
+                "out of memory with one image of each domain at a time; expected smaller images or nets"
+            )
         self.parts = more[0]
         gc.collect()
         if torch.cuda.is_available():
@@ -307,8 +341,14 @@ class Engine:
             "iteration": self.iteration,
             "parts": self.parts,
             "rollbacks": self.rollbacks,
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            **({} if self.accelerator.scaler is None else {"scaler": self.accelerator.scaler.state_dict()}),
+            "optimizers": {
+                name: optimizer.state_dict() for name, optimizer in self.optimizers.items()
+            },
+            **(
+                {}
+                if self.accelerator.scaler is None
+                else {"scaler": self.accelerator.scaler.state_dict()}
+            ),
         }
 
     def load(self, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict) -> None:
@@ -319,7 +359,10 @@ class Engine:
         """
         self.method.load_state_dict(weights)
         self.ema.method.load_state_dict(ema)
-        self.iteration, self.parts = int(state["iteration"]), max(int(state["parts"]), self.config.train.accumulate)
+        self.iteration, self.parts = (
+            int(state["iteration"]),
+            max(int(state["parts"]), self.config.train.accumulate),
+        )
         if self.pairs.half % self.parts:
             raise StudioError(
                 f"the run gives its batch in {self.parts} parts, into which {self.pairs.half} images of each domain per process "
@@ -363,14 +406,20 @@ def _accelerator(precision: str) -> Accelerator:
                 "stays on every device; expected --multi_gpu, which averages gradients"
             )
     if precision == "fp16" and not torch.cuda.is_available():
-        raise StudioError("train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16")
+        raise StudioError(
+            "train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16"
+        )
     AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process
     started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
     cpu = started > 1 and not torch.accelerator.is_available()
     if "LOCAL_RANK" in os.environ:  # Accelerate makes a group even of one
         leave_at_exit()
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)])
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision=precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)],
+    )
     if accelerator.num_processes < started:
         raise StudioError(
             f"the launcher started {started} processes, which do not find each other on {accelerator.device}: "

@@ -39,7 +39,9 @@ class Fault:
     def __str__(self) -> str:
         found = [f"{name} = {value}" for name, value in self.terms.items()]
         if not found:
-            found = [f"the gradient of {', '.join(self.gradients[:3])}{', ...' * (len(self.gradients) > 3)}"]
+            found = [
+                f"the gradient of {', '.join(self.gradients[:3])}{', ...' * (len(self.gradients) > 3)}"
+            ]
         return f"step {self.step}, rank {self.rank}: {', '.join(found)}"
 
 
@@ -53,10 +55,14 @@ class NotFinite(StudioError):
         note: what else to say.
     """
 
-    def __init__(self, iteration: int, images_seen: int, faults: Sequence[Fault], note: str = "") -> None:
+    def __init__(
+        self, iteration: int, images_seen: int, faults: Sequence[Fault], note: str = ""
+    ) -> None:
         self.iteration, self.images_seen, self.faults = iteration, images_seen, faults
         found = "; ".join(map(str, faults))
-        super().__init__(f"not finite at iteration {iteration} ({images_seen} images), {found}; no step was taken{note}")
+        super().__init__(
+            f"not finite at iteration {iteration} ({images_seen} images), {found}; no step was taken{note}"
+        )
 
 
 class OutOfMemory(StudioError):
@@ -73,9 +79,13 @@ class OutOfMemory(StudioError):
 
 
 def inspected(
-    rank: int, step: str, terms: Mapping[str, Tensor], module: nn.Module, parameters: Sequence[nn.Parameter],
+    rank: int,
+    step: str,
+    terms: Mapping[str, Tensor],
+    module: nn.Module,
+    parameters: Sequence[nn.Parameter],
     scaler: "torch.amp.GradScaler | None",
-) -> Fault | None:  # fmt: skip
+) -> Fault | None:
     """Looks for what is not finite after a backward pass.
 
     Args:
@@ -91,14 +101,22 @@ def inspected(
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     # One thing to wait for as long as all is well. Squares of finite numbers may overflow, hence the second look below.
-    *values, norm = torch.stack([*terms.values(), nn.utils.get_total_norm(gradients).float()]).tolist()
-    broken = {f"{step}/{name}": value for name, value in zip(terms, values, strict=True) if not math.isfinite(value)}
+    *values, norm = torch.stack(
+        [*terms.values(), nn.utils.get_total_norm(gradients).float()]
+    ).tolist()
+    broken = {
+        f"{step}/{name}": value
+        for name, value in zip(terms, values, strict=True)
+        if not math.isfinite(value)
+    }
     if broken:
         named = {name: value for name, value in broken.items() if name != f"{step}/{SUM}"}
         return Fault(rank, step, named or broken)
     if math.isfinite(norm) or (scaler is not None and scaler.get_scale() >= 1):
         return None
     ours = {id(parameter) for parameter in parameters}
-    named = ((n, p.grad) for n, p in module.named_parameters() if id(p) in ours and p.grad is not None)
+    named = (
+        (n, p.grad) for n, p in module.named_parameters() if id(p) in ours and p.grad is not None
+    )
     names = [name for name, gradient in named if not bool(gradient.isfinite().all())]
     return Fault(rank, step, gradients=names) if names else None

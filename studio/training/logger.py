@@ -60,10 +60,14 @@ class Journal:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
         self.console = Console(stderr=True, soft_wrap=True)
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}/{task.total:,} images"),
-            TextColumn("{task.fields[rate]:.0f} images/s"), TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console, disable=not sys.stderr.isatty(),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,}/{task.total:,} images"),
+            TextColumn("{task.fields[rate]:.0f} images/s"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            disable=not sys.stderr.isatty(),
+        )
         self.task = self.bar.add_task(folder.name, total=images, completed=images_seen, rate=0.0)
         self.images, self.printed = images, 0.0
         self.bar.start()
@@ -78,7 +82,9 @@ class Journal:
         if not self.console.is_terminal and elapsed - self.printed >= 10:
             self.printed = elapsed
             left = (self.images - images_seen) / rate if rate else 0
-            self.say(f"{images_seen:,}/{self.images:,} images, {rate:.0f} images/s, {left / 60:.1f} min left")
+            self.say(
+                f"{images_seen:,}/{self.images:,} images, {rate:.0f} images/s, {left / 60:.1f} min left"
+            )
 
     def _open_log(self, images_seen: int) -> None:
         _forget_after(self.folder / "log.jsonl", images_seen)
@@ -102,7 +108,9 @@ class Journal:
             self.file.write(json.dumps({"images_seen": images_seen, **values}) + "\n")
             self.file.flush()
         except OSError as error:
-            raise StudioError(f"{self.folder / 'log.jsonl'}: cannot be written: {error.strerror}") from None
+            raise StudioError(
+                f"{self.folder / 'log.jsonl'}: cannot be written: {error.strerror}"
+            ) from None
         with self._on_board():
             for name, value in values.items():
                 if isinstance(value, int | float):
@@ -129,7 +137,9 @@ class Journal:
         try:
             yield
         except OSError as error:
-            raise StudioError(f"{self.folder / 'tensorboard'}: cannot be written: {error.strerror or error}") from None
+            raise StudioError(
+                f"{self.folder / 'tensorboard'}: cannot be written: {error.strerror or error}"
+            ) from None
 
     def say(self, line: str) -> None:
         """Prints a line on stderr, above the bar."""

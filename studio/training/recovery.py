@@ -41,7 +41,9 @@ def load_checkpoint(engine: Engine, chosen: checkpoint.Checkpoint) -> None:
         raise StudioError(f"{chosen.path}: does not fit the run's config: {error}") from None
 
 
-def newest_for_all(processes: Processes, run: Path, tell: Callable[[str], None] | None = None) -> checkpoint.Checkpoint | None:
+def newest_for_all(
+    processes: Processes, run: Path, tell: Callable[[str], None] | None = None
+) -> checkpoint.Checkpoint | None:
     """Returns the newest whole checkpoint as the first process finds it, in every process; None where there is none.
 
     Each looking for itself, those of a node that does not see the run's directory would start anew while others resume.
@@ -86,7 +88,12 @@ def roll_back(training: "Training", fault: NotFinite) -> None:
     if last:
         engine.processes.wait()  # for the evidence
         tried = f" after {done} roll-back{'s' * (done != 1)}" if done else ""
-        raise NotFinite(fault.iteration, fault.images_seen, fault.faults, f"{tried}; see {training.folder / 'not_finite'}")
+        raise NotFinite(
+            fault.iteration,
+            fault.images_seen,
+            fault.faults,
+            f"{tried}; see {training.folder / 'not_finite'}",
+        )
     _return(training)
     engine.slow_down(done + 1)
     training.journal.say(
@@ -134,23 +141,42 @@ def _save_evidence(training: "Training", fault: NotFinite, with_weights: bool) -
         pairs = PairStream(training.dataset, half, config.seed, rank, world)
         ranks.append(
             {
-                "rank": rank, "torch_seed": seed_of("iteration", config.seed, rank, fault.iteration),
-                "images": {domain: pairs.indices(fault.iteration, domain).tolist() for domain in DOMAINS},
+                "rank": rank,
+                "torch_seed": seed_of("iteration", config.seed, rank, fault.iteration),
+                "images": {
+                    domain: pairs.indices(fault.iteration, domain).tolist() for domain in DOMAINS
+                },
             }
-        )  # fmt: skip
+        )
     evidence: dict[str, Any] = {
-        "iteration": fault.iteration, "images_seen": fault.images_seen, "lr": engine.lr, "parts": engine.parts,
-        "rollbacks": engine.rollbacks, "ranks": ranks,
+        "iteration": fault.iteration,
+        "images_seen": fault.images_seen,
+        "lr": engine.lr,
+        "parts": engine.parts,
+        "rollbacks": engine.rollbacks,
+        "ranks": ranks,
         "faults": [
-            {"rank": f.rank, "step": f.step, "terms": {n: str(v) for n, v in f.terms.items()}, "gradients": f.gradients}
+            {
+                "rank": f.rank,
+                "step": f.step,
+                "terms": {n: str(v) for n, v in f.terms.items()},
+                "gradients": f.gradients,
+            }
             for f in fault.faults
         ],
-    }  # fmt: skip
+    }
     try:
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{name}.json", evidence)
         if with_weights:
-            weights = {key: value.detach().cpu().contiguous() for key, value in engine.method.state_dict().items()}
+            weights = {
+                key: value.detach().cpu().contiguous()
+                for key, value in engine.method.state_dict().items()
+            }
             save_file(weights, folder / f"{name}.safetensors")
-    except (OSError, StudioError, SafetensorError) as error:  # the last is how safetensors says "disk full"
+    except (
+        OSError,
+        StudioError,
+        SafetensorError,
+    ) as error:  # the last is how safetensors says "disk full"
         warn(f"{folder}: the evidence could not be written: {error}")

@@ -25,21 +25,48 @@ from studio.training.logger import Averages, Journal
 from studio.training.recovery import give_smaller_parts, load_checkpoint, newest_for_all, roll_back
 from studio.training.signals import Launcher, Signals
 
-__all__ = ["Training", "claim_folder", "duration", "find_folder", "flattened", "train", "write_json"]
+__all__ = [
+    "Training",
+    "claim_folder",
+    "duration",
+    "find_folder",
+    "flattened",
+    "train",
+    "write_json",
+]
 
 HARMLESS = {  # fields that a resumed training may change: they decide how long and how loudly, not what is learnt
-    "name", "train.images", "train.threads", "train.workers", "train.log_every", "train.grid_every", "train.probe_every",
-    "train.save_every", "train.keep", "train.keep_every", "train.keep_best", "train.rollbacks", "paper",
-}  # fmt: skip
+    "name",
+    "train.images",
+    "train.threads",
+    "train.workers",
+    "train.log_every",
+    "train.grid_every",
+    "train.probe_every",
+    "train.save_every",
+    "train.keep",
+    "train.keep_every",
+    "train.keep_best",
+    "train.rollbacks",
+    "paper",
+}
 
 
-OURS = (".lock", ".writing-")  # what a training that was killed before it had begun leaves in a directory
+OURS = (
+    ".lock",
+    ".writing-",
+)  # what a training that was killed before it had begun leaves in a directory
 
 
 def train(
-    config: Config, folder: Path | None = None, resume: bool = False, stop_after: float | None = None,
-    deterministic: bool = False, finish: Callable[["Training"], None] | None = None, allowed: Sequence[str] = (),
-) -> "Training":  # fmt: skip
+    config: Config,
+    folder: Path | None = None,
+    resume: bool = False,
+    stop_after: float | None = None,
+    deterministic: bool = False,
+    finish: Callable[["Training"], None] | None = None,
+    allowed: Sequence[str] = (),
+) -> "Training":
     """Trains, from the start or from the newest whole checkpoint, and leaves a run directory.
 
     Args:
@@ -59,11 +86,15 @@ def train(
     """
     if deterministic:
         torch.use_deterministic_algorithms(True)
-    engine = Engine(config, build_dataset(config))  # before anything is written: data or machine may stand in the way
+    engine = Engine(
+        config, build_dataset(config)
+    )  # before anything is written: data or machine may stand in the way
     lock = Lock()
     try:
         with engine.processes.at_work():
-            folder = engine.processes.decided_by_first(lambda: _take_folder(config, folder, resume, allowed, lock))
+            folder = engine.processes.decided_by_first(
+                lambda: _take_folder(config, folder, resume, allowed, lock)
+            )
             training = Training(config, folder, engine, stop_after)
             with closing(training.journal):
                 stopped = training.run(finish)
@@ -71,25 +102,35 @@ def train(
             if stopped:  # what the first writes may take longer than a launcher waits for it
                 engine.processes.wait()
     except torch.OutOfMemoryError as error:
-        raise StudioError(f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}") from error
+        raise StudioError(
+            f"out of memory at train.batch: {config.train.batch}, where no smaller parts help: {error}"
+        ) from error
     except RuntimeError as error:
         if engine.processes.count == 1 or not lost_contact(error):
             raise
-        raise StudioError(f"another process has gone; --resume continues from the newest checkpoint ({error})") from error
+        raise StudioError(
+            f"another process has gone; --resume continues from the newest checkpoint ({error})"
+        ) from error
     finally:
         lock.release()
     return training
 
 
-def _take_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequence[str], lock: Lock) -> Path:
+def _take_folder(
+    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str], lock: Lock
+) -> Path:
     folder = find_folder(config, folder, resume, allowed)
     _make(folder)
     lock.acquire(folder)
-    find_folder(config, folder, resume, allowed)  # again: whoever held it until now may have made a run of it
+    find_folder(
+        config, folder, resume, allowed
+    )  # again: whoever held it until now may have made a run of it
     return claim_folder(config, folder)
 
 
-def find_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequence[str] = ()) -> Path:
+def find_folder(
+    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str] = ()
+) -> Path:
     """Finds the run's directory and whether it may be used; writes nothing.
 
     Raises:
@@ -100,12 +141,18 @@ def find_folder(config: Config, folder: Path | None, resume: bool, allowed: Sequ
     saved = folder / "config.yaml"
     if saved.is_file():
         if not resume:
-            raise StudioError(f"{folder}: a run is there already; --resume continues it, another --run leaves it alone")
+            raise StudioError(
+                f"{folder}: a run is there already; --resume continues it, another --run leaves it alone"
+            )
         _refuse_changes(folder, config, allowed)
     elif resume and not folder.exists():
         raise StudioError(f"--resume: {folder}: no such run")
-    elif folder.exists() and (not folder.is_dir() or any(not path.name.startswith(OURS) for path in folder.iterdir())):
-        raise StudioError(f"{folder}: not empty and not a run (no config.yaml in it); give another --run")
+    elif folder.exists() and (
+        not folder.is_dir() or any(not path.name.startswith(OURS) for path in folder.iterdir())
+    ):
+        raise StudioError(
+            f"{folder}: not empty and not a run (no config.yaml in it); give another --run"
+        )
     return folder
 
 
@@ -135,18 +182,25 @@ def _next_run(name: str) -> Path:
 def _last_run(name: str) -> Path:
     taken = _runs(name)
     if not taken:
-        raise StudioError(f"--resume: no run of {name} in {Path('runs').resolve()}; --run DIR names one elsewhere")
+        raise StudioError(
+            f"--resume: no run of {name} in {Path('runs').resolve()}; --run DIR names one elsewhere"
+        )
     return Path("runs") / f"{name}-{max(taken)}"
 
 
 def _runs(name: str) -> list[int]:
-    found = (re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in Path("runs").glob("*"))
+    found = (
+        re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in Path("runs").glob("*")
+    )
     return [int(match[1]) for match in found if match]
 
 
 def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     old = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
-    before, after = flattened(old.model_dump(mode="json")), flattened(config.model_dump(mode="json"))
+    before, after = (
+        flattened(old.model_dump(mode="json")),
+        flattened(config.model_dump(mode="json")),
+    )
     unknown = [name for name in allowed if name not in before and name not in after]
     if unknown:
         raise StudioError(f"--allow {unknown[0]}: no such field{nearest(unknown[0], after)}")
@@ -154,15 +208,23 @@ def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> Non
     differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     changed = [key for key in differing if key not in free and key.partition(".")[0] not in free]
     if changed:
-        lines = "\n".join(f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed)
-        raise StudioError(f"{folder}: cannot be resumed with another config; --allow FIELD takes a change\n{lines}")
+        lines = "\n".join(
+            f"  {key}: {before.get(key)!r} in the run, {after.get(key)!r} now" for key in changed
+        )
+        raise StudioError(
+            f"{folder}: cannot be resumed with another config; --allow FIELD takes a change\n{lines}"
+        )
 
 
 def flattened(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns a config's fields by their dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            flattened(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -210,7 +272,9 @@ class Training:
         main = self.engine.processes.first
         if main:
             checkpoint.discard_after(self.folder, self.engine.images_seen)
-        self.journal = Journal(self.folder, self.config.train.images, self.engine.images_seen, quiet=not main)
+        self.journal = Journal(
+            self.folder, self.config.train.images, self.engine.images_seen, quiet=not main
+        )
         for line in [*faults, *self.dataset.notes(), *self.engine.method.notes()]:
             self.journal.say(line)
         self.environment = {**environment(), **self._here()}
@@ -227,7 +291,9 @@ class Training:
             while self.engine.images_seen < self.config.train.images and not self._fit():
                 pass
             self.save()
-            (stop,) = self.engine.processes.any(bool(self.stopped))  # a signal may have reached one of them since
+            (stop,) = self.engine.processes.any(
+                bool(self.stopped)
+            )  # a signal may have reached one of them since
         if stop:
             self._stop("another process")
         elif not self.engine.processes.first:
@@ -236,7 +302,9 @@ class Training:
         if not self.stopped and finish is not None and self.engine.processes.first:
             finish(self)
         if self.stopped:
-            self.journal.say(f"stopped by {self.stopped} at {self.engine.images_seen:,} images; saved, --resume continues")
+            self.journal.say(
+                f"stopped by {self.stopped} at {self.engine.images_seen:,} images; saved, --resume continues"
+            )
         return stop
 
     def _fit(self) -> bool:
@@ -278,7 +346,9 @@ class Training:
     def _log(self) -> None:
         elapsed = time.monotonic() - self.journal.started
         rate = (self.engine.images_seen - self.journal.first) / elapsed
-        self.journal.log(self.engine.images_seen, {**self.averages.take(), "images_per_second": round(rate, 1)})
+        self.journal.log(
+            self.engine.images_seen, {**self.averages.take(), "images_per_second": round(rate, 1)}
+        )
 
     def _grid(self) -> None:
         if self.engine.processes.first:
@@ -304,10 +374,25 @@ class Training:
         """Writes a checkpoint and removes what none of `train.keep`, `train.keep_every` and `train.keep_best` keeps."""
         if not self.engine.processes.first:
             return
-        tensors = {"weights": self.engine.method.state_dict(), "ema": self.engine.ema.method.state_dict()}
-        manifest = {**self.environment, "iteration": self.engine.iteration, "shape": list(self.dataset.shape)}
-        means = self.since_saved.take()  # over the images since the last checkpoint, where a resumed training begins too
-        checkpoint.save(self.folder, self.engine.images_seen, tensors, self.engine.state(), {**manifest, "means": means})
+        tensors = {
+            "weights": self.engine.method.state_dict(),
+            "ema": self.engine.ema.method.state_dict(),
+        }
+        manifest = {
+            **self.environment,
+            "iteration": self.engine.iteration,
+            "shape": list(self.dataset.shape),
+        }
+        means = (
+            self.since_saved.take()
+        )  # over the images since the last checkpoint, where a resumed training begins too
+        checkpoint.save(
+            self.folder,
+            self.engine.images_seen,
+            tensors,
+            self.engine.state(),
+            {**manifest, "means": means},
+        )
         train = self.config.train
         checkpoint.prune(self.folder, train.keep, train.keep_every, train.keep_best)
 
@@ -332,9 +417,10 @@ class Training:
 
     def _here(self) -> dict[str, Any]:
         return {
-            "device": str(self.engine.accelerator.device), "processes": self.engine.processes.count,
+            "device": str(self.engine.accelerator.device),
+            "processes": self.engine.processes.count,
             "threads": self.engine.threads,
-        }  # fmt: skip
+        }
 
 
 def _due(every: int, before: int, after: int) -> bool:

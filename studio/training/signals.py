@@ -17,11 +17,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["UNFINISHED", "Launcher", "Preempted", "Signals", "exit_code", "leave_signals_to_the_main_process", "preemptible"]
+__all__ = [
+    "UNFINISHED",
+    "Launcher",
+    "Preempted",
+    "Signals",
+    "exit_code",
+    "leave_signals_to_the_main_process",
+    "preemptible",
+]
 
 UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h
-REQUESTS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-MARKS = ("ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID")  # what accelerate's launcher and torchrun tell their children
+REQUESTS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+MARKS = (
+    "ACCELERATE_DYNAMO_BACKEND",
+    "TORCHELASTIC_RUN_ID",
+)  # what accelerate's launcher and torchrun tell their children
 PATIENCE = 2.0  # seconds: a launcher's copy of the same Ctrl-C is no second request
 
 
@@ -62,7 +75,9 @@ def preemptible() -> Iterator[None]:
     """While inside, and outside of `Signals`, SIGTERM and SIGUSR1 raise Preempted, as SIGINT raises KeyboardInterrupt."""
     before = {}
     with suppress(ValueError):  # not the main thread
-        before = {number: signal.signal(number, _raise) for number in REQUESTS if number != signal.SIGINT}
+        before = {
+            number: signal.signal(number, _raise) for number in REQUESTS if number != signal.SIGINT
+        }
     try:
         yield
     finally:
@@ -98,7 +113,9 @@ class Signals:
             self.stop(signal.Signals(number).name)
             return
         # An exception would have to wait for whatever the process is stuck in.
-        signal.signal(number, signal.SIG_DFL if self.before[number] is _raise else self.before[number])
+        signal.signal(
+            number, signal.SIG_DFL if self.before[number] is _raise else self.before[number]
+        )
         os.kill(os.getpid(), number)
 
     def __exit__(self, *exception: object) -> None:

@@ -22,7 +22,12 @@ def finish(training: Training) -> None:
     In this order, so that what fails later takes nothing along that was measured.
     """
     method, seen, config = training.engine.ema.method, training.engine.images_seen, training.config
-    head = {"run": str(training.folder), "method": config.method.name, "dataset": config.data.name, "images_seen": seen}
+    head = {
+        "run": str(training.folder),
+        "method": config.method.name,
+        "dataset": config.data.name,
+        "images_seen": seen,
+    }
     result = {**head, **measure(method, training.dataset)}
     write_json(training.folder / "probe.json", result)
     pictures: dict[str, Image.Image] = {}
@@ -43,7 +48,12 @@ def _report(training: Training, pictures: dict[str, Image.Image]) -> Path | None
     engine = training.engine
     try:
         facts = gather(
-            training.folder, training.config, engine.ema.method, training.dataset, engine.images_seen, pictures=pictures
+            training.folder,
+            training.config,
+            engine.ema.method,
+            training.dataset,
+            engine.images_seen,
+            pictures=pictures,
         )
         _keep(facts, grids)
         write_report([facts], path)

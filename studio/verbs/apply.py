@@ -15,22 +15,41 @@ __all__ = ["apply"]
 
 def apply(
     run: RunArgument,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="a png, jpg, npy, nii or nii.gz file, or a folder of them")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="a folder: codes.csv and KIND/... with the names of IN")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN", help="a png, jpg, npy, nii or nii.gz file, or a folder of them"
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="a folder: codes.csv and KIND/... with the names of IN"),
+    ],
     what: Annotated[
-        list[str] | None, typer.Option("--what", help="encode, reconstruct, heal (default) or swap; repeatable")
+        list[str] | None,
+        typer.Option("--what", help="encode, reconstruct, heal (default) or swap; repeatable"),
     ] = None,
     donors: Annotated[
-        Path | None, typer.Option("--with", help="for swap: an image whose salient content all get, or a folder, by order")
+        Path | None,
+        typer.Option(
+            "--with", help="for swap: an image whose salient content all get, or a folder, by order"
+        ),
     ] = None,
-    difference: Annotated[bool, typer.Option("--difference", help="also write |reconstruction - healed|")] = False,
+    difference: Annotated[
+        bool, typer.Option("--difference", help="also write |reconstruction - healed|")
+    ] = False,
     chosen: Annotated[
-        str | None, typer.Option("--slice", help="of volumes: middle, a number, or all; default: what the data set takes")
+        str | None,
+        typer.Option(
+            "--slice", help="of volumes: middle, a number, or all; default: what the data set takes"
+        ),
     ] = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
-            "--window", metavar="LOW HIGH", help="what is black and white where files are not 8-bit; default: the run's"
+            "--window",
+            metavar="LOW HIGH",
+            help="what is black and white where files are not 8-bit; default: the run's",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace files that exist")] = False,
@@ -49,7 +68,15 @@ def apply(
 
     opened = Run.open(run, checkpoint, ema)
     done = apply_to(
-        opened, source, out, what or ["heal" if donors is None else "swap"], donors, difference, number, window, force
+        opened,
+        source,
+        out,
+        what or ["heal" if donors is None else "swap"],
+        donors,
+        difference,
+        number,
+        window,
+        force,
     )
     if as_json:
         print(json.dumps(done, indent=2, allow_nan=False))
@@ -58,7 +85,10 @@ def apply(
         print(f"note: {note}", file=sys.stderr)
     if done["set_aside"]:
         lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
-        print(f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{listed(lines)}", file=sys.stderr)
+        print(
+            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{listed(lines)}",
+            file=sys.stderr,
+        )
     print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
 
 

@@ -14,7 +14,9 @@ def bench(
     cfg: Cfg = "digits_dig",
     assignments: Assignments = None,
     iterations: Annotated[int, typer.Option("--iterations", min=1, help="how many are timed")] = 10,
-    textbook: Annotated[bool, typer.Option("--textbook/--no-textbook", help="compare with the textbook's step")] = True,
+    textbook: Annotated[
+        bool, typer.Option("--textbook/--no-textbook", help="compare with the textbook's step")
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Measure what a training step costs, against the textbook's and against the machine's best."""
@@ -38,20 +40,38 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['method']} on {result['dataset']} ({shape}), {result['parameters'] / 1e6:.2f} M parameters, batch "
         f"{result['batch']}, {result['device']}, {result['threads']} threads, precision {result['precision']}"
     )
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold")
-    for name in ("iteration", "median s", "least s", "processor s", "images/s", "GFLOP/image", "GFLOP/s", "of the machine's"):
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold"
+    )
+    for name in (
+        "iteration",
+        "median s",
+        "least s",
+        "processor s",
+        "images/s",
+        "GFLOP/image",
+        "GFLOP/s",
+        "of the machine's",
+    ):
         table.add_column(name, justify="left" if name == "iteration" else "right", no_wrap=True)
     for name in ("ours", "textbook"):
         cost = result[name]
         if cost is not None:
             table.add_row(
-                name, *(f"{cost[key]:.4g}" for key in ("seconds", "seconds_least", "processor_seconds")),
-                f"{cost['images_per_second']:,.1f}", f"{cost['gflop_per_image']:.4g}", f"{cost['gflop_per_second']:,.1f}",
+                name,
+                *(f"{cost[key]:.4g}" for key in ("seconds", "seconds_least", "processor_seconds")),
+                f"{cost['images_per_second']:,.1f}",
+                f"{cost['gflop_per_image']:.4g}",
+                f"{cost['gflop_per_second']:,.1f}",
                 f"{cost['share_of_ceiling']:.0%}",
-            )  # fmt: skip
+            )
     Console(width=140).print(table)
     best = result["ceiling"]
-    faster = "" if result["speedup"] is None else f"{result['speedup']:.2f} times as fast as the textbook's step. "
+    faster = (
+        ""
+        if result["speedup"] is None
+        else f"{result['speedup']:.2f} times as fast as the textbook's step. "
+    )
     print(
         f"{faster}The machine's best, a product of matrices {best['side']:,} a side: {best['gflop_per_second']:,.0f} GFLOP/s.\n"
         f"Making an iteration's images: {result['fetch_seconds']:.4g} s. The first iteration: {result['first_seconds']:.4g} s. "

@@ -12,7 +12,11 @@ from studio.verbs.options import Assignments, Json, check_picture
 
 __all__ = ["data_app"]
 
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets: what exists, what is missing, previews.")
+data_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Data sets: what exists, what is missing, previews.",
+)
 
 
 @data_app.command("list")
@@ -30,7 +34,9 @@ def data_list(as_json: Json = False) -> None:
 
 @data_app.command("check")
 def data_check(
-    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    name: Annotated[
+        str, typer.Argument(help="a config, or the name of a data set that needs no options")
+    ],
     assignments: Assignments = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +57,9 @@ def data_check(
 
 @data_app.command("preview")
 def data_preview(
-    name: Annotated[str, typer.Argument(help="a config, or the name of a data set that needs no options")],
+    name: Annotated[
+        str, typer.Argument(help="a config, or the name of a data set that needs no options")
+    ],
     out: Annotated[Path, typer.Option("--out", help="the picture to write")] = Path("preview.png"),
     n: Annotated[int, typer.Option("--n", min=1, help="images per row")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
@@ -89,12 +97,20 @@ def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN4
         with suppress(ValidationError):  # whatever is wrong with it is said below
             return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
 
-    from studio.config import available, load, resolve  # imports torch, two seconds that the defaults alone do not need
+    from studio.config import (
+        available,
+        load,
+        resolve,
+    )  # imports torch, two seconds that the defaults alone do not need
 
     if known in DATASETS:
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
         return resolve(raw, name, f"data {name}", assignments or []).data
     names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in available())]
-    if Path(name).name == name and name.removesuffix(".yaml") not in names and not Path(name).exists():
+    if (
+        Path(name).name == name
+        and name.removesuffix(".yaml") not in names
+        and not Path(name).exists()
+    ):
         raise StudioError(f"{name}: no such data set or config{nearest(name, names)}")
     return load(name, assignments or []).data

@@ -14,9 +14,14 @@ __all__ = ["export"]
 def export(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
-    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="also convert to ONNX, where that works")] = True,
+    onnx: Annotated[
+        bool, typer.Option("--onnx/--no-onnx", help="also convert to ONNX, where that works")
+    ] = True,
     push: Annotated[
-        str | None, typer.Option("--push", metavar="REPO_ID", help="upload to the Hugging Face Hub with your own token")
+        str | None,
+        typer.Option(
+            "--push", metavar="REPO_ID", help="upload to the Hugging Face Hub with your own token"
+        ),
     ] = None,
     as_json: Json = False,
     checkpoint: Number = None,
@@ -31,10 +36,16 @@ def export(
     manifest = exporting.export(opened, folder, onnx)
     address = None if push is None else exporting.push(folder, push)
     if as_json:
-        print(json.dumps({"out": str(folder), "pushed": address, **manifest}, indent=2, allow_nan=False))
+        print(
+            json.dumps(
+                {"out": str(folder), "pushed": address, **manifest}, indent=2, allow_nan=False
+            )
+        )
         return
     for name, difference in manifest["parity"].items():
-        print(f"{name}: differs from the run by at most {difference:.2g} ({manifest['parity_images']})")
+        print(
+            f"{name}: differs from the run by at most {difference:.2g} ({manifest['parity_images']})"
+        )
     print(manifest["onnx"])
     print(folder)
     if address is not None:

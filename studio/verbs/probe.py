@@ -13,10 +13,17 @@ __all__ = ["probe"]
 
 def probe(
     run: RunArgument,
-    protocol: Annotated[str, typer.Option("--protocol", help="held-out, carton or louiset")] = "held-out",
-    regime: Annotated[str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")] = "clean",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="held-out, carton or louiset")
+    ] = "held-out",
+    regime: Annotated[
+        str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")
+    ] = "clean",
     tsne: Annotated[
-        bool, typer.Option("--tsne", help="also cluster in a t-SNE plane, as Choudhuri et al.; takes longer")
+        bool,
+        typer.Option(
+            "--tsne", help="also cluster in a t-SNE plane, as Choudhuri et al.; takes longer"
+        ),
     ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
@@ -34,7 +41,10 @@ def probe(
     if regime not in REGIMES:
         raise StudioError(f"--eval {regime}: no such regime{nearest(regime, REGIMES)}")
     opened = Run.open(run, checkpoint, ema)
-    result = {**opened.describe(), **measure(opened.method, opened.data, protocol, regime=regime, tsne=tsne)}
+    result = {
+        **opened.describe(),
+        **measure(opened.method, opened.data, protocol, regime=regime, tsne=tsne),
+    }
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return

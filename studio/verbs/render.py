@@ -16,28 +16,48 @@ WORDS = (
     "(an animation)"
 )
 MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # of a side, by the kind of file
-OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}  # options that one kind of picture has
+OWN = {
+    "--range": "traverse",
+    "--plane": "codes",
+    "--attribute": "codes",
+}  # options that one kind of picture has
 
 
 def render(
     run: RunArgument,
     kind: Annotated[str, typer.Argument(help=WORDS)],
     out: Annotated[
-        Path | None, typer.Option("--out", help="a picture; default: RUN/grids/KIND.png, training.webp for the animation")
+        Path | None,
+        typer.Option(
+            "--out", help="a picture; default: RUN/grids/KIND.png, training.webp for the animation"
+        ),
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", min=1, help="rows, coordinates, points or frames")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", min=1, help="rows, coordinates, points or frames")
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="which images and codes; default: 0, the run's for training")
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="which images and codes; default: 0, the run's for training"
+        ),
     ] = None,
     span: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", metavar="LOW HIGH", help="traverse: values that a coordinate takes; default: -1.5 1.5"),
+        typer.Option(
+            "--range",
+            metavar="LOW HIGH",
+            help="traverse: values that a coordinate takes; default: -1.5 1.5",
+        ),
     ] = None,
     plane: Annotated[
-        str | None, typer.Option("--plane", help="codes: pca (default), tsne, or umap (pip install umap-learn)")
+        str | None,
+        typer.Option(
+            "--plane", help="codes: pca (default), tsne, or umap (pip install umap-learn)"
+        ),
     ] = None,
     attributes: Annotated[
-        list[str] | None, typer.Option("--attribute", metavar="NAME", help="codes: what to colour by; repeatable")
+        list[str] | None,
+        typer.Option("--attribute", metavar="NAME", help="codes: what to colour by; repeatable"),
     ] = None,
     checkpoint: Number = None,
     ema: Weights = True,
@@ -60,7 +80,9 @@ def render(
     else:
         from studio.runs.run import Run
 
-        options: dict[str, Any] = ({"span": span} if span else {}) | ({"kind": plane} if plane else {})
+        options: dict[str, Any] = ({"span": span} if span else {}) | (
+            {"kind": plane} if plane else {}
+        )
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema)
         path = out or opened.folder / "grids" / f"{kind}.png"
@@ -68,7 +90,15 @@ def render(
     print(path)
 
 
-def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int | None, number: int | None, ema: bool) -> Path:
+def _of_run(
+    folder: Path,
+    kind: str,
+    out: Path | None,
+    n: int | None,
+    seed: int | None,
+    number: int | None,
+    ema: bool,
+) -> Path:
     from studio.atomic import write_file
     from studio.render.animation import film, frame_of
     from studio.render.curves import curves
@@ -82,7 +112,13 @@ def _of_run(folder: Path, kind: str, out: Path | None, n: int | None, seed: int 
     path = out or folder / "grids" / "training.webp"
     draw = frame_of(folder, opened.data, opened.config.seed if seed is None else seed, ema)
     options = {} if n is None else {"most": max(2, n)}
-    made = film(folder, opened.images_seen, draw, saved=ema and seed in (None, opened.config.seed), **options)
+    made = film(
+        folder,
+        opened.images_seen,
+        draw,
+        saved=ema and seed in (None, opened.config.seed),
+        **options,
+    )
     encoded = made.encoded()
     write_file(path, lambda partial: partial.write_bytes(encoded))
     print(f"{len(made.frames)} frames: {made.origin}", file=sys.stderr)

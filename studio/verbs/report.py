@@ -12,12 +12,23 @@ __all__ = ["report"]
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN ...", help="directories of runs; several are shown side by side")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN ...", help="directories of runs; several are shown side by side"
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="an HTML file; default: RUN/report.html, ./report.html for several runs")
+        Path | None,
+        typer.Option(
+            "--out", help="an HTML file; default: RUN/report.html, ./report.html for several runs"
+        ),
     ] = None,
     with_probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="measure what probe.json does not have for this checkpoint")
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="measure what probe.json does not have for this checkpoint"
+        ),
     ] = True,
     checkpoint: Number = None,
     ema: Weights = True,
@@ -30,9 +41,19 @@ def report(
         raise StudioError(f"--out {out}: expected a name that ends in .html")
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
-    opened = [Run.open(run, checkpoint, ema) for run in runs]  # all of them first, so that a wrong name is told at once
+    opened = [
+        Run.open(run, checkpoint, ema) for run in runs
+    ]  # all of them first, so that a wrong name is told at once
     facts = [
-        gather(run.folder, run.config, run.method, run.data, run.images_seen, with_probe=with_probe, averaged=ema)
+        gather(
+            run.folder,
+            run.config,
+            run.method,
+            run.data,
+            run.images_seen,
+            with_probe=with_probe,
+            averaged=ema,
+        )
         for run in opened
     ]
     path = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))

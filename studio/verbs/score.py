@@ -16,11 +16,20 @@ __all__ = ["score"]
 def score(
     run: RunArgument,
     features: Annotated[
-        str, typer.Option("--features", help="domain (trained here), inception, or module:Class of your own")
+        str,
+        typer.Option(
+            "--features", help="domain (trained here), inception, or module:Class of your own"
+        ),
     ] = "domain",
-    weights: Annotated[Path | None, typer.Option("--weights", help="the extractor's file of weights")] = None,
-    number: Annotated[str | None, typer.Option("--checkpoint", metavar="N|all", help="default: the newest")] = None,
-    n: Annotated[int | None, typer.Option("--n", help="images of each set; default: 2,000 or what there is")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="the extractor's file of weights")
+    ] = None,
+    number: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="N|all", help="default: the newest")
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", help="images of each set; default: 2,000 or what there is")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,
     as_json: Json = False,
     ema: Weights = True,
@@ -35,9 +44,24 @@ def score(
     from studio.evaluate.score_table import curve, show_scores
 
     numbers = None if number is None else whole(run) if number == "all" else [int(number)]
-    entries = scored(run, features, weights, numbers, n, seed, ema, lambda line: print(line, file=sys.stderr, flush=True))
+    entries = scored(
+        run,
+        features,
+        weights,
+        numbers,
+        n,
+        seed,
+        ema,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )
     if as_json:
-        print(json.dumps({**entries[-1], **({"scores": entries} if number == "all" else {})}, indent=2, allow_nan=False))
+        print(
+            json.dumps(
+                {**entries[-1], **({"scores": entries} if number == "all" else {})},
+                indent=2,
+                allow_nan=False,
+            )
+        )
     else:
         show_scores(entries)
     print(f"written: {run / 'score.json'}", file=sys.stderr)

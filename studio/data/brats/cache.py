@@ -94,14 +94,25 @@ class SliceCache:
         if None in found.values():
             with self._alone():
                 # Another process may have done the work while this one waited.
-                missing = [name for name, entry in found.items() if entry is None and self._open(name, inputs[name]) is None]
+                missing = [
+                    name
+                    for name, entry in found.items()
+                    if entry is None and self._open(name, inputs[name]) is None
+                ]
                 if missing:
                     warn(f"reading {len(missing)} patients once into {self.folder}")
                 with ThreadPoolExecutor(READERS) as pool:
                     refused = dict(
-                        zip(missing, pool.map(lambda name: self._write(name, inputs[name], cut), missing), strict=True)
+                        zip(
+                            missing,
+                            pool.map(lambda name: self._write(name, inputs[name], cut), missing),
+                            strict=True,
+                        )
                     )
-            found = {name: entry or refused.get(name) or self._open(name, inputs[name]) for name, entry in found.items()}
+            found = {
+                name: entry or refused.get(name) or self._open(name, inputs[name])
+                for name, entry in found.items()
+            }
         return {name: self._certain(name, entry) for name, entry in found.items()}
 
     def rows(self, entry: Entry, array: str, rows: Sequence[int] | None = None) -> np.ndarray:
@@ -140,13 +151,24 @@ class SliceCache:
         try:
             with safe_open(path, framework="numpy") as file:
                 made_of, facts, reason = self._said(file)
-                return Entry(path, facts, reason, file.get_tensor("numbers"), inputs) if made_of == inputs else None
-        except (OSError, SafetensorError, ValueError, KeyError):  # not there, cut short, or no cache of ours
+                return (
+                    Entry(path, facts, reason, file.get_tensor("numbers"), inputs)
+                    if made_of == inputs
+                    else None
+                )
+        except (
+            OSError,
+            SafetensorError,
+            ValueError,
+            KeyError,
+        ):  # not there, cut short, or no cache of ours
             return None
 
     def _certain(self, name: str, entry: Entry | None) -> Entry:
         if entry is None:
-            raise StudioError(f"{self._path(name)}: was written and is gone or different: does another program use this folder?")
+            raise StudioError(
+                f"{self._path(name)}: was written and is gone or different: does another program use this folder?"
+            )
         return entry
 
     def _write(self, name: str, inputs: list, cut: Callable[[str], Cut]) -> Entry | None:
@@ -163,7 +185,10 @@ class SliceCache:
         arrays = {key: np.ascontiguousarray(array) for key, array in made.arrays.items()}
         said = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
         content = save(arrays, {**said, "facts": json.dumps(dict(made.facts)), "reason": reason})
-        with self._writable(), tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file:
+        with (
+            self._writable(),
+            tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file,
+        ):
             try:
                 file.write(content)
                 file.flush()
@@ -191,7 +216,9 @@ class SliceCache:
                 warn(f"waiting for another process that fills {self.folder}")
                 lock.acquire()
             except NotImplementedError:
-                warn(f"{self.folder}: no locks on this file system, several processes may read the same patients")
+                warn(
+                    f"{self.folder}: no locks on this file system, several processes may read the same patients"
+                )
             if lock.is_locked:
                 for leftover in self.folder.glob(f"{WRITING}*"):  # of a process that was killed
                     leftover.unlink(missing_ok=True)
@@ -206,4 +233,6 @@ class SliceCache:
             yield
         except OSError as error:
             why = error.strerror or error
-            raise StudioError(f"{self.folder}: cannot be written: {why}; set data.cache or {CACHE} to another folder") from None
+            raise StudioError(
+                f"{self.folder}: cannot be written: {why}; set data.cache or {CACHE} to another folder"
+            ) from None

@@ -47,29 +47,47 @@ class BratsConfig(FilesConfig):
 
     name: Literal["brats"] = "brats"
     resolution: int = Field(default=128, ge=6)
-    modalities: Annotated[tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)] = ("t1",)
-    slices: Annotated[tuple[int, int], Field(strict=False)] = (86, 94)  # first and last, counted from below, 0 first
+    modalities: Annotated[
+        tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)
+    ] = ("t1",)
+    slices: Annotated[tuple[int, int], Field(strict=False)] = (
+        86,
+        94,
+    )  # first and last, counted from below, 0 first
     slice_step: int = Field(default=2, ge=1)  # as in the authors' data
-    min_tumour: float = Field(default=1.0, gt=0, allow_inf_nan=False)  # cm2 in the frame, for a slice to be a target
-    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 99.5)  # of a volume's brain: -1 and 1
-    crop: int = Field(default=0, ge=0)  # side of the frame in voxels; 0: all. Louiset et al.'s script: about 196
+    min_tumour: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False
+    )  # cm2 in the frame, for a slice to be a target
+    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (
+        0.5,
+        99.5,
+    )  # of a volume's brain: -1 and 1
+    crop: int = Field(
+        default=0, ge=0
+    )  # side of the frame in voxels; 0: all. Louiset et al.'s script: about 196
     test_share: float = Field(default=0.2, gt=0, lt=1)  # of the patients
     max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the patients that may be unusable
-    memory_gb: float = Field(default=2.0, ge=0)  # slices beyond it are read from the cache when needed
+    memory_gb: float = Field(
+        default=2.0, ge=0
+    )  # slices beyond it are read from the cache when needed
     cache: str | None = None  # folder; none: STUDIO_CACHE, else .studio-cache beside the patients
 
     @field_validator("modalities")
     @classmethod
     def _each_once(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(modalities)) < len(modalities):
-            raise ValueError(f"found {list(modalities)}, expected each of {', '.join(MODALITIES)} at most once")
+            raise ValueError(
+                f"found {list(modalities)}, expected each of {', '.join(MODALITIES)} at most once"
+            )
         return modalities
 
     @field_validator("slices")
     @classmethod
     def _forwards(cls, slices: tuple[int, int]) -> tuple[int, int]:
         if not 0 <= slices[0] <= slices[1]:
-            raise ValueError(f"found {list(slices)}, expected [first, last] with 0 <= first <= last")
+            raise ValueError(
+                f"found {list(slices)}, expected [first, last] with 0 <= first <= last"
+            )
         return slices
 
     @field_validator("percentiles")
@@ -107,8 +125,12 @@ class Brats(Dataset):
         super().__init__(config)
         self.root, patients = find_patients(folder(config, BRATS_LAYOUT))
         self._cache, entries, reasons = self._cut(patients)
-        reasons |= _repeated(patients) | _unusual({name: entry for name, entry in entries.items() if name not in reasons})
-        self.quarantined = [(patient.name, reasons[patient.name]) for patient in patients if patient.name in reasons]
+        reasons |= _repeated(patients) | _unusual(
+            {name: entry for name, entry in entries.items() if name not in reasons}
+        )
+        self.quarantined = [
+            (patient.name, reasons[patient.name]) for patient in patients if patient.name in reasons
+        ]
         self._refuse_many(len(patients))
         self._patients = [patient for patient in patients if patient.name not in reasons]
         self._entries = [entries[patient.name] for patient in self._patients]
@@ -116,9 +138,13 @@ class Brats(Dataset):
         self._find_rows()
         salient = {name: Attribute("salient", target_only=True) for name in SALIENT}
         side = {"tumour_side": Attribute("salient", SIDES, target_only=True)}
-        self.attributes = self._declare({**salient, **side, "slice": Attribute("common"), "brain_area": Attribute("common")})
+        self.attributes = self._declare(
+            {**salient, **side, "slice": Attribute("common"), "brain_area": Attribute("common")}
+        )
         each = 2 * int(np.prod(self.shape)) + config.resolution**2
-        self._keeps = each * sum(len(entry.numbers) for entry in self._entries) <= config.memory_gb * 1e9
+        self._keeps = (
+            each * sum(len(entry.numbers) for entry in self._entries) <= config.memory_gb * 1e9
+        )
         self._kept: dict[tuple[int, str], np.ndarray] = {}
 
     def size(self, split: Split, domain: str) -> int:
@@ -128,7 +154,9 @@ class Brats(Dataset):
         import torch
 
         rows = self._rows[split, domain][np.asarray(indices, np.int64)]
-        return torch.from_numpy(self._taken("images", rows, self.shape) * np.float32(2 / LEVELS) - 1)
+        return torch.from_numpy(
+            self._taken("images", rows, self.shape) * np.float32(2 / LEVELS) - 1
+        )
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
         """Returns where the tumour is in target images, bool (len(indices), H, W)."""
@@ -138,7 +166,10 @@ class Brats(Dataset):
         return torch.from_numpy(self._taken("masks", rows, self.shape[1:]) > 0)
 
     def labels(self, split: Split, domain: str) -> Labels:
-        table = {name: self._table[self._rows[split, domain], column] for column, name in enumerate(COLUMNS)}
+        table = {
+            name: self._table[self._rows[split, domain], column]
+            for column, name in enumerate(COLUMNS)
+        }
         common = {name: table[name].astype(np.float64) for name in ("slice", "brain_area")}
         if domain == "background":
             return common
@@ -148,12 +179,18 @@ class Brats(Dataset):
     def notes(self) -> list[str]:
         return list(self._notes())
 
-    def _cut(self, patients: Sequence[Patient]) -> tuple[SliceCache, dict[str, Entry], dict[str, str]]:
+    def _cut(
+        self, patients: Sequence[Patient]
+    ) -> tuple[SliceCache, dict[str, Entry], dict[str, str]]:
         """Finds or makes every patient's slices; returns the cache, the entries, and who has none or a bad one."""
         config = self.config
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
-        cutting = Cutting(config.modalities, numbers, config.percentiles, config.crop, config.resolution)
-        place = Path(os.path.expanduser(config.cache or os.environ.get(CACHE) or self.root / ".studio-cache"))
+        cutting = Cutting(
+            config.modalities, numbers, config.percentiles, config.crop, config.resolution
+        )
+        place = Path(
+            os.path.expanduser(config.cache or os.environ.get(CACHE) or self.root / ".studio-cache")
+        )
         cache = SliceCache(place, "brats", {**vars(cutting), "root": str(self.root.resolve())})
         files, inputs, reasons = {}, {}, {}
         for patient in patients:
@@ -167,22 +204,35 @@ class Brats(Dataset):
             return cut_patient(self.root, files[name], cutting)
 
         entries = cache.entries(inputs, cut)
-        return cache, entries, reasons | {name: entry.reason for name, entry in entries.items() if entry.reason}
+        return (
+            cache,
+            entries,
+            reasons | {name: entry.reason for name, entry in entries.items() if entry.reason},
+        )
 
     def _refuse_many(self, patients: int) -> None:
         if len(self.quarantined) > self.config.max_bad * patients:
             lines = listed([f"{name}: {reason}" for name, reason in self.quarantined])
             counts = f"{len(self.quarantined)} of {patients} patients cannot be used"
-            raise QuarantineError(f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", self.quarantined)
+            raise QuarantineError(
+                f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}",
+                self.quarantined,
+            )
 
     def _find_rows(self) -> None:
         """Sorts slices into splits and domains: `_rows` has numbers of rows of `_table`, `_where` (patient, row there)."""
         self._table = np.concatenate([entry.numbers for entry in self._entries])
-        self._where = np.array([(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))])
+        self._where = np.array(
+            [(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))]
+        )
         share = self.config.test_share
-        sides = np.array([SPLITS.index(split_of(patient.subject, share)) for patient in self._patients])
+        sides = np.array(
+            [SPLITS.index(split_of(patient.subject, share)) for patient in self._patients]
+        )
         split = sides[self._where[:, 0]] if len(self._where) else np.empty(0, np.int64)
-        anywhere, framed = (self._table[:, COLUMNS.index(name)] for name in ("anywhere", "tumour_area"))
+        anywhere, framed = (
+            self._table[:, COLUMNS.index(name)] for name in ("anywhere", "tumour_area")
+        )
         belongs = {"background": anywhere == 0, "target": framed >= self.config.min_tumour}
         self._dropped = int(np.count_nonzero(~belongs["background"] & ~belongs["target"]))
         self._rows = {
@@ -192,7 +242,11 @@ class Brats(Dataset):
         for (name, domain), rows in self._rows.items():
             if not len(rows):
                 lines = listed([f"{patient}: {reason}" for patient, reason in self.quarantined])
-                aside = f"\n{len(self.quarantined)} patients are set aside{lines}" if self.quarantined else ""
+                aside = (
+                    f"\n{len(self.quarantined)} patients are set aside{lines}"
+                    if self.quarantined
+                    else ""
+                )
                 raise StudioError(
                     f"{self.root}: no {domain} slice in the {name} split, of {len(self._table)} slices of {len(sides)} patients: "
                     f"add patients, or change data.slices, data.min_tumour or data.test_share{aside}"
@@ -220,8 +274,13 @@ class Brats(Dataset):
             f"{self._dropped} in between are left out, {empty} show no brain"
         )
         if self.quarantined:
-            yield f"{len(self.quarantined)} patients are set aside" + listed([f"{n}: {why}" for n, why in self.quarantined])
-        subjects = {patient.subject: split_of(patient.subject, config.test_share) for patient in self._patients}
+            yield f"{len(self.quarantined)} patients are set aside" + listed(
+                [f"{n}: {why}" for n, why in self.quarantined]
+            )
+        subjects = {
+            patient.subject: split_of(patient.subject, config.test_share)
+            for patient in self._patients
+        }
         sides = ", ".join(f"{list(subjects.values()).count(split)} in {split}" for split in SPLITS)
         yield f"split by patient: {sides}; background slices are of the same patients as target slices"
         yield f"slices are kept in {self._cache.folder}"
@@ -241,8 +300,18 @@ def _repeated(patients: Sequence[Patient]) -> dict[str, str]:
 
 def _unusual(entries: dict[str, Entry]) -> dict[str, str]:
     """Says which patients have voxels of another size or number than most: their slices would show other places."""
-    grids = {name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"])) for name, entry in entries.items()}
+    grids = {
+        name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))
+        for name, entry in entries.items()
+    }
     usual = min(multimode(grids.values()), default=((), ()))
     text = "{} voxels of {} mm".format
-    kinds = {grid: text(*(" x ".join(f"{n:g}" for n in part) for part in grid)) for grid in {*grids.values(), usual}}
-    return {name: f"has {kinds[grid]}, most have {kinds[usual]}" for name, grid in grids.items() if grid != usual}
+    kinds = {
+        grid: text(*(" x ".join(f"{n:g}" for n in part) for part in grid))
+        for grid in {*grids.values(), usual}
+    }
+    return {
+        name: f"has {kinds[grid]}, most have {kinds[usual]}"
+        for name, grid in grids.items()
+        if grid != usual
+    }

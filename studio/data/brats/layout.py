@@ -14,11 +14,20 @@ from studio.errors import StudioError
 __all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "find_patients", "stamps"]
 
 # How the years spell a modality: 2018 to 2021, then 2023.
-MODALITIES = {"t1": ("t1", "t1n"), "t1ce": ("t1ce", "t1c"), "t2": ("t2", "t2w"), "flair": ("flair", "t2f")}
+MODALITIES = {
+    "t1": ("t1", "t1n"),
+    "t1ce": ("t1ce", "t1c"),
+    "t2": ("t2", "t2w"),
+    "flair": ("flair", "t2f"),
+}
 MASK = "seg"
-SPELLED = {word: name for name, words in {**MODALITIES, MASK: (MASK, "segm")}.items() for word in words}  # segm: 2020's 355
+SPELLED = {
+    word: name for name, words in {**MODALITIES, MASK: (MASK, "segm")}.items() for word in words
+}  # segm: 2020's 355
 FILE = re.compile(rf".+[_-]({'|'.join(sorted(SPELLED, key=len, reverse=True))})\.nii(\.gz)?", re.I)
-VISIT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I)  # 2023: a patient's number, then the visit's
+VISIT = re.compile(
+    r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I
+)  # 2023: a patient's number, then the visit's
 SHOWN = 3  # files in a message
 BRATS_LAYOUT = (
     "a folder per patient anywhere below ROOT or ROOT/brats, with NAME_t1.nii.gz (or _t1ce, _t2, _flair; 2023: -t1n, -t1c, "
@@ -55,11 +64,19 @@ class Patient:
                 raise UnreadableError(f"has no {name} file, found {kinds}")
             if len(found) > 1:
                 names = [Path(_printed(file)).name for file in found]
-                rest = f" and {len(names) - SHOWN} more: expected a folder per patient" if len(names) > SHOWN else ""
-                raise UnreadableError(f"has {len(names)} {name} files: {', '.join(names[:SHOWN])}{rest}")
+                rest = (
+                    f" and {len(names) - SHOWN} more: expected a folder per patient"
+                    if len(names) > SHOWN
+                    else ""
+                )
+                raise UnreadableError(
+                    f"has {len(names)} {name} files: {', '.join(names[:SHOWN])}{rest}"
+                )
             for file in found:
                 if file != _printed(file):
-                    raise UnreadableError(f"has a path that is not UTF-8, {_printed(file)}: rename it")
+                    raise UnreadableError(
+                        f"has a path that is not UTF-8, {_printed(file)}: rename it"
+                    )
         return {name: self.files[name][0] for name in (*modalities, MASK)}
 
 
@@ -89,13 +106,19 @@ def find_patients(root: Path) -> tuple[Path, list[Patient]]:
         for name in sorted(files):
             match = FILE.fullmatch(name)
             if match and not name.startswith("."):
-                kinds[SPELLED[match[1].lower()]].append((Path(here) / name).relative_to(root).as_posix())
+                kinds[SPELLED[match[1].lower()]].append(
+                    (Path(here) / name).relative_to(root).as_posix()
+                )
         if kinds:
             found[Path(here).relative_to(root).as_posix()] = kinds
     if not found:
         raise StudioError(f"{root}: no patients; expected {BRATS_LAYOUT}")
     return root, [
-        Patient(_printed(name), _subject(root, _printed(name)), {kind: tuple(files) for kind, files in found[name].items()})
+        Patient(
+            _printed(name),
+            _subject(root, _printed(name)),
+            {kind: tuple(files) for kind, files in found[name].items()},
+        )
         for name in sorted(found, key=composed)
     ]
 

@@ -15,7 +15,18 @@ __all__ = ["COLUMNS", "LEVELS", "Alone", "Cutting", "cut_alone", "cut_patient"]
 
 LEVELS = 65_535  # images are kept in 16 bits: steps of 1.5e-5 of the window
 # One row of `numbers` per slice; areas in cm2, the rest of the frame. `anywhere` is the tumour's area in the whole slice.
-COLUMNS = ("slice", "brain_area", "anywhere", "tumour_area", "tumour_x", "tumour_y", "right", "enhancing", "oedema", "core")
+COLUMNS = (
+    "slice",
+    "brain_area",
+    "anywhere",
+    "tumour_area",
+    "tumour_x",
+    "tumour_y",
+    "right",
+    "enhancing",
+    "oedema",
+    "core",
+)
 CORE, OEDEMA, LATER, EARLIER = 1, 2, 3, 4  # labels; enhancing tumour is 4 until 2022 and 3 in 2023
 NEAR = 0.01  # relative difference up to which voxels have the same size
 SAME_PLACE = 1.0  # mm
@@ -58,11 +69,16 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
     volumes = {name: _read(root / file) for name, file in files.items()}
     first = volumes[cutting.modalities[0]]
     for name, volume in volumes.items():
-        _refuse_other(Path(files[name]).name, volume, Path(files[cutting.modalities[0]]).name, first)
+        _refuse_other(
+            Path(files[name]).name, volume, Path(files[cutting.modalities[0]]).name, first
+        )
     side = _frame(first, cutting)
     mask = volumes[MASK].values
     enhancing = _check_labels(Path(files[MASK]).name, mask)
-    windows = {name: _window(Path(files[name]).name, volumes[name].values, cutting.percentiles) for name in cutting.modalities}
+    windows = {
+        name: _window(Path(files[name]).name, volumes[name].values, cutting.percentiles)
+        for name in cutting.modalities
+    }
     pixel = first.spacing[0] * first.spacing[1] / 100  # cm2
     images, masks, numbers = [], [], []
     for number in cutting.slices:
@@ -74,11 +90,23 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
         images.append(_kept(_resized(windowed, cutting.resolution)))
         masks.append((_resized((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
         anywhere = np.count_nonzero(mask[:, :, number]) * pixel
-        numbers.append([number, np.count_nonzero(brain) * pixel, anywhere, *_described(labels, brain != 0, enhancing, pixel)])
-    facts = {"shape": list(first.values.shape), "spacing": [round(size, 3) for size in first.spacing]}
+        numbers.append(
+            [
+                number,
+                np.count_nonzero(brain) * pixel,
+                anywhere,
+                *_described(labels, brain != 0, enhancing, pixel),
+            ]
+        )
+    facts = {
+        "shape": list(first.values.shape),
+        "spacing": [round(size, 3) for size in first.spacing],
+    }
     return Cut(
         {
-            "images": np.array(images, np.uint16).reshape(-1, len(windows), cutting.resolution, cutting.resolution),
+            "images": np.array(images, np.uint16).reshape(
+                -1, len(windows), cutting.resolution, cutting.resolution
+            ),
             "masks": np.array(masks, np.uint8).reshape(-1, cutting.resolution, cutting.resolution),
             "numbers": np.array(numbers, np.float32).reshape(-1, len(COLUMNS)),
         },
@@ -124,8 +152,13 @@ def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int
     if not shown:
         raise UnreadableError("shows no brain in these slices")
     window = _window(path.name, volume.values, cutting.percentiles)
-    images = [_kept(_resized(_windowed(framed[number], window)[None], cutting.resolution)) for number in shown]
-    return Alone(np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, volume.values.shape)
+    images = [
+        _kept(_resized(_windowed(framed[number], window)[None], cutting.resolution))
+        for number in shown
+    ]
+    return Alone(
+        np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, volume.values.shape
+    )
 
 
 def _read(path: Path) -> Volume:
@@ -138,9 +171,13 @@ def _read(path: Path) -> Volume:
 def _refuse_other(name: str, volume: Volume, other: str, reference: Volume) -> None:
     """Refuses volumes of one patient that do not lie on each other voxel by voxel."""
     if volume.values.shape != reference.values.shape:
-        raise UnreadableError(f"{name} has {_text(volume.values.shape)} voxels, {other} has {_text(reference.values.shape)}")
+        raise UnreadableError(
+            f"{name} has {_text(volume.values.shape)} voxels, {other} has {_text(reference.values.shape)}"
+        )
     if not np.allclose(volume.spacing, reference.spacing, rtol=NEAR, atol=0):
-        raise UnreadableError(f"{name} has voxels of {_text(volume.spacing)} mm, {other} of {_text(reference.spacing)} mm")
+        raise UnreadableError(
+            f"{name} has voxels of {_text(volume.spacing)} mm, {other} of {_text(reference.spacing)} mm"
+        )
     apart = float(np.abs(np.subtract(volume.origin, reference.origin)).max())
     if apart > SAME_PLACE:
         raise UnreadableError(f"{name} and {other} lie {apart:.3g} mm apart")
@@ -154,11 +191,15 @@ def _frame(volume: Volume, cutting: Cutting) -> int:
     """Returns the side of the frame in voxels."""
     across, along, slices = volume.values.shape
     if max(cutting.slices) >= slices:
-        raise UnreadableError(f"has {slices} slices, but data.slices asks for number {max(cutting.slices)}")
+        raise UnreadableError(
+            f"has {slices} slices, but data.slices asks for number {max(cutting.slices)}"
+        )
     if abs(volume.spacing[0] / volume.spacing[1] - 1) > NEAR:
         raise UnreadableError(f"has pixels of {_text(volume.spacing[:2])} mm, expected square ones")
     if cutting.crop > min(across, along):
-        raise UnreadableError(f"has slices of {along} x {across}, smaller than data.crop: {cutting.crop}")
+        raise UnreadableError(
+            f"has slices of {along} x {across}, smaller than data.crop: {cutting.crop}"
+        )
     return cutting.crop or min(across, along)
 
 
@@ -169,7 +210,9 @@ def _check_labels(name: str, mask: np.ndarray) -> int:
     if len(odd):
         raise UnreadableError(f"{name} has the label {odd[0]:g}, expected 0, 1, 2 and 3 or 4")
     if LATER in found and EARLIER in found:
-        raise UnreadableError(f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, by year")
+        raise UnreadableError(
+            f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, by year"
+        )
     return LATER if LATER in found else EARLIER
 
 
@@ -180,7 +223,9 @@ def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> 
         raise UnreadableError(f"{name} is zero everywhere")
     low, high = np.percentile(values[brain], percentiles)
     if low >= high:
-        raise UnreadableError(f"{name} has the same value, {low:g}, in nearly all voxels that are not 0")
+        raise UnreadableError(
+            f"{name} has the same value, {low:g}, in nearly all voxels that are not 0"
+        )
     return low, high
 
 

@@ -25,16 +25,37 @@ from studio.data.io.images import composed, is_image
 from studio.errors import StudioError
 
 __all__ = [
-    "DAMAGE", "ROOT", "FilesConfig", "Part", "Stored", "array_in", "arrays_in", "first_of", "folder", "images_below",
-    "listable", "opened", "refused", "uncompressed_size", "unlisted",
-]  # fmt: skip
+    "DAMAGE",
+    "ROOT",
+    "FilesConfig",
+    "Part",
+    "Stored",
+    "array_in",
+    "arrays_in",
+    "first_of",
+    "folder",
+    "images_below",
+    "listable",
+    "opened",
+    "refused",
+    "uncompressed_size",
+    "unlisted",
+]
 
 ROOT = "STUDIO_DATA"  # environment variable: the folder of the files when a config names none
 CLASSES = 10  # of MNIST and of CIFAR-10
 # What the readers of packed files raise for broken ones; RuntimeError is zipfile's for a password or an unknown method.
 DAMAGE = (
-    OSError, EOFError, ValueError, RuntimeError, SyntaxError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
 
 
 class FilesConfig(DataConfig):
@@ -91,7 +112,10 @@ class Part:
     """
 
     def __init__(
-        self, images: Sequence[Stored], labels: Sequence[Stored], arrange: Callable[[np.ndarray], np.ndarray] = np.asarray
+        self,
+        images: Sequence[Stored],
+        labels: Sequence[Stored],
+        arrange: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
         self._images, self._labels, self._arrange = images, labels, arrange
         self._starts = np.cumsum([0, *(array.shape[0] for array in images)])
@@ -133,7 +157,9 @@ def folder(config: DataConfig, layout: str) -> Path:
         StudioError: the config names none, or it does not exist; the message says what should be in it.
     """
     if config.root is None:
-        raise StudioError(f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}")
+        raise StudioError(
+            f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}"
+        )
     option = f"{ROOT} (data.root)" if config.root == os.environ.get(ROOT) else "data.root"
     return listable(config.root, option, layout)
 
@@ -149,11 +175,15 @@ def listable(given: str, option: str, layout: str) -> Path:
     Raises:
         StudioError: it is missing, no folder, or must not be read.
     """
-    root = Path(os.path.expanduser(given))  # Path's own raises for the home of a user who does not exist
+    root = Path(
+        os.path.expanduser(given)
+    )  # Path's own raises for the home of a user who does not exist
     try:
         os.scandir(root).close()
     except NotADirectoryError:
-        raise StudioError(f"{option}: {root.absolute()} is a file, not a folder; expected {layout}") from None
+        raise StudioError(
+            f"{option}: {root.absolute()} is a file, not a folder; expected {layout}"
+        ) from None
     except PermissionError as error:
         raise StudioError(f"{option}: {root.absolute()} cannot be read: {error.strerror}") from None
     except (OSError, ValueError):
@@ -179,7 +209,9 @@ def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str]
     names: list[str] = []
     others: list[str] = []
     entered: set[str] = set()
-    for here, inside, files in chain(*(os.walk(root / start, followlinks=True, onerror=unlisted) for start in folders)):
+    for here, inside, files in chain(
+        *(os.walk(root / start, followlinks=True, onerror=unlisted) for start in folders)
+    ):
         place, real = Path(here).relative_to(root), os.path.realpath(here)
         if real in entered:
             others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
@@ -190,7 +222,9 @@ def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str]
         visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
         names += filter(is_image, visible)
         others += [name for name in visible if not is_image(name)]
-    return sorted(names, key=composed), sorted(os.fsencode(name).decode("utf-8", "backslashreplace") for name in others)
+    return sorted(names, key=composed), sorted(
+        os.fsencode(name).decode("utf-8", "backslashreplace") for name in others
+    )
 
 
 def unlisted(error: OSError) -> None:
@@ -209,7 +243,9 @@ def first_of(root: Path, names: Sequence[str]) -> Path | None:
 
 def refused(path: Path, error: BaseException, what: str) -> StudioError:
     """Returns the error to raise for a file that could not be read, which is not always the file's own fault."""
-    if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError):
+    if isinstance(
+        error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
+    ):
         return StudioError(f"{path}: cannot be read: {error.strerror}")
     return StudioError(f"{path}: {what}: {error}")
 
@@ -230,7 +266,9 @@ def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dic
             for key in expected:
                 if key not in keys:
                     wanted, found = ", ".join(expected), ", ".join(keys) or "nothing"
-                    raise StudioError(f"{path}: no array {key!r}, found {found}; expected the arrays {wanted}")
+                    raise StudioError(
+                        f"{path}: no array {key!r}, found {found}; expected the arrays {wanted}"
+                    )
             return {key: _stored(archive, path, key, shape) for key, shape in expected.items()}
     except DAMAGE as error:
         raise refused(path, error, "not a whole npz file, perhaps cut short") from None
@@ -239,23 +277,39 @@ def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dic
 def array_in(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Reads the header of an npy stream: shape, whether in Fortran's order, type."""
     version = np.lib.format.read_magic(stream)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    reader = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     return reader(stream)
 
 
-def _stored(archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int | None, ...]) -> Stored:
+def _stored(
+    archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int | None, ...]
+) -> Stored:
     entry = archive.getinfo(f"{key}.npy")
     with archive.open(entry) as stream:
         shape, fortran, dtype = array_in(stream)
         header = stream.tell()
     if dtype.kind not in "ui" or (len(expected) > 2 and dtype != np.uint8):
-        raise StudioError(f"{path}: {key} holds {dtype}, expected {'uint8' if len(expected) > 2 else 'integers'}")
-    plain = shape[:-1] if len(shape) == len(expected) + 1 and shape[-1] == 1 else shape  # Keras: labels (N, 1)
-    if len(plain) != len(expected) or any(want not in (None, found) for want, found in zip(expected, plain, strict=True)):
+        raise StudioError(
+            f"{path}: {key} holds {dtype}, expected {'uint8' if len(expected) > 2 else 'integers'}"
+        )
+    plain = (
+        shape[:-1] if len(shape) == len(expected) + 1 and shape[-1] == 1 else shape
+    )  # Keras: labels (N, 1)
+    if len(plain) != len(expected) or any(
+        want not in (None, found) for want, found in zip(expected, plain, strict=True)
+    ):
         wanted = ", ".join("N" if length is None else str(length) for length in expected)
-        raise StudioError(f"{path}: {key} has the shape {shape}, expected ({wanted}{',' * (len(expected) == 1)})")
+        raise StudioError(
+            f"{path}: {key} has the shape {shape}, expected ({wanted}{',' * (len(expected) == 1)})"
+        )
     if entry.file_size != header + dtype.itemsize * int(np.prod(shape)):
-        raise StudioError(f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}")
+        raise StudioError(
+            f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}"
+        )
     if entry.compress_type != zipfile.ZIP_STORED:
         return Stored(path, plain, partial(_decompressed, path, key, plain))
     offset = _data_offset(path, entry) + header

@@ -17,13 +17,40 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.data.io.slices import MOST_PIXELS, Slice, UnreadableError, array_planes, check_size, nifti_slice, refuse_damaged
+from studio.data.io.slices import (
+    MOST_PIXELS,
+    Slice,
+    UnreadableError,
+    array_planes,
+    check_size,
+    nifti_slice,
+    refuse_damaged,
+)
 from studio.errors import StudioError, nearest
 
 __all__ = [
-    "FORMATS", "TABLE", "Frame", "Picture", "Slice", "Table", "UnreadableError", "as_number", "composed", "decoded", "encode",
-    "fit", "frame", "is_image", "listed", "plain", "read_attributes", "read_image", "readable", "refuse_odd", "with_channels",
-]  # fmt: skip
+    "FORMATS",
+    "TABLE",
+    "Frame",
+    "Picture",
+    "Slice",
+    "Table",
+    "UnreadableError",
+    "as_number",
+    "composed",
+    "decoded",
+    "encode",
+    "fit",
+    "frame",
+    "is_image",
+    "listed",
+    "plain",
+    "read_attributes",
+    "read_image",
+    "readable",
+    "refuse_odd",
+    "with_channels",
+]
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
 LARGEST = 1e30  # values from here on would overflow when they are resized
@@ -34,7 +61,9 @@ MISSING = ("", "nan", "na", "n/a")  # cells without a value
 MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # larger pictures are refused in words
+warnings.simplefilter(
+    "ignore", Image.DecompressionBombWarning
+)  # larger pictures are refused in words
 
 Table = dict[str, dict[str, str]]  # image -> column -> text
 Row = tuple[int, dict[str, str]]  # number of its line, column -> text
@@ -61,10 +90,14 @@ class Picture:
 
 def is_image(name: str) -> bool:
     """Whether a file's name ends like one of the formats, in capitals or not, and can be printed at all."""
-    return name.lower().endswith(FORMATS) and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.lower().endswith(FORMATS) and not any(
+        "\ud800" <= letter <= "\udfff" for letter in name
+    )
 
 
-def read_image(path: Path, at: Slice = "middle", least: int | None = None, again: bool = False) -> Picture:
+def read_image(
+    path: Path, at: Slice = "middle", least: int | None = None, again: bool = False
+) -> Picture:
     """Reads one image.
 
     Args:
@@ -85,7 +118,11 @@ def read_image(path: Path, at: Slice = "middle", least: int | None = None, again
         if path.name.lower().endswith((".nii", ".nii.gz")):
             picture = _read_nifti(path, at)
         else:
-            picture = _read_array(path, at) if path.suffix.lower() == ".npy" else _read_pixels(path, least)
+            picture = (
+                _read_array(path, at)
+                if path.suffix.lower() == ".npy"
+                else _read_pixels(path, least)
+            )
         if not again:
             refuse_damaged(path)
     refuse_odd(picture.values)
@@ -109,7 +146,9 @@ def readable() -> Iterator[None]:
         raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
+    except (
+        Exception
+    ) as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
@@ -156,7 +195,9 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     top, left, tall, wide = frame(height, width, picture.spacing)
     box = (left, top, left + wide, top + tall)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
-    sized = [plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes]
+    sized = [
+        plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes
+    ]
     fitted = np.stack([np.asarray(plane) for plane in sized])
     return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
 
@@ -182,7 +223,9 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
         size = (image.height, image.width)
         check_size(*size)
         if least is not None:
-            image.draft(None, (2 * least, 2 * least))  # leaves the resize two pixels for each of its own
+            image.draft(
+                None, (2 * least, 2 * least)
+            )  # leaves the resize two pixels for each of its own
         upright = decoded(image)
     values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
     if upright.mode.startswith("I"):
@@ -243,7 +286,9 @@ def plain(values: np.ndarray) -> np.ndarray:
         raise UnreadableError(f"holds values of the type {values.dtype}: expected real numbers")
     if values.dtype == bool:
         return values.astype(np.uint8) * 255
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then refused as such
+    with np.errstate(
+        over="ignore"
+    ):  # what is too large becomes infinite, and is then refused as such
         return np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32)
 
 
@@ -267,10 +312,14 @@ def _read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]
     rows = []
     for number, cells in lines:
         if len(cells) < len(columns) or any(cells[len(columns) :]):
-            raise StudioError(f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}")
+            raise StudioError(
+                f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}"
+            )
         if separator == ";":
             cells = [re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", cell) for cell in cells]
-        rows.append((number, {name: cell for name, cell in zip(columns, cells, strict=False) if name}))
+        rows.append(
+            (number, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+        )
     return [name for name in columns if name], rows
 
 
@@ -279,13 +328,17 @@ def _separated(path: Path, required: str) -> tuple[str, str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise StudioError(f"{path}: not UTF-8 (at byte {error.start}): save it as 'CSV UTF-8'") from None
+        raise StudioError(
+            f"{path}: not UTF-8 (at byte {error.start}): save it as 'CSV UTF-8'"
+        ) from None
     except OSError as error:
         raise StudioError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not text.strip():
         raise StudioError(f"{path}: empty, expected a header with the column {required!r}")
     header = next(line for line in text.splitlines() if line.strip())
-    split = {separator: [name.strip(' "') for name in header.split(separator)] for separator in ",;\t"}
+    split = {
+        separator: [name.strip(' "') for name in header.split(separator)] for separator in ",;\t"
+    }
     for separator, columns in split.items():
         if required in map(str.lower, columns):
             return separator, text
@@ -293,7 +346,9 @@ def _separated(path: Path, required: str) -> tuple[str, str]:
     raise StudioError(f"{path}: no column {required!r} in the header; found {', '.join(columns)}")
 
 
-def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> tuple[Table, list[str]]:
+def read_attributes(
+    root: Path, names: Sequence[str], wanted: Sequence[str]
+) -> tuple[Table, list[str]]:
     """Reads what the user's table says of the images.
 
     Args:
@@ -308,7 +363,9 @@ def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> 
         StudioError: a wanted column is missing, or the table or any of its rows is at fault.
     """
     path = root / TABLE
-    reserved = sorted({*COLUMNS, "target"}.intersection(wanted))  # `target` is what the probe calls the domain itself
+    reserved = sorted(
+        {*COLUMNS, "target"}.intersection(wanted)
+    )  # `target` is what the probe calls the domain itself
     if reserved:
         raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
     if not path.exists():
@@ -318,8 +375,12 @@ def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> 
     columns, rows = _read_table(path, COLUMNS)
     for name in wanted:
         if name not in columns:
-            raise StudioError(f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}")
-    return _match_rows(path, rows, names), [name for name in columns if name not in (*COLUMNS, *wanted)]
+            raise StudioError(
+                f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}"
+            )
+    return _match_rows(path, rows, names), [
+        name for name in columns if name not in (*COLUMNS, *wanted)
+    ]
 
 
 def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -336,14 +397,18 @@ def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[s
         if len(matches) == 1 and matches[0] not in found:
             found[matches[0]] = (line, cells)
         else:
-            near = get_close_matches(given, whole, 1) if len(faults) < LISTED else []  # slow, so only where it is shown
+            near = (
+                get_close_matches(given, whole, 1) if len(faults) < LISTED else []
+            )  # slow, so only where it is shown
             faults.append(f"line {line}: {_row_fault(given, matches, found, path.parent, near)}")
     if faults:
         raise StudioError(f"{path}: {len(faults)} of {len(rows)} rows are at fault{listed(faults)}")
     return {name: cells for name, (_, cells) in found.items()}
 
 
-def _row_fault(given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]) -> str:
+def _row_fault(
+    given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]
+) -> str:
     if len(matches) == 1:
         return f"{matches[0]} has a row already, line {found[matches[0]][0]}"
     if matches:
@@ -372,7 +437,9 @@ def encode(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
         distinct = sorted({number for number in numbers if number is not None})
         if len(distinct) > MOST_CLASSES:
             return (), np.array([np.nan if number is None else number for number in numbers])
-        texts = ["" if number is None else f"{number:.12g}" for number in numbers]  # 1 and 1.0 are the same class
+        texts = [
+            "" if number is None else f"{number:.12g}" for number in numbers
+        ]  # 1 and 1.0 are the same class
         classes = tuple(f"{number:.12g}" for number in distinct)
     else:
         classes = tuple(sorted(set(texts) - {""}))

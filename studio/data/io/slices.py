@@ -12,9 +12,18 @@ from typing import Any, Literal
 import numpy as np
 
 __all__ = [
-    "MOST_PIXELS", "NiftiSlice", "Slice", "UnavailableError", "UnreadableError", "array_planes", "array_slices", "check_size",
-    "nifti_slice", "nifti_slices", "refuse_damaged",
-]  # fmt: skip
+    "MOST_PIXELS",
+    "NiftiSlice",
+    "Slice",
+    "UnavailableError",
+    "UnreadableError",
+    "array_planes",
+    "array_slices",
+    "check_size",
+    "nifti_slice",
+    "nifti_slices",
+    "refuse_damaged",
+]
 
 MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
 BLOCK = 1 << 20  # bytes
@@ -52,7 +61,9 @@ class NiftiSlice:
         """Returns a view (1, H, W) of the voxels at `index`, seen as above."""
         import nibabel
 
-        plane = nibabel.apply_orientation(np.atleast_3d(block), self._orientation).squeeze(self._axis)
+        plane = nibabel.apply_orientation(np.atleast_3d(block), self._orientation).squeeze(
+            self._axis
+        )
         return plane.T[None, ::-1]
 
 
@@ -140,7 +151,9 @@ def check_size(height: int, width: int) -> None:
         UnreadableError: more than `MOST_PIXELS`, or none.
     """
     if not 0 < height * width <= MOST_PIXELS:
-        raise UnreadableError(f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}")
+        raise UnreadableError(
+            f"is {width} x {height} pixels: expected at least 1 and at most {MOST_PIXELS}"
+        )
 
 
 def refuse_damaged(path: Path) -> None:

@@ -18,7 +18,14 @@ from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig, scaled
 from studio.data.io import images
 from studio.data.io.images import Picture
-from studio.data.io.slices import Slice, UnreadableError, array_planes, array_slices, nifti_slice, nifti_slices
+from studio.data.io.slices import (
+    Slice,
+    UnreadableError,
+    array_planes,
+    array_slices,
+    nifti_slice,
+    nifti_slices,
+)
 from studio.data.io.volumes import refuse_many
 from studio.errors import StudioError
 
@@ -79,8 +86,11 @@ class Sheet:
 
 
 def rule_of(
-    config: DataConfig, shape: tuple[int, ...], window: Callable[[], Window], chosen: Chosen | None = None
-) -> Rule:  # fmt: skip
+    config: DataConfig,
+    shape: tuple[int, ...],
+    window: Callable[[], Window],
+    chosen: Chosen | None = None,
+) -> Rule:
     """Returns the rule of a run's data set.
 
     Args:
@@ -93,12 +103,16 @@ def rule_of(
         StudioError: the run reads no images of one file each.
     """
     if len(shape) != 3:
-        raise StudioError(f"this run reads items of shape {tuple(shape)}; files are images: (channels, height, width)")
+        raise StudioError(
+            f"this run reads items of shape {tuple(shape)}; files are images: (channels, height, width)"
+        )
     channels, height, width = shape
     if isinstance(config, BratsConfig):
         if len(config.modalities) > 1:
             each = ", ".join(config.modalities)
-            raise StudioError(f"this run reads {len(config.modalities)} volumes per patient ({each}), and a file has one of them")
+            raise StudioError(
+                f"this run reads {len(config.modalities)} volumes per patient ({each}), and a file has one of them"
+            )
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = Cutting(config.modalities, (), config.percentiles, config.crop, config.resolution)
         return Rule((channels, height, width), False, window, chosen, cutting, numbers)
@@ -122,7 +136,9 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
     else:
         pictures, slices = [images.read_image(path, _one(rule), rule.shape[1])], _count(path)
     if pictures[0].values.shape[0] != rule.shape[0] and not rule.convert:
-        raise UnreadableError(f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}")
+        raise UnreadableError(
+            f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}"
+        )
     numbers = range(len(pictures)) if len(pictures) > 1 else (_number(_one(rule), slices),)
     pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
     window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
@@ -192,4 +208,14 @@ def _from_volume(path: Path, rule: Rule, cutting: Cutting) -> Sheet:
 
     cut, found = cut_alone(path, cutting, chosen), path.stat()
     (width, height, slices), stamp = cut.shape, (found.st_size, found.st_mtime_ns)
-    return Sheet(path, cut.images, cut.numbers, cut.window, (height, width), stamp, cut.side, slices, masked=True)
+    return Sheet(
+        path,
+        cut.images,
+        cut.numbers,
+        cut.window,
+        (height, width),
+        stamp,
+        cut.side,
+        slices,
+        masked=True,
+    )

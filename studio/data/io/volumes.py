@@ -54,7 +54,9 @@ def read_volume(path: Path) -> Volume:
     except MemoryError as error:
         raise UnavailableError(f"does not fit into memory: {error}") from error
     except OSError as error:
-        kind = UnavailableError if error.errno else UnreadableError  # damaged files have no number of the system's
+        kind = (
+            UnavailableError if error.errno else UnreadableError
+        )  # damaged files have no number of the system's
         raise kind(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # nibabel, gzip and zlib raise nearly anything for broken files
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
@@ -93,7 +95,9 @@ def _read(path: Path) -> Volume:
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise UnreadableError("has an affine that leaves out an axis")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is then refused as such
+    with np.errstate(
+        over="ignore"
+    ):  # what is too large becomes infinite, and is then refused as such
         stored = np.asarray(image.dataobj).reshape(image.shape[:3]).astype(np.float32)
     values = nibabel.apply_orientation(stored, orientation)
     affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])

@@ -59,21 +59,31 @@ def rewrite(sheet: Sheet, made: np.ndarray, out: Path, difference: bool = False)
         _write_pixels(sheet, values[0], out, difference)
 
 
-def _patch(sheet: Sheet, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)) -> Patch:
+def _patch(
+    sheet: Sheet, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
+) -> Patch:
     """Brings an image (C', R, R) to the square of a file's own planes (C, H, W): every pixel whose centre is in it."""
     height, width = own.shape[1:]
     square = frame(height, width, spacing)
     if sheet.crop:
-        square = Frame((height - sheet.crop) // 2, (width - sheet.crop) // 2, sheet.crop, sheet.crop)
+        square = Frame(
+            (height - sheet.crop) // 2, (width - sheet.crop) // 2, sheet.crop, sheet.crop
+        )
     (across, left, right), (down, top, bottom) = (
-        _span(start, length, image.shape[-1]) for start, length in ((square.left, square.wide), (square.top, square.tall))
+        _span(start, length, image.shape[-1])
+        for start, length in ((square.left, square.wide), (square.top, square.tall))
     )
     size = across.stop - across.start, down.stop - down.start
     planes = [Image.fromarray(plane) for plane in with_channels(image, len(own)).astype(np.float32)]
-    fitted = [np.asarray(plane.resize(size, Image.Resampling.BICUBIC, (left, top, right, bottom))) for plane in planes]
+    fitted = [
+        np.asarray(plane.resize(size, Image.Resampling.BICUBIC, (left, top, right, bottom)))
+        for plane in planes
+    ]
     where = slice(None), down, across
     values = np.stack(fitted)
-    return Patch(where, np.where(own[where] == 0, np.float32(0), values) if sheet.masked else values)
+    return Patch(
+        where, np.where(own[where] == 0, np.float32(0), values) if sheet.masked else values
+    )
 
 
 def _span(start: float, length: float, resolution: int) -> tuple[slice, float, float]:
@@ -82,7 +92,10 @@ def _span(start: float, length: float, resolution: int) -> tuple[slice, float, f
     Where a side is not whole, half a pixel may lie beyond it, for which the image has nothing: its edge is moved there.
     """
     first, last = int(np.ceil(start - 0.5)), int(np.ceil(start + length - 0.5))
-    ends = [min(max((edge - start) / length * resolution, 0.0), float(resolution)) for edge in (first, last)]
+    ends = [
+        min(max((edge - start) / length * resolution, 0.0), float(resolution))
+        for edge in (first, last)
+    ]
     return slice(first, last), ends[0], ends[1]
 
 
@@ -90,7 +103,9 @@ def _write_pixels(sheet: Sheet, image: np.ndarray, out: Path, difference: bool) 
     with readable(), Image.open(sheet.path, formats=("PNG", "JPEG")) as file:
         kind, upright = file.format, decoded(file)
     deep = upright.mode.startswith("I")
-    planes = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0).astype(np.uint16 if deep else np.uint8)
+    planes = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0).astype(
+        np.uint16 if deep else np.uint8
+    )
     colours = len(planes) - upright.mode.endswith("A")
     where, values = _patch(sheet, image, planes[:colours])
     if difference:
@@ -99,7 +114,9 @@ def _write_pixels(sheet: Sheet, image: np.ndarray, out: Path, difference: bool) 
     planes[colours:][slice(None) if difference else where] = 255
     pixels = np.moveaxis(planes, 0, -1)
     written = Image.fromarray(np.ascontiguousarray(pixels if len(planes) > 1 else pixels[:, :, 0]))
-    written.save(out, format=kind, **({"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {}))
+    written.save(
+        out, format=kind, **({"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {})
+    )
 
 
 def _write_array(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) -> None:
@@ -125,7 +142,11 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
         voxels: Any = image.dataobj
         stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
     scaled = (slope, inter) != (1, 0)
-    new = np.full_like(stored, _of_type(np.array(-inter / slope), stored.dtype)) if difference else stored.copy()
+    new = (
+        np.full_like(stored, _of_type(np.array(-inter / slope), stored.dtype))
+        if difference
+        else stored.copy()
+    )
     for number, made in zip(sheet.numbers or (0,), images, strict=True):
         place = nifti_slice(image, number)
         own = place.upright(stored[place.index])
@@ -136,7 +157,9 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
     if scaled:
         result.header.set_slope_inter(slope, inter)
     content = result.to_bytes()
-    out.write_bytes(gzip.compress(content, 6, mtime=0) if sheet.path.name.lower().endswith(".gz") else content)
+    out.write_bytes(
+        gzip.compress(content, 6, mtime=0) if sheet.path.name.lower().endswith(".gz") else content
+    )
 
 
 def _of_type(values: np.ndarray, kind: np.dtype) -> np.ndarray:

@@ -18,7 +18,9 @@ __all__ = ["CIFAR_LAYOUT", "OBJECTS", "open_cifar"]
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
 FULL: dict[Split, int] = {"train": 50_000, "test": 10_000}
-RECORD = np.dtype([("label", "u1"), ("pixels", "u1", (3, SIDE, SIDE))])  # 3073 bytes: the class, then R, G, B
+RECORD = np.dtype(
+    [("label", "u1"), ("pixels", "u1", (3, SIDE, SIDE))]
+)  # 3073 bytes: the class, then R, G, B
 BINARY = "cifar-10-batches-bin"
 NPZ = ("cifar10.npz", "cifar-10.npz")
 BATCHES: dict[Split, tuple[str, ...]] = {
@@ -56,19 +58,30 @@ def open_cifar(root: Path) -> tuple[dict[Split, Part], list[str]]:
     parts = _from_binary(path) if path.name == BINARY else _from_npz(path)
     for split, part in parts.items():
         if part.size < 2:
-            raise StudioError(f"{path}: {part.size} images in CIFAR-10's {split} part, expected at least one per domain")
-    sizes = [f"{part.size} of the {FULL[split]} {split} images" for split, part in parts.items() if part.size != FULL[split]]
+            raise StudioError(
+                f"{path}: {part.size} images in CIFAR-10's {split} part, expected at least one per domain"
+            )
+    sizes = [
+        f"{part.size} of the {FULL[split]} {split} images"
+        for split, part in parts.items()
+        if part.size != FULL[split]
+    ]
     return parts, [f"CIFAR-10: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
 def _from_npz(path: Path) -> dict[Split, Part]:
-    shapes = {f"x_{split}": (None, SIDE, SIDE, 3) for split in FULL} | {f"y_{split}": (None,) for split in FULL}
+    shapes = {f"x_{split}": (None, SIDE, SIDE, 3) for split in FULL} | {
+        f"y_{split}": (None,) for split in FULL
+    }
     arrays = arrays_in(path, shapes)
     for split in FULL:
         images, labels = arrays[f"x_{split}"].shape[0], arrays[f"y_{split}"].shape[0]
         if images != labels:
             raise StudioError(f"{path}: {labels} labels for {images} images in the {split} part")
-    return {split: Part([arrays[f"x_{split}"]], [arrays[f"y_{split}"]], _channels_first) for split in FULL}
+    return {
+        split: Part([arrays[f"x_{split}"]], [arrays[f"y_{split}"]], _channels_first)
+        for split in FULL
+    }
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
@@ -84,7 +97,10 @@ def _from_binary(place: Path) -> dict[Split, Part]:
     for split, names in BATCHES.items():
         sizes = [_records(place / name) for name in names]
         columns = [
-            [Stored(place / name, (size,), partial(_field, place / name, key)) for name, size in zip(names, sizes, strict=True)]
+            [
+                Stored(place / name, (size,), partial(_field, place / name, key))
+                for name, size in zip(names, sizes, strict=True)
+            ]
             for key in RECORD.names or ()
         ]
         parts[split] = Part(images=columns[1], labels=columns[0])
@@ -94,7 +110,9 @@ def _from_binary(place: Path) -> dict[Split, Part]:
 def _records(path: Path) -> int:
     size = path.stat().st_size
     if size == 0 or size % RECORD.itemsize:
-        raise StudioError(f"{path}: cut short or damaged: {size} bytes, expected a multiple of {RECORD.itemsize}")
+        raise StudioError(
+            f"{path}: cut short or damaged: {size} bytes, expected a multiple of {RECORD.itemsize}"
+        )
     return size // RECORD.itemsize
 
 

@@ -21,11 +21,26 @@ from studio.data.io.files import array_in, arrays_in, first_of
 from studio.errors import StudioError, warn
 
 __all__ = [
-    "DSPRITES_LAYOUT", "FACTORS", "SHAPES", "Rendered", "Sprites", "SpritesFile", "apparent", "open_sprites", "render", "turns",
-]  # fmt: skip
+    "DSPRITES_LAYOUT",
+    "FACTORS",
+    "SHAPES",
+    "Rendered",
+    "Sprites",
+    "SpritesFile",
+    "apparent",
+    "open_sprites",
+    "render",
+    "turns",
+]
 
 SHAPES = ("square", "ellipse", "heart")
-FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "pos_x": 32, "pos_y": 32}  # the file's order, and its rows'
+FACTORS = {
+    "shape": 3,
+    "scale": 6,
+    "orientation": 40,
+    "pos_x": 32,
+    "pos_y": 32,
+}  # the file's order, and its rows'
 COUNTS = tuple(FACTORS.values())
 FRAMES = 737_280
 SIDE = 64
@@ -69,7 +84,9 @@ class SpritesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        arrays = arrays_in(path, {"imgs": (FRAMES, SIDE, SIDE), "latents_classes": (FRAMES, 1 + len(COUNTS))})
+        arrays = arrays_in(
+            path, {"imgs": (FRAMES, SIDE, SIDE), "latents_classes": (FRAMES, 1 + len(COUNTS))}
+        )
         self._images, self._classes = arrays["imgs"], arrays["latents_classes"]
         with zipfile.ZipFile(path) as archive:
             self._compressed = archive.getinfo("imgs.npy").compress_type != zipfile.ZIP_STORED
@@ -108,7 +125,9 @@ class SpritesFile:
                     os.unlink(file.name)
                     raise
         except OSError as error:
-            raise StudioError(f"{target}: cannot be written: {error}; set XDG_CACHE_HOME, or data.sprites to rendered") from None
+            raise StudioError(
+                f"{target}: cannot be written: {error}; set XDG_CACHE_HOME, or data.sprites to rendered"
+            ) from None
         return target
 
     def _unpack_into(self, file) -> None:  # noqa: ANN001 - a temporary file has no public type
@@ -125,7 +144,9 @@ class SpritesFile:
     def _check_order(self) -> None:
         classes = np.asarray(self._classes.values)[:, 1:]
         in_range = (classes >= 0).all() and (classes < COUNTS).all()
-        if not in_range or not np.array_equal(np.ravel_multi_index(tuple(classes.T), COUNTS), np.arange(FRAMES)):
+        if not in_range or not np.array_equal(
+            np.ravel_multi_index(tuple(classes.T), COUNTS), np.arange(FRAMES)
+        ):
             raise StudioError(f"{self.path}: latents_classes are not in the original order")
         self._ordered = True
 
@@ -149,9 +170,14 @@ def open_sprites(root: Path, source: str) -> tuple[Sprites, str]:
     path = first_of(root, NAMES)
     if source == "rendered":
         instead = f"; data.sprites=file reads {path} instead" if path else ""
-        return Rendered(), f"sprites are rendered, bit for bit like all 320 frames that their authors show{instead}"
+        return (
+            Rendered(),
+            f"sprites are rendered, bit for bit like all 320 frames that their authors show{instead}",
+        )
     if path is None:
-        raise StudioError(f"no dSprites in {root.absolute()}; expected {DSPRITES_LAYOUT}, or data.sprites=rendered")
+        raise StudioError(
+            f"no dSprites in {root.absolute()}; expected {DSPRITES_LAYOUT}, or data.sprites=rendered"
+        )
     return SpritesFile(path), f"sprites are those of {path}"
 
 
@@ -162,8 +188,15 @@ def checked(factors: np.ndarray) -> np.ndarray:
         ValueError: of another shape, or a number is none of its factor's classes.
     """
     factors = np.asarray(factors, np.int64)
-    if factors.ndim != 2 or factors.shape[1] != len(COUNTS) or (factors < 0).any() or (factors >= COUNTS).any():
-        raise ValueError(f"factors are class numbers (n, 5) below {COUNTS}, found shape {factors.shape}")
+    if (
+        factors.ndim != 2
+        or factors.shape[1] != len(COUNTS)
+        or (factors < 0).any()
+        or (factors >= COUNTS).any()
+    ):
+        raise ValueError(
+            f"factors are class numbers (n, 5) below {COUNTS}, found shape {factors.shape}"
+        )
     return factors
 
 

@@ -54,11 +54,15 @@ class GrassPhotograph:
         """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers; the first has no meaning here."""
         windows = sliding_window_view(self.regions[split], (SIDE, SIDE))
         height, width = windows.shape[:2]
-        return _flipped(windows[(where[:, 1] * height).astype(int), (where[:, 2] * width).astype(int)], where)
+        return _flipped(
+            windows[(where[:, 1] * height).astype(int), (where[:, 2] * width).astype(int)], where
+        )
 
     def notes(self) -> list[str]:
         """Returns what a user should know."""
-        return ["grass: scikit-image's photograph, its left 70% in train and the rest in test; data.grass_root takes a folder"]
+        return [
+            "grass: scikit-image's photograph, its left 70% in train and the rest in test; data.grass_root takes a folder"
+        ]
 
 
 class GrassFolder:
@@ -91,7 +95,10 @@ class GrassFolder:
     @property
     def std(self) -> float:
         """Standard deviation of the pixels of some photographs for training, of values in [0, 1]."""
-        return float(np.std([self._frame(name) for name in self._files["train", "background"][:STD_SAMPLE]]) / 255)
+        return float(
+            np.std([self._frame(name) for name in self._files["train", "background"][:STD_SAMPLE]])
+            / 255
+        )
 
     def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
         """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers, the first of which chooses the photograph."""
@@ -100,12 +107,18 @@ class GrassFolder:
         pieces = np.empty((len(where), SIDE, SIDE), np.float32)
         for piece, row in zip(pieces, where, strict=True):
             y, x = int(row[1] * steps), int(row[2] * steps)
-            piece[:] = self._frame(files[int(row[0] * len(files))])[y : y + SIDE, x : x + SIDE] / np.float32(255)
+            piece[:] = self._frame(files[int(row[0] * len(files))])[
+                y : y + SIDE, x : x + SIDE
+            ] / np.float32(255)
         return _flipped(pieces, where)
 
     def notes(self) -> list[str]:
         """Returns what a user should know."""
-        counts = ", ".join(f"{len(self._files[split, domain])} {domain} {split}" for split in SPLITS for domain in DOMAINS)
+        counts = ", ".join(
+            f"{len(self._files[split, domain])} {domain} {split}"
+            for split in SPLITS
+            for domain in DOMAINS
+        )
         return [f"grass: photographs in {self.root}, by their names: {counts}"]
 
     def _frame(self, name: str) -> np.ndarray:
@@ -122,9 +135,15 @@ class GrassFolder:
 
 def _photographs(root: Path) -> Sequence[str]:
     found = (
-        Path(here, name).relative_to(root).as_posix() for here, _, names in os.walk(root, onerror=unlisted) for name in names
+        Path(here, name).relative_to(root).as_posix()
+        for here, _, names in os.walk(root, onerror=unlisted)
+        for name in names
     )
-    return sorted(name for name in found if name.lower().endswith(SUFFIXES) and not Path(name).name.startswith("."))
+    return sorted(
+        name
+        for name in found
+        if name.lower().endswith(SUFFIXES) and not Path(name).name.startswith(".")
+    )
 
 
 def _side(name: str) -> tuple[str, str]:

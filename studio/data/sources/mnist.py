@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from studio.data.dataset import Split
-from studio.data.io.files import DAMAGE, Part, Stored, arrays_in, first_of, opened, refused, uncompressed_size
+from studio.data.io.files import (
+    DAMAGE,
+    Part,
+    Stored,
+    arrays_in,
+    first_of,
+    opened,
+    refused,
+    uncompressed_size,
+)
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
@@ -54,7 +63,11 @@ def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
     for split, part in parts.items():
         if not part.size:
             raise StudioError(f"{path}: no images in MNIST's {split} part")
-    sizes = [f"{parts[split].size} of the {full} {split} digits" for split, full in FULL.items() if parts[split].size != full]
+    sizes = [
+        f"{parts[split].size} of the {full} {split} digits"
+        for split, full in FULL.items()
+        if parts[split].size != full
+    ]
     return parts, [f"MNIST: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
@@ -64,7 +77,9 @@ def resized(digits: np.ndarray, side: int) -> "Tensor":
     from torch.nn.functional import interpolate
 
     images = torch.from_numpy(digits.astype(np.float32) / 255)[:, None]
-    return interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)[:, 0]
+    return interpolate(
+        images, size=(side, side), mode="bilinear", antialias=True, align_corners=False
+    )[:, 0]
 
 
 def padded(digits: np.ndarray, side: int) -> "Tensor":
@@ -73,11 +88,15 @@ def padded(digits: np.ndarray, side: int) -> "Tensor":
     from torch.nn.functional import pad
 
     margin = (side - SIDE) // 2
-    return pad(torch.from_numpy(digits.astype(np.float32) / 255), (margin, side - SIDE - margin) * 2)
+    return pad(
+        torch.from_numpy(digits.astype(np.float32) / 255), (margin, side - SIDE - margin) * 2
+    )
 
 
 def _from_npz(path: Path) -> dict[Split, Part]:
-    shapes = {f"x_{split}": (None, SIDE, SIDE) for split in FULL} | {f"y_{split}": (None,) for split in FULL}
+    shapes = {f"x_{split}": (None, SIDE, SIDE) for split in FULL} | {
+        f"y_{split}": (None,) for split in FULL
+    }
     arrays = arrays_in(path, shapes)
     return {split: _part(arrays[f"x_{split}"], arrays[f"y_{split}"]) for split in FULL}
 
@@ -99,7 +118,9 @@ def _idx(place: Path, name: str, magic: int) -> Stored:
     """Opens an idx file: four bytes of magic number, the lengths of the axes as big-endian words, then the bytes."""
     path = first_of(place, [name, f"{name}.gz"])
     if path is None:
-        raise StudioError(f"{place.absolute()}: no {name} or {name}.gz, though other files of MNIST are there")
+        raise StudioError(
+            f"{place.absolute()}: no {name} or {name}.gz, though other files of MNIST are there"
+        )
     axes = magic & 0xFF
     try:
         with opened(path) as file:
@@ -107,11 +128,15 @@ def _idx(place: Path, name: str, magic: int) -> Stored:
     except DAMAGE as error:
         raise refused(path, error, "damaged") from None
     if len(head) < 4 + 4 * axes or int.from_bytes(head[:4], "big") != magic:
-        raise StudioError(f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind")
+        raise StudioError(
+            f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind"
+        )
     shape = struct.unpack(f">{axes}I", head[4:])
     expected, found = len(head) + int(np.prod(shape)), uncompressed_size(path)
     if found != expected:
-        raise StudioError(f"{path}: cut short or damaged: {found} bytes, expected {expected} for {' x '.join(map(str, shape))}")
+        raise StudioError(
+            f"{path}: cut short or damaged: {found} bytes, expected {expected} for {' x '.join(map(str, shape))}"
+        )
     if path.suffix == ".gz":
         return Stored(path, shape, partial(_unzipped, path, shape, len(head)))
     return Stored(path, shape, partial(np.memmap, path, np.uint8, "r", len(head), shape))

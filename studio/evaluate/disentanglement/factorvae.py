@@ -77,7 +77,9 @@ def check(factors: np.ndarray, votes: int, group: int) -> None:
     if group < 2:
         raise StudioError(f"group: a group has at least 2 images, found {group}")
     if votes < factors.shape[1]:
-        raise StudioError(f"votes: each of the {factors.shape[1]} factors needs at least one, found {votes}")
+        raise StudioError(
+            f"votes: each of the {factors.shape[1]} factors needs at least one, found {votes}"
+        )
     for k, members in enumerate(by_class(factors)):
         fewest = min(map(len, members), default=0)
         if fewest < group:
@@ -92,7 +94,9 @@ def by_class(factors: np.ndarray) -> list[list[np.ndarray]]:
     return [[np.flatnonzero(column == c) for c in np.unique(column)] for column in factors.T]
 
 
-def cast(sample: Sample, variance: np.ndarray, votes: int, group: int, rng: np.random.Generator) -> Votes:
+def cast(
+    sample: Sample, variance: np.ndarray, votes: int, group: int, rng: np.random.Generator
+) -> Votes:
     """Lets groups vote: fix one factor, divide each coordinate's variance by its global one, take the least.
 
     Kim & Mnih (2018), Sec. 4 and Fig. 2. Factors take turns, so that each is fixed equally often.
@@ -114,19 +118,26 @@ def cast(sample: Sample, variance: np.ndarray, votes: int, group: int, rng: np.r
     for vote, k in enumerate(factor):
         rows = members[k][rng.integers(len(members[k]))]
         within = sample.codes[rng.choice(rows, group, replace=False)].var(0)
-        coordinate[vote] = np.argmin(np.divide(within, variance, out=np.full(len(variance), np.inf), where=variance > 0))
+        coordinate[vote] = np.argmin(
+            np.divide(within, variance, out=np.full(len(variance), np.inf), where=variance > 0)
+        )
     return Votes(coordinate, factor)
 
 
 def majority(train: Votes, test: Votes) -> float:
     """Returns the accuracy, on `test`, of guessing for each coordinate the factor that won most of its votes in `train`."""
-    size = max(train.coordinate.max(), test.coordinate.max()) + 1, max(train.factor.max(), test.factor.max()) + 1
+    size = (
+        max(train.coordinate.max(), test.coordinate.max()) + 1,
+        max(train.factor.max(), test.factor.max()) + 1,
+    )
     table = np.zeros(size, np.int64)
     np.add.at(table, (train.coordinate, train.factor), 1)
     return float(np.mean(table.argmax(1)[test.coordinate] == test.factor))
 
 
-def factorvae(train: Sample, test: Sample, votes: int, group: int, seed: int, unit: np.ndarray | float = 1.0) -> float:
+def factorvae(
+    train: Sample, test: Sample, votes: int, group: int, seed: int, unit: np.ndarray | float = 1.0
+) -> float:
     """FactorVAE score (Kim & Mnih 2018, Sec. 4): can the fixed factor be told from the coordinate that varied least?
 
     Dead coordinates (`live`) take no part; if all are dead, the score is chance, one over the number of factors.
@@ -150,10 +161,14 @@ def factorvae(train: Sample, test: Sample, votes: int, group: int, seed: int, un
         return 1 / train.factors.shape[1]
     train, test = (Sample(s.codes[:, alive], s.factors) for s in (train, test))
     variance, rng = train.codes.var(0), np.random.default_rng(seed)
-    return majority(cast(train, variance, votes, group, rng), cast(test, variance, votes, group, rng))
+    return majority(
+        cast(train, variance, votes, group, rng), cast(test, variance, votes, group, rng)
+    )
 
 
-def factorvae_as_published(sample: Sample, votes: int, group: int, seed: int) -> tuple[float, float]:
+def factorvae_as_published(
+    sample: Sample, votes: int, group: int, seed: int
+) -> tuple[float, float]:
     """FactorVAE score as in Table 9 of Carton et al. (2024): the classifier is scored on the votes that it has learnt.
 
     Nothing is pruned. What their code does beyond that is not repeated: global variances from images of another kind, noise
@@ -195,7 +210,9 @@ def betavae(train: Sample, test: Sample, votes: int, seed: int, pairs: int = PAI
         return float(model.fit(features, shared).score(*_distances(test, votes, pairs, rng)))
 
 
-def _distances(sample: Sample, votes: int, pairs: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _distances(
+    sample: Sample, votes: int, pairs: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean distances (v, m) and the shared factors (v,)."""
     check(sample.factors, votes, 2)
     members = by_class(sample.factors)
@@ -204,8 +221,12 @@ def _distances(sample: Sample, votes: int, pairs: int, rng: np.random.Generator)
         sizes = np.array([len(rows) for rows in members[k]])
         chosen = rng.integers(len(sizes), size=pairs)
         first = rng.integers(sizes[chosen])
-        second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]  # any other of the class
+        second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[
+            chosen
+        ]  # any other of the class
         rows = np.concatenate(members[k])
         start = (np.cumsum(sizes) - sizes)[chosen]
-        features[vote] = np.abs(sample.codes[rows[start + first]] - sample.codes[rows[start + second]]).mean(0)
+        features[vote] = np.abs(
+            sample.codes[rows[start + first]] - sample.codes[rows[start + second]]
+        ).mean(0)
     return features, shared

@@ -54,12 +54,18 @@ def sap(codes: np.ndarray, targets: Sequence[np.ndarray]) -> float:
     for target in targets:
         category = np.issubdtype(target.dtype, np.integer)
         nothing = 1 / len(np.unique(target)) if category else 0.0
-        gaps.append(_gap(_thresholds(codes, target) if category else _explained(codes, target), nothing))
+        gaps.append(
+            _gap(_thresholds(codes, target) if category else _explained(codes, target), nothing)
+        )
     return float(np.mean(gaps))
 
 
 def importances(
-    train: np.ndarray, train_targets: Sequence[np.ndarray], test: np.ndarray, test_targets: Sequence[np.ndarray], seed: int
+    train: np.ndarray,
+    train_targets: Sequence[np.ndarray],
+    test: np.ndarray,
+    test_targets: Sequence[np.ndarray],
+    seed: int,
 ) -> tuple[np.ndarray, float]:
     """Predicts each factor from the code (Eastwood & Williams 2018, Sec. 2) with a random forest, one of their two choices.
 
@@ -78,12 +84,23 @@ def importances(
     columns, scores = [], []
     for target, held_out in zip(train_targets, test_targets, strict=True):
         # max_features: were coordinates held back from a split, one that tells nothing would be used where none better is left.
-        options = {"n_estimators": TREES, "min_samples_leaf": LEAF, "max_features": None, "random_state": seed % 2**32}
+        options = {
+            "n_estimators": TREES,
+            "min_samples_leaf": LEAF,
+            "max_features": None,
+            "random_state": seed % 2**32,
+        }
         category = np.issubdtype(target.dtype, np.integer)
-        model = (RandomForestClassifier if category else RandomForestRegressor)(**options).fit(train[:LEARNT], target[:LEARNT])
+        model = (RandomForestClassifier if category else RandomForestRegressor)(**options).fit(
+            train[:LEARNT], target[:LEARNT]
+        )
         columns.append(model.feature_importances_)
         read = model.predict(test)
-        scores.append(balanced_accuracy_score(held_out, read, adjusted=True) if category else r2_score(held_out, read))
+        scores.append(
+            balanced_accuracy_score(held_out, read, adjusted=True)
+            if category
+            else r2_score(held_out, read)
+        )
     return np.stack(columns, 1), float(np.mean(scores))
 
 
@@ -96,7 +113,9 @@ def disentanglement(importance: np.ndarray) -> float:
     used = importance[importance.sum(1) > 0]
     if not len(used):
         return 0.0
-    return float(np.average(1 - entropy(used, base=importance.shape[1], axis=1), weights=used.sum(1)))
+    return float(
+        np.average(1 - entropy(used, base=importance.shape[1], axis=1), weights=used.sum(1))
+    )
 
 
 def completeness(importance: np.ndarray) -> float:
@@ -127,9 +146,14 @@ def _cut(coordinate: np.ndarray, bins: int) -> np.ndarray:
 
 
 def _thresholds(codes: np.ndarray, target: np.ndarray) -> list[float]:
-    tree = DecisionTreeClassifier(max_leaf_nodes=len(np.unique(target)), class_weight="balanced", random_state=0)
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=len(np.unique(target)), class_weight="balanced", random_state=0
+    )
     columns = [coordinate[:, None] for coordinate in codes.T]
-    return [float(balanced_accuracy_score(target, tree.fit(column, target).predict(column))) for column in columns]
+    return [
+        float(balanced_accuracy_score(target, tree.fit(column, target).predict(column)))
+        for column in columns
+    ]
 
 
 def _explained(codes: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -61,14 +61,23 @@ def centrality(
     """
     names, sizes = list(methods), _sizes(methods)
     # The same draws for every model, as far as their codes are alike: what differs is the models.
-    tables = {name: _tables(size, images // 2, levels, seed_of("tables", seed)) for name, size in sizes.items()}
+    tables = {
+        name: _tables(size, images // 2, levels, seed_of("tables", seed))
+        for name, size in sizes.items()
+    }
     for halves in tables.values():
         check(halves[1], votes, group)  # before the images are made
     directed = np.empty((len(names), len(names)))
     for i, name in enumerate(names):
-        halves = [_read(methods, name, table, seed_of(seed, half)) for half, table in enumerate(tables[name])]
+        halves = [
+            _read(methods, name, table, seed_of(seed, half))
+            for half, table in enumerate(tables[name])
+        ]
         for j, other in enumerate(names):
-            train, test = (Sample(codes[other], table) for codes, table in zip(halves, tables[name], strict=True))
+            train, test = (
+                Sample(codes[other], table)
+                for codes, table in zip(halves, tables[name], strict=True)
+            )
             unit = unit_of(methods[other], seed)
             directed[i, j] = factorvae(train, test, votes, group, seed_of("votes", seed), unit)
     matrix = (directed + directed.T) / 2
@@ -91,13 +100,17 @@ def centrality(
 def _sizes(methods: Mapping[str, Method]) -> dict[str, int]:
     """Returns how many salient coordinates each model has, after checking that the models can be compared."""
     if len(methods) < 2:
-        raise StudioError(f"centrality compares at least 2 models, found {len(methods)}: {', '.join(methods) or 'none'}")
+        raise StudioError(
+            f"centrality compares at least 2 models, found {len(methods)}: {', '.join(methods) or 'none'}"
+        )
     sizes, shapes = {}, {}
     for name, method in methods.items():
         code = prior(method, 1, "target", 0)
         sizes[name], shapes[name] = code.s.shape[1], tuple(decode(method, code).shape[1:])
         if sizes[name] < 2:
-            raise StudioError(f"{name} has a single salient coordinate, and which of one is fixed is no question")
+            raise StudioError(
+                f"{name} has a single salient coordinate, and which of one is fixed is no question"
+            )
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise StudioError(f"centrality compares models of images of one shape, found {found}")
@@ -112,7 +125,9 @@ def _tables(size: int, n: int, levels: int, seed: int) -> list[np.ndarray]:
     return [balanced([levels] * size, n, rng) for _ in range(2)]
 
 
-def _read(methods: Mapping[str, Method], name: str, table: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _read(
+    methods: Mapping[str, Method], name: str, table: np.ndarray, seed: int
+) -> dict[str, np.ndarray]:
     """Makes images with one model, of salient codes given by a table of levels, and encodes them with all: (n, m_j) each."""
     drawn = prior(methods[name], DRAWS, "target", seed_of("levels", seed)).s.numpy()
     count = int(table.max()) + 1

@@ -7,8 +7,22 @@ import numpy as np
 from studio.data import Dataset
 from studio.data.dataset import Factor, FactorDataset, Split
 from studio.errors import StudioError, nearest
-from studio.evaluate.disentanglement.factorvae import Sample, balanced, betavae, check, factorvae, factorvae_as_published, live
-from studio.evaluate.disentanglement.mig_dci_sap import completeness, disentanglement, importances, mig, sap
+from studio.evaluate.disentanglement.factorvae import (
+    Sample,
+    balanced,
+    betavae,
+    check,
+    factorvae,
+    factorvae_as_published,
+    live,
+)
+from studio.evaluate.disentanglement.mig_dci_sap import (
+    completeness,
+    disentanglement,
+    importances,
+    mig,
+    sap,
+)
 from studio.method import Code, Method
 from studio.sampling import encode, prior
 from studio.seeds import seed_of
@@ -19,7 +33,9 @@ SPACES = ("salient", "common", "whole")
 SPLIT: Split = "test"
 CHUNK = 500  # images made at a time
 DRAWS = 2_000  # of the prior, for its standard deviation
-NOTHING = dict.fromkeys(("mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "sap"), 0.0)
+NOTHING = dict.fromkeys(
+    ("mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "sap"), 0.0
+)
 
 
 def disentangle(
@@ -63,7 +79,9 @@ def disentangle(
     factors, rng = dataset.generative_factors, np.random.default_rng(seed_of("factors", seed))
     parts = [balanced([factor.size for factor in factors], images // 2, rng) for _ in range(2)]
     check(parts[1], votes, group)  # before the images are made
-    train, test = (sampled(method, dataset, part, seed_of(seed, i), space) for i, part in enumerate(parts))
+    train, test = (
+        sampled(method, dataset, part, seed_of(seed, i), space) for i, part in enumerate(parts)
+    )
     unit = unit_of(method, seed, space)
     alive, drawn = live(train.codes, unit), seed_of("votes", seed)
     published, published_chance = factorvae_as_published(train, votes, group, drawn)
@@ -74,7 +92,11 @@ def disentangle(
         scores = {
             "factorvae": factorvae(train, test, votes, group, drawn, unit),
             "betavae": betavae(kept[0], kept[1], votes, drawn),
-            **_aligned([Sample(sample.codes, dataset.apparent(sample.factors)) for sample in kept], factors, drawn),
+            **_aligned(
+                [Sample(sample.codes, dataset.apparent(sample.factors)) for sample in kept],
+                factors,
+                drawn,
+            ),
         }
     return {
         "space": space,
@@ -88,11 +110,17 @@ def disentangle(
         "group": group,
         "votes_train": votes,
         "votes_test": votes,
-        **({} if alive.any() else {"note": f"every coordinate of the {space} code is dead, and scores are chance"}),
+        **(
+            {}
+            if alive.any()
+            else {"note": f"every coordinate of the {space} code is dead, and scores are chance"}
+        ),
     }
 
 
-def sampled(method: Method, dataset: FactorDataset, factors: np.ndarray, seed: int, space: str) -> Sample:
+def sampled(
+    method: Method, dataset: FactorDataset, factors: np.ndarray, seed: int, space: str
+) -> Sample:
     """Makes images of factors (n, f) and encodes them.
 
     Raises:
@@ -135,7 +163,9 @@ def columns_of(code: Code, space: str, whose: str) -> np.ndarray:
     columns = tensor.numpy().astype(np.float64)
     bad = int((~np.isfinite(columns)).any(1).sum())
     if bad:
-        raise StudioError(f"{whose}: {bad} of {len(columns)} {space} codes are not finite, expected numbers")
+        raise StudioError(
+            f"{whose}: {bad} of {len(columns)} {space} codes are not finite, expected numbers"
+        )
     return columns
 
 

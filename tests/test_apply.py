@@ -11,8 +11,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from own_files import SIDE, folders_run, smooth
 from PIL import Image
+from support.own_files import SIDE, folders_run, smooth
 from typer.testing import CliRunner
 
 from studio import apply as applying

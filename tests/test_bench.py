@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from conftest import VARIANTS, tiny
+from support.experiments import VARIANTS, tiny
 from torch import nn
 from typer.testing import CliRunner
 

@@ -1,0 +1,270 @@
+"""What is to be trained: sweep files, values on the command line, labels and folders, and where the paper's values stay."""
+
+from pathlib import Path
+
+import pytest
+from support.experiments import tiny
+
+from studio import build
+from studio.compare import sweep
+from studio.compare.sweep import available_sweeps, comparison_name, values_of, variants
+from studio.config import find, load, read_yaml
+from studio.data import PairStream
+from studio.errors import StudioError
+from studio.method import Pair
+from studio.training.engine import Engine
+
+BASE = "data: {name: digits}\nmethod: {name: dig, z: 4, s: 3}\ntrain: {images: 640}\n"
+PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0.2}}}\n'
+
+
+def existing(name: str) -> list[sweep.Variant]:
+    """Resolves a sweep that comes with the studio; skips, aloud, what needs a method that is not there yet."""
+    raw = read_yaml(sweep._found(name))
+    for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
+        try:
+            find(base)
+        except StudioError:
+            pytest.skip(f"{name}: its base config {base} does not exist yet")
+    return variants([name], ["data.root=somewhere"] if "digits" not in raw["base"] else [])
+
+
+def fault(*arguments: object, **options: object) -> str:
+    with pytest.raises(StudioError) as caught:
+        variants(*arguments, **options)
+    return str(caught.value)
+
+
+def write(name: str, text: str) -> str:
+    Path(name).write_text(text)
+    return name
+
+
+@pytest.mark.parametrize("name", available_sweeps())
+def test_every_sweep_resolves_row_by_row(name: str) -> None:
+    rows = existing(name)
+    assert len(rows) > 1
+    assert len({row.label for row in rows}) == len({row.folder for row in rows}) == len(rows)
+    without = [row.config.model_copy(update={"paper": None, "name": ""}) for row in rows]
+    assert all(a != b for i, a in enumerate(without) for b in without[:i]), (
+        "two rows are the same experiment"
+    )
+    assert read_yaml(sweep._found(name))["about"]
+    for row in rows:
+        assert (
+            load(row.cfg, row.assignments) == row.config
+        )  # what `studio train` makes of it is what was planned
+
+
+def test_the_ablation_has_the_papers_eight_rows_and_their_values() -> None:
+    rows = {row.label: row.config for row in existing("carton_table3")}
+    assert len(rows) == 8
+    read = {name: config.paper.attributes for name, config in rows.items()}
+    assert [
+        read["no class"]["digit"].salient.average,
+        read["no class"]["digit"].common.average,
+    ] == [0.48, 0.83]
+    assert [read["full"]["object"].salient.average, read["full"]["object"].common.average] == [
+        0.18,
+        0.42,
+    ]
+    for name, config in rows.items():
+        zero = {term for term, weight in config.method.weights.items() if weight == 0} - {"cr"}
+        assert zero == {
+            term
+            for loss, terms in {
+                "class": ["class"],
+                "image": ["image"],
+                "info": ["info_z", "info_s", "info_real"],
+            }.items()
+            for term in terms
+            if f"no {loss}" in name
+        }
+        assert config.paper.source.endswith("Table 3")
+    digits = {row.label: row.config for row in existing("digits_table3")}
+    assert {name: config.method.weights for name, config in digits.items()} == {
+        n: c.method.weights for n, c in rows.items()
+    }
+    assert all(
+        config.train.images == 100_032 for config in digits.values()
+    )  # 100,000 in whole steps of 64
+    assert all(config.paper is None for config in digits.values())
+
+
+@pytest.mark.parametrize("row", existing("digits_table3"), ids=lambda row: row.label)
+def test_every_ablation_can_be_trained(row: sweep.Variant) -> None:
+    method = tiny().method.model_copy(update={"weights": row.config.method.weights})
+    config = tiny().model_copy(update={"method": method})
+    engine = Engine(config, build.build_dataset(config))
+    pairs = PairStream(engine.dataset, 8, 0, 0, 1)
+    before = {name: value.clone() for name, value in engine.method.G.named_parameters()}
+    for i in range(2):
+        engine.advance(Pair(*pairs[i]))
+    assert any(not value.equal(before[name]) for name, value in engine.method.G.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("assignment", "values"),
+    [
+        ("a.b=1", [1]),
+        ("a.b=1,2.5,x", [1, 2.5, "x"]),
+        ("a.b=[0, 0.9],[1, 2]", [[0, 0.9], [1, 2]]),
+        ("a.b={c: [1, 2]}, {}", [{"c": [1, 2]}, {}]),
+        ("a.b='x,y',z", ["x,y", "z"]),
+        ('a.b=["x]", 1],2', [["x]", 1], 2]),
+        ('a.b="say \\"a,b\\"",2', ['say "a,b"', 2]),
+        ("a.b=it's,its", ["it's", "its"]),
+        ("a.b=", [None]),
+        ("a.b=no,off", ["no", "off"]),
+        ("a.b=1e-4,0.0001", [1e-4, 1e-4]),
+    ],
+)
+def test_commas_outside_brackets_and_quotes_separate_values(assignment: str, values: list) -> None:
+    assert values_of(assignment) == ("a.b", values)
+
+
+def test_several_values_are_every_combination_and_one_value_is_for_all() -> None:
+    rows = variants(
+        ["digits_dig"],
+        ["train.lr=1e-4,1e-3", "method.s=2,3", "nets.width=8", "train.threads=1"],
+        seeds=2,
+    )
+    assert [row.label for row in rows] == [
+        f"digits_dig train.lr={lr} method.s={s}" for lr in ("0.0001", "0.001") for s in (2, 3)
+    ]
+    assert [(row.config.train.lr, row.config.method.s) for row in rows] == [
+        (1e-4, 2),
+        (1e-4, 3),
+        (1e-3, 2),
+        (1e-3, 3),
+    ]
+    assert {row.config.nets.width for row in rows} == {8}
+    assert (
+        rows[0].folder == "digits_dig_train.lr=0.0001_method.s=2_nets.width=8"
+    )  # threads change nothing that is learnt
+    assert {row.seeds for row in rows} == {2}
+    assert rows[0].at(1).seed == 1
+
+
+def test_a_budget_is_the_same_for_every_row() -> None:
+    write("a.yaml", BASE)
+    write("b.yaml", BASE.replace("640", "64_000"))
+    write("s.yaml", "base: [a.yaml, b.yaml]\nbudget: 1280\nseeds: 5\n")
+    assert {row.config.train.images for row in variants(["s.yaml"])} == {1280}
+    assert {row.config.train.images for row in variants(["s.yaml"], budget=2560)} == {2560}
+    assert {row.config.train.images for row in variants(["a.yaml", "b.yaml"])} == {640, 64_000}
+    assert {row.config.train.images for row in variants(["s.yaml"], ["train.images=128,256"])} == {
+        128,
+        256,
+    }
+    assert {row.seeds for row in variants(["s.yaml"])} == {5}
+    assert {row.seeds for row in variants(["s.yaml"], seeds=1)} == {1}
+    assert [row.label for row in variants(["s.yaml"])] == ["a", "b"]
+    assert [row.label for row in variants(["s.yaml", "digits_dig"])] == ["s a", "s b", "digits_dig"]
+
+
+def test_a_sweep_of_the_users_finds_its_base_beside_itself() -> None:
+    Path("own").mkdir()
+    write("own/mine.yaml", BASE)
+    write(
+        "own/sweep.yaml",
+        "base: mine.yaml\ngrid: {method.s: [2, 3], train.betas: [[0, 0.9], [0.5, 0.999]]}\n",
+    )
+    rows = variants(["own/sweep.yaml"])
+    assert len(rows) == 4
+    assert load(rows[0].cfg, rows[0].assignments).train.betas == (0, 0.9)
+    assert rows[1].label == "method.s=2 train.betas=[0.5,0.999]"
+    assert comparison_name(["own/sweep.yaml", "digits_dig"]) == "sweep+digits_dig"
+
+
+def test_a_folder_is_stable_and_keeps_labels_apart_that_differ_only_in_odd_letters() -> None:
+    write("a.yaml", BASE)
+    write(
+        "s.yaml",
+        'base: a.yaml\nrows: {"a/b": {method.s: 2}, "a?b": {method.s: 3}, plain: {method.s: 4}}\n',
+    )
+    folders = [row.folder for row in variants(["s.yaml"])]
+    assert folders == [row.folder for row in variants(["s.yaml"], budget=100)]
+    assert len(set(folders)) == 3
+    assert folders[2] == "s_plain"
+    assert all(set(folder) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for folder in folders)
+    many = variants(["a.yaml"], [f"method.weights.{name}=0.125" for name in tiny().method.weights])
+    assert len(many[0].folder) < 150
+
+
+def test_the_papers_values_stay_only_with_what_the_paper_measured() -> None:
+    write("a.yaml", BASE + PAPER)
+    plain, other = variants(["a.yaml"], ["method.s=3,5", "nets.width=8"])
+    assert plain.config.paper is not None  # s = 3 is what the config says
+    assert other.config.paper is None
+    assert load(other.cfg, other.assignments).paper is None
+    rows = "rows:\n  same: {}\n  other: {method.s: 5}\n  own: {method.s: 6, paper.attributes: {digit: {common: 0.3}}}\n"
+    same, other, own = variants([write("s.yaml", f"base: a.yaml\n{rows}")])
+    assert same.config.paper.attributes["digit"].salient.average == 0.9
+    assert other.config.paper is None
+    assert own.config.paper.attributes["digit"].salient is None
+    assert own.config.paper.attributes["digit"].common.average == 0.3
+    assert own.config.paper.source == "Table 1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "expected"),
+    [
+        (
+            (["digits_digg"],),
+            {},
+            "compare digits_digg: no such file, config or sweep; did you mean 'digits_dig'?",
+        ),
+        ((["carton_table4"],), {}, "did you mean 'carton_table3'?"),
+        ((["digits_dig", "digits_dig"],), {}, "2 rows would share the folder digits_dig-seed0"),
+        ((["digits_dig"], ["seed=1,2"]), {}, "--seeds says how many"),
+        ((["digits_dig"], ["train.images=3"]), {"budget": 4}, "--budget 4 says the same"),
+        (
+            (["digits_dig"], ["train.lr=1", "train.lr=2"]),
+            {},
+            "train.lr is given twice; several values go in one",
+        ),
+        ((["digits_dig"], ["train.lr=1,,2"]), {}, "a value is missing"),
+        ((["digits_dig"], ["train.lr"]), {}, "expected a.b=value"),
+        ((["digits_dig"], ["train.lrr=1,2"]), {}, "train.lrr: no such field; did you mean 'lr'?"),
+        ((["digits_dig"], ["method.s=0,2"]), {}, "digits_dig method.s=0: "),
+        ((["digits_dig"], ["train.lr=.inf"]), {}, "train.lr: found inf, expected a finite number"),
+        (
+            (["digits_table3"], ["method.weights.class=1"]),
+            {},
+            "digits_table3 varies method.weights.class itself",
+        ),
+        ((["digits_table3"], ["method={name: dig}"]), {}, "digits_table3 varies method.weights"),
+        ((["."],), {}, "a folder"),
+    ],
+)
+def test_wrong_input_says_what_is_expected(arguments: tuple, options: dict, expected: str) -> None:
+    assert expected in fault(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "base: a.yaml\nrow: {x: {}}\n",
+            "s.yaml: 1 fault\n  row: no such field; did you mean 'rows'?",
+        ),
+        ("base: a.yaml\nrows: {x: {}}\ngrid: {method.s: [1]}\n", "found both rows and grid"),
+        ("base: a.yaml\ngrid: {method.s: []}\n", "grid.method.s: found no value"),
+        ("base: a.yaml\ngrid: {method.s: 3}\n", "grid.method.s: found 3, expected a valid list"),
+        ("base: b.yaml\n", "s.yaml: base: b.yaml: no such file or config"),
+        ("base: []\n", "base: found []"),
+        ("base: a.yaml\nseeds: 0\n", "seeds: found 0"),
+        (
+            "base: a.yaml\nrows: {x: {method.weights.clas: 0}, y: {}}\n",
+            "x: a.yaml: 1 fault\n  method.weights: no term is called",
+        ),
+        (
+            "base: a.yaml\nrows: {x: {paper.attributes: {digit: {salint: 1}}}}\n",
+            "did you mean 'salient'?",
+        ),
+    ],
+)
+def test_a_faulty_sweep_is_refused_by_name(text: str, expected: str) -> None:
+    write("a.yaml", BASE + PAPER)
+    assert expected in fault([write("s.yaml", text)])

@@ -1,0 +1,334 @@
+"""`studio data`: what exists, what is at fault, what it looks like, and an example that works as it is."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.source_files import cifar_arrays, mnist_arrays
+
+from studio.config import load
+from studio.data import DATASETS, catalogue
+from studio.data.catalogue import check, describe, init_example, list_sets, preview
+from studio.data.folders import Folders, FoldersConfig
+from studio.data.sources import bundled
+from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.errors import StudioError
+from studio.render import grid
+
+BELONGS = {"digit": "salient", "texture": "common"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("example") / "two words é"
+    init_example(root)
+    return root
+
+
+def config(root: Path, **fields: object) -> FoldersConfig:
+    return FoldersConfig(**{"root": str(root), "attributes": BELONGS, **fields})
+
+
+# ---- list ----
+
+
+def test_every_set_is_listed_with_where_its_files_are_expected() -> None:
+    rows = list_sets()
+    assert [row["name"] for row in rows] == list(DATASETS)
+    assert all(list(row) == ["name", "what", "needs_files", "expected"] for row in rows)
+    assert all(row["what"].endswith(".") and "\n" not in row["what"] for row in rows)
+    by_name = {row["name"]: row for row in rows}
+    assert by_name["folders"]["needs_files"] is True
+    assert "ROOT/background/" in by_name["folders"]["expected"]
+    assert by_name["textured_digits"]["needs_files"] is False
+    assert json.loads(json.dumps(rows)) == rows
+
+
+FAST = """
+import sys
+from typer.testing import CliRunner
+from studio.cli import app
+from studio.data import DATASETS
+results = [CliRunner().invoke(app, ["data", "list"]).exit_code]
+results += [CliRunner().invoke(app, ["data", "check", name]).exit_code for name in DATASETS if name not in ("folders", "brats")]
+print(results, [name for name in ("torch", "sklearn", "scipy", "skimage", "matplotlib", "nibabel") if name in sys.modules])
+"""
+
+
+def test_list_and_check_do_not_wait_for_what_only_training_needs(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mnist.npz", **mnist_arrays())
+    np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
+    place = {
+        "STUDIO_DATA": str(tmp_path),
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", FAST],
+        env=os.environ | place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split("]")[0] == "[" + ", ".join("0" for _ in list(DATASETS)[1:])
+    assert done.stdout.strip().endswith(" []")
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(
+    monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    import skimage.data
+    from sklearn.datasets import load_digits
+
+    if not here:  # as if these packages kept their files elsewhere
+        monkeypatch.setattr(bundled, "_inside", lambda package, name: Path("nowhere"))
+    pixels, classes = load_digits(return_X_y=True)
+    found = bundled.digits.__wrapped__()
+    assert np.array_equal(found[0].reshape(-1, 64), pixels)
+    assert np.array_equal(found[1], classes)
+    for name in ("brick", "camera", "coins", "grass", "gravel", "moon"):
+        assert np.array_equal(bundled.photograph(name), getattr(skimage.data, name)())
+
+
+# ---- init and check ----
+
+
+def test_the_example_is_complete_and_checks_out(root: Path) -> None:
+    report = check(config(root))
+    assert report == json.loads(json.dumps(report))
+    assert report["ok"]
+    assert report["problems"] == report["quarantined"] == []
+    assert report["counts"] == {
+        "train": {"background": 160, "target": 160},
+        "test": {"background": 40, "target": 40},
+    }
+    assert report["shape"] == [1, 64, 64]
+    assert report["attributes"]["digit"] == {
+        "belongs": "salient",
+        "classes": list("0123456789"),
+        "target_only": True,
+    }
+    assert report["attributes"]["texture"]["belongs"] == "common"
+    assert report["attributes"]["texture"]["target_only"] is False
+    few = "attribute digit: the test split has only one target image each of 1, 3"
+    assert report["notes"] == ["split: 400 files as attributes.csv says", few]
+
+
+def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> None:
+    dataset, source = Folders(config(root)), TexturedDigits(TexturedDigitsConfig(resolution=64))
+    for split in ("train", "test"):
+        for domain in ("background", "target"):
+            indices = np.arange(dataset.size(split, domain))
+            expected, found = (
+                source.images(split, domain, indices),
+                dataset.images(split, domain, indices),
+            )
+            assert (expected - found).abs().max() <= 0.51 / 127.5
+            for name, values in dataset.labels(split, domain).items():
+                classes, others = dataset.attributes[name].classes, source.attributes[name].classes
+                true = source.labels(split, domain)[name][indices]
+                assert [classes[i] for i in values] == [others[i] for i in true]
+
+
+def test_the_examples_config_works_as_it_is(root: Path) -> None:
+    loaded = load(str(root / "folders_dig.yaml"))
+    assert loaded.data.root == str(root)
+    assert loaded.data.attributes == BELONGS
+    assert loaded.method.name == "dig"
+    assert check(loaded.data)["ok"]
+    assert f"'{root}/folders_dig.yaml'" in (root / "README.txt").read_text(encoding="utf-8")
+
+
+def test_the_examples_subjects_are_on_one_side(root: Path) -> None:
+    with (root / "attributes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 400
+    assert (
+        len({row["subject"] for row in rows})
+        == len({(row["subject"], row["split"]) for row in rows})
+        == 200
+    )
+
+
+def test_an_empty_folder_is_filled_and_nothing_else_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "EXAMPLE", {"train": 2, "test": 1})
+    (tmp_path / "new").mkdir()
+    init_example(str(tmp_path / "new"))
+    init_example(tmp_path / "made/on the way")
+    names = {"README.txt", "attributes.csv", "background", "folders_dig.yaml", "target"}
+    for folder in ("new", "made/on the way"):
+        assert {path.name for path in (tmp_path / folder).iterdir()} == names
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "made"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("folder", "not an empty folder"),
+        ("file", "not an empty folder"),
+        ("below a file", "cannot be written: "),
+    ],
+)
+def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: str) -> None:
+    root = tmp_path / "mine"
+    if kind == "folder":
+        root.mkdir()
+        (root / ".precious").write_text("x")
+    else:
+        root.write_text("x")
+    with pytest.raises(StudioError, match=message):
+        init_example(root / "below" if kind == "below a file" else root)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert (root / ".precious" if kind == "folder" else root).read_text() == "x"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_an_interrupted_example_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    def interrupted(folder: Path) -> None:
+        (folder / "background").mkdir()
+        raise error
+
+    monkeypatch.setattr(catalogue, "_write_images", interrupted)
+    with pytest.raises(StudioError if error is OSError else error):
+        init_example(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bundled_set_checks_out() -> None:
+    report = check(TexturedDigitsConfig())
+    assert report["ok"]
+    assert report["counts"]["train"] == {"background": 25_000, "target": 25_000}
+    assert "attribute digit: salient, one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, target only" in describe(
+        report
+    )
+
+
+def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
+    report = check(config(tmp_path / "nowhere"))
+    assert not report["ok"]
+    assert "no folder" in report["problems"][0]
+    assert describe(report).startswith("folders: not usable\nproblem: data.root: no folder")
+    report = check(config(root, attributes={"digits": "salient"}))
+    assert report["problems"] == [
+        f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"
+    ]
+
+
+def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for i in range(30):
+            Image.fromarray(rng.integers(0, 255, (8, 8), np.uint8)).save(
+                tmp_path / domain / f"{i}.png"
+            )
+    for i in range(15):
+        (tmp_path / f"target/bad{i}.png").touch()
+    few, many = (check(config(tmp_path, attributes={}, max_bad=share)) for share in (0.2, 0.05))
+    assert few["ok"]
+    assert not many["ok"]
+    assert few["quarantined"] == many["quarantined"]
+    assert sorted(few["quarantined"]) == sorted(
+        [f"target/bad{i}.png", "is empty (0 bytes)"] for i in range(15)
+    )
+    assert describe(many).count("set aside: ") == 15
+    assert json.loads(json.dumps([few, many])) == [few, many]
+
+
+# ---- preview ----
+
+
+def test_the_preview_shows_every_domain_and_split_and_is_seeded(root: Path) -> None:
+    dataset = Folders(config(root))
+    first, again, other = (np.asarray(preview(dataset, 5, seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert first.shape != other.shape or (first != other).any()
+    wider = preview(dataset, 9, 0)
+    assert wider.width > first.shape[1]
+    assert wider.height == first.shape[0]
+
+
+def test_a_preview_of_fewer_images_than_asked_for_and_without_attributes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["file,split"]
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(
+                tmp_path / domain / f"{i}.png"
+            )
+            lines.append(f"{domain}/{i}.png,{'test' if i else 'train'}")
+    (tmp_path / "attributes.csv").write_text("\n".join(lines))
+    dataset = Folders(FoldersConfig(root=str(tmp_path), resolution=8))
+    assert preview(dataset, 6, 0).height > 4 * 96
+
+
+def test_long_and_missing_values_are_written_out(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words: list[str] = []
+    monkeypatch.setattr(
+        grid, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows])
+    )
+    text = (
+        (root / "attributes.csv")
+        .read_text(encoding="utf-8")
+        .replace("gravel", "a very long name of gravel")
+    )
+    lines = text.splitlines()
+    lines = [
+        f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}"
+        for i, line in enumerate(lines)
+    ]
+    for name in ("background", "target"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
+    preview(Folders(config(tmp_path, attributes={**BELONGS, "age": "common"})), 12, 0)
+    assert any("a very long name of gravel" in word for word in words)
+    assert any(word.endswith(", age=-") for word in words)
+    assert any(re.search(r", age=\d+\.5$", word) for word in words)
+    assert {
+        "background train: 160",
+        "background test: 40",
+        "target train: 160",
+        "target test: 40",
+    } < set(words)
+
+
+def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list = []
+    monkeypatch.setattr(
+        grid, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption)))
+    )
+    dataset = TexturedDigits(TexturedDigitsConfig())
+    preview(dataset, 6, 3)
+    rows, caption = seen
+    assert caption.endswith("; below each image: texture; below each target image: digit")
+    indices = np.sort(np.random.default_rng(3).permutation(5_000)[:6])
+    labels = dataset.labels("test", "target")
+    photographs = ("brick", "coins", "grass", "gravel")
+    assert rows[-1][1:] == [
+        f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices
+    ]
+    assert set(rows[1][1:]) <= set(photographs)
+
+
+class Drawn:
+    """Stands in for a Grid, to see what it is given."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def draw(self) -> None:
+        pass

@@ -1,0 +1,229 @@
+"""grassy_mnist: the three published forms, where grass comes from, splits, and the options of the studies."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from support.source_files import mnist_arrays
+
+from studio.data import grassy_mnist
+from studio.data.grassy_mnist import GrassyMnist, GrassyMnistConfig
+from studio.data.sources.grass import GrassFolder, GrassPhotograph
+from studio.errors import StudioError
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(grassy_mnist, "TEST", 40)
+    place = tmp_path / "files"
+    place.mkdir()
+    np.savez(place / "mnist.npz", **mnist_arrays())
+    return place
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """60 photographs, each of a brightness of its own."""
+    place = tmp_path / "grass"
+    (place / "n12102133").mkdir(parents=True)
+    for i in range(60):
+        Image.new("RGB", (80, 60), (4 * i,) * 3).save(place / "n12102133" / f"{i:02}.png")
+    return place
+
+
+def opened(root: Path, **options: object) -> GrassyMnist:
+    return GrassyMnist(
+        GrassyMnistConfig(root=str(root), **{"train_background": 50, "train_target": 60, **options})
+    )
+
+
+def parts(
+    data: GrassyMnist, split: str, domain: str, n: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Returns grass and digits in [0, 1], and the images in [0, 1]."""
+    table = data._tables[split, domain]
+    grass = torch.from_numpy(data._grass.take(split, domain, table["where"][:n]))
+    digits = torch.from_numpy(mnist_arrays()[f"x_{split}"][table["digit"][:n]] / np.float32(255))
+    return grass, digits, (data.images(split, domain, range(n))[:, 0] + 1) / 2
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(
+    ("mode", "amplitude"), [("linear", 0.5), ("nonlinear", 0.5), ("abid", 2 / 3)]
+)
+def test_each_form_is_as_published_and_in_range(
+    root: Path, mode: str, amplitude: float, split: str
+) -> None:
+    data = opened(root, mode=mode)
+    grass, digits, images = parts(data, split, "target", 40)
+    expected = amplitude * grass + (1 - amplitude) * digits
+    if mode == "nonlinear":
+        assert 0.02 < (grass <= 0.3).float().mean() < 0.5
+        expected = expected * (grass > 0.3)
+    assert torch.allclose(images, expected, atol=1e-6)
+    grass, _, images = parts(data, split, "background", 40)
+    assert torch.allclose(images, amplitude * grass, atol=1e-6)  # as dim as in the targets
+    assert images.min() >= 0
+    assert expected.max() <= 1
+    _, _, images = parts(opened(root, mode=mode, dim_background=False), split, "background", 40)
+    assert torch.allclose(images, grass, atol=1e-6)
+
+
+def test_abid_has_only_three_digits(root: Path) -> None:
+    assert opened(root).attributes["digit"].classes == tuple("0123456789")
+    data = opened(root, mode="abid")
+    assert data.attributes["digit"].classes == ("0", "1", "2")
+    for split in ("train", "test"):
+        assert set(data.labels(split, "target")["digit"]) == {0, 1, 2}
+        assert data.labels(split, "background") == {}
+        assert np.array_equal(
+            data.labels(split, "target")["digit"],
+            mnist_arrays()[f"y_{split}"][data._tables[split, "target"]["digit"]],
+        )
+
+
+def test_no_digit_comes_twice_before_all_have_come(root: Path) -> None:
+    shown = opened(root, train_target=200)._tables["train", "target"]["digit"]
+    assert sorted(shown[:90]) == sorted(shown[90:180]) == list(range(90))
+
+
+def test_splits_share_no_region_of_the_photograph() -> None:
+    # Peers' trap 13.
+    import skimage.data
+
+    grass = GrassPhotograph()
+    train, test = grass.regions["train"], grass.regions["test"]
+    assert train.shape == (256, 179)
+    assert test.shape == (256, 77)
+    blocks = skimage.data.grass().reshape(256, 2, 256, 2).mean((1, 3)) / 255
+    assert np.allclose(np.concatenate([train, test], 1), blocks, atol=1e-5)
+    corners = np.array(
+        [
+            [0, 0, 0, 0.9, 0.9],
+            [0, 0.9999, 0.9999, 0.9, 0.9],
+            [0, 0, 0, 0.1, 0.9],
+            [0, 0, 0, 0.9, 0.1],
+        ]
+    )
+    pieces = grass.take("train", "target", corners)
+    assert np.array_equal(pieces[0], train[:28, :28])
+    assert np.array_equal(pieces[1], train[-28:, -28:])
+    assert np.array_equal(pieces[2], train[:28, :28][:, ::-1])
+    assert np.array_equal(pieces[3], train[:28, :28][::-1])
+
+
+def test_every_photograph_of_a_folder_serves_one_split_and_domain(
+    root: Path, photographs: Path
+) -> None:
+    data = opened(root, grass_root=str(photographs), dim_background=False)
+    names = [name for files in data._grass._files.values() for name in files]
+    assert len(names) == len(set(names)) == 60
+    shown = {}
+    for split in ("train", "test"):
+        for domain in ("background", "target"):
+            grass, _, _ = parts(data, split, domain, 40)
+            shown[split, domain] = {
+                round(float(value) * 255 / 4) for value in grass.flatten(1).mean(1)
+            }
+            own = {int(Path(name).stem) for name in data._grass._files[split, domain]}
+            assert shown[split, domain] <= own
+            assert len(shown[split, domain]) > len(own) / 2
+    assert "by their names: " in data.notes()[-1]
+    before = dict(data._grass._files)
+    Image.new("L", (64, 64), 9).save(photographs / "a_new_one.png")
+    after = GrassFolder(str(photographs))._files
+    assert all(set(before[side]) <= set(after[side]) for side in before)
+
+
+def test_a_folder_that_will_not_do_is_named(root: Path, photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        StudioError, match=r"data.grass_root: no folder .*nowhere; expected data.grass_root=FOLDER"
+    ):
+        opened(root, grass_root=str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        StudioError, match=r"none of the 0 photographs in .*empty falls to background train"
+    ):
+        opened(root, grass_root=str(tmp_path / "empty"))
+    for path in photographs.rglob("*.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(StudioError, match=r"n12102133/\d\d.png"):
+        opened(root, grass_root=str(photographs)).images("train", "target", range(4))
+
+
+def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
+    usual, none, half = (opened(root, mode="abid", grass_scale=scale) for scale in (None, 0, 1.0))
+    grass, digits, images = parts(half, "train", "target", 20)
+    assert torch.allclose(images, (grass + digits) / 3, atol=1e-6)
+    _, digits, images = parts(none, "train", "target", 20)
+    assert torch.allclose(images, digits / 3, atol=1e-6)
+    assert torch.equal(
+        usual.images("train", "background", range(9)), none.images("train", "background", range(9))
+    )
+    with pytest.raises(
+        ValidationError, match=r"grass_scale: found 1\.5, expected at most 1 for linear"
+    ):
+        opened(root, grass_scale=1.5)
+
+
+def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path) -> None:
+    clean, noisy = opened(root, mode="abid"), opened(root, mode="abid", background_noise=1)
+    a, b = (data.images("train", "background", range(50)) for data in (clean, noisy))
+    assert (b - a).std() == pytest.approx(2 * (2 / 3) * clean._grass.std, rel=0.1)
+    assert torch.equal(noisy.images("train", "background", [7, 3])[1], b[3])
+    for split, domain in (("train", "target"), ("test", "background"), ("test", "target")):
+        assert torch.equal(
+            clean.images(split, domain, range(9)), noisy.images(split, domain, range(9))
+        )
+    assert not [note for note in clean.notes() if "beyond" in note]
+    loud = opened(root, background_noise=2)
+    assert "of the training background's pixels beyond black or white" in loud.notes()[-1]
+    assert loud.images("train", "background", range(9)).abs().max() == 1
+
+
+def test_contamination_and_sizes(root: Path) -> None:
+    clean, mixed = (
+        opened(root),
+        opened(root, contamination_background=0.5, contamination_target=0.5),
+    )
+    assert (
+        clean.size("train", "background"),
+        clean.size("train", "target"),
+        clean.size("test", "target"),
+    ) == (50, 60, 40)
+    assert clean.images("train", "target", [59]).shape == (1, 1, 28, 28)
+    for domain, usual in (("background", False), ("target", True)):
+        odd = mixed._tables["train", domain]["salient"] != usual
+        assert 10 < odd.sum() < 40
+        a, b = clean.images("train", domain, range(50)), mixed.images("train", domain, range(50))
+        assert np.array_equal((a != b).flatten(1).any(1), odd[:50])
+        assert torch.equal(
+            clean.images("test", domain, range(9)), mixed.images("test", domain, range(9))
+        )
+    missing = mixed.labels("train", "target")["digit"] == -1
+    assert np.array_equal(missing, ~mixed._tables["train", "target"]["salient"])
+
+
+def test_more_items_do_not_change_the_first(root: Path) -> None:
+    few, many = opened(root), opened(root, train_background=500, train_target=500)
+    for domain in ("background", "target"):
+        assert torch.equal(
+            few.images("train", domain, range(50)), many.images("train", domain, range(50))
+        )
+
+
+def test_item_i_is_the_same_for_ever(root: Path) -> None:
+    data = opened(root)
+    chosen = data.images("train", "target", [3, 44])
+    assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
+    where = (
+        np.concatenate([data._tables[split, "target"]["where"][:20] for split in ("train", "test")])
+        * 2**30
+    ).astype("<i8")
+    digits = data._tables["train", "target"]["digit"].astype("<i8")
+    digest = hashlib.sha256(where.tobytes() + digits.tobytes()).hexdigest()
+    assert digest.startswith("64e9f9a292fe17f9"), digest

@@ -1,0 +1,55 @@
+"""The published evaluation's regime, beside the clean one."""
+
+import numpy as np
+import torch
+from support.experiments import tiny
+
+from studio.build import build_dataset, build_method
+from studio.evaluate.probes import codes, probe
+
+
+def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
+    # Peers' traps 1 and 2: noise and batch statistics at evaluation, here only where asked for, and labelled.
+    data = build_dataset(tiny())
+    method = build_method(tiny(), data.shape).eval()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    state = torch.get_rng_state()
+    clean, again = (codes(method, data, "test", limit=200) for _ in range(2))
+    first, second, other = (
+        codes(method, data, "test", limit=200, regime="authors", seed=seed) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(clean.spaces["whole"], again.spaces["whole"])
+    assert np.array_equal(first.spaces["whole"], second.spaces["whole"])
+    assert not np.allclose(first.spaces["whole"], other.spaces["whole"])
+    assert not np.allclose(first.spaces["whole"], clean.spaces["whole"], atol=1e-4)
+    assert first.values.keys() == clean.values.keys()
+    assert all(np.array_equal(first.values[name], clean.values[name]) for name in clean.values)
+    assert all(torch.equal(before[name], value) for name, value in method.state_dict().items())
+    assert not any(module.training for module in method.modules())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_targets_alone_are_those_of_the_mixed_batches() -> None:
+    data = build_dataset(tiny())
+    method = build_method(tiny(), data.shape).eval()
+    both = codes(method, data, "test", limit=100, regime="authors")
+    alone = codes(method, data, "test", ("target",), limit=100, regime="authors")
+    assert np.array_equal(both.spaces["whole"][100:], alone.spaces["whole"])
+
+
+def test_without_noise_and_norm_the_rows_keep_their_order() -> None:
+    data = build_dataset(tiny())
+    method = build_method(tiny(), data.shape).eval()
+    method.encode = lambda images: type(method.prior(1, "target"))(
+        images.flatten(1)[:, :4], images.flatten(1)[:, 4:7]
+    )
+    clean = codes(method, data, "test", limit=150)
+    authors = codes(method, data, "test", limit=150, regime="authors")
+    assert np.array_equal(clean.spaces["whole"], authors.spaces["whole"])
+
+
+def test_the_result_says_which_regime() -> None:
+    data = build_dataset(tiny())
+    method = build_method(tiny(), data.shape).eval()
+    assert probe(method, data, limit=60)["eval"] == "clean"
+    assert probe(method, data, limit=60, regime="authors")["eval"] == "authors"

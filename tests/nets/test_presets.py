@@ -1,0 +1,163 @@
+"""Presets: the papers' architectures, built at the papers' sizes, with parameters counted by hand."""
+
+import pytest
+import torch
+import yaml
+from support.architectures import RAW, conv, count, fault, section
+
+import studio.config
+from nets import check_nets, decoder, encoder
+from studio.config import dump, presets, resolve
+
+# The size that each paper prints (that of `weinberger_mlp` is its code's), and the features its layers leave.
+REAL = {
+    "abid_fc": (1, 28, 28),
+    "abid_conv": (3, 64, 64),
+    "louiset_celeba": (3, 64, 64),
+    "louiset_cifar": (3, 32, 32),
+    "louiset_pneumonia": (3, 64, 64),
+    "louiset_vbm_000": (1, 128, 128, 128),
+    "louiset_vbm_001": (1, 128, 128, 128),
+    "weinberger_conv": (3, 64, 64),
+    "weinberger_mlp": (2000,),
+    "choudhuri_6": (1, 28, 28),
+    "choudhuri_8": (3, 64, 64),
+}
+FEATURES = {
+    "abid_fc": 128,
+    "abid_conv": 128,
+    "louiset_celeba": 256,
+    "louiset_cifar": 256,
+    "louiset_pneumonia": 256,
+    "louiset_vbm_000": 65_536,
+    "louiset_vbm_001": 32_768,
+    "weinberger_conv": 4_096,
+    "weinberger_mlp": 400,
+    "choudhuri_6": 256,
+    "choudhuri_8": 128,
+}
+
+
+def expected_counts() -> dict[str, tuple[int, int]]:
+    """Trunk and decoder for 22 latents, counted by hand from what the presets say."""
+    celeba = (
+        conv(3, 32, 4) + conv(32, 32, 4) + conv(32, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4)
+    )
+    mirror = (
+        22 * 256
+        + 256
+        + conv(256, 128, 4)
+        + conv(128, 64, 4)
+        + conv(64, 32, 4)
+        + conv(32, 32, 4)
+        + conv(32, 3, 4)
+    )
+    four = conv(3, 32, 4) + 2 * conv(32, 32, 4) + conv(32, 256, 4)
+    back = 22 * 256 + 256 + 256 * 257 + conv(256, 32, 4) + 2 * conv(32, 32, 4) + conv(32, 3, 4)
+    bare = {"bias": False, "norm": True}
+    mm = [conv(a, b, 4, **bare) for a, b in ((3, 32), (32, 64), (64, 128), (128, 256))]
+    mm_back = (
+        22 * 4096
+        + 4096
+        + sum(conv(a, b, 4, **bare) for a, b in ((256, 128), (128, 64), (64, 32)))
+        + 32 * 3 * 16
+    )
+    abid = conv(3, 32, 5) + conv(32, 64, 5) + 16 * 16 * 64 * 128 + 128
+    abid_back = 22 * 128 + 128 + 129 * 16_384 + 2 * conv(64, 64, 5) + conv(64, 3, 5)
+    six = [(1, 32), (32, 64), (64, 128), (128, 256), (256, 256)]
+    vbm = [
+        conv(a, b, 3, 3, norm=True)
+        for a, b in ((1, 32), (32, 64), (64, 128), (128, 128), (128, 256), (256, 512))
+    ]
+    up = [conv(a, b, 3, 3, norm=True) for a, b in ((512, 128), (128, 64), (64, 32), (32, 16))]
+    last = conv(16, 1, 3, 3)
+    return {
+        "abid_fc": (784 * 128 + 128, 22 * 128 + 128 + 129 * 784),
+        "abid_conv": (abid, abid_back),
+        "choudhuri_8": (abid + 2 * (32 + 64), abid_back),
+        "louiset_celeba": (celeba, mirror),
+        "louiset_cifar": (four, back),
+        "louiset_pneumonia": (four, back),
+        "weinberger_conv": (sum(mm), mm_back),
+        "weinberger_mlp": (2001 * 400, 22 * 400 + 400 + 401 * 2000),
+        "choudhuri_6": (
+            sum(conv(a, b, 3, norm=True) for a, b in six),
+            23 * 256 + sum(conv(b, a, 3) for a, b in six),
+        ),
+        "louiset_vbm_000": (sum(vbm[:4]), 23 * 256 + 257 * 65_536 + sum(up[1:]) + last),
+        "louiset_vbm_001": (
+            sum(vbm[:3]) + conv(128, 256, 3, 3, norm=True) + vbm[5],
+            23 * 2048 + 2049 * 32_768 + sum(up) + last,
+        ),
+    }
+
+
+def test_every_preset_is_checked_here() -> None:
+    arguments = {"carton_128"}  # has no lists: tests/test_nets_128.py
+    assert set(presets()) - arguments == set(REAL) == set(FEATURES) == set(expected_counts())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_preset_has_its_papers_size_features_and_parameters(name: str) -> None:
+    shape, nets = REAL[name], section(preset=name)
+    check_nets(shape, nets, 22)
+    with torch.device("meta"):
+        E, G = encoder(shape, {"z": 16, "s": 6}, nets), decoder(22, shape, nets)
+        images = G(torch.empty(4, 22))
+        codes = E(images)
+    assert images.shape == (4, *shape)
+    assert {head: out.shape for head, out in codes.items()} == {"z": (4, 16), "s": (4, 6)}
+    assert E.trunk.shape == (FEATURES[name],)
+    assert (count(E.trunk), count(G)) == expected_counts()[name]
+
+
+@pytest.mark.parametrize("name", [name for name in REAL if "vbm" not in name])
+def test_a_preset_makes_images_and_reads_them_back(name: str) -> None:
+    shape = REAL[name]
+    E, G = encoder(shape, {"z": 2}, section(preset=name)), decoder(3, shape, section(preset=name))
+    out = E(G(torch.randn(2, 3)))["z"]
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for net in (E, G) for p in net.parameters()
+    )
+
+
+def test_presets_take_any_channels_and_what_the_config_states_wins() -> None:
+    config = resolve(
+        RAW | {"nets": {"preset": "abid_fc", "zero_bias": "yes", "head": [{"linear": 9}]}}, "x", "x"
+    )
+    assert config.nets.zero_bias
+    assert config.nets.output == "linear"
+    assert [layer.linear for layer in config.nets.head] == [9]
+    assert resolve(RAW, "x", "x", ["nets.preset=abid_fc", "nets.encoder=null"]).nets.encoder is None
+    check_nets((500,), config.nets, 7)
+    for channels in (1, 3):
+        check_nets((channels, 64, 64), section(preset="louiset_celeba"), 32)
+
+
+def test_a_resolved_preset_reopens_without_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = resolve(RAW | {"nets": {"preset": "weinberger_conv"}}, "x", "x")
+    text = dump(config)
+    monkeypatch.setattr(studio.config, "FOLDERS", ())
+    assert resolve(yaml.safe_load(text), "x", "x") == config
+    assert "preset" not in text
+    listed = yaml.safe_load(text)["nets"]["encoder"]
+    halving = {"conv": 32, "kernel": 4, "stride": 2, "padding": 1}
+    assert listed[0] == halving | {
+        "bias": False,
+        "norm": "batch",
+        "norm_after_act": True,
+        "act": "leaky",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("abid_cf", "did you mean 'abid_fc'?"), ("../digits_dig", "valid: "), (3, "valid: ")],
+)
+def test_an_unknown_preset_names_the_nearest(name: object, hint: str) -> None:
+    message = fault(preset=name)
+    assert f"nets.preset: found {name!r}" in message
+    assert hint in message
+    assert "nets.presset: no such field; did you mean 'preset'?" in fault(presset="abid_fc")

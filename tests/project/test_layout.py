@@ -1,0 +1,96 @@
+"""The tree: nothing that breaks the launch target, nothing that runs code from data, nothing outgrown."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CODE = sorted(
+    path for folder in ("studio", "nets", "losses") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def test_no_module_carries_a_standard_librarys_name() -> None:
+    # `accelerate launch studio/train.py` puts studio/ first on the path.
+    assert not {path.stem for path in (ROOT / "studio").glob("*.py")} & set(
+        sys.stdlib_module_names
+    ) - {"__init__"}
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_are_small_and_say_what_they_export(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "no module docstring"
+    assert text.count("\n") <= 400
+    long = [
+        n.name
+        for n in ast.walk(tree)
+        if isinstance(n, ast.FunctionDef) and n.end_lineno - n.lineno >= 70
+    ]
+    assert not long
+    assert path.stem not in {"utils", "helpers", "misc", "base", "common"}
+    if path.name not in ("train.py",) and any(
+        isinstance(n, ast.FunctionDef | ast.ClassDef) for n in tree.body
+    ):
+        assert "__all__" in text
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_runs_code_from_data(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert name not in {
+            "eval",
+            "exec",
+            "pickle.load",
+            "pickle.loads",
+            "joblib.load",
+            "yaml.unsafe_load",
+        }
+        if name == "torch.load":
+            assert keywords.get("weights_only") == "True"
+        if name == "np.load":
+            assert keywords.get("allow_pickle", "False") == "False"
+        if name == "yaml.load":
+            assert "Loader" in ast.unparse(node)
+
+
+def test_no_machine_path_or_host_in_the_tree() -> None:
+    pattern = re.compile(
+        r"(?<![\w.$}])/(?:tmp|root|work|home/[a-z]+)/|https?://[^\s)\"]+\.(?:whl|tar\.gz|tgz)\b"
+    )
+    for path in [
+        *CODE,
+        *ROOT.glob("*.md"),
+        *ROOT.glob("configs/**/*.yaml"),
+        ROOT / "Makefile",
+        ROOT / "pyproject.toml",
+    ]:
+        assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+def test_every_picture_in_samples_has_its_command() -> None:
+    pictures = {
+        p.name
+        for p in (ROOT / "samples").iterdir()
+        if p.suffix in (".png", ".webp", ".gif", ".jpg")
+    }
+    listed = (ROOT / "samples" / "README.md").read_text(encoding="utf-8")
+    for name in pictures:
+        assert re.search(rf"^\| `{re.escape(name)}` \| `(studio|make) [^`]+` \|", listed, re.M), (
+            name
+        )
+    shown = set(
+        re.findall(
+            r"samples/([\w.-]+\.(?:png|webp|gif|jpg))",
+            (ROOT / "README.md").read_text(encoding="utf-8"),
+        )
+    )
+    assert shown <= pictures

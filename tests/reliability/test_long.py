@@ -1,0 +1,66 @@
+"""A long training stays as it began: memory, file handles, and a log that keeps up."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from support.experiments import tiny
+from support.plain_nets import plain
+
+from studio.build import build_dataset
+from studio.training.engine import Engine
+from studio.training.session import Training, train
+
+
+def test_optimisers_that_are_made_anew_are_not_kept() -> None:
+    config = tiny("vae", images=16 * 40, reset_optimizers=16)
+    engine = Engine(config, build_dataset(config))
+    counts = []
+    engine.fit(config.train.images, lambda _: counts.append(len(engine.accelerator._optimizers)))
+    assert set(counts) == {1}
+
+
+@pytest.mark.slow
+def test_twenty_thousand_steps_use_no_more_memory_or_handles_than_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    samples: list[tuple[int, int, int, int]] = []
+    original = Training._after
+
+    def after(self: Training, terms: dict) -> bool:
+        stop = original(self, terms)
+        if self.engine.iteration % 1_000 == 0:
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf(
+                "SC_PAGE_SIZE"
+            )
+            last = json.loads(Path("run/log.jsonl").read_text().splitlines()[-1])["images_seen"]
+            samples.append(
+                (
+                    self.engine.iteration,
+                    resident,
+                    len(os.listdir("/proc/self/fd")),
+                    self.engine.images_seen - last,
+                )
+            )
+        return stop
+
+    monkeypatch.setattr(Training, "_after", after)
+    steps = 20_000
+    config = plain(
+        "vae",
+        images=16 * steps,
+        save_every=16 * 500,
+        log_every=160,
+        reset_optimizers=1_600,
+        workers=0,
+    )
+    train(config, Path("run"))
+    assert len(samples) == steps // 1_000
+    print(*samples, sep="\n")
+    _, resident, handles, lags = zip(*samples, strict=True)
+    assert max(resident[4:]) - resident[3] < 16e6
+    assert (
+        max(handles) <= min(handles[1:]) + 1
+    )  # the lock's sign of life may be open at that moment
+    assert max(lags) < 160

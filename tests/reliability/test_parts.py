@@ -1,0 +1,213 @@
+"""A batch in parts has the gradient of the batch at once, or is refused by name; memory that runs out halves the parts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.experiments import tiny
+from support.fixed_noise import difference, gradients
+from support.forked import together
+from support.plain_nets import TRAINED, plain
+from support.runs import digest
+
+from studio.build import build_dataset
+from studio.config import Config
+from studio.errors import StudioError
+from studio.runs import checkpoint
+from studio.training.engine import Engine
+from studio.training.session import Training, train
+
+WHOLE = {
+    "cvae": "tc",
+    "cvae+published": "tc",
+    "mm_cvae": "mmd_z",
+    "sepvae": "mi",
+    "principled": "w2",
+}
+
+
+def engine(config: Config) -> Engine:
+    return Engine(config, build_dataset(config))
+
+
+def lines_of(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in WHOLE])
+def test_parts_have_the_gradient_of_the_whole(name: str) -> None:
+    whole = gradients(engine(plain(name)))
+    for parts in (2, 4, 8):
+        e = engine(plain(name, accumulate=parts))
+        assert difference(whole, gradients(e)) < 1e-6
+    other = gradients(engine(plain(name).model_copy(update={"seed": 1})))
+    assert difference(whole, other) > 1e-2  # so the comparison sees a difference
+
+
+@pytest.mark.parametrize(("name", "term"), WHOLE.items())
+def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_they_are_off(
+    name: str, term: str
+) -> None:
+    with pytest.raises(
+        StudioError,
+        match=rf"train.accumulate: found 2, but {name.partition('+')[0]} .* in {term} \(",
+    ):
+        engine(plain(name, accumulate=2))
+    off = (term, "mmd_s") if name == "mm_cvae" else (term,)
+    whole = gradients(engine(plain(name, off)))
+    assert difference(whole, gradients(engine(plain(name, off, accumulate=2)))) < 1e-6
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_batch_normalisation_is_refused_by_name(name: str) -> None:
+    with pytest.raises(
+        StudioError,
+        match=r"cannot be given a batch in parts: .*batch normalisation|in (tc|mi|w2|mmd_z) \(",
+    ):
+        engine(tiny(name, accumulate=2))
+
+
+def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    e = engine(plain("principled", accumulate=1))
+    e.whole, e.parts = [], 2
+    with pytest.raises(
+        StudioError, match=r"step vae cannot be given a batch in parts: w2 of shape \(\)"
+    ):
+        e.advance(e.pairs[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_scalar_term_is_named_as_a_statistic(name: str) -> None:
+    e = engine(plain(name))
+    draw = e.method.draw(e.pairs[0])
+    scalars = {
+        term
+        for step in e.method.steps()
+        for term, value in step.loss(draw).items()
+        if value.ndim == 0
+    }
+    assert scalars <= set(e.method.batch_terms)
+
+
+def test_parts_that_do_not_divide_the_batch_are_refused() -> None:
+    with pytest.raises(
+        StudioError, match=r"expected a multiple of 6 for 1 process and train.accumulate: 3"
+    ):
+        engine(plain("vae", accumulate=3))
+
+
+def exhaust(
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+    step_name: str = "",
+    rank: int = 0,
+    from_iteration: int = 0,
+) -> None:
+    """Lets parts with more than `most` images of a domain run out of memory, in a step or in all."""
+    original = Engine._backward
+
+    def backward(self: Engine, step: object, draw: object, *rest: object) -> dict:
+        here = self.processes.rank == rank and self.iteration >= from_iteration
+        if here and len(draw.pair.x) > most and step_name in ("", step.name):
+            raise torch.OutOfMemoryError("CUDA out of memory, as it were")
+        return original(self, step, draw, *rest)
+
+    monkeypatch.setattr(Engine, "_backward", backward)
+
+
+def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = plain("vae", images=96, accumulate=4)
+    train(asked, Path("asked"))
+    with monkeypatch.context() as patch:
+        exhaust(patch, most=2)
+        done = train(plain("vae", images=96), Path("forced"))
+    assert done.engine.parts == 4
+    assert done.engine.images_seen == 96
+    assert digest(Path("forced"), 96) == digest(Path("asked"), 96)
+    assert [line["parts"] for line in lines_of(Path("forced")) if "parts" in line] == [2, 4]
+
+
+def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # srb_vae: "ratio" moves its critics, then "vae" finds no memory: half an iteration is not kept.
+    config = plain("srb_vae", images=96, save_every=32)
+    exhaust(monkeypatch, most=4, step_name="vae", from_iteration=3)
+    train(config, Path("straight"))
+    original = Training._after
+
+    def stops(self: Training, terms: dict) -> bool:
+        if self.engine.iteration == 4:
+            self._stop("SIGTERM")
+        return original(self, terms)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_after", stops)
+        assert train(config, Path("resumed")).engine.parts == 2
+    train(config, Path("resumed"), resume=True)
+    assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
+    (cut,) = (line for line in lines_of(Path("straight")) if "parts" in line)
+    assert (cut["images_seen"], cut["parts"], cut["out_of_memory"]) == (
+        32,
+        2,
+        "out of memory in step vae",
+    )
+
+
+@pytest.mark.parametrize("name", ["dig", "cvae"])
+def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    exhaust(monkeypatch, most=4)
+    with pytest.raises(
+        StudioError,
+        match=f"out of memory at train.batch: 16; {name} cannot be given a batch in parts",
+    ):
+        train(tiny(name), Path("run"))
+
+
+def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> None:
+    train(plain("vae", images=32, accumulate=8), Path("run"))
+    state = checkpoint.newest(Path("run")).training()
+    fewer = engine(plain("vae", batch=8))  # as if two processes shared the batch
+    with pytest.raises(
+        StudioError,
+        match="in 8 parts, into which 4 images of each domain per process do not divide",
+    ):
+        fewer.load(fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
+
+
+def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
+    train(plain("vae", images=32), Path("run"))
+    with pytest.raises(StudioError, match=r"train\.accumulate: 1 in the run, 2 now"):
+        train(plain("vae", images=48, accumulate=2), Path("run"), resume=True)
+    done = train(
+        plain("vae", images=48, accumulate=2),
+        Path("run"),
+        resume=True,
+        allowed=["train.accumulate"],
+    )
+    assert done.engine.parts == 2
+
+
+def test_out_of_memory_with_one_image_is_a_clear_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    exhaust(monkeypatch, most=0)
+    with pytest.raises(StudioError, match="out of memory with one image of each domain at a time"):
+        train(plain("vae"), Path("run"))
+
+
+def test_processes_agree_on_the_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    exhaust(monkeypatch, most=2, rank=1)
+
+    def body() -> tuple[int, dict]:
+        done = train(plain("vae", images=96), Path("run"))
+        return done.engine.parts, done.engine.method.state_dict()
+
+    (parts, first), (other, second) = together(2, body, tmp_path / "out")
+    assert parts == other == 2
+    assert all(torch.equal(first[name], second[name]) for name in first)

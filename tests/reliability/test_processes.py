@@ -1,0 +1,267 @@
+"""Several processes do what one does on the joined batch; one that dies stops the others."""
+
+import atexit
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from support.experiments import tiny
+from support.fixed_noise import difference, gradients
+from support.forked import ended, start, together
+from support.plain_nets import TRAINED, plain
+from support.waiting import until
+from torch import Tensor
+
+from studio.build import build_dataset
+from studio.config import Config
+from studio.distributed.processes import Processes
+from studio.errors import StudioError
+from studio.methods import cvae, mm_cvae, principled, sepvae
+from studio.runs import checkpoint
+from studio.runs.lock import Lock
+from studio.training import recovery
+from studio.training.engine import Engine
+from studio.training.failures import NotFinite
+from studio.training.session import Training, train
+
+STATISTICS = [
+    "cvae",
+    "cvae+published",
+    "mm_cvae",
+    "sepvae",
+    "principled",
+]  # terms that look at the whole batch
+
+
+def engine(config: Config) -> Engine:
+    return Engine(config, build_dataset(config))
+
+
+def buffers(e: Engine) -> dict[str, Tensor]:
+    return {
+        name: value.clone() for name, value in e.method.named_buffers() if value.is_floating_point()
+    }
+
+
+def configs(only: list[str]) -> dict[str, Config]:
+    """With batch normalisation in Double InfoGAN's nets, and without any in plain ones."""
+    return {
+        f"{name}, {kind}": make(name)
+        for name in only
+        for kind, make in (("norm", tiny), ("plain", plain))
+    }
+
+
+def everywhere(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, dict]]:
+    """Returns each experiment's gradients and running statistics after one iteration, as this process has them."""
+    engines = {name: engine(config) for name, config in configs(only).items()}
+    return {
+        name: (gradients(e, before_averaging=not averaged), buffers(e))
+        for name, e in engines.items()
+    }
+
+
+def test_two_processes_have_the_gradients_and_statistics_of_one_on_the_joined_batch(
+    tmp_path: Path,
+) -> None:
+    alone = everywhere(TRAINED)
+    first, second = together(2, lambda: everywhere(TRAINED), tmp_path / "out")
+    for name, (gradient, statistics) in alone.items():
+        for process in (first, second):
+            # Behind a normalisation D's first Adam step, the sign of its gradient, blows rounding up.
+            assert difference(gradient, process[name][0]) < (5e-6 if "norm" in name else 1e-6), name
+            assert not statistics or difference(statistics, process[name][1]) < 1e-6, name
+
+
+def test_without_averaging_they_would_not(tmp_path: Path) -> None:
+    alone = everywhere(["vae"])
+    apart = together(2, lambda: everywhere(["vae"], averaged=False), tmp_path / "out")
+    for name, (gradient, _) in alone.items():
+        assert all(difference(gradient, process[name][0]) > 1e-2 for process in apart)
+
+
+def test_without_gathering_statistics_would_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = everywhere(STATISTICS)
+    for module in (cvae, mm_cvae, principled):
+        monkeypatch.setattr(module, "gathered", lambda rows: rows)
+    monkeypatch.setattr(sepvae, "gathered_halves", lambda rows: rows)
+    apart = together(2, lambda: everywhere(STATISTICS), tmp_path / "out")
+    for name, (gradient, _) in alone.items():
+        assert difference(gradient, apart[0][name][0]) > 1e-4, name
+
+
+def test_without_shared_batch_normalisation_it_would_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = everywhere(["dig"])
+    monkeypatch.setattr("studio.training.engine.share_batch_norm", lambda net, device: net)
+    apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
+    assert difference(alone["dig, norm"][0], apart[0]["dig, norm"][0]) > 1e-3
+    assert difference(alone["dig, plain"][0], apart[0]["dig, plain"][0]) < 1e-6
+
+
+def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
+    from studio.distributed.collectives import share_batch_norm
+
+    for norm, sides in (
+        (torch.nn.BatchNorm1d, ()),
+        (torch.nn.BatchNorm2d, (4, 4)),
+        (torch.nn.BatchNorm3d, (2, 2, 2)),
+    ):
+        ours, theirs = torch.nn.Sequential(norm(5)), torch.nn.Sequential(norm(5))
+        for layer in (ours[0], theirs[0]):
+            torch.nn.init.uniform_(layer.weight, generator=torch.Generator().manual_seed(0))
+        share_batch_norm(ours, torch.device("cpu"))
+        assert type(ours[0]) is not norm
+        x = torch.randn(6, 5, *sides) * 3 + 1
+        for mode in (True, True, False):
+            inputs = [x.clone().requires_grad_() for _ in range(2)]
+            outputs = [net.train(mode)(i) for net, i in zip((ours, theirs), inputs, strict=True)]
+            torch.testing.assert_close(*outputs)
+            for output in outputs:
+                output.square().sum().backward()
+            torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
+    tmp_path: Path, victim: int
+) -> None:
+    def body() -> None:
+        original = Training._after
+
+        def dies(self: Training, terms: dict) -> bool:
+            if self.engine.iteration == 5 and self.engine.processes.rank == victim:
+                Path("died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, terms)
+
+        Training._after = dies
+        train(tiny(images=16_000, save_every=32), Path("run"))
+
+    (tmp_path / "out").mkdir()
+    children = start(2, body, tmp_path / "out")
+    until(Path("died").exists, 120)
+    codes = ended(children, 30)  # the stated time; a connection that breaks is seen at once
+    assert codes[victim] == -signal.SIGKILL
+    assert codes[1 - victim] == 1
+    assert (
+        "StudioError: another process has gone; --resume"
+        in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
+    )
+    assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]
+    assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96
+
+
+def slowly(owner: object, name: str) -> None:
+    """From now on something takes the first process half a second more."""
+    original, more = getattr(owner, name), 0.5 * (os.environ["RANK"] == "0")
+    setattr(owner, name, lambda *rest, **named: (time.sleep(more), original(*rest, **named))[1])
+
+
+def test_nobody_leaves_a_stopped_training_before_the_first_has_saved_it(tmp_path: Path) -> None:
+    # A launcher ends whoever is still there once one has left with a code, and after half a minute without mercy.
+    def body() -> tuple[bool, bool]:
+        slowly(Training, "save")
+        slowly(Lock, "release")
+        assert train(tiny("vae", images=16_000), Path("run"), stop_after=0.0).stopped
+        return checkpoint.newest(Path("run")) is not None, Path("run/.lock").exists()
+
+    assert together(2, body, tmp_path / "out") == [(True, False)] * 2
+
+
+def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence(
+    tmp_path: Path,
+) -> None:
+    def body() -> int:
+        def broken(self: Engine, *_: object) -> None:
+            raise NotFinite(self.iteration, self.images_seen, [])
+
+        Engine._agree = broken
+        slowly(recovery, "_save_evidence")
+        with pytest.raises(NotFinite):
+            train(tiny("vae", rollbacks=0), Path("run"))
+        return len(list(Path("run/not_finite").glob("*")))
+
+    assert together(2, body, tmp_path / "out") == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("backend", "fails", "left", "world"),
+    [("gloo", 1, True, 2), ("nccl", 0, True, 2), ("nccl", 1, False, 2), ("nccl", 1, True, 1)],
+)
+def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
+    tmp_path: Path, backend: str, fails: int, left: bool, world: int
+) -> None:
+    def body() -> bool:
+        atexit._clear()  # of what this process's parent has registered
+        e = engine(tiny("vae"))
+        assert dist.is_initialized()
+        dist.get_backend = lambda: backend
+        with suppress(ZeroDivisionError), e.processes.at_work():
+            1 / (1 - fails)
+        atexit._run_exitfuncs()
+        return not dist.is_initialized()
+
+    assert together(world, body, tmp_path / "out") == [left] * world
+
+
+def resumed_from(places: list[str]) -> Callable[[], str]:
+    """Resumes in the first place as rank 0 and in the second as rank 1; says what came of it."""
+
+    def body() -> str:
+        os.chdir(places[int(os.environ["RANK"])])
+        try:
+            return str(train(tiny("vae", images=48), Path("run"), resume=True).engine.images_seen)
+        except StudioError as error:
+            return str(error)
+
+    return body
+
+
+def test_processes_that_do_not_share_the_runs_directory_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other" / "run").mkdir(parents=True)
+    train(tiny("vae", images=16), Path("run"))
+    refused = together(
+        2, resumed_from([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused"
+    )
+    expected = f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; expected one directory that the "
+    assert [line[: len(expected)] for line in refused] == [expected] * 2
+    assert together(2, resumed_from([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]
+
+
+@pytest.mark.parametrize(("late", "reasons"), [(0, ["SIGTERM", "another process"]), (1, ["", ""])])
+def test_a_signal_that_reaches_one_during_the_last_save_leaves_nobody_waiting_for_the_other(
+    tmp_path: Path, late: int, reasons: list[str]
+) -> None:
+    def body() -> tuple[str, bool]:
+        average, finished = Processes.any, []
+
+        def any_of(self: Processes, *flags: bool) -> tuple[bool, ...]:
+            raised = average(self, *flags)
+            if late == self.rank == 1 and checkpoint.newest(Path("run")) is not None:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return raised
+
+        def save(self: Training) -> None:
+            original(self)
+            if late == self.engine.processes.rank == 0:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        original, Training.save, Processes.any = Training.save, save, any_of
+        stopped = train(tiny("vae", images=32), Path("run"), finish=finished.append).stopped
+        return stopped, bool(finished)
+
+    found = together(2, body, tmp_path / "out")
+    assert [stopped for stopped, _ in found] == reasons
+    assert [finished for _, finished in found] == [late == 1, False]

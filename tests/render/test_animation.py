@@ -1,0 +1,121 @@
+"""The training as an animation: its frames, their order and size, and what it says where there is nothing to animate."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.experiments import tiny
+from typer.testing import CliRunner
+
+from studio import cli
+from studio.errors import StudioError
+from studio.render.animation import LAST, Film, film
+from studio.runs import checkpoint
+from studio.training import session
+
+
+def levels(count: int, size: tuple[int, int] = (128, 48)) -> list[Image.Image]:
+    """Pictures with a white bar that is one pixel pair wider each time, so that no two are taken for the same."""
+    pictures = []
+    for i in range(count):
+        pixels = np.zeros((size[1], size[0], 3), np.uint8)
+        pixels[:, : 2 * i] = 255
+        pictures.append(Image.fromarray(pixels))
+    return pictures
+
+
+def seen_in(file: bytes) -> list[int]:
+    """Returns how wide the bar of each frame is, in pairs of pixels."""
+    with Image.open(BytesIO(file)) as animation:
+        found = []
+        for i in range(getattr(animation, "n_frames", 1)):
+            animation.seek(i)
+            found.append(round(float((np.asarray(animation.convert("L"))[24] > 127).sum() / 2)))
+    return found
+
+
+def never(found: checkpoint.Checkpoint) -> Image.Image:
+    raise AssertionError("drawn though there are grids")
+
+
+def test_frames_keep_their_order_and_the_last_one_stays() -> None:
+    file = Film(levels(5), range(5), "made here").encoded()
+    assert seen_in(file) == [0, 1, 2, 3, 4]
+    with Image.open(BytesIO(file)) as animation:
+        assert animation.info["loop"] == 0
+        animation.seek(4)
+        animation.load()
+        assert animation.info["duration"] == LAST
+
+
+def test_many_frames_are_thinned_to_both_ends() -> None:
+    kept = seen_in(Film(levels(62), range(62), "").encoded())
+    assert len(kept) == 60
+    assert (kept[0], kept[-1]) == (0, 61)
+    assert kept == sorted(kept)
+
+
+def test_a_film_is_made_to_fit() -> None:
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 255, (96, 96, 3), np.uint8)) for _ in range(12)]
+    free, tight = Film(noise, range(12), "").encoded(), Film(noise, range(12), "").encoded(15_000)
+    assert len(tight) <= 15_000 < len(free)
+    assert 2 <= len(seen_in(tight)) < 12
+    assert len(seen_in(Film(noise, range(12), "").encoded(10))) == 2, (
+        "two frames stay, however little room there is"
+    )
+
+
+def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> None:
+    folder = Path("run/grids")
+    folder.mkdir(parents=True)
+    for number, picture in zip((96, 8, 112, 1000), levels(4), strict=True):
+        picture.save(folder / f"{number:08d}.png")
+    levels(1)[0].save(folder / "grid.png")
+    made = film(Path("run"), 112, never)
+    assert list(made.images_seen) == [8, 96, 112]
+    assert made.origin == "grids that the training drew"
+    levels(1, (10, 10))[0].save(folder / "00000008.png")
+    assert list(film(Path("run"), 112, never).images_seen) == [96, 112], (
+        "a frame of another size is left out"
+    )
+    (folder / "00000096.png").write_text("no picture")
+    with pytest.raises(StudioError, match=r"00000096\.png: not a picture"):
+        film(Path("run"), 112, never)
+
+
+def test_without_two_frames_the_reason_is_given() -> None:
+    Path("run/grids").mkdir(parents=True)
+    levels(1)[0].save("run/grids/00000008.png")
+    with pytest.raises(
+        StudioError,
+        match=r"two frames, found 1 grids of the training and 0 checkpoints; see train.grid_every",
+    ):
+        film(Path("run"), 8, never)
+
+
+def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None:
+    session.train(tiny(images=48, grid_every=16, save_every=16), Path("run"))
+    render = ["render", "run", "training"]
+    grids = CliRunner().invoke(cli.app, [*render, "--out", "grids.webp"])
+    assert (grids.stdout, grids.stderr) == (
+        "grids.webp\n",
+        "3 frames: grids that the training drew\n",
+    )
+    drawn = CliRunner().invoke(cli.app, [*render, "--out", "drawn.webp", "--seed", "0"])
+    assert drawn.stderr == grids.stderr, "the run's own seed"
+    other = CliRunner().invoke(cli.app, [*render, "--out", "other.webp", "--seed", "5"])
+    assert other.stderr == "3 frames: checkpoints, drawn afterwards\n"
+    assert Path("other.webp").read_bytes() != Path("grids.webp").read_bytes()
+    for path in Path("run/grids").glob("*.png"):
+        path.unlink()
+    again = CliRunner().invoke(cli.app, [*render, "--out", "again.webp", "--n", "2"])
+    assert again.stderr == "2 frames: checkpoints, drawn afterwards\n"
+    CliRunner().invoke(cli.app, [*render, "--out", "all.webp"])
+    assert Path("all.webp").read_bytes() == Path("grids.webp").read_bytes(), (
+        "a checkpoint makes the grid that was drawn of it"
+    )
+    refused = CliRunner().invoke(cli.app, [*render, "--out", "x.png"])
+    assert "an animation is written as .webp" in str(refused.exception)

@@ -1,0 +1,430 @@
+"""The report: one page that is whole, that fetches nothing, that says what was measured and lets no data become markup."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.experiments import tiny
+from typer.testing import CliRunner
+
+from studio import Run, cli
+from studio.errors import StudioError
+from studio.report import Facts, facts, gather, page
+from studio.report.page import MOST_BYTES
+from studio.report.words import distance, verdict
+from studio.training import session, summary
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+EVIL = "<script>alert(1)<b>&\"'\x00"
+
+
+class Page(HTMLParser):
+    """Reads a document, insists that its elements are closed in order, and keeps what is in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append((self.open[-1] if self.open else "", data))
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def text(self) -> str:
+        return " ".join(" ".join(words for where, words in self.words if where != "style").split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole tiny training: grids and checkpoints on the way, a log, a probe, pictures, and its report."""
+    folder = tmp_path_factory.mktemp("a place") / "first run"
+    session.train(
+        tiny(images=96, log_every=16, grid_every=32, save_every=48), folder, finish=summary.finish
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(run: Path) -> Facts:
+    opened = Run.open(run)
+    return gather(run, opened.config, opened.method, opened.data, opened.images_seen)
+
+
+@pytest.fixture
+def other(run: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def test_a_training_ends_by_writing_it_with_everything_in_it(run: Path, told: Facts) -> None:
+    written = (run / "report.html").read_text(encoding="utf-8")
+    read = Page(written)
+    said = read.text()
+    probe = json.loads((run / "probe.json").read_text())
+    for row in probe["rows"]:
+        assert verdict(row).sentence in said
+    assert distance(probe["separation"]["salient_distance_auc"]).sentence in said
+    assert "Carton, Louiset, Gori. Double InfoGAN" in said
+    assert "96 of 96, both sets together" in said
+    assert "mixed_precision: 'no'" in said, "the resolved config"
+    assert "studio train --cfg config.yaml" in said
+    assert told.environment["torch"] in said
+    assert "3 frames, grids that the training drew" in said
+    assert len(read.all("figure")) == len(told.pictures) + 1 == 11
+    for picture in told.pictures.values():
+        assert picture.info["caption"] in said
+    assert (run / "grids" / "training.webp").is_file()
+    assert (run / "grids" / "curves.png").is_file()
+    assert written == page([told]), "the verb writes the page that the training wrote"
+
+
+def check(text: str) -> Page:
+    """Insists on what every page must be: whole, self-contained, and readable by everybody."""
+    read = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert read.all("html") == [{"lang": "en"}]
+    assert len(read.all("h1")) == len(read.all("title")) == 1
+    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
+    assert all(after - before <= 1 for before, after in pairwise(levels)), "no level is left out"
+    assert all(
+        len(image["alt"]) > 20 and image["src"].startswith("data:image/")
+        for image in read.all("img")
+    )
+    assert len(read.all("caption")) == len(read.all("table"))
+    assert {tag for tag, _ in read.tags} & {
+        "script",
+        "iframe",
+        "link",
+        "object",
+        "embed",
+        "form",
+        "base",
+    } == set()
+    for _, attributes in read.tags:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/"))
+    style = "".join(words for where, words in read.words if where == "style")
+    assert style
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(
+        meta["content"]
+        for meta in read.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'")
+    assert {link["href"][1:] for link in read.all("a")} == {
+        section["id"] for section in read.all("section")
+    }
+    return read
+
+
+def test_the_page_needs_nothing_but_itself(told: Facts) -> None:
+    text = page([told])
+    check(text)
+    assert len(text) < 6_000_000
+
+
+def test_pictures_of_any_size_leave_the_page_small(told: Facts) -> None:
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
+    noisy = replace(told, pictures={"heal": large}, film=None)
+    assert large.width * large.height * 3 > MOST_BYTES, "more than there is room for"
+    text = page([noisy, replace(noisy, pictures={}), replace(noisy, pictures={})])
+    assert 500_000 < len(text) < 6_000_000
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
+    assert told.probe is not None
+    rows = [
+        {**told.probe["rows"][0], "attribute": EVIL},
+        {**told.probe["rows"][1], "salient": None, "also": {"note": EVIL}},
+    ]
+    separation = {
+        **told.probe["separation"],
+        "attributes": {EVIL: {"n": 3, "note": EVIL}},
+        "note": EVIL,
+    }
+    config = told.config.model_copy(
+        update={"name": EVIL, "data": told.config.data.model_copy(update={"root": EVIL})}
+    )
+    picture = next(iter(told.pictures.values())).copy()
+    picture.info = {"title": EVIL, "caption": EVIL}
+    evil = replace(
+        told,
+        config=config,
+        folder=Path(EVIL.replace("\0", "")),
+        paper=EVIL,
+        notes=[EVIL],
+        environment={EVIL: EVIL, "command": EVIL},
+        probe={
+            **told.probe,
+            "rows": rows,
+            "separation": separation,
+            "protocol": EVIL,
+            "disentangle": {EVIL: {EVIL: EVIL}},
+        },
+        scores=[scored(96, extractor=EVIL, notes=[EVIL])],
+        pictures={"heal": picture},
+        film=None,
+        missing={"training": EVIL, "curves": EVIL},
+    )
+    for text in (page([evil]), page([evil, told])):
+        read = check(text)
+        assert not read.all("b") or all("style" in bar for bar in read.all("b")), (
+            "only our bars' marks"
+        )
+        assert read.text().count("<script>alert(1)<b>&\"'�") > 15
+        assert "\x00" not in text
+
+
+def test_several_runs_stand_side_by_side(told: Facts) -> None:
+    assert told.probe is not None
+    worse = [
+        {**row, "salient": row["chance"], "common": 0.99, "error": 0.001}
+        for row in told.probe["rows"]
+    ]
+    config = told.config.model_copy(update={"seed": 7})
+    second = replace(
+        told, folder=Path("runs/second"), config=config, probe={**told.probe, "rows": worse}
+    )
+    third = replace(
+        told,
+        folder=Path("runs/third"),
+        probe=None,
+        pictures={},
+        film=None,
+        missing={"probe": "not measured"},
+    )
+    read = check(page([told, second, third]))
+    said = read.text()
+    assert len(read.all("figure")) == 2 * (len(told.pictures) + 1)
+    for facts_of in (told, second):
+        for row in facts_of.probe["rows"]:
+            assert verdict(row).sentence in said
+    assert "3 runs side by side" in said
+    folded = [words for tag, words in read.words if tag == "summary"]
+    assert [tags for tags in read.all("details") if "open" in tags] == []
+    assert folded[:2] == ["first run: all that was measured", "second: all that was measured"]
+    assert "Not measured: third" in said
+    assert "Fields of the configs that differ" in said
+    assert "field first run second third seed 0 7 0" in said
+    same = replace(told, folder=Path("elsewhere/first run"))
+    assert "elsewhere/first run" in page([told, same])
+
+
+def test_what_is_missing_is_said(other: Path) -> None:
+    (other / "log.jsonl").unlink()
+    shutil.rmtree(other / "grids")
+    shutil.rmtree(other / "checkpoints" / "00000048")
+    (other / "probe.json").unlink()
+    result = CliRunner().invoke(cli.app, ["report", str(other), "--no-probe", "--out", "page.html"])
+    assert result.exit_code == 0, result.exception
+    assert result.stdout == "page.html\n"
+    said = check(Path("page.html").read_text(encoding="utf-8")).text()
+    assert "log.jsonl: no such file" in said
+    assert "No animation: " in said
+    assert "found 0 grids of the training and 1 checkpoints" in said
+    assert "Not measured: copy" in said
+    assert "Not scored" in said
+    assert "duration not in the log" in said
+    assert not (other / "probe.json").exists(), "a report writes nothing but itself"
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["none", "of another checkpoint", "no JSON", "no rows", "half a row"]
+)
+def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
+    spoilt: str, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = other / "probe.json"
+    found = json.loads(path.read_text())
+    fresh = json.loads(json.dumps({**found, "rows": [{**row, "n": 4242} for row in found["rows"]]}))
+    monkeypatch.setattr("studio.evaluate.measure.measure", lambda method, dataset: fresh)
+    for slow in ("curves", "film"):
+        monkeypatch.setattr(
+            facts,
+            slow,
+            lambda *given, **named: (_ for _ in ()).throw(StudioError("not drawn here")),
+        )
+    opened = Run.open(other)
+    here = other, opened.config, opened.method, opened.data, opened.images_seen
+    assert gather(*here, pictures={}).probe == found
+    text = {
+        "none": None,
+        "of another checkpoint": json.dumps({**found, "images_seen": 48}),
+        "no JSON": "{",
+        "no rows": "{}",
+        "half a row": json.dumps({**found, "rows": [{"attribute": "digit"}]}),
+    }[spoilt]
+    path.unlink() if text is None else path.write_text(text)
+    assert gather(*here, pictures={}).probe == fresh
+    unmeasured = gather(*here, pictures={}, with_probe=False)
+    assert unmeasured.probe is None
+
+
+def scored(checkpoint: int, **changed: object) -> dict:
+    """What `studio score` writes of a checkpoint, with two of its groups."""
+    shared = dict.fromkeys(("precision", "recall", "floor_precision", "floor_recall"), 0.25)
+    row = {
+        **shared,
+        "group": "swaps",
+        "against": "target",
+        "fid": 100 / checkpoint,
+        "floor": 0.5,
+        "kid": 0.125,
+        "kid_error": 0.01,
+        "floor_kid": 0.001,
+        "is": None,
+        "is_error": None,
+        "floor_is": None,
+        "n": 2000,
+        "key": "0123456789abcdef",
+    }
+    return {
+        "method": "dig",
+        "dataset": "digits",
+        "checkpoint": checkpoint,
+        "averaged": True,
+        "n": 2000,
+        "extractor": "domain",
+        "features": 64,
+        "weights_sha256": "fedcba9876543210",
+        "resize": "none",
+        "seed": 0,
+        "window": "w",
+        "kid_subsets": 20,
+        "kid_subset_size": 1000,
+        "neighbours": 3,
+        "torch_fidelity": "0.4.0",
+        "about": {},
+        "notes": [],
+        "rows": [row, {**row, "group": "healed targets", "against": "background"}],
+        **changed,
+    }
+
+
+def test_scores_are_a_table_of_the_checkpoint_and_a_curve_of_all(told: Facts) -> None:
+    one = check(page([replace(told, scores=[scored(96)])]))
+    said = one.text()
+    assert (
+        "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights fedcba987654)"
+        in said
+    )
+    assert (
+        "made against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) 0.1250 ± 0.010 (0.0010) - (-)"
+        in said
+    )
+    assert "0123456789abcdef" not in said, "what only the studio needs"
+    assert len(one.all("figure")) == len(told.pictures) + 1
+    several = check(page([replace(told, scores=[scored(seen) for seen in (48, 96, 144)])]))
+    assert said.count("healed targets") == several.text().count("healed targets") == 1, (
+        "one table, of the report's checkpoint"
+    )
+    assert "1.04 (0.50)" in several.text()
+    assert "FID and KID by domain of 3 checkpoints" in several.text()
+    assert len(several.all("figure")) == len(one.all("figure")) + 1
+    apart = check(page([replace(told, scores=[scored(48, n=500), scored(96)])]))
+    assert len(apart.all("figure")) == len(one.all("figure")), "numbers of another n are no curve"
+    assert apart.text().count("healed targets") == 2
+
+
+def test_scores_that_the_studio_did_not_write_are_passed_over(
+    other: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, one = other / "score.json", scored(96)
+    for written, many in (
+        ({"scores": [one, scored(48)]}, 2),
+        ({"scores": [one, {**one, "rows": [{"group": EVIL}]}]}, 1),
+        ({"scores": [{**one, "n": EVIL}]}, 0),
+        ({"scores": [one, 4]}, 0),
+        ([one], 0),
+        ({}, 0),
+        ("x", 0),
+        (3, 0),
+    ):
+        path.write_text(json.dumps(written))
+        found = facts.scores_of(other)
+        assert len(found) == many
+        assert ("left out of the report" in capsys.readouterr().err) == (many < 2), written
+        assert not found or found[-1] == one
+    path.write_text("{")
+    assert facts.scores_of(other) == []
+    path.unlink()
+    capsys.readouterr()
+    assert facts.scores_of(other) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_the_time_of_a_training_is_that_of_all_its_sessions() -> None:
+    lines = [
+        {"images_seen": 0, "started": {}},
+        {"images_seen": 100, "images_per_second": 10.0},
+        {"images_seen": 200, "images_per_second": 20.0},
+        {"images_seen": 150, "started": {}},
+        {"images_seen": 250, "images_per_second": 50.0, "other": 1},
+        {"images_seen": 260, "probe/digit/salient": 0.5},
+    ]
+    assert facts.seconds_of(lines) == pytest.approx(200 / 20 + 100 / 50)
+    assert facts.seconds_of(lines[:1]) is None
+
+
+def test_an_interrupted_training_writes_none() -> None:
+    session.train(tiny(images=9600), Path("run"), stop_after=0.0, finish=summary.finish)
+    assert not Path("run/report.html").exists()
+
+
+def test_a_report_that_fails_takes_nothing_along(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(summary, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
+    monkeypatch.setattr(summary, "every_picture", lambda method, dataset, seed: [])
+    for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
+        monkeypatch.setattr(
+            summary, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error)
+        )
+        shutil.rmtree("run", ignore_errors=True)
+        session.train(tiny(images=16), Path("run"), finish=summary.finish)
+        assert json.loads(Path("run/probe.json").read_text())["images_seen"] == 16
+        assert not Path("run/report.html").exists()
+        assert "no report: the disk is odd; studio report run writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], "nothing: no such run"),
+        (["RUN", "nothing"], "nothing: no such run"),
+        (["RUN", "--out", "page.png"], "--out page.png: expected a name that ends in .html"),
+        (["RUN", "RUN", "--checkpoint", "48"], "--checkpoint 48: is for one run, found 2"),
+        (["RUN", "--checkpoint", "47"], "no checkpoint 47; there are: 48, 96"),
+    ],
+)
+def test_bad_arguments_are_told_in_a_line(run: Path, arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(
+        cli.app, ["report", *(str(run) if word == "RUN" else word for word in arguments)]
+    )
+    assert isinstance(result.exception, StudioError)
+    assert words in str(result.exception)

@@ -1,0 +1,1 @@
+"""What several tests share: tiny experiments, planted data, files and processes."""

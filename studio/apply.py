@@ -1,29 +1,30 @@
 """A user's own files through a trained method: codes, and files of the same kind healed, rebuilt or with swapped content.
 
 Files are read as the run's data set reads its own (`studio.data.io.user_files`) and written back in kind (`studio.data.io.write_back`):
-`OUT/KIND/...` has the sub-folders and names of the input, and `OUT/codes.csv` a row per image. Images go through in batches,
+`OUT/KIND/...` has the sub-folders and names of the file, and `OUT/codes.csv` a row per image. Images go through in batches,
 so memory does not grow with their number.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from studio import sampling
 from studio.atomic import write_file
+from studio.codes_table import CodesWriter
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.io.files import images_below, listable
-from studio.data.io.images import FORMATS, is_image, listed
+from studio.data.io.files import check_listable, find_images
+from studio.data.io.images import FORMATS, is_image
+from studio.data.io.names import format_lines
 from studio.data.io.slices import UnreadableError
-from studio.data.io.user_files import Rule, Sheet, read_sheet, rule_of
-from studio.data.io.write_back import rewrite
+from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
+from studio.data.io.write_back import write_back
 from studio.errors import StudioError, nearest
 from studio.method import Code
 from studio.runs.run import Run
@@ -38,11 +39,11 @@ EXPECTED = "a file or a folder with png, jpg, npy, nii or nii.gz files"
 
 
 @dataclass(frozen=True)
-class Job:
+class InputFile:
     """A file to read.
 
     Attributes:
-        name: relative to the input's folder.
+        name: relative to the file's folder.
         path: of the file.
         donor: the file whose salient content it gets, if any.
     """
@@ -53,11 +54,11 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """A job with what was read for it; the donor has one image per image of the file, or one for all."""
+class LoadedInput:
+    """A file with what was read for it; the donor has one image per image of the file, or one for all."""
 
-    job: Job
-    sheet: Sheet
+    file: InputFile
+    sheet: UserFile
     donor: np.ndarray | None
 
 
@@ -93,59 +94,55 @@ def apply(
     Raises:
         StudioError: an argument is at fault, no file can be used, or something cannot be written.
     """
-    kinds = _kinds(what, donors, difference)
+    kinds = _output_kinds(what, donors, difference)
     out = Path(os.path.expanduser(out))
-    rule = rule_of(run.config.data, run.shape, _windows(run, window), chosen)
-    jobs, ignored, places = _jobs(source, donors)
-    _refuse_places(out, kinds, jobs, places, overwrite)
-    going = _Pass(run, rule, out, kinds)
-    write_file(out / CODES, lambda partial: going.go(jobs, partial))
+    rule = reading_rule(run.config.data, run.shape, _window_rule(run, window), chosen)
+    inputs, ignored, places = _find_inputs(source, donors)
+    _check_places(out, kinds, inputs, places, overwrite)
+    processor = _FileProcessor(run, rule, out, kinds)
+    write_file(out / CODES, lambda partial: processor.process(inputs, partial))
     return {
         **run.describe(),
         "out": str(out),
         "codes": str(out / CODES),
         "what": kinds,
-        "files": going.files,
-        "images": going.images,
-        "set_aside": [list(pair) for pair in going.set_aside],
+        "files": processor.files,
+        "images": processor.images,
+        "set_aside": [list(pair) for pair in processor.set_aside],
         "ignored": ignored,
-        "notes": going.notes(),
+        "notes": processor.notes(),
     }
 
 
-class _Pass:
+class _FileProcessor:
     """One pass over the files; counts what it does."""
 
-    def __init__(self, run: Run, rule: Rule, out: Path, kinds: Sequence[str]) -> None:
+    def __init__(self, run: Run, rule: ReadingRule, out: Path, kinds: Sequence[str]) -> None:
         self.run, self.rule, self.out, self.kinds = run, rule, out, kinds
         self.several = (
             rule.chosen == "all" or rule.cutting is not None
         )  # whether a file may give several images
-        self.files = self.images = self.resized = self.volumes = self.partly = 0
+        self.files = self.images = self.resized = self.partly = 0
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
 
-    def go(self, jobs: Sequence[Job], codes: Path) -> None:
+    def process(self, inputs: Sequence[InputFile], codes: Path) -> None:
         """Takes every file through, and writes the codes.
 
         Raises:
             StudioError: no file can be used, or one cannot be written.
         """
-        with codes.open("w", encoding="utf-8", newline="") as file:
-            lengths = self.run.config.method.z, self.run.config.method.s
-            names = [
-                f"{part}{i}"
-                for part, length in zip("zs", lengths, strict=True)
-                for i in range(length)
-            ]
-            csv.writer(file).writerow(["file", *["slice"] * self.several, *names])
-            for batch in _batches(self._loaded(jobs)):
-                self._take(batch, file)
+        with codes.open("w", encoding="utf-8", newline="") as table:
+            method = self.run.config.method
+            labels = ["file", *["slice"] * self.several]
+            codes_table = CodesWriter(table, method.z, method.s, labels)
+            for batch in _batches(self._loaded(inputs)):
+                self._process_batch(batch, codes_table)
         if not self.files:
-            if len(jobs) == 1:
-                raise StudioError(f"{jobs[0].path} {self.set_aside[0][1]}")
+            if len(inputs) == 1:
+                raise StudioError(f"{inputs[0].path} {self.set_aside[0][1]}")
             lines = [f"{name} {reason}" for name, reason in self.set_aside]
-            raise StudioError(f"none of {len(jobs)} files can be used{listed(lines)}")
+            raise StudioError(f"none of {len(inputs)} files can be used{format_lines(lines)}")
 
     def notes(self) -> list[str]:
         """Says what a user should know of the files that were written."""
@@ -162,39 +159,39 @@ class _Pass:
             )
         return notes
 
-    def _loaded(self, jobs: Sequence[Job]) -> Iterator[Loaded]:
-        for job in jobs:
+    def _loaded(self, inputs: Sequence[InputFile]) -> Iterator[LoadedInput]:
+        for file in inputs:
             try:
-                sheet = read_sheet(job.path, self.rule)
-                yield Loaded(job, sheet, self._donor(job, len(sheet.images)))
+                sheet = read_user_file(file.path, self.rule)
+                yield LoadedInput(file, sheet, self._donor(file, len(sheet.images)))
             except UnreadableError as error:
-                self.set_aside.append((job.name, str(error)))
+                self.set_aside.append((file.name, str(error)))
 
-    def _donor(self, job: Job, images: int) -> np.ndarray | None:
-        if job.donor is None:
+    def _donor(self, file: InputFile, images: int) -> np.ndarray | None:
+        if file.donor is None:
             return None
-        if job.donor not in self._donors:
+        if file.donor not in self._donors:
             self._donors.clear()  # either one for all, or each for one
             try:
-                self._donors[job.donor] = read_sheet(job.donor, self.rule).images
+                self._donors[file.donor] = read_user_file(file.donor, self.rule).images
             except UnreadableError as error:
-                self._donors[job.donor] = str(error)
-        found = self._donors[job.donor]
+                self._donors[file.donor] = str(error)
+        found = self._donors[file.donor]
         if isinstance(found, str):
-            raise UnreadableError(f"has no salient content to take: {job.donor} {found}")
+            raise UnreadableError(f"has no salient content to take: {file.donor} {found}")
         if len(found) not in (1, images):
-            raise UnreadableError(f"has {images} slices, and {job.donor} has {len(found)}")
+            raise UnreadableError(f"has {images} slices, and {file.donor} has {len(found)}")
         return found
 
-    def _take(self, batch: Sequence[Loaded], codes: TextIO) -> None:
+    def _process_batch(self, batch: Sequence[LoadedInput], codes: CodesWriter) -> None:
         method = self.run.method
         images = np.concatenate([loaded.sheet.images for loaded in batch])
         code = sampling.encode(method, torch.from_numpy(images))
         if not all(torch.isfinite(part).all() for part in code):
             raise StudioError(
-                f"{batch[0].job.path} to {batch[-1].job.path}: a code holds NaN or infinity"
+                f"{batch[0].file.path} to {batch[-1].file.path}: a code holds NaN or infinity"
             )
-        made = self._made(batch, code)
+        made = self._generate(batch, code)
         ends = np.cumsum([len(loaded.sheet.images) for loaded in batch])
         for loaded, end in zip(batch, ends, strict=True):
             rows = slice(end - len(loaded.sheet.images), end)
@@ -202,18 +199,16 @@ class _Pass:
                 for kind, results in made.items():
                     self._write(loaded, kind, results[rows])
             except UnreadableError as error:
-                self.set_aside.append((loaded.job.name, str(error)))
+                self.set_aside.append((loaded.file.name, str(error)))
                 continue
             self._count(loaded.sheet)
             numbers = [[number] if self.several else [] for number in loaded.sheet.numbers or ("",)]
             for number, z, s in zip(
                 numbers, code.z[rows].tolist(), code.s[rows].tolist(), strict=True
             ):
-                csv.writer(codes).writerow(
-                    [loaded.job.name, *number, *(f"{value:.9g}" for value in (*z, *s))]
-                )
+                codes.write([loaded.file.name, *number], z, s)
 
-    def _made(self, batch: Sequence[Loaded], code: Code) -> dict[str, np.ndarray]:
+    def _generate(self, batch: Sequence[LoadedInput], code: Code) -> dict[str, np.ndarray]:
         """Returns kind -> images (n, C, R, R)."""
         method = self.run.method
         blank = sampling.blank(method, len(code.z))
@@ -234,21 +229,21 @@ class _Pass:
             made[DIFFERENCE] = (made["reconstruct"] - made["heal"]).abs()
         return {kind: images.numpy() for kind, images in made.items() if kind in self.kinds}
 
-    def _write(self, loaded: Loaded, kind: str, results: np.ndarray) -> None:
-        path = self.out / kind / loaded.job.name
+    def _write(self, loaded: LoadedInput, kind: str, results: np.ndarray) -> None:
+        path = self.out / kind / loaded.file.name
         write_file(
-            path, lambda partial: rewrite(loaded.sheet, results, partial, kind == DIFFERENCE)
+            path, lambda partial: write_back(loaded.sheet, results, partial, kind == DIFFERENCE)
         )
 
-    def _count(self, sheet: Sheet) -> None:
+    def _count(self, sheet: UserFile) -> None:
         self.files += 1
         self.images += len(sheet.images)
         self.resized += sheet.size != self.run.shape[1:]
         self.partly += len(sheet.numbers) < sheet.slices and self.rule.chosen != "all"
 
 
-def _batches(loaded: Iterator[Loaded]) -> Iterator[list[Loaded]]:
-    batch: list[Loaded] = []
+def _batches(loaded: Iterator[LoadedInput]) -> Iterator[list[LoadedInput]]:
+    batch: list[LoadedInput] = []
     for one in loaded:
         batch.append(one)
         if sum(len(each.sheet.images) for each in batch) >= BATCH:
@@ -258,7 +253,7 @@ def _batches(loaded: Iterator[Loaded]) -> Iterator[list[Loaded]]:
         yield batch
 
 
-def _kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> list[str]:
+def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> list[str]:
     """Returns which folders of files to write."""
     for kind in what:
         if kind not in KINDS:
@@ -273,7 +268,7 @@ def _kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> 
     return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
 
 
-def _windows(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[float, float]]:
+def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[float, float]]:
     """Returns what says the window of files that are not 8-bit: the given one, or that of the run's own images."""
 
     @cache
@@ -303,13 +298,15 @@ def _windows(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[
     return window
 
 
-def _jobs(source: str | Path, donors: str | Path | None) -> tuple[list[Job], int, list[Path]]:
+def _find_inputs(
+    source: str | Path, donors: str | Path | None
+) -> tuple[list[InputFile], int, list[Path]]:
     """Returns the files, how many others were passed over, and the folders or files that must not be written to."""
-    root, names, ignored = _find(source, "IN")
+    root, names, ignored = _find_files(source, "IN")
     places = [Path(os.path.expanduser(source))]
     if donors is None:
-        return [Job(name, root / name, None) for name in names], ignored, places
-    place, found, _ = _find(donors, "--with")
+        return [InputFile(name, root / name, None) for name in names], ignored, places
+    place, found, _ = _find_files(donors, "--with")
     places.append(Path(os.path.expanduser(donors)))
     if len(found) not in (1, len(names)):
         raise StudioError(
@@ -318,7 +315,7 @@ def _jobs(source: str | Path, donors: str | Path | None) -> tuple[list[Job], int
     partners = found * len(names) if len(found) == 1 else found
     return (
         [
-            Job(name, root / name, place / partner)
+            InputFile(name, root / name, place / partner)
             for name, partner in zip(names, partners, strict=True)
         ],
         ignored,
@@ -326,7 +323,7 @@ def _jobs(source: str | Path, donors: str | Path | None) -> tuple[list[Job], int
     )
 
 
-def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
+def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
     path = Path(os.path.expanduser(source))
     if path.is_file():
         if not is_image(path.name):
@@ -334,7 +331,7 @@ def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
         return path.parent, [path.name], 0
     if not path.exists():
         raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
-    names, others = images_below(listable(str(source), option, EXPECTED))
+    names, others = find_images(check_listable(str(source), option, EXPECTED))
     if not names:
         raise StudioError(
             f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}"
@@ -342,8 +339,12 @@ def _find(source: str | Path, option: str) -> tuple[Path, list[str], int]:
     return path, names, len(others)
 
 
-def _refuse_places(
-    out: Path, kinds: Sequence[str], jobs: Sequence[Job], places: Sequence[Path], overwrite: bool
+def _check_places(
+    out: Path,
+    kinds: Sequence[str],
+    inputs: Sequence[InputFile],
+    places: Sequence[Path],
+    overwrite: bool,
 ) -> None:
     """Refuses to write into or over what is read, and over what exists."""
     if out.exists() and not out.is_dir():
@@ -361,7 +362,7 @@ def _refuse_places(
             )
     if overwrite:
         return
-    wanted = [out / CODES, *(out / kind / job.name for kind in kinds for job in jobs)]
+    wanted = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
     there = [path for path in wanted if os.path.lexists(path)]
     if there:
         raise StudioError(

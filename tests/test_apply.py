@@ -432,7 +432,7 @@ def test_a_brats_run_reads_volumes_as_its_data_set_does(tmp_path: Path) -> None:
     source = sorted((tmp_path / "brats").rglob("*_t1.nii.gz"))[0]
     patient = next(i for i, p in enumerate(run.data._patients) if source.parent.name in p.name)
     entry = run.data._entries[patient]
-    own = run.data._cache.rows(entry, "images") * np.float32(2 / 65_535) - 1
+    own = run.data._cache.read_rows(entry, "images") * np.float32(2 / 65_535) - 1
     done = apply(run, source, tmp_path / "out", ["encode", "heal"])
     table = rows(tmp_path / "out/codes.csv")
     assert [float(row["slice"]) for row in table] == entry.numbers[:, 0].tolist()

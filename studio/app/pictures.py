@@ -5,7 +5,6 @@ to the same data. Names come from files and are escaped.
 """
 
 import base64
-import csv
 import io
 from collections.abc import Sequence
 from html import escape
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from studio.app.state import STRIP, Choice, Coordinate, Session
+from studio.codes_table import CodesWriter
 from studio.render.grid import READABLE, Scale, to_pixels
 
 __all__ = ["CHANGE", "change", "codes_csv", "live", "still", "strips", "swaps", "thumbnails"]
@@ -150,12 +150,10 @@ def change(after: Tensor, before: Tensor) -> np.ndarray:
 def codes_csv(rows: Sequence[tuple[str, Tensor, Tensor]]) -> str:
     """Writes (name, z (n,), s (m,)) as a table with the columns file, z0, ..., s0, ..."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     _, z, s = rows[0]
-    writer.writerow(["file", *(f"z{i}" for i in range(len(z))), *(f"s{i}" for i in range(len(s)))])
-    writer.writerows(
-        [name, *(f"{value:.9g}" for value in (*z.tolist(), *s.tolist()))] for name, z, s in rows
-    )
+    table = CodesWriter(out, len(z), len(s), lineterminator="\n")
+    for name, z, s in rows:
+        table.write([name], z.tolist(), s.tolist())
     return out.getvalue()
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from studio import sampling
 from studio.app.uploads import read_upload
 from studio.data import Dataset
-from studio.data.dataset import Belongs, known
+from studio.data.dataset import Belongs, is_known
 from studio.data.folders import Folders
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
@@ -265,7 +265,7 @@ class Explorer:
             return facts
         for name, column in self.data.labels("test", domain).items():
             attribute = self.data.attributes[name]
-            if attribute.belongs == belongs and attribute.classes and known(column[[index]])[0]:
+            if attribute.belongs == belongs and attribute.classes and is_known(column[[index]])[0]:
                 facts.append(f"{name} {attribute.classes[int(column[index])]}")
         return facts
 

@@ -6,8 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studio.data.folders import PERCENTILES, scaled
-from studio.data.io.images import FORMATS, Slice, UnreadableError, fit, is_image, read_image
+from studio.data.folders import PERCENTILES
+from studio.data.io.images import (
+    FORMATS,
+    Slice,
+    UnreadableError,
+    fit,
+    is_image,
+    read_image,
+    scale_pixels,
+)
 from studio.errors import StudioError
 
 __all__ = ["MOST_BYTES", "read_upload"]
@@ -59,4 +67,4 @@ def read_upload(
         note = f" · {low:.4g} to {high:.4g} shown as -1 to 1"
     if low >= high:
         raise StudioError(f"{path.name}: has the same value everywhere")
-    return torch.from_numpy(scaled(pixels, (low, high))), note
+    return torch.from_numpy(scale_pixels(pixels, (low, high))), note

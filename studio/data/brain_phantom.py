@@ -18,7 +18,7 @@ from pydantic import Field
 
 from studio.data import phantom
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, Transplant
-from studio.data.item_tables import column
+from studio.data.item_tables import uniform_column
 from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
 from studio.errors import StudioError
 
@@ -88,7 +88,7 @@ class BrainPhantom(Dataset):
         """Returns where target images show a tumour or its oedema, (n, H, W) bool."""
         return self._masks(self._rows(split, "target", indices))
 
-    def transplanted(
+    def transplant(
         self,
         split: Split,
         a_indices: Sequence[int] | np.ndarray,
@@ -114,7 +114,7 @@ class BrainPhantom(Dataset):
         import torch
 
         side, noise = self.config.resolution, self.config.noise
-        images = phantom.draw(factors, side, self.config.modality, tumours)
+        images = phantom.draw_slices(factors, side, self.config.modality, tumours)
         if noise:
             pieces = sliding_window_view(self._plate, (side, side))
             top, left = (
@@ -130,7 +130,7 @@ class BrainPhantom(Dataset):
     def _masks(self, factors: Mapping[str, np.ndarray]) -> "Tensor":
         import torch
 
-        return torch.from_numpy(phantom.lesions(factors, self.config.resolution) > 0)
+        return torch.from_numpy(phantom.label_lesions(factors, self.config.resolution) > 0)
 
     @cached_property
     def _plate(self) -> np.ndarray:
@@ -149,7 +149,8 @@ class BrainPhantom(Dataset):
             names = [*ANATOMY, "noise_y", "noise_x", *(TUMOUR if domain == "target" else ())]
             seed = SEED + self.config.seed
             uniform = {
-                name: column(seed, split, domain, i, SIZES[split]) for i, name in enumerate(names)
+                name: uniform_column(seed, split, domain, i, SIZES[split])
+                for i, name in enumerate(names)
             }
             self._drawn[split, domain] = _in_range(uniform)
         return self._drawn[split, domain]
@@ -225,9 +226,9 @@ def _volume(rng: np.random.Generator, side: int, slices: range) -> dict[str, np.
     )  # its height in mm; oedema reaches at most half as far again
     end = rng.choice([0, up.max()])
     factors["tumour_height"] = factors["tumour_radius"] * np.abs(up - end) / half
-    volume = {"seg": phantom.lesions(factors, side)}
+    volume = {"seg": phantom.label_lesions(factors, side)}
     for modality in MODALITIES:
-        pictures = phantom.draw(factors, side, modality, skull=False)
+        pictures = phantom.draw_slices(factors, side, modality, skull=False)
         noise = rng.normal(scale=0.02, size=pictures.shape)
         volume[modality] = np.where(
             pictures > 0, np.maximum(1000 * (pictures + noise), 1), 0

@@ -4,27 +4,21 @@ import csv
 import json
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from studio.atomic import appearing
 from studio.data import DATASETS
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, label_notes
+from studio.data.dataset import SPLITS, Attribute, DataConfig, Split, label_notes
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+__all__ = ["check", "describe", "init_example", "list_datasets", "report_unusable"]
 
-__all__ = ["check", "describe", "init_example", "list_sets", "preview", "unusable"]
-
-SPLITS: tuple[Split, ...] = ("train", "test")
 EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
-WRITTEN = 4  # attributes of an image that a contact sheet writes below it, and as many again of target images alone
 
 ABOUT = """\
 An example of the layout that `studio` reads as the data set `folders`.
@@ -59,7 +53,7 @@ train: {{images: 100_000, batch: 128}}
 """
 
 
-def list_sets() -> list[dict[str, Any]]:
+def list_datasets() -> list[dict[str, Any]]:
     """Returns a row per data set: its name, what it is, whether it needs files, and where they are expected."""
     rows = []
     for name, cls in DATASETS.items():
@@ -103,14 +97,14 @@ def check(config: DataConfig) -> dict[str, Any]:
         },
         "shape": list(dataset.shape),
         "attributes": {
-            name: _described(attribute) for name, attribute in dataset.attributes.items()
+            name: _describe(attribute) for name, attribute in dataset.attributes.items()
         },
         "notes": notes,
         "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
     }
 
 
-def unusable(name: str, problem: str) -> dict[str, Any]:
+def report_unusable(name: str, problem: str) -> dict[str, Any]:
     """Returns what `check` reports of a data set whose section of a config is at fault."""
     return {**_report(name, None), "problems": [problem]}
 
@@ -130,7 +124,7 @@ def _report(name: str, root: str | None) -> dict[str, Any]:
     }
 
 
-def _described(attribute: Attribute) -> dict[str, Any]:
+def _describe(attribute: Attribute) -> dict[str, Any]:
     return {
         "belongs": attribute.belongs,
         "classes": list(attribute.classes),
@@ -156,84 +150,6 @@ def describe(report: dict[str, Any]) -> str:
     lines += [f"set aside: {name} {reason}" for name, reason in report["quarantined"]]
     lines += [f"problem: {problem}" for problem in report["problems"]]
     return "\n".join(lines)
-
-
-def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> "Image":
-    """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
-
-    Args:
-        dataset: what to show.
-        n: images per row.
-        seed: which images.
-    """
-    from studio.render.grid import (
-        Grid,
-        to_pixels,
-    )  # needs torch, which the other verbs of `data` do without
-
-    channels = dataset.shape[0]
-    shown = slice(None) if channels in (1, 3) else slice(1)
-    rows: list[list[np.ndarray | str | None]] = []
-    for domain in DOMAINS:
-        for split in SPLITS:
-            size = dataset.size(split, domain)
-            indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
-            gap = [None] * (n - len(indices))
-            rows.append(
-                [
-                    f"{domain} {split}: {size}",
-                    *to_pixels(dataset.images(split, domain, indices)[:, shown]),
-                    *gap,
-                ]
-            )
-            values = _values(dataset.attributes, dataset.labels(split, domain), indices)
-            rows.append([None, *values, *gap])
-    shape = " x ".join(map(str, dataset.shape))
-    caption = f"{shape} (channels, height, width)"
-    caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
-    both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
-    owners = {
-        "each image": both,
-        "each target image": [name for name in dataset.attributes if name not in both],
-    }
-    caption += "".join(
-        f"; below {owner}: {_listed(names)}" for owner, names in owners.items() if names
-    )
-    return Grid(
-        rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)
-    ).draw()
-
-
-def _values(
-    attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray
-) -> list[str | None]:
-    """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
-    both, own = (
-        [name for name in attributes if attributes[name].target_only is only]
-        for only in (False, True)
-    )
-    names = [*both[:WRITTEN], *own[:WRITTEN]]
-    having = {name: attributes[name].classes for name in names if name in labels}
-    texts = (
-        ", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices
-    )
-    return [text or None for text in texts]
-
-
-def _listed(names: list[str]) -> str:
-    more = (
-        f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})"
-        if len(names) > WRITTEN
-        else ""
-    )
-    return ", ".join(names[:WRITTEN]) + more
-
-
-def _value(name: str, classes: tuple[str, ...], value: Any) -> str:  # noqa: ANN401
-    """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
-    if not classes:
-        return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
-    return classes[value] if value >= 0 else "-"
 
 
 def init_example(root: str | Path) -> None:

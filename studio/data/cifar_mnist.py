@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.io.files import Part, folder
-from studio.data.item_tables import SPLITS, ContaminationConfig, column, order, picked, salient_rows
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
+from studio.data.io.files import LabelledImages, data_folder
+from studio.data.item_tables import (
+    ContaminationConfig,
+    mark_salient,
+    permute_split,
+    pick,
+    uniform_column,
+)
 from studio.data.sources.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
-from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, padded, resized
+from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, pad_digits, resize_digits
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CifarMnist", "CifarMnistConfig"]
 
 SEED = 10_2024
-Opened = tuple[dict[Split, Part], list[str]]  # the parts of a set of images, and notes
+Opened = tuple[dict[Split, LabelledImages], list[str]]  # the parts of a set of images, and notes
 AMPLITUDE = 0.5  # of either layer; Sec. 5
 
 
@@ -56,7 +62,7 @@ class CifarMnist(Dataset):
 
     def __init__(self, config: CifarMnistConfig) -> None:
         super().__init__(config)
-        root = folder(config, self.LAYOUT)
+        root = data_folder(config, self.LAYOUT)
         (self._cifar, cifar_notes), (self._mnist, mnist_notes) = _both(root)
         self._notes = [*cifar_notes, *mnist_notes]
         self.shape = (3, config.resolution, config.resolution)
@@ -96,7 +102,7 @@ class CifarMnist(Dataset):
         images *= self.config.background_amplitude if domain == "target" else AMPLITUDE
         if table["salient"].any():
             digits = self._mnist[split].take(table["digit"][table["salient"]])
-            digits = padded(digits, side) if side == 32 else resized(digits, side)
+            digits = pad_digits(digits, side) if side == 32 else resize_digits(digits, side)
             images[torch.from_numpy(table["salient"])] += (
                 AMPLITUDE * digits[:, None]
             )  # the same on all three channels
@@ -114,12 +120,12 @@ class CifarMnist(Dataset):
         """Returns which CIFAR image and which digit each item shows: either half of one permutation per domain."""
         size, first = self.size(split, domain), self.size(split, domain) * DOMAINS.index(domain)
         return {
-            "object": order(SEED, split, self._cifar[split].size)[first : first + size],
-            "digit": picked(
-                column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)
+            "object": permute_split(SEED, split, self._cifar[split].size)[first : first + size],
+            "digit": pick(
+                uniform_column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)
             ),
-            "salient": salient_rows(
-                self.config, split, domain, column(SEED, split, domain, 2, size)
+            "salient": mark_salient(
+                self.config, split, domain, uniform_column(SEED, split, domain, 2, size)
             ),
         }
 

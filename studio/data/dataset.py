@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "SPLITS",
     "Attribute",
     "Belongs",
     "CounterfactualDataset",
@@ -28,12 +29,13 @@ __all__ = [
     "MaskedDataset",
     "Split",
     "Transplant",
-    "known",
+    "is_known",
     "label_notes",
 ]
 
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 Labels = dict[str, np.ndarray]
 
 
@@ -120,16 +122,16 @@ class Dataset(ABC):
         }
 
 
-def known(values: np.ndarray) -> np.ndarray:
+def is_known(values: np.ndarray) -> np.ndarray:
     """Returns which labels of one attribute are there: neither -1 nor NaN."""
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def label_notes(dataset: Dataset) -> Iterator[str]:
     """Says where an attribute cannot be measured well: one value on all images, or a category on one image or none."""
-    for split, domain in product(("train", "test"), DOMAINS):
+    for split, domain in product(SPLITS, DOMAINS):
         for name, column in dataset.labels(split, domain).items():
-            values, classes = column[known(column)], dataset.attributes[name].classes
+            values, classes = column[is_known(column)], dataset.attributes[name].classes
             if len(np.unique(values)) < 2:
                 what = "the same value" if len(values) else "no value"
                 yield f"attribute {name} has {what} on every {domain} image of the {split} split"
@@ -176,7 +178,7 @@ class FactorDataset(Protocol):
         """Makes target images (n, C, H, W) of class numbers (n, f); what is not a factor comes from the seed."""
         ...
 
-    def apparent(self, factors: np.ndarray) -> np.ndarray:
+    def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
         """Returns class numbers (n, f) by which images that look the same are the same."""
         ...
 
@@ -205,7 +207,7 @@ class CounterfactualDataset(MaskedDataset, Protocol):
         """Returns target images without their salient content, all else the same, (n, C, H, W) in [-1, 1]."""
         ...
 
-    def transplanted(
+    def transplant(
         self,
         split: Split,
         a_indices: Sequence[int] | np.ndarray,

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from studio.data.dataset import Attribute, Dataset, Factor, Labels, Split
-from studio.data.io.files import FilesConfig, folder
-from studio.data.item_tables import SPLITS, column, picked
+from studio.data.dataset import SPLITS, Attribute, Dataset, Factor, Labels, Split
+from studio.data.io.files import FilesConfig, data_folder
+from studio.data.item_tables import pick, uniform_column
 from studio.data.sources.dsprites import (
     COUNTS,
     DSPRITES_LAYOUT,
     FACTORS,
     FRAMES,
     SHAPES,
-    apparent,
-    checked,
+    canonical_factors,
+    check_factors,
     open_sprites,
-    turns,
+    orientation_phase,
 )
-from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, resized
+from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, resize_digits
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -80,7 +80,7 @@ class DspritesMnist(Dataset):
 
     def __init__(self, config: DspritesMnistConfig) -> None:
         super().__init__(config)
-        root = folder(config, self.LAYOUT)
+        root = data_folder(config, self.LAYOUT)
         self._mnist, notes = open_mnist(root)
         self._sprites, source = open_sprites(root, config.sprites)
         self._notes = [*notes, source]
@@ -113,14 +113,14 @@ class DspritesMnist(Dataset):
         return {
             "shape": factors[:, 0],
             "scale": 0.5 + 0.1 * factors[:, 1],
-            "orientation": np.cos(turns(factors)),
+            "orientation": np.cos(orientation_phase(factors)),
             "pos_x": factors[:, 3] / (COUNTS[3] - 1),
             "pos_y": factors[:, 4] / (COUNTS[4] - 1),
         }
 
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         indices = np.asarray(indices)
-        images = self._drawn(split, self._tables[split, domain][indices])
+        images = self._draw_digits(split, self._tables[split, domain][indices])
         if domain == "target":
             images = self._with_sprites(
                 images, np.stack(np.unravel_index(_pools()[split][indices], COUNTS), 1)
@@ -141,16 +141,16 @@ class DspritesMnist(Dataset):
         Raises:
             ValueError: a number is none of its factor's classes.
         """
-        factors = checked(factors)
+        factors = check_factors(factors)
         rng = np.random.default_rng((SEED, seed))
         grids = np.stack(
-            [picked(rng.random(len(factors)), members) for members in self._exemplars[split]], 1
+            [pick(rng.random(len(factors)), members) for members in self._exemplars[split]], 1
         )
-        return self._with_sprites(self._drawn(split, grids), factors).mul_(2).sub_(1)
+        return self._with_sprites(self._draw_digits(split, grids), factors).mul_(2).sub_(1)
 
-    def apparent(self, factors: np.ndarray) -> np.ndarray:
-        """Returns class numbers (n, 5) by which sprites that look the same are the same: see `dsprites.apparent`."""
-        return apparent(factors)
+    def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
+        """Returns class numbers (n, 5) by which sprites that look the same are the same: see `dsprites.canonical_factors`."""
+        return canonical_factors(factors)
 
     def notes(self) -> list[str]:
         return list(self._notes)
@@ -167,13 +167,17 @@ class DspritesMnist(Dataset):
         """Returns which four digits each item shows, (size, 4)."""
         exemplars = enumerate(self._exemplars[split])
         return np.stack(
-            [picked(column(SEED, split, domain, i, size), members) for i, members in exemplars], 1
+            [
+                pick(uniform_column(SEED, split, domain, i, size), members)
+                for i, members in exemplars
+            ],
+            1,
         )
 
-    def _drawn(self, split: Split, grids: np.ndarray) -> "Tensor":
+    def _draw_digits(self, split: Split, grids: np.ndarray) -> "Tensor":
         """Returns grids of digits (n, 1, 64, 64) at half brightness from the numbers of the digits (n, 4)."""
         half = self.config.resolution // 2
-        digits = resized(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
+        digits = resize_digits(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
         grid = digits.view(-1, 2, 2, half, half).permute(0, 1, 3, 2, 4)
         return grid.reshape(-1, *self.shape) * DIM
 

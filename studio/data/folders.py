@@ -17,19 +17,35 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, known, label_notes
+from studio.data.dataset import (
+    SPLITS,
+    Attribute,
+    DataConfig,
+    Dataset,
+    Labels,
+    Split,
+    is_known,
+    label_notes,
+)
 from studio.data.io import images
-from studio.data.io.files import images_below, listable
-from studio.data.io.images import TABLE, Picture, Table, UnreadableError, as_number
-from studio.data.item_tables import SPLITS
-from studio.data.splits import assign_splits, number_of
+from studio.data.io.attribute_table import (
+    TABLE,
+    Table,
+    encode_column,
+    parse_number,
+    read_attributes,
+)
+from studio.data.io.files import check_listable, find_images
+from studio.data.io.images import EIGHT_BIT, Picture, UnreadableError, scale_pixels
+from studio.data.io.names import format_lines, join_names
+from studio.data.splits import assign_splits, hash_to_unit_interval
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError", "scaled"]
+__all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError"]
 
 LAYOUT = (
     "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; optionally ROOT/attributes.csv "
@@ -128,9 +144,9 @@ class Folders(Dataset):
 
     def __init__(self, config: FoldersConfig) -> None:
         super().__init__(config)
-        self.root = _root(config)
-        domains, ignored = _find(self.root)
-        table, spare = images.read_attributes(self.root, list(domains), list(config.attributes))
+        self.root = _check_root(config)
+        domains, ignored = _images_by_domain(self.root)
+        table, spare = read_attributes(self.root, list(domains), list(config.attributes))
         splits = assign_splits(list(domains), table, config.test_share)
         self._items, self.quarantined = self._open(domains)
         places = [(splits[item.name], item.domain) for item in self._items]
@@ -160,7 +176,7 @@ class Folders(Dataset):
 
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            image[:] = scaled(
+            image[:] = scale_pixels(
                 self._pixels(self._items[self._rows[split, domain][index]]), self.window
             )
         return torch.from_numpy(images)
@@ -183,7 +199,7 @@ class Folders(Dataset):
         room = self.config.memory_gb * 1e9
         with ThreadPoolExecutor(2) as pool:
             for name, found in zip(
-                domains, pool.map(self._look, domains, domains.values()), strict=True
+                domains, pool.map(self._read_item, domains, domains.values()), strict=True
             ):
                 if isinstance(found, str):
                     reasons[name] = found
@@ -198,14 +214,14 @@ class Folders(Dataset):
         }
         quarantined = [(name, reasons[name]) for name in domains if name in reasons]
         if len(quarantined) > self.config.max_bad * len(domains):
-            lines = images.listed([f"{name} {reason}" for name, reason in quarantined])
+            lines = format_lines([f"{name} {reason}" for name, reason in quarantined])
             counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
             raise QuarantineError(
                 f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined
             )
         return [item for item in items if item.name not in reasons], quarantined
 
-    def _look(self, name: str, domain: str) -> Item | str:
+    def _read_item(self, name: str, domain: str) -> Item | str:
         """Decodes a file; returns what was found, or why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
@@ -238,7 +254,7 @@ class Folders(Dataset):
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
         if not self.deep:
-            return 0.0, 255.0
+            return EIGHT_BIT
         if self.config.window != "auto":
             return self.config.window
         sample = []
@@ -246,7 +262,9 @@ class Folders(Dataset):
             items = [
                 self._items[row] for row in self._rows["train", domain] if self._items[row].deep
             ]
-            for item in sorted(items, key=lambda item: number_of("window", item.name))[:SAMPLE]:
+            for item in sorted(items, key=lambda item: hash_to_unit_interval("window", item.name))[
+                :SAMPLE
+            ]:
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
         if not sample:
@@ -271,12 +289,12 @@ class Folders(Dataset):
         declared: dict[str, Attribute] = {}
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
-            classes, columns[name] = images.encode(
+            classes, columns[name] = encode_column(
                 [table.get(item.name, {}).get(name, "") for item in self._items]
             )
             having = {
                 item.domain
-                for item, has in zip(self._items, known(columns[name]), strict=True)
+                for item, has in zip(self._items, is_known(columns[name]), strict=True)
                 if has
             }
             if "target" not in having:
@@ -322,26 +340,26 @@ class Folders(Dataset):
 
     def _label_notes(self) -> Iterator[str]:
         for name, attribute in self.attributes.items():
-            words = [value for value in attribute.classes if as_number(value) is None]
+            words = [value for value in attribute.classes if parse_number(value) is None]
             if 0 < len(words) < len(attribute.classes):
-                yield f"attribute {name} is read as categories, because some values are no numbers: {_named(words)}"
+                yield f"attribute {name} is read as categories, because some values are no numbers: {join_names(words)}"
         yield from label_notes(self)
 
 
-def _root(config: FoldersConfig) -> Path:
+def _check_root(config: FoldersConfig) -> Path:
     """Returns the folder, which holds one folder per domain."""
-    root = listable(str(config.root), "data.root", LAYOUT)
+    root = check_listable(str(config.root), "data.root", LAYOUT)
     inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
         if domain not in inside:
-            found = _named(inside) or "no folders"
+            found = join_names(inside) or "no folders"
             raise StudioError(f"{root}: no folder {domain}/, found {found}; expected {LAYOUT}")
     return root
 
 
-def _find(root: Path) -> tuple[dict[str, str], list[str]]:
+def _images_by_domain(root: Path) -> tuple[dict[str, str], list[str]]:
     """Returns image -> domain, sorted by name, and the other files; names are relative to the root."""
-    names, others = images_below(root, DOMAINS)
+    names, others = find_images(root, DOMAINS)
     images = {name: name.split("/")[0] for name in names}
     for domain in DOMAINS:
         if domain not in images.values():
@@ -349,25 +367,21 @@ def _find(root: Path) -> tuple[dict[str, str], list[str]]:
     return images, others
 
 
-def _named(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 def _file_notes(
     quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int
 ) -> Iterator[str]:
     if quarantined:
-        yield f"{len(quarantined)} of {files} files are set aside: {_named([f'{n} ({why})' for n, why in quarantined])}"
+        yield f"{len(quarantined)} of {files} files are set aside: {join_names([f'{n} ({why})' for n, why in quarantined])}"
     if ignored:
-        yield f"{len(ignored)} other files are ignored: {_named(ignored)}"
+        yield f"{len(ignored)} other files are ignored: {join_names(ignored)}"
 
 
 def _table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> Iterator[str]:
     without = [name for name in names if name not in table]
     if table and without:
-        yield f"{len(without)} of {len(names)} files have no row in {TABLE}: {_named(without)}"
+        yield f"{len(without)} of {len(names)} files have no row in {TABLE}: {join_names(without)}"
     if spare:
-        yield f"columns that data.attributes does not name are not used: {_named(spare, 20)}"
+        yield f"columns that data.attributes does not name are not used: {join_names(spare, 20)}"
     stated = [name for name, cells in table.items() if cells.get("split")]
     subjects = [
         name for name, cells in table.items() if cells.get("subject") and not cells.get("split")
@@ -390,10 +404,4 @@ def _twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[
         twins = [group for group in groups.values() if len({side(item) for item in group}) > 1]
         if twins:
             names = [" = ".join(item.name for item in group[:3]) for group in twins]
-            yield f"{len(twins)} images are {what}: {_named(names)}"
-
-
-def scaled(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Maps 0..255 of 8-bit pixels, or the window of others, to float32 in [-1, 1]."""
-    low, high = (0, 255) if pixels.dtype == np.uint8 else window
-    return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
+            yield f"{len(twins)} images are {what}: {join_names(names)}"

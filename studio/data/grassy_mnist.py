@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from studio.data.dataset import Attribute, Dataset, Labels, Split
-from studio.data.io.files import folder
-from studio.data.item_tables import SPLITS, ContaminationConfig, column, permuted, salient_rows
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
+from studio.data.io.files import data_folder
+from studio.data.item_tables import ContaminationConfig, mark_salient, pick_in_turn, uniform_column
 from studio.data.sources.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
-from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, padded
+from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, pad_digits
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.schema import Flag
@@ -84,7 +84,7 @@ class GrassyMnist(Dataset):
 
     def __init__(self, config: GrassyMnistConfig) -> None:
         super().__init__(config)
-        self._mnist, self._notes = open_mnist(folder(config, self.LAYOUT))
+        self._mnist, self._notes = open_mnist(data_folder(config, self.LAYOUT))
         self._grass = GrassFolder(config.grass_root) if config.grass_root else GrassPhotograph()
         self.shape = (1, SIDE, SIDE)
         classes = tuple("0123456789")[: DIGITS[config.mode]]
@@ -112,7 +112,7 @@ class GrassyMnist(Dataset):
         grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
         salient = torch.from_numpy(table["salient"])[:, None, None]
         unit = 1 / (1 + SCALE[self.config.mode])  # a digit's amplitude
-        digits = unit * padded(self._mnist[split].take(table["digit"]), SIDE)
+        digits = unit * pad_digits(self._mnist[split].take(table["digit"]), SIDE)
         background = grass * self._background_amplitude()
         if split == "train" and domain == "background" and self.config.background_noise:
             background = background + torch.from_numpy(self._noise(indices))
@@ -172,9 +172,9 @@ class GrassyMnist(Dataset):
         """Draws what each item shows: where grass is cut, whether there is a digit, and which."""
         size = self.size(split, domain)
         return {
-            "where": np.stack([column(SEED, split, domain, i, size) for i in range(5)], 1),
-            "salient": salient_rows(
-                self.config, split, domain, column(SEED, split, domain, 5, size)
+            "where": np.stack([uniform_column(SEED, split, domain, i, size) for i in range(5)], 1),
+            "salient": mark_salient(
+                self.config, split, domain, uniform_column(SEED, split, domain, 5, size)
             ),
-            "digit": permuted(SEED, split, domain, self._digits_of(split), size),
+            "digit": pick_in_turn(SEED, split, domain, self._digits_of(split), size),
         }

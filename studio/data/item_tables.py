@@ -9,13 +9,18 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from studio.data.dataset import Split
+from studio.data.dataset import SPLITS, Split
 from studio.data.io.files import FilesConfig
 from studio.domains import DOMAINS
 
-__all__ = ["SPLITS", "ContaminationConfig", "column", "order", "permuted", "picked", "salient_rows"]
-
-SPLITS: tuple[Split, ...] = ("train", "test")
+__all__ = [
+    "ContaminationConfig",
+    "mark_salient",
+    "permute_split",
+    "pick",
+    "pick_in_turn",
+    "uniform_column",
+]
 
 
 class ContaminationConfig(FilesConfig):
@@ -27,24 +32,26 @@ class ContaminationConfig(FilesConfig):
     contamination_target: float = Field(default=0, ge=0, le=1)  # share of target images without it
 
 
-def column(seed: int, split: Split, domain: str, number: int, size: int) -> np.ndarray:
+def uniform_column(seed: int, split: Split, domain: str, number: int, size: int) -> np.ndarray:
     """Returns a column of uniform numbers in [0, 1), (size,); the first n do not depend on the size."""
     return np.random.default_rng((seed, SPLITS.index(split), DOMAINS.index(domain), number)).random(
         size
     )
 
 
-def picked(uniform: np.ndarray, choices: Sequence[int] | np.ndarray) -> np.ndarray:
+def pick(uniform: np.ndarray, choices: Sequence[int] | np.ndarray) -> np.ndarray:
     """Returns a choice for each uniform number, with replacement."""
     return np.asarray(choices)[(uniform * len(choices)).astype(np.int64)]
 
 
-def order(seed: int, split: Split, size: int) -> np.ndarray:
+def permute_split(seed: int, split: Split, size: int) -> np.ndarray:
     """Returns a permutation of a split's `size` files, images or latents."""
     return np.random.default_rng((seed, SPLITS.index(split))).permutation(size)
 
 
-def permuted(seed: int, split: Split, domain: str, choices: np.ndarray, size: int) -> np.ndarray:
+def pick_in_turn(
+    seed: int, split: Split, domain: str, choices: np.ndarray, size: int
+) -> np.ndarray:
     """Returns `size` choices, none of them twice before all have been taken."""
     shuffled = np.random.default_rng(
         (seed, SPLITS.index(split), DOMAINS.index(domain), 99)
@@ -52,7 +59,7 @@ def permuted(seed: int, split: Split, domain: str, choices: np.ndarray, size: in
     return np.resize(shuffled, size)
 
 
-def salient_rows(
+def mark_salient(
     config: ContaminationConfig, split: Split, domain: str, uniform: np.ndarray
 ) -> np.ndarray:
     """Returns which items have the salient content: all targets and no background, but for the contamination."""

@@ -7,8 +7,9 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from studio.data.dataset import Dataset
+from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
-from studio.method import DOMAINS, Pair
+from studio.method import Pair
 from studio.seeds import seed_of
 
 __all__ = ["PairStream"]
@@ -43,7 +44,7 @@ class PairStream(TorchDataset):
         severity: str | None = None,
     ) -> None:
         self.dataset, self.half, self.seed, self.rank, self.world = dataset, half, seed, rank, world
-        self.severity = None if severity is None else _severity(dataset, severity)
+        self.severity = None if severity is None else _load_severity(dataset, severity)
         self.sizes = {domain: dataset.size("train", domain) for domain in DOMAINS}
         for domain, size in self.sizes.items():
             if size == 0:
@@ -88,7 +89,7 @@ class PairStream(TorchDataset):
         self._permutation = lru_cache(maxsize=4)(type(self)._permutation.__get__(self))
 
 
-def _severity(dataset: Dataset, name: str) -> np.ndarray:
+def _load_severity(dataset: Dataset, name: str) -> np.ndarray:
     """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN where it is not known."""
     labels = dataset.labels("train", "target")
     if name not in labels:

@@ -7,23 +7,23 @@ else, so that adding images moves none of those that were there.
 import hashlib
 from collections.abc import Sequence
 
-from studio.data.dataset import Split
-from studio.data.io.images import TABLE, Table, composed
-from studio.data.item_tables import SPLITS
+from studio.data.dataset import SPLITS, Split
+from studio.data.io.attribute_table import TABLE, Table
+from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
-__all__ = ["assign_splits", "number_of", "split_of"]
+__all__ = ["assign_splits", "hash_to_unit_interval", "split_of"]
 
 
-def number_of(*parts: str) -> float:
+def hash_to_unit_interval(*parts: str) -> float:
     """Returns a number in [0, 1) that depends on the words alone."""
-    digest = hashlib.sha256("\0".join(map(composed, parts)).encode()).digest()
+    digest = hashlib.sha256("\0".join(map(normalise_name, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def split_of(subject: str, test_share: float) -> Split:
     """Returns the side of a subject, or of a file that has none: a matter of its name and of nothing else."""
-    return "test" if number_of("split", subject) < test_share else "train"
+    return "test" if hash_to_unit_interval("split", subject) < test_share else "train"
 
 
 def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
@@ -40,7 +40,7 @@ def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict
     Raises:
         StudioError: the table puts a subject on both sides, or states a split that is neither train nor test.
     """
-    units = {name: composed(table.get(name, {}).get("subject") or name) for name in names}
+    units = {name: normalise_name(table.get(name, {}).get("subject") or name) for name in names}
     stated: dict[str, Split] = {}
     for name, cells in table.items():
         split = cells.get("split", "").lower()

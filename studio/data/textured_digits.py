@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
-from studio.data.sources.bundled import digits, photograph
+from studio.data.sources.bundled import load_digit_images, load_photograph
 from studio.domains import DOMAINS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TexturedDigits(Dataset):
                 "texture": Attribute("common", tuple(config.photographs)),
             }
         )
-        self._classes = digits()[1]
+        self._classes = load_digit_images()[1]
         self._tables = {
             (split, domain): self._table(split, domain) for split in SIZES for domain in DOMAINS
         }
@@ -128,7 +128,7 @@ def _resized(resolution: int) -> "Tensor":
     import torch
     from torch.nn.functional import interpolate
 
-    small = torch.from_numpy(digits()[0][:, None] / 16).float()
+    small = torch.from_numpy(load_digit_images()[0][:, None] / 16).float()
     resized = interpolate(small, size=(resolution, resolution), mode="bicubic", align_corners=False)
     return resized.clamp(0, 1)[:, 0]
 
@@ -143,7 +143,7 @@ def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
     import torch
     from torch.nn.functional import avg_pool2d
 
-    whole = torch.from_numpy(photograph(name) / 255).float()
+    whole = torch.from_numpy(load_photograph(name) / 255).float()
     factor = SIDE // resolution
     whole = avg_pool2d(whole[None], factor)[0].numpy() if factor > 1 else whole.numpy()
     edge = int(whole.shape[1] * (1 - TEST_SHARE))

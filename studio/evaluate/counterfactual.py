@@ -222,7 +222,7 @@ def _background(method: Method, dataset: Dataset, rows: np.ndarray, oracle: Orac
 def _transplanted(method: Method, dataset: Any, a_rows: np.ndarray, b_rows: np.ndarray) -> Columns:  # noqa: ANN401
     """Compares background images with the salient codes of target images with what they should be."""
     a, b = dataset.images("test", "background", a_rows), dataset.images("test", "target", b_rows)
-    truth, masks = dataset.transplanted("test", a_rows, b_rows)
+    truth, masks = dataset.transplant("test", a_rows, b_rows)
     code = encode(method, a)
     made, rebuilt = (
         decode(method, Code(code.z, encode(method, b).s)),

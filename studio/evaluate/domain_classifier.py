@@ -22,7 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate,
 
 from studio.atomic import write_file, write_json
 from studio.data import Dataset
-from studio.data.dataset import Split, known
+from studio.data.dataset import Split, is_known
 from studio.errors import StudioError, warn
 from studio.evaluate.fidelity import windowed
 from studio.method import DOMAINS
@@ -293,7 +293,7 @@ def _judged(
     tested = _sample(dataset, "test", TESTED)
     outputs = net.read(tested.images)[1]
     for name, classes in _heads(dataset).items():
-        has = known(tested.values[name])
+        has = is_known(tested.values[name])
         values, found = tested.values[name][has], outputs[name][torch.from_numpy(has)].numpy()
         distinct = len(np.unique(values))
         if distinct < 2:

@@ -63,7 +63,7 @@ def apply(
     number = _slice(chosen)
 
     from studio.apply import apply as apply_to
-    from studio.data.io.images import listed
+    from studio.data.io.names import format_lines
     from studio.runs.run import Run
 
     opened = Run.open(run, checkpoint, ema)
@@ -86,7 +86,7 @@ def apply(
     if done["set_aside"]:
         lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
         print(
-            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{listed(lines)}",
+            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{format_lines(lines)}",
             file=sys.stderr,
         )
     print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))

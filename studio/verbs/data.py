@@ -22,9 +22,9 @@ data_app = typer.Typer(
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
     """List the data sets and what they need."""
-    from studio.data.catalogue import list_sets
+    from studio.data.catalogue import list_datasets
 
-    rows = list_sets()
+    rows = list_datasets()
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -42,14 +42,14 @@ def data_check(
 ) -> None:
     """Say whether a data set is complete, and what is missing where."""
     from studio.data import ALIASES, DATASETS
-    from studio.data.catalogue import check, describe, unusable
+    from studio.data.catalogue import check, describe, report_unusable
 
     try:
         result = check(_data_config(name, assignments))
     except StudioError as error:
         if ALIASES.get(name, name) not in DATASETS:
             raise
-        result = unusable(ALIASES.get(name, name), str(error))
+        result = report_unusable(ALIASES.get(name, name), str(error))
     print(json.dumps(result, indent=2) if as_json else describe(result))
     if not result["ok"]:
         raise typer.Exit(1)
@@ -68,7 +68,7 @@ def data_preview(
     """Draw a contact sheet."""
     from studio.atomic import write_file
     from studio.data import DATASETS
-    from studio.data.catalogue import preview
+    from studio.render.preview import preview
 
     check_picture(out)
     config = _data_config(name, assignments)

@@ -18,7 +18,7 @@ from support.source_files import cifar_arrays, mnist_arrays, write_bin, write_id
 from studio import cli
 from studio.data import DATASETS
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
-from studio.data.io.files import arrays_in
+from studio.data.io.files import open_npz
 from studio.data.sources.cifar import RECORD
 from studio.data.sources.mnist import open_mnist
 from studio.errors import StudioError
@@ -158,14 +158,14 @@ def place_of_others() -> Iterator[Path]:
             os.seteuid(was)
 
 
-@pytest.mark.parametrize("kind", ["folder", "file", "above"])
+@pytest.mark.parametrize("kind", ["data_folder", "file", "above"])
 def test_what_must_not_be_read_is_said_to_be_so(
     problem, place_of_others: Path, monkeypatch, kind: str
 ) -> None:
     place = place_of_others / "mine" / "data"
     place.mkdir(parents=True)
     np.savez(place / "mnist.npz", **mnist_arrays())
-    closed = {"folder": place, "file": place / "mnist.npz", "above": place.parent}[kind]
+    closed = {"data_folder": place, "file": place / "mnist.npz", "above": place.parent}[kind]
     closed.chmod(0)
     try:
         monkeypatch.setattr("tempfile.tempdir", None)
@@ -200,14 +200,14 @@ def test_a_broken_file_is_named_by_every_set_that_reads_it(problem, root: Path) 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", ["magic", "cut", "empty", "folder"])
+@pytest.mark.parametrize("kind", ["magic", "cut", "empty", "data_folder"])
 def test_idx_files_at_fault(problem, root: Path, kind: str, packed: bool) -> None:
     (root / "mnist.npz").unlink()
     write_idx(root, mnist_arrays(), packed)
     path = root / f"t10k-images-idx3-ubyte{'.gz' * packed}"
     if kind == "magic":
         path.write_bytes((root / f"t10k-labels-idx1-ubyte{'.gz' * packed}").read_bytes())
-    elif kind == "folder":
+    elif kind == "data_folder":
         path.unlink()
         path.mkdir()
     else:
@@ -229,7 +229,7 @@ def test_the_python_version_of_cifar_is_never_opened(problem, root: Path) -> Non
     assert "is the python version, which is made of pickles and is not opened" in problem(
         "cifar_mnist"
     )
-    assert not Path("opened").exists()
+    assert not Path("open_maybe_gzip").exists()
     write_bin(root / "cifar-10-batches-bin", cifar_arrays())
     path = root / "cifar-10-batches-bin/test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
@@ -433,7 +433,7 @@ def test_images_beyond_memory_are_mapped_and_a_batch_reads_only_itself(root: Pat
     assert data.size("train", "target") > records // 2
     shown = data.images("train", "target", np.arange(64))
     assert shown.shape == (64, 3, 64, 64)
-    stored = arrays_in(root / "mnist.npz", {"x_train": (None, 28, 28)})["x_train"]
+    stored = open_npz(root / "mnist.npz", {"x_train": (None, 28, 28)})["x_train"]
     assert isinstance(stored.values, np.memmap)
     assert stored.values.shape == (images, 28, 28)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

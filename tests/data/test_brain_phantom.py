@@ -15,20 +15,20 @@ from studio.data import phantom
 from studio.data.brain_phantom import SIZES, BrainPhantom, BrainPhantomConfig, write_brats
 from studio.data.catalogue import check
 from studio.data.dataset import CounterfactualDataset, MaskedDataset
-from studio.data.phantom import ANATOMY, MODALITIES, TUMOUR, draw, lesions
+from studio.data.phantom import ANATOMY, MODALITIES, TUMOUR, draw_slices, label_lesions
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 
 N = 64
 
 
-def opened(**options: object) -> BrainPhantom:
+def open_data(**options: object) -> BrainPhantom:
     return BrainPhantom(BrainPhantomConfig(**{"noise": 0.0, **options}))
 
 
 @pytest.fixture(scope="module")
 def heads() -> BrainPhantom:
-    return opened()
+    return open_data()
 
 
 def one(**factors: float) -> dict[str, np.ndarray]:
@@ -60,7 +60,7 @@ def test_seed_split_domain_and_item_all_matter(heads: BrainPhantom) -> None:
         heads.images("train", "background", [0, 1]),
         heads.images("test", "background", [0]),
         heads.healthy("train", [0]),
-        opened(seed=1).images("train", "background", [0]),
+        open_data(seed=1).images("train", "background", [0]),
     ]
     apart = torch.pdist(torch.cat(images).flatten(1), 1) / 64**2
     assert apart.min() > 0.03
@@ -70,14 +70,14 @@ def test_seed_split_domain_and_item_all_matter(heads: BrainPhantom) -> None:
 def test_a_head_is_the_same_at_any_resolution(heads: BrainPhantom, side: int) -> None:
     images, others = (
         heads.images("test", "target", range(6)),
-        opened(resolution=side).images("test", "target", range(6)),
+        open_data(resolution=side).images("test", "target", range(6)),
     )
     assert others.shape == (6, 1, side, side)
     small = min(side, 64)
     a, b = (torch.nn.functional.adaptive_avg_pool2d(x, small) for x in (images, others))
     for one_of_a, one_of_b in zip(a, b, strict=True):
         assert np.corrcoef(one_of_a.flatten(), one_of_b.flatten())[0, 1] > 0.97
-    masks = opened(resolution=side).masks("test", range(6)).float().mean((1, 2))
+    masks = open_data(resolution=side).masks("test", range(6)).float().mean((1, 2))
     assert masks.tolist() == pytest.approx(
         heads.masks("test", range(6)).float().mean((1, 2)).tolist(), rel=0.2
     )
@@ -99,17 +99,17 @@ def test_every_factor_is_an_attribute_of_the_right_code_in_its_range(heads: Brai
     factors = np.stack([*heads.labels("test", "target").values()])
     off = np.corrcoef(factors) - np.eye(len(factors))
     assert np.abs(off).max() < 0.08  # independent: five standard errors
-    assert opened(attributes={"level": "salient"}).attributes["level"].belongs == "salient"
+    assert open_data(attributes={"level": "salient"}).attributes["level"].belongs == "salient"
 
 
 @pytest.mark.parametrize("name", [*ANATOMY, *TUMOUR])
 def test_every_factor_can_be_seen(name: str) -> None:
     low, high = {**ANATOMY, **TUMOUR}[name]
-    a, b = (draw(one(**{name: value}), 64) for value in (low, high))
+    a, b = (draw_slices(one(**{name: value}), 64) for value in (low, high))
     assert np.abs(a - b).max() > 0.05
     assert (np.abs(a - b) > 0.02).sum() > 20
     tumours = np.abs(
-        lesions(one(**{name: low}), 64).astype(int) - lesions(one(**{name: high}), 64)
+        label_lesions(one(**{name: low}), 64).astype(int) - label_lesions(one(**{name: high}), 64)
     ).sum()
     if name in (
         "tumour_core",
@@ -130,32 +130,41 @@ def test_a_factor_means_what_its_name_says() -> None:
         return int((picture[0] > 0.1).any(axis).sum())
 
     def dark_inside(**factors: float) -> int:
-        return int((draw(one(**factors), 128, tumours=False)[0, 40:88, 40:88] < 0.3).sum())
+        return int((draw_slices(one(**factors), 128, tumours=False)[0, 40:88, 40:88] < 0.3).sum())
 
-    assert width(draw(one(head_size=0.95), 128), 1) > width(draw(one(head_size=0.8), 128), 1) + 8
-    assert width(draw(one(head_shape=0.87), 128), 0) > width(draw(one(head_shape=0.75), 128), 0) + 8
+    assert (
+        width(draw_slices(one(head_size=0.95), 128), 1)
+        > width(draw_slices(one(head_size=0.8), 128), 1) + 8
+    )
+    assert (
+        width(draw_slices(one(head_shape=0.87), 128), 0)
+        > width(draw_slices(one(head_shape=0.75), 128), 0) + 8
+    )
     assert dark_inside(ventricles=1.6) > 1.5 * dark_inside(ventricles=0.5)
     for name, axis in (("tumour_x", 1), ("tumour_y", 0)):
         centres = [
-            np.argwhere(lesions(one(**{name: v}), 128)[0]).mean(0)[axis] for v in (-0.3, 0.0, 0.3)
+            np.argwhere(label_lesions(one(**{name: v}), 128)[0]).mean(0)[axis]
+            for v in (-0.3, 0.0, 0.3)
         ]
         head = 64 * one()["head_size"][0]
         assert np.diff(centres) == pytest.approx(0.3 * head, abs=2.5)
-    rows, columns = np.argwhere(lesions(one(tumour_slant=0.2, tumour_lobes=0.0), 128)[0]).T
+    rows, columns = np.argwhere(label_lesions(one(tumour_slant=0.2, tumour_lobes=0.0), 128)[0]).T
     assert np.corrcoef(rows, columns)[0, 1] > 0.1, (
         "drawn out from the upper left to the lower right"
     )
-    ring = lesions(one(), 128) == phantom.LESIONS["ring"]
-    bright, dull = (draw(one(tumour_ring=v), 128)[ring].mean() for v in (1.0, 0.0))
+    ring = label_lesions(one(), 128) == phantom.LESIONS["ring"]
+    bright, dull = (draw_slices(one(tumour_ring=v), 128)[ring].mean() for v in (1.0, 0.0))
     assert bright > dull + 0.3
-    assert draw(one(tumour_ring=1.0), 128, "t1")[ring].mean() < bright - 0.3, "no contrast agent"
-    fluid = np.abs(draw(one(), 128, tumours=False) - 0.15) < 0.02
-    assert draw(one(), 128, "t2", tumours=False)[fluid].mean() > 0.7
+    assert draw_slices(one(tumour_ring=1.0), 128, "t1")[ring].mean() < bright - 0.3, (
+        "no contrast agent"
+    )
+    fluid = np.abs(draw_slices(one(), 128, tumours=False) - 0.15) < 0.02
+    assert draw_slices(one(), 128, "t2", tumours=False)[fluid].mean() > 0.7
 
 
 def test_a_slice_has_the_layers_of_a_head() -> None:
     """From the outside inwards along the row through the centre: air, bright scalp, dark bone, brain, dark ventricle."""
-    line = draw(one(level=0.8, tilt=0.0, midline=0.0, gain=1.0), 256, tumours=False)[0, 118]
+    line = draw_slices(one(level=0.8, tilt=0.0, midline=0.0, gain=1.0), 256, tumours=False)[0, 118]
     assert line[:3].max() == 0
     left = line[:128]
     scalp = int(np.argmax(left > 0.7))
@@ -171,7 +180,7 @@ def test_healthy_differs_where_the_tumour_is_and_nowhere_else(heads: BrainPhanto
     assert isinstance(heads, CounterfactualDataset)
     assert isinstance(heads, MaskedDataset)
     assert not isinstance(TexturedDigits(TexturedDigitsConfig()), MaskedDataset)
-    for data in (heads, opened(noise=0.05)):
+    for data in (heads, open_data(noise=0.05)):
         y, healthy = data.images("train", "target", range(N)), data.healthy("train", range(N))
         masks = data.masks("train", range(N))
         assert masks.shape == (N, 64, 64)
@@ -187,25 +196,23 @@ def test_healthy_differs_where_the_tumour_is_and_nowhere_else(heads: BrainPhanto
 
 def test_a_transplant_has_the_head_of_one_and_the_tumour_of_the_other(heads: BrainPhantom) -> None:
     a, b = [4, 9, 2], [7, 7, 30]
-    made = heads.transplanted("test", a, b)
+    made = heads.transplant("test", a, b)
     background = heads.images("test", "background", a)
     off = (made.images - background).abs()[:, 0]
     assert off[~made.masks].mean() < 0.005
     assert off[made.masks].mean() > 0.3
     assert torch.equal(
-        heads.transplanted("test", [5, 6], [5, 6], "target").images,
+        heads.transplant("test", [5, 6], [5, 6], "target").images,
         heads.images("test", "target", [5, 6]),
     )
-    assert torch.equal(
-        heads.transplanted("test", [5], [6], "target").masks.any(), torch.tensor(True)
-    )
-    replaced = heads.transplanted("test", [5], [6], "target")
+    assert torch.equal(heads.transplant("test", [5], [6], "target").masks.any(), torch.tensor(True))
+    replaced = heads.transplant("test", [5], [6], "target")
     assert (replaced.images - heads.healthy("test", [5])).abs()[:, 0][
         ~replaced.masks
     ].mean() < 0.005, "its own tumour is gone"
-    noisy = opened(noise=0.1)
+    noisy = open_data(noise=0.1)
     noise = [
-        noisy.transplanted("test", a, b).images - made.images,
+        noisy.transplant("test", a, b).images - made.images,
         noisy.images("test", "background", a) - background,
     ]
     quiet = off == 0
@@ -213,7 +220,9 @@ def test_a_transplant_has_the_head_of_one_and_the_tumour_of_the_other(heads: Bra
 
 
 def test_noise_is_as_strong_as_it_says_and_its_own_for_each_image() -> None:
-    noisy, clean = (opened(noise=v).images("train", "background", range(32)) for v in (0.05, 0.0))
+    noisy, clean = (
+        open_data(noise=v).images("train", "background", range(32)) for v in (0.05, 0.0)
+    )
     added = (noisy - clean)[(clean > -0.6) & (clean < 0.6)]
     assert added.std() == pytest.approx(0.1, rel=0.05)  # of a range of 2
     assert added.mean() == pytest.approx(0, abs=0.003)
@@ -225,10 +234,10 @@ def test_noise_is_as_strong_as_it_says_and_its_own_for_each_image() -> None:
 
 @pytest.mark.parametrize("modality", MODALITIES)
 def test_modalities_and_chunks_agree_with_one_by_one(modality: str) -> None:
-    table = opened()._rows("test", "target", range(40))
-    together = draw(table, 64, modality)
+    table = open_data()._rows("test", "target", range(40))
+    together = draw_slices(table, 64, modality)
     alone = np.concatenate(
-        [draw({k: v[[i]] for k, v in table.items()}, 64, modality) for i in (0, 17, 39)]
+        [draw_slices({k: v[[i]] for k, v in table.items()}, 64, modality) for i in (0, 17, 39)]
     )
     assert np.abs(together[[0, 17, 39]] - alone).max() < 1e-5
     assert together.min() >= 0

@@ -18,11 +18,12 @@ from studio.data import DATASETS
 from studio.data.brats import cache, dataset
 from studio.data.brats.dataset import Brats, BratsConfig
 from studio.data.brats.layout import find_patients
-from studio.data.catalogue import check, describe, preview
+from studio.data.catalogue import check, describe
 from studio.data.folders import QuarantineError
-from studio.data.io.volumes import axial, read_volume
+from studio.data.io.volumes import axial_slice, read_volume
 from studio.data.splits import split_of
 from studio.errors import StudioError
+from studio.render.preview import preview
 
 SHAPE = (24, 24, 12)
 AFFINE = np.array(
@@ -95,7 +96,7 @@ def config(root: Path, **fields: object) -> BratsConfig:
     return BratsConfig(**given)
 
 
-def opened(root: Path, **fields: object) -> Brats:
+def open_data(root: Path, **fields: object) -> Brats:
     return Brats(config(root, **fields))
 
 
@@ -125,7 +126,7 @@ def test_a_volume_is_the_same_in_whatever_order_its_voxels_are_stored(
     assert np.array_equal(volume.values, values)
     assert volume.spacing == pytest.approx((1, 1, 2.5))
     # The patient's right is on the right and the front at the top.
-    plane = axial(volume.values, 4)
+    plane = axial_slice(volume.values, 4)
     assert plane[0, 0] == values[0, -1, 4]
     assert plane[-1, -1] == values[-1, 0, 4]
 
@@ -133,7 +134,7 @@ def test_a_volume_is_the_same_in_whatever_order_its_voxels_are_stored(
 def test_images_are_windowed_by_percentiles_of_the_brain_and_outside_it_is_black(
     root: Path,
 ) -> None:
-    data = opened(root, percentiles=(10, 90))
+    data = open_data(root, percentiles=(10, 90))
     split = split_of("BraTS2021_00004", 0.2)
     row = next(
         i
@@ -162,17 +163,17 @@ def test_every_modality_is_a_channel_in_the_order_that_was_asked_for(tmp_path: P
             t2=np.where(volume != 0, 1100 - volume, 0),
             seg=tumour(TUMOUR),
         )
-    both = opened(tmp_path, modalities=["t2", "t1"])
+    both = open_data(tmp_path, modalities=["t2", "t1"])
     assert both.shape == (2, 24, 24)
     image = both.images("train", "target", [0])[0]
     inside = image[1] > -0.9
     assert torch.corrcoef(torch.stack([image[0][inside], image[1][inside]]))[0, 1] < -0.99
-    alone = opened(tmp_path, modalities=["t1"]).images("train", "target", [0])[0]
+    alone = open_data(tmp_path, modalities=["t1"]).images("train", "target", [0])[0]
     assert torch.equal(alone[0], image[1])
 
 
 def test_crop_and_resolution(root: Path) -> None:
-    whole, cropped = opened(root), opened(root, crop=12, resolution=48)
+    whole, cropped = open_data(root), open_data(root, crop=12, resolution=48)
     assert cropped.shape == (1, 48, 48)
     large, small = (data.images("train", "background", [0])[0, 0] for data in (cropped, whole))
     middle = torch.nn.functional.avg_pool2d(large[None], 4)[0]
@@ -189,7 +190,7 @@ def test_crop_and_resolution(root: Path) -> None:
 
 
 def test_domains_and_attributes_follow_from_the_mask(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     subjects = [f"BraTS2021_{number:05}" for number in range(30)]
     for split in ("train", "test"):
         patients = sum(split_of(subject, 0.2) == split for subject in subjects)
@@ -231,7 +232,7 @@ def test_masks_lie_on_the_images(tmp_path: Path) -> None:
         bright[mask > 0] = 5000  # so that the image itself shows where the tumour is
         write(tmp_path / f"P_{number}", t1=bright, seg=mask)
     for resolution in (24, 48):
-        data = opened(tmp_path, resolution=resolution, percentiles=(0, 100))
+        data = open_data(tmp_path, resolution=resolution, percentiles=(0, 100))
         indices = range(data.size("test", "target"))
         masks, images = data.masks("test", indices), data.images("test", "target", indices)
         assert masks.shape == (len(indices), resolution, resolution)
@@ -251,7 +252,7 @@ def test_sides_are_the_patients_and_2023_has_another_label_for_enhancing_tumour(
             t1n=head(0),
             seg=np.where(mask == 4, 3, mask),
         )
-    data = opened(tmp_path)
+    data = open_data(tmp_path)
     for split in ("train", "test"):
         odd = np.array(
             [
@@ -270,7 +271,7 @@ def test_a_slice_with_little_tumour_outside_of_the_frame_is_no_background(tmp_pa
             t1=head(number),
             seg=tumour({7: 4, 5: 2}, corner=(14, 2)) + tumour({7: 5}, (8, 8)),
         )
-    data = opened(tmp_path, crop=12)
+    data = open_data(tmp_path, crop=12)
     slices_ = np.concatenate(
         [data.labels(split, "background")["slice"] for split in ("train", "test")]
     )
@@ -326,13 +327,13 @@ def test_the_folders_of_every_year_are_found(tmp_path: Path) -> None:
         "Brats18_TCIA09_141_1",
     ]
     assert set(patients[6].files) == {"t1", "t1ce", "t2", "flair", "seg"}
-    assert all(set(patient.chosen(["t1"])) == {"t1", "seg"} for patient in patients)
-    assert patients[0].chosen(["t1ce"])["t1ce"].endswith("BraTS-GLI-00005-000-t1c.nii.gz")
+    assert all(set(patient.select_files(["t1"])) == {"t1", "seg"} for patient in patients)
+    assert patients[0].select_files(["t1ce"])["t1ce"].endswith("BraTS-GLI-00005-000-t1c.nii.gz")
 
 
 def test_a_folder_brats_below_the_root_is_taken_and_all_year_share_one_split(root: Path) -> None:
     root.rename(root.parent / "brats")
-    data = opened(root.parent)
+    data = open_data(root.parent)
     assert data.root == root.parent / "brats"
 
 
@@ -344,7 +345,7 @@ def test_the_split_is_by_patient_and_adding_one_moves_none(root: Path) -> None:
                 found.setdefault(data._patients[patient].subject, set()).add(split)
         return found
 
-    before = sides(opened(root))
+    before = sides(open_data(root))
     assert len(before) == 30
     assert all(len(side) == 1 for side in before.values())
     for visit in ("000", "001", "002"):
@@ -352,7 +353,7 @@ def test_the_split_is_by_patient_and_adding_one_moves_none(root: Path) -> None:
             write(
                 root / f"BraTS-GLI-{number:05}-{visit}", "-", t1n=head(number), seg=tumour(TUMOUR)
             )
-    after = sides(opened(root))
+    after = sides(open_data(root))
     assert len(after) == 39
     assert all(
         len(side) == 1 for side in after.values()
@@ -482,10 +483,10 @@ def test_a_bad_patient_is_set_aside_by_name_and_changes_nothing_else(
 ) -> None:
     spoil, expected = FAULTS[fault]
     folder = root / "BraTS2021_00007"
-    before = opened(root)
+    before = open_data(root)
     whole = everything(before)
     spoil(folder)
-    for data in (opened(root), opened(root)):  # from the volumes, then from the cache
+    for data in (open_data(root), open_data(root)):  # from the volumes, then from the cache
         assert [name for name, _ in data.quarantined] == [folder.name]
         assert expected in data.quarantined[0][1]
         assert any(f"1 patients are set aside\n  {folder.name}: " in note for note in data.notes())
@@ -504,16 +505,16 @@ def test_too_many_bad_patients_are_an_error_with_every_name(root: Path) -> None:
     with pytest.raises(
         QuarantineError, match="2 of 30 patients cannot be used, max_bad is 5%"
     ) as caught:
-        opened(root)
+        open_data(root)
     assert "BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels that are NaN" in str(
         caught.value
     )
     report = check(config(root))
     assert [name for name, _ in report["quarantined"]] == ["BraTS2021_00003", "BraTS2021_00008"]
     assert not report["ok"]
-    assert opened(root, max_bad=0.1).size("train", "target") > 0
+    assert open_data(root, max_bad=0.1).size("train", "target") > 0
     with pytest.raises(StudioError, match="no target slice in the train split") as caught:
-        opened(root, max_bad=0.1, min_tumour=30.0)
+        open_data(root, max_bad=0.1, min_tumour=30.0)
     assert (
         "\n2 patients are set aside\n  BraTS2021_00003: BraTS2021_00003_t1.nii.gz has 1 voxels"
         in str(caught.value)
@@ -526,18 +527,18 @@ def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_
     for path in sorted(root.rglob("*.nii.gz")):
         path.rename(flat / path.name)
     with pytest.raises(QuarantineError) as caught:
-        opened(flat)
+        open_data(flat)
     names = ", ".join(f"BraTS2021_0000{number}_t1.nii.gz" for number in range(3))
     assert str(caught.value).endswith(
         f"has 30 t1 files: {names} and 27 more: expected a folder per patient"
     )
 
 
-@pytest.mark.parametrize("whose", ["folder", "file"])
+@pytest.mark.parametrize("whose", ["data_folder", "file"])
 def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) -> None:
     folder = root / "BraTS2021_00004"
     try:
-        if whose == "folder":
+        if whose == "data_folder":
             folder.rename(root / os.fsdecode(b"BraTS2021_\xff"))
         else:
             (folder / f"{folder.name}_t1.nii.gz").rename(
@@ -545,10 +546,10 @@ def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) 
             )
     except OSError:
         pytest.skip("this file system has no such names")
-    data = opened(root)
+    data = open_data(root)
     assert len(data._patients) == 29
     ((name, reason),) = data.quarantined
-    assert name == ("BraTS2021_\\udcff" if whose == "folder" else folder.name)
+    assert name == ("BraTS2021_\\udcff" if whose == "data_folder" else folder.name)
     assert reason.startswith("has a path that is not UTF-8, BraTS2021_")
     assert "\\udcff" in reason
     json.dumps(data.notes()).encode()
@@ -557,7 +558,7 @@ def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) 
 
 def test_the_same_folder_twice_counts_once(root: Path) -> None:
     shutil.copytree(root / "BraTS2021_00001", root / "again" / "BraTS2021_00001")
-    data = opened(root)
+    data = open_data(root)
     assert data.quarantined == [
         (
             "again/BraTS2021_00001",
@@ -578,7 +579,7 @@ def test_the_same_folder_twice_counts_once(root: Path) -> None:
 )
 def test_options_that_leave_nothing_are_named(root: Path, fields: dict, expected: str) -> None:
     with pytest.raises(StudioError) as caught:
-        opened(root, **fields)
+        open_data(root, **fields)
     assert expected in str(caught.value)
 
 
@@ -606,7 +607,7 @@ def test_no_patients_says_what_is_expected_where(
     with pytest.raises(
         StudioError, match=r"no patients; expected a folder per patient anywhere below ROOT"
     ):
-        opened(tmp_path)
+        open_data(tmp_path)
     monkeypatch.delenv("STUDIO_DATA", raising=False)
     with pytest.raises(StudioError, match=r"data\.root: not given"):
         Brats(BratsConfig())
@@ -621,7 +622,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the patients whose volumes are read."""
     names: list[str] = []
 
-    def counted(root: Path, files: dict, cutting: object) -> cache.Cut:
+    def counted(root: Path, files: dict, cutting: object) -> cache.PatientSlices:
         names.append(Path(files["seg"]).parent.name)
         return real(root, files, cutting)
 
@@ -633,45 +634,45 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_volumes_are_read_once_and_again_where_they_or_the_options_change(
     root: Path, reads: list[str]
 ) -> None:
-    first = everything(opened(root))
+    first = everything(open_data(root))
     assert sorted(reads) == [f"BraTS2021_{number:05}" for number in range(30)]
     reads.clear()
-    again = everything(opened(root, min_tumour=0.1, test_share=0.2))
+    again = everything(open_data(root, min_tumour=0.1, test_share=0.2))
     assert all(np.array_equal(first[place], again[place]) for place in first)
-    opened(root, min_tumour=0.02)  # decided from the cache
+    open_data(root, min_tumour=0.02)  # decided from the cache
     assert reads == []
     write(root / "BraTS2021_00003", t1=head(99))
-    changed = everything(opened(root))
+    changed = everything(open_data(root))
     assert reads == ["BraTS2021_00003"]
     split = split_of("BraTS2021_00003", 0.2)
     assert not np.array_equal(first[split, "target"], changed[split, "target"])
     reads.clear()
     stamp = (root / "BraTS2021_00005" / "BraTS2021_00005_seg.nii.gz").stat()
     os.utime(root / "BraTS2021_00005" / "BraTS2021_00005_seg.nii.gz", ns=(0, stamp.st_mtime_ns + 1))
-    opened(root)
+    open_data(root)
     assert reads == ["BraTS2021_00005"]
     for fields in ({"resolution": 32}, {"percentiles": (1, 99)}, {"crop": 20}, {"slices": (3, 7)}):
         reads.clear()
-        opened(root, **fields)
+        open_data(root, **fields)
         assert len(reads) == 30, fields
 
 
 def test_a_cache_of_another_version_or_a_damaged_one_is_made_anew(
     root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = everything(opened(root))
+    first = everything(open_data(root))
     files = sorted((root / ".studio-cache").rglob("*.safetensors"))
     assert len(files) == 30
     reads.clear()
     files[0].write_bytes(files[0].read_bytes()[:-100])
     files[1].write_bytes(b"something else")
     files[2].unlink()
-    again = everything(opened(root))
+    again = everything(open_data(root))
     assert len(reads) == 3
     assert all(np.array_equal(first[place], again[place]) for place in first)
     reads.clear()
     monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
-    opened(root)
+    open_data(root)
     assert len(reads) == 30
     assert (
         len(sorted((root / ".studio-cache").rglob("*.safetensors"))) == 30
@@ -684,7 +685,7 @@ def test_a_cache_of_another_version_or_a_damaged_one_is_made_anew(
 def test_a_cache_that_changes_under_an_open_data_set_is_an_error(
     root: Path, memory_gb: float
 ) -> None:
-    data, kept = opened(root, memory_gb=memory_gb), opened(root)
+    data, kept = open_data(root, memory_gb=memory_gb), open_data(root)
     expected = everything(kept)
     assert all(
         np.array_equal(images, expected[place]) for place, images in everything(data).items()
@@ -692,7 +693,7 @@ def test_a_cache_that_changes_under_an_open_data_set_is_an_error(
     data._kept.clear()
     for number in range(30):
         write(root / f"BraTS2021_{number:05}", t1=head(number + 50))
-    opened(root)
+    open_data(root)
     with pytest.raises(StudioError, match="has changed or gone since the data set was opened"):
         data.images("train", "target", [0])
     assert all(
@@ -704,10 +705,10 @@ def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
     root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root / "BraTS2021_00003", t1=with_nan())
-    refused, open_file = root / "BraTS2021_00007" / "BraTS2021_00007_seg.nii.gz", Path.open
+    locked, open_file = root / "BraTS2021_00007" / "BraTS2021_00007_seg.nii.gz", Path.open
 
     def refusing(path: Path, *args: object) -> object:
-        if path == refused:
+        if path == locked:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return open_file(path, *args)
 
@@ -717,14 +718,14 @@ def test_what_the_system_refuses_is_tried_again_and_a_damaged_file_is_not(
         )  # whoever runs this may be root, to whom nothing is forbidden
         for expected in (30, 1):
             reads.clear()
-            data = opened(root, max_bad=0.1)
+            data = open_data(root, max_bad=0.1)
             assert len(reads) == expected
             assert (
                 dict(data.quarantined)["BraTS2021_00007"]
-                == f"{refused.name} cannot be read: Permission denied"
+                == f"{locked.name} cannot be read: Permission denied"
             )
     reads.clear()
-    assert [name for name, _ in opened(root, max_bad=0.1).quarantined] == ["BraTS2021_00003"]
+    assert [name for name, _ in open_data(root, max_bad=0.1).quarantined] == ["BraTS2021_00003"]
     assert reads == ["BraTS2021_00007"]
 
 
@@ -734,7 +735,7 @@ def test_who_may_read_the_folder_of_the_cache_may_read_its_files(
 ) -> None:
     before = os.umask(umask)
     try:
-        opened(root)
+        open_data(root)
     finally:
         os.umask(before)
     files = [path for path in (root / ".studio-cache").rglob("*") if path.is_file()]
@@ -745,23 +746,23 @@ def test_who_may_read_the_folder_of_the_cache_may_read_its_files(
 def test_where_the_cache_is(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    opened(root)
+    open_data(root)
     assert f"reading 30 patients once into {root / '.studio-cache'}" in capsys.readouterr().err
     monkeypatch.setenv("STUDIO_CACHE", str(tmp_path / "environment"))
-    opened(root)
+    open_data(root)
     assert list((tmp_path / "environment").glob("brats-*/*.safetensors"))
-    data = opened(root, cache=str(tmp_path / "given"))
+    data = open_data(root, cache=str(tmp_path / "given"))
     assert list((tmp_path / "given").glob("brats-*/*.safetensors"))
     assert any(str(tmp_path / "given") in note for note in data.notes())
     (tmp_path / "file").write_text("")
     with pytest.raises(
         StudioError, match=r"file.*cannot be written.*set data.cache or STUDIO_CACHE"
     ):
-        opened(root, cache=str(tmp_path / "file"))
+        open_data(root, cache=str(tmp_path / "file"))
 
 
 def _open(root: str, place: str, queue: object) -> None:
-    data = opened(Path(root), cache=place)
+    data = open_data(Path(root), cache=place)
     queue.put([float(images.sum()) for images in everything(data).values()])
 
 
@@ -784,7 +785,7 @@ def test_several_processes_at_once_read_every_patient_once(
         sums[0]
         == sums[1]
         == sums[2]
-        == [float(images.sum()) for images in everything(opened(root)).values()]
+        == [float(images.sum()) for images in everything(open_data(root)).values()]
     )
     said = capfd.readouterr().err
     assert said.count(f"reading 30 patients once into {tmp_path / 'shared'}") == 1
@@ -801,17 +802,17 @@ def test_check_and_preview(root: Path) -> None:
     assert report["shape"] == [1, 24, 24]
     text = describe(report)
     assert "attribute tumour_side: salient, one of left, right, target only" in text
-    assert preview(opened(root), 3).size > (100, 100)
+    assert preview(open_data(root), 3).size > (100, 100)
     write(root / "BraTS2021_00000", t1=head(0), t2=head(1))
     for number in range(30):
         write(root / f"BraTS2021_{number:05}", t2=head(1))
-    assert preview(opened(root, modalities=["t1", "t2"]), 2).size > (100, 100)
+    assert preview(open_data(root, modalities=["t1", "t2"]), 2).size > (100, 100)
 
 
 def test_phantoms_in_the_layout_of_brats_are_read_as_their_own_files_say(tmp_path: Path) -> None:
     phantom = pytest.importorskip("studio.data.brain_phantom")
     phantom.write_brats(tmp_path, 12, seed=1, side=48, slices=range(86, 95))
-    data = opened(
+    data = open_data(
         tmp_path,
         resolution=64,
         slices=(86, 94),

@@ -15,12 +15,13 @@ from support.source_files import cifar_arrays, mnist_arrays
 
 from studio.config import load
 from studio.data import DATASETS, catalogue
-from studio.data.catalogue import check, describe, init_example, list_sets, preview
+from studio.data.catalogue import check, describe, init_example, list_datasets
 from studio.data.folders import Folders, FoldersConfig
 from studio.data.sources import bundled
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
-from studio.render import grid
+from studio.render import preview as sheet
+from studio.render.preview import preview
 
 BELONGS = {"digit": "salient", "texture": "common"}
 
@@ -40,7 +41,7 @@ def config(root: Path, **fields: object) -> FoldersConfig:
 
 
 def test_every_set_is_listed_with_where_its_files_are_expected() -> None:
-    rows = list_sets()
+    rows = list_datasets()
     assert [row["name"] for row in rows] == list(DATASETS)
     assert all(list(row) == ["name", "what", "needs_files", "expected"] for row in rows)
     assert all(row["what"].endswith(".") and "\n" not in row["what"] for row in rows)
@@ -90,11 +91,11 @@ def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(
     if not here:  # as if these packages kept their files elsewhere
         monkeypatch.setattr(bundled, "_inside", lambda package, name: Path("nowhere"))
     pixels, classes = load_digits(return_X_y=True)
-    found = bundled.digits.__wrapped__()
+    found = bundled.load_digit_images.__wrapped__()
     assert np.array_equal(found[0].reshape(-1, 64), pixels)
     assert np.array_equal(found[1], classes)
     for name in ("brick", "camera", "coins", "grass", "gravel", "moon"):
-        assert np.array_equal(bundled.photograph(name), getattr(skimage.data, name)())
+        assert np.array_equal(bundled.load_photograph(name), getattr(skimage.data, name)())
 
 
 # ---- init and check ----
@@ -173,14 +174,14 @@ def test_an_empty_folder_is_filled_and_nothing_else_is_left(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("folder", "not an empty folder"),
+        ("data_folder", "not an empty folder"),
         ("file", "not an empty folder"),
         ("below a file", "cannot be written: "),
     ],
 )
 def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: str) -> None:
     root = tmp_path / "mine"
-    if kind == "folder":
+    if kind == "data_folder":
         root.mkdir()
         (root / ".precious").write_text("x")
     else:
@@ -188,7 +189,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: 
     with pytest.raises(StudioError, match=message):
         init_example(root / "below" if kind == "below a file" else root)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert (root / ".precious" if kind == "folder" else root).read_text() == "x"
+    assert (root / ".precious" if kind == "data_folder" else root).read_text() == "x"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
@@ -279,7 +280,7 @@ def test_long_and_missing_values_are_written_out(
 ) -> None:
     words: list[str] = []
     monkeypatch.setattr(
-        grid, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows])
+        sheet, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows])
     )
     text = (
         (root / "attributes.csv")
@@ -309,7 +310,7 @@ def test_long_and_missing_values_are_written_out(
 def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list = []
     monkeypatch.setattr(
-        grid, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption)))
+        sheet, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption)))
     )
     dataset = TexturedDigits(TexturedDigitsConfig())
     preview(dataset, 6, 3)

@@ -14,7 +14,13 @@ from studio.data import dsprites_mnist
 from studio.data.catalogue import check
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
 from studio.data.sources import dsprites
-from studio.data.sources.dsprites import COUNTS, FRAMES, SpritesFile, render, turns
+from studio.data.sources.dsprites import (
+    COUNTS,
+    FRAMES,
+    SpritesFile,
+    orientation_phase,
+    render_sprites,
+)
 from studio.errors import StudioError
 
 ALL = ["shape", "scale", "orientation", "pos_x", "pos_y"]
@@ -28,7 +34,7 @@ def root(tmp_path: Path) -> Path:
     return place
 
 
-def opened(root: Path, **options: object) -> DspritesMnist:
+def open_data(root: Path, **options: object) -> DspritesMnist:
     return DspritesMnist(DspritesMnistConfig(root=str(root), **options))
 
 
@@ -54,21 +60,23 @@ def test_the_published_frames_come_out_exactly() -> None:
         "e50d2b5eb2c459e5": [[2, 5, 0, *place] for place in edge],
     }
     for genuine, factors in groups.items():
-        digest = hashlib.sha256(np.packbits(render(np.array(factors))).tobytes()).hexdigest()
+        digest = hashlib.sha256(
+            np.packbits(render_sprites(np.array(factors))).tobytes()
+        ).hexdigest()
         assert digest.startswith(genuine), (factors[0], digest)
 
 
 def test_sprites_have_the_geometry_of_the_data_set() -> None:
     largest = [[shape, 5, 0, 15, 15] for shape in range(3)]
-    rows = [np.flatnonzero(frame.any(1)) for frame in render(np.array(largest))]
-    columns = [np.flatnonzero(frame.any(0)) for frame in render(np.array(largest))]
+    rows = [np.flatnonzero(frame.any(1)) for frame in render_sprites(np.array(largest))]
+    columns = [np.flatnonzero(frame.any(0)) for frame in render_sprites(np.array(largest))]
     assert [len(c) for c in columns] == [19, 25, 19]
     assert [len(r) for r in rows] == [19, 15, 19]
-    square = render(np.array([[0, scale, 0, 0, 0] for scale in range(6)])).sum((1, 2))
+    square = render_sprites(np.array([[0, scale, 0, 0, 0] for scale in range(6)])).sum((1, 2))
     assert (np.diff(square) > 0).all()
     # The first position is at 16 and the last at 48 px; x is the column, y the row.
     for x, y in ((0, 31), (31, 0)):
-        row, column = np.argwhere(render(np.array([[1, 3, 0, x, y]]))[0]).mean(0) + 0.5
+        row, column = np.argwhere(render_sprites(np.array([[1, 3, 0, x, y]]))[0]).mean(0) + 0.5
         assert (column, row) == pytest.approx((16 + 32 * x / 31, 16 + 32 * y / 31), abs=0.05)
 
 
@@ -76,12 +84,12 @@ def test_turning_is_anticlockwise_and_the_last_orientation_is_the_first() -> Non
     factors = some_factors(90)
     first, last = factors.copy(), factors.copy()
     first[:, 2], last[:, 2] = 0, 39
-    assert np.array_equal(render(first), render(last))
-    assert np.cos(turns(first)) == pytest.approx(np.cos(turns(last)))
+    assert np.array_equal(render_sprites(first), render_sprites(last))
+    assert np.cos(orientation_phase(first)) == pytest.approx(np.cos(orientation_phase(last)))
     row, column = np.argwhere(
-        render(np.array([[2, 5, 5, 15, 15]]))[0]
+        render_sprites(np.array([[2, 5, 5, 15, 15]]))[0]
     ).T  # a heart, turned by 46 degrees
-    upright = np.argwhere(render(np.array([[2, 5, 0, 15, 15]]))[0]).T
+    upright = np.argwhere(render_sprites(np.array([[2, 5, 0, 15, 15]]))[0]).T
     assert (
         upright[0].max() - upright[0].mean() > upright[0].mean() - upright[0].min()
     )  # its tip is below
@@ -94,7 +102,7 @@ def test_turning_is_anticlockwise_and_the_last_orientation_is_the_first() -> Non
 def test_rendering_refuses_what_is_no_class_number() -> None:
     for factors in ([[3, 0, 0, 0, 0]], [[0, 0, -1, 0, 0]], [[0, 0, 0, 0]], [0, 0, 0, 0, 0]):
         with pytest.raises(ValueError, match="class numbers"):
-            render(np.array(factors))
+            render_sprites(np.array(factors))
 
 
 @pytest.mark.skipif(
@@ -111,13 +119,13 @@ def test_the_packed_genuine_frames_come_out_exactly() -> None:
             np.unpackbits(file["gif_bits"], axis=1).reshape(-1, 64, 64),
             file["gif_latents"],
         )
-    exact = (render(latents) == genuine).all((1, 2))
+    exact = (render_sprites(latents) == genuine).all((1, 2))
     assert len(exact) == 320
     assert exact.sum() >= 300, f"{exact.sum()} of 320"
 
 
 def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
-    data, classes = opened(root), mnist_arrays()["y_train"]
+    data, classes = open_data(root), mnist_arrays()["y_train"]
     x = data.images("train", "background", range(16))
     assert x.shape == (16, 1, 64, 64)
     assert x.dtype == torch.float32
@@ -130,17 +138,17 @@ def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
             (1, 28, 28)
         )
         np.savez(root / "mnist.npz", **(bright | {"x_train": images.astype(np.uint8)}))
-        image = opened(root).images("train", "background", [0])[0, 0]
+        image = open_data(root).images("train", "background", [0])[0, 0]
         top, left = 32 * ((digit - 1) // 2), 32 * ((digit - 1) % 2)
         assert (image[top : top + 32, left : left + 32] == 0).all()
         assert (image == 0).sum() == 32 * 32
 
 
 def test_a_target_is_a_grid_with_its_sprite_on_top(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     y, frames = (
         data.images("test", "target", range(40)),
-        torch.from_numpy(render(data.factors("test")[:40])).bool(),
+        torch.from_numpy(render_sprites(data.factors("test")[:40])).bool(),
     )
     assert (y[:, 0][frames] == 1).all()
     assert y[:, 0][~frames].max() <= 0
@@ -148,10 +156,10 @@ def test_a_target_is_a_grid_with_its_sprite_on_top(root: Path) -> None:
 
 
 def test_images_of_given_factors_keep_the_sprite_and_change_the_grid(root: Path) -> None:
-    data, factors = opened(root), some_factors(6)
+    data, factors = open_data(root), some_factors(6)
     a, b, other = (data.images_of(factors, seed) for seed in (1, 1, 2))
     assert torch.equal(a, b)
-    frames = torch.from_numpy(render(factors)).bool()
+    frames = torch.from_numpy(render_sprites(factors)).bool()
     assert (a[:, 0][frames] == 1).all()
     assert (other[:, 0][frames] == 1).all()
     assert a[:, 0][~frames].max() <= 0
@@ -161,7 +169,7 @@ def test_images_of_given_factors_keep_the_sprite_and_change_the_grid(root: Path)
 
 
 def test_factors_are_the_sprites_and_labels_follow_from_them(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     assert list(data.attributes) == ALL
     assert all(a.belongs == "salient" and a.target_only for a in data.attributes.values())
     assert data.labels("test", "background") == {}
@@ -181,7 +189,7 @@ def test_factors_are_the_sprites_and_labels_follow_from_them(root: Path) -> None
 
 
 def test_splits_share_no_picture(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     looks = {}
     for split, size in (("train", FRAMES // 10), ("test", 7000)):
         factors = data.factors(split)
@@ -201,7 +209,7 @@ def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
             root / "mnist.npz",
             **(arrays | {"x_train": train(arrays["x_train"]), "x_test": test(arrays["x_test"])}),
         )
-        data = opened(root)
+        data = open_data(root)
         for split, expected in (("train", train), ("test", test)):
             level = {dark: -1.0, bright: 0.0}[expected]
             for domain in ("background", "target"):
@@ -212,10 +220,10 @@ def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
 
 
 def test_item_i_is_the_same_for_ever(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     chosen = data.images("train", "target", [3, 70_000])
     assert torch.equal(data.images("train", "target", [70_000, 0])[0], chosen[1])
-    assert torch.equal(opened(root).images("train", "target", [3, 70_000]), chosen)
+    assert torch.equal(open_data(root).images("train", "target", [3, 70_000]), chosen)
     columns = [
         data.factors("train")[:500],
         data.factors("test")[:500],
@@ -311,9 +319,9 @@ def test_a_mapped_file_is_checked_as_a_packed_one_is(small: int, tmp_path: Path)
 
 
 def test_without_the_file_sprites_are_rendered_and_the_note_says_so(root: Path) -> None:
-    assert "sprites are rendered" in opened(root).notes()[-1]
+    assert "sprites are rendered" in open_data(root).notes()[-1]
     with pytest.raises(
         StudioError,
         match=r"no dSprites in .*expected.*imgs \(737280, 64, 64\).*data.sprites=rendered",
     ):
-        opened(root, sprites="file")
+        open_data(root, sprites="file")

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from studio.data import DATASETS, PairStream
 from studio.data.folders import Folders, FoldersConfig, QuarantineError
-from studio.data.io.images import Picture, UnreadableError, encode, fit, read_image
+from studio.data.io.attribute_table import encode_column
+from studio.data.io.images import Picture, UnreadableError, fit, read_image
 from studio.data.splits import split_of
 from studio.errors import StudioError
 
@@ -53,7 +54,7 @@ def fill(
     return root
 
 
-def opened(root: Path, **fields: object) -> Folders:
+def open_data(root: Path, **fields: object) -> Folders:
     return Folders(FoldersConfig(**{"root": str(root), "resolution": 8, **fields}))
 
 
@@ -124,7 +125,7 @@ def test_a_root_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(
         StudioError, match=r"data\.root: no folder .*nowhere; expected ROOT/background"
     ):
-        opened(tmp_path / "nowhere")
+        open_data(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("missing", DOMAINS)
@@ -132,7 +133,7 @@ def test_one_side_missing(tmp_path: Path, missing: str) -> None:
     fill(tmp_path)
     (tmp_path / missing).rename(tmp_path / "healthy")
     with pytest.raises(StudioError, match=f"no folder {missing}/, found .*healthy"):
-        opened(tmp_path)
+        open_data(tmp_path)
 
 
 @pytest.mark.parametrize("empty", DOMAINS)
@@ -141,7 +142,7 @@ def test_an_empty_folder(tmp_path: Path, empty: str) -> None:
     for path in (tmp_path / empty).iterdir():
         path.rename(path.with_suffix(".tiff"))
     with pytest.raises(StudioError, match=rf"{empty}: no images; expected .*png, jpg, npy, nii"):
-        opened(tmp_path)
+        open_data(tmp_path)
 
 
 def test_a_split_without_images_says_what_to_do(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_a_split_without_images_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(
         StudioError, match=r"none of the 1 images of \w+/ is in the \w+ split.*data\.test_share"
     ):
-        opened(tmp_path)
+        open_data(tmp_path)
 
 
 def test_nested_folders_capitals_spaces_and_accents(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_nested_folders_capitals_spaces_and_accents(tmp_path: Path) -> None:
     (tmp_path / "target/deep").mkdir()
     (tmp_path / "volume.nii.gz").rename(tmp_path / given[2])
     write(tmp_path / "array.npy", noise(3)).rename(tmp_path / given[3])
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     assert set(given) < set(sides(dataset))
     assert not dataset.quarantined
     np.testing.assert_allclose(shown(dataset, given[0])[0], noise(0) / 127.5 - 1, atol=1e-6)
@@ -177,7 +178,7 @@ def test_hidden_files_do_not_count_and_others_are_noted(tmp_path: Path) -> None:
     write(tmp_path / "target/.hidden.png", noise(0))
     write(tmp_path / "target/.thumbnails/a.png", noise(0))
     (tmp_path / "target/notes.txt").write_text("x")
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     assert len(items(dataset)) == 40
     assert "1 other files are ignored: target/notes.txt" in dataset.notes()
 
@@ -188,7 +189,7 @@ def test_a_name_that_cannot_be_printed_is_ignored_and_noted(tmp_path: Path) -> N
         os.rename(tmp_path / "target/000.png", os.fsencode(tmp_path) + b"/target/caf\xe9.png")
     except OSError:
         pytest.skip("this file system takes names in UTF-8 only")
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     assert len(items(dataset)) == 39
     assert r"1 other files are ignored: target/caf\xe9.png" in dataset.notes()
 
@@ -199,7 +200,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     (tmp_path / "root/target/linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root/target/loop").symlink_to(tmp_path / "root/target")
     (tmp_path / "root/background/self").symlink_to("self")
-    dataset = opened(tmp_path / "root")
+    dataset = open_data(tmp_path / "root")
     assert len(items(dataset)) == 41
     assert "target/linked/far.png" in sides(dataset)
     assert any("target/loop/ (a link" in note for note in dataset.notes())
@@ -209,7 +210,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
 
 
 def test_gray_8_bit_values_are_exact(tmp_path: Path) -> None:
-    dataset = opened(fill(tmp_path))
+    dataset = open_data(fill(tmp_path))
     images = dataset.images("train", "target", range(dataset.size("train", "target")))
     assert images.dtype == torch.float32
     assert images.shape[1:] == dataset.shape == (1, 8, 8)
@@ -226,7 +227,7 @@ def test_colour_channels_come_first_by_permutation(tmp_path: Path) -> None:
     values[2, 5] = (255, 128, 0)
     values[7, 0] = (0, 0, 255)
     write(tmp_path / "target/marked.png", values)
-    marked = shown(opened(tmp_path), "target/marked.png")
+    marked = shown(open_data(tmp_path), "target/marked.png")
     np.testing.assert_allclose(marked[:, 2, 5], [1, 128 / 127.5 - 1, -1], atol=1e-6)
     np.testing.assert_allclose(marked[:, 7, 0], [-1, -1, 1], atol=1e-6)
     assert (marked > -1).sum() == 3
@@ -234,7 +235,7 @@ def test_colour_channels_come_first_by_permutation(tmp_path: Path) -> None:
 
 def test_16_bit_gray_keeps_its_values(tmp_path: Path) -> None:
     fill(tmp_path, make=lambda key: noise(key, high=4096, dtype=np.uint16))
-    dataset = opened(tmp_path, window=[0, 4095])
+    dataset = open_data(tmp_path, window=[0, 4095])
     for name in sides(dataset):
         domain, number = name.split("/")
         expected = noise((domain, int(number[:3])), high=4096, dtype=np.uint16) / 4095 * 2 - 1
@@ -248,7 +249,7 @@ def test_16_bit_gray_keeps_its_values(tmp_path: Path) -> None:
 
 def test_the_automatic_window_is_that_of_training_images_and_stated(tmp_path: Path) -> None:
     fill(tmp_path, n=40, make=lambda key: noise(key, high=1000, dtype=np.uint16) + np.uint16(100))
-    first = opened(tmp_path)
+    first = open_data(tmp_path)
     values = [
         np.asarray(Image.open(tmp_path / name))
         for name, split in sides(first).items()
@@ -260,7 +261,7 @@ def test_the_automatic_window_is_that_of_training_images_and_stated(tmp_path: Pa
     for name, split in sides(first).items():
         if split == "test":
             write(tmp_path / name, np.asarray(Image.open(tmp_path / name)) + np.uint16(20_000))
-    second = opened(tmp_path)
+    second = open_data(tmp_path)
     assert second.window == first.window
     assert second.images("test", "target", [0]).unique().tolist() == [1]  # clipped
 
@@ -271,7 +272,7 @@ def test_a_window_of_mostly_empty_images_is_not_empty(tmp_path: Path) -> None:
         values[5, hash_of(key) % 32] = 7
         return values
 
-    dataset = opened(fill(tmp_path, suffix=".npy", make=speck), resolution=32)
+    dataset = open_data(fill(tmp_path, suffix=".npy", make=speck), resolution=32)
     assert dataset.window == (0, 7)
     assert dataset.images("train", "target", [0]).amax() == 1
 
@@ -286,7 +287,7 @@ def test_a_window_that_is_none(window: object) -> None:
 def test_8_bit_images_are_not_windowed(tmp_path: Path) -> None:
     fill(tmp_path)
     write(tmp_path / "target/deep.png", noise(0, high=60_000, dtype=np.uint16))
-    dataset = opened(tmp_path, window=[0, 60_000])
+    dataset = open_data(tmp_path, window=[0, 60_000])
     np.testing.assert_allclose(
         shown(dataset, "target/000.png")[0], noise(("target", 0)) / 127.5 - 1, atol=1e-6
     )
@@ -389,7 +390,7 @@ def test_mixed_sizes_are_noted(tmp_path: Path) -> None:
     fill(tmp_path)
     write(tmp_path / "target/wide.png", noise(0, (9, 30)))
     write(tmp_path / "target/small.png", noise(1, (4, 4)))
-    notes = "\n".join(opened(tmp_path).notes())
+    notes = "\n".join(open_data(tmp_path).notes())
     assert "background images have 1 size on disk: 8 x 8" in notes
     assert "target images have 3 sizes on disk: 4 x 4 to 30 x 9" in notes
     assert "0 background and 1 target images are not square: only their centre is used" in notes
@@ -399,7 +400,7 @@ def test_mixed_sizes_are_noted(tmp_path: Path) -> None:
 def test_mixed_channels_set_the_fewer_aside(tmp_path: Path) -> None:
     fill(tmp_path)
     write(tmp_path / "target/colour.png", noise(0, (8, 8, 3)))
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     assert dataset.shape[0] == 1
     assert dataset.quarantined == [
         ("target/colour.png", "has 3 channels, most files have 1: set data.channels to 1 or 3")
@@ -412,7 +413,7 @@ def test_channels_are_converted_when_asked(tmp_path: Path, channels: int) -> Non
     fill(tmp_path)
     colour = noise(0, (8, 8, 3))
     write(tmp_path / "target/colour.png", colour)
-    dataset = opened(tmp_path, channels=channels)
+    dataset = open_data(tmp_path, channels=channels)
     assert not dataset.quarantined
     assert dataset.shape == (channels, 8, 8)
     gray = noise(("target", 3)) / 127.5 - 1
@@ -514,7 +515,7 @@ def test_a_set_of_volumes(tmp_path: Path) -> None:
         for i in range(12):
             values = noise((domain, i), (8, 8, 6), high=900, dtype=np.int16)
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / domain / f"{i}.nii.gz")
-    dataset = opened(tmp_path, window=[0, 900], slice=2)
+    dataset = open_data(tmp_path, window=[0, 900], slice=2)
     expected = noise(("target", 3), (8, 8, 6), high=900, dtype=np.int16)[:, :, 2].T[::-1]
     np.testing.assert_allclose(shown(dataset, "target/3.nii.gz")[0], expected / 450 - 1, atol=1e-6)
 
@@ -635,7 +636,7 @@ def with_bad_files(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     root = fill(tmp_path_factory.mktemp("bad"), n=40)
     for name, (make, _) in BAD.items():
         make(root / "target" / name)
-    return opened(root, max_bad=0.5)
+    return open_data(root, max_bad=0.5)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -661,13 +662,13 @@ def test_too_many_bad_files_are_an_error_that_lists_the_first_ten(tmp_path: Path
     with pytest.raises(
         QuarantineError, match=r"12 of 52 files cannot be used, max_bad is 5%"
     ) as error:
-        opened(tmp_path)
+        open_data(tmp_path)
     lines = str(error.value).splitlines()[1:]
     assert [line.split()[0] for line in lines] == [f"target/bad{i:02}.png" for i in range(10)] + [
         "..."
     ]
     assert len(error.value.quarantined) == 12
-    assert len(opened(tmp_path, max_bad=12 / 52).quarantined) == 12
+    assert len(open_data(tmp_path, max_bad=12 / 52).quarantined) == 12
 
 
 def test_all_files_bad(tmp_path: Path) -> None:
@@ -675,14 +676,14 @@ def test_all_files_bad(tmp_path: Path) -> None:
         (tmp_path / domain).mkdir()
         (tmp_path / domain / "a.png").touch()
     with pytest.raises(QuarantineError, match="2 of 2 files cannot be used"):
-        opened(tmp_path, max_bad=0.99)
+        open_data(tmp_path, max_bad=0.99)
 
 
 # ---- Which image is where ----
 
 
 def test_every_image_is_in_exactly_one_split(tmp_path: Path) -> None:
-    dataset = opened(fill(tmp_path, n=30))
+    dataset = open_data(fill(tmp_path, n=30))
     every = [
         name for split in SPLITS for domain in DOMAINS for name in names(dataset, split, domain)
     ]
@@ -697,7 +698,7 @@ def test_every_image_is_in_exactly_one_split(tmp_path: Path) -> None:
 
 def test_opening_twice_gives_the_same_items(tmp_path: Path) -> None:
     fill(tmp_path)
-    first, second = opened(tmp_path), pickle.loads(pickle.dumps(opened(tmp_path)))
+    first, second = open_data(tmp_path), pickle.loads(pickle.dumps(open_data(tmp_path)))
     for split, domain, i in items(first):
         assert torch.equal(image(first, split, domain, i), image(second, split, domain, i))
     indices = np.array([3, 0, 3])
@@ -707,11 +708,11 @@ def test_opening_twice_gives_the_same_items(tmp_path: Path) -> None:
 
 
 def test_adding_images_moves_nobody(tmp_path: Path) -> None:
-    before = sides(opened(fill(tmp_path)))
+    before = sides(open_data(fill(tmp_path)))
     for i in range(30):
         write(tmp_path / f"target/000_{i}.png", noise(("new", i)))
         write(tmp_path / f"background/a/{i}.png", noise(("more", i)))
-    after = sides(opened(tmp_path))
+    after = sides(open_data(tmp_path))
     assert len(after) == 100
     assert {name: after[name] for name in before} == before
 
@@ -740,7 +741,7 @@ def test_no_subject_is_on_both_sides(tmp_path: Path) -> None:
     rows = [f"{domain}/{i:03}.png,p{i // 3}" for domain in DOMAINS for i in range(60)]
     table(tmp_path, "file,subject\n" + "\n".join(rows))
     where = {}
-    for name, split in sides(opened(tmp_path)).items():
+    for name, split in sides(open_data(tmp_path)).items():
         where.setdefault(int(name[-7:-4]) // 3, set()).add(split)
     assert len(where) == 20
     assert all(len(splits) == 1 for splits in where.values())
@@ -758,7 +759,7 @@ def test_a_stated_split_holds_for_the_whole_subject(tmp_path: Path) -> None:
         "target/001.png,train,\n"
         "background/001.png,test,\n",
     )
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     by_name = {name: split_of(name, 0.2) for name in sides(dataset)}
     stated = dict.fromkeys(("target/000.png", "background/000.png", "background/001.png"), "test")
     assert sides(dataset) == by_name | stated | {"target/001.png": "train"}
@@ -772,18 +773,18 @@ def test_a_subject_stated_on_both_sides_is_named(tmp_path: Path) -> None:
     fill(tmp_path)
     table(tmp_path, "file,split,subject\ntarget/000.png,train,Ann\ntarget/001.png,test,Ann\n")
     with pytest.raises(StudioError, match=r"subject 'Ann' is in both splits, see target/001\.png"):
-        opened(tmp_path)
+        open_data(tmp_path)
 
 
 def test_the_same_image_on_both_sides_is_noted(tmp_path: Path) -> None:
     fill(tmp_path)
-    where = sides(opened(tmp_path))
+    where = sides(open_data(tmp_path))
     train, test = (
         next(name for name in where if name < "t" and where[name] == split) for split in SPLITS
     )
     (tmp_path / test).write_bytes((tmp_path / train).read_bytes())
     (tmp_path / "target/000.png").write_bytes((tmp_path / "background/010.png").read_bytes())
-    notes = "\n".join(opened(tmp_path).notes())
+    notes = "\n".join(open_data(tmp_path).notes())
     assert "images are in both splits: " in notes
     assert " = ".join(sorted([train, test])) in notes
     assert "1 images are in both folders: background/010.png = target/000.png" in notes
@@ -793,7 +794,7 @@ def test_pairs_come_out_in_equal_halves(tmp_path: Path) -> None:
     fill(tmp_path)
     for i in range(100):
         write(tmp_path / f"target/more{i}.png", noise(i))
-    pair = PairStream(opened(tmp_path), half=16, seed=0)[3]
+    pair = PairStream(open_data(tmp_path), half=16, seed=0)[3]
     assert pair.x.shape == pair.y.shape == (16, 1, 8, 8)
 
 
@@ -810,7 +811,7 @@ def test_images_that_do_not_fit_into_memory_are_the_same(
         return noise(key, shape, dtype=np.float32 if suffix == ".npy" else np.uint8)
 
     fill(tmp_path, n=12, suffix=suffix, make=make)
-    kept, again = opened(tmp_path), opened(tmp_path, memory_gb=memory_gb)
+    kept, again = open_data(tmp_path), open_data(tmp_path, memory_gb=memory_gb)
     assert any("read again whenever needed" in note for note in again.notes())
     assert not any("read again whenever needed" in note for note in kept.notes())
     for item in items(kept):
@@ -820,7 +821,7 @@ def test_images_that_do_not_fit_into_memory_are_the_same(
 def test_only_what_is_asked_for_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = opened(fill(tmp_path), memory_gb=0.0)
+    dataset = open_data(fill(tmp_path), memory_gb=0.0)
     read: list[str] = []
     monkeypatch.setattr(
         "studio.data.io.images.read_image",
@@ -841,8 +842,8 @@ def test_a_packed_volume_is_looked_at_to_its_end_once(
                 tmp_path / domain / f"{i:03}.nii.gz",
             )
     looked: list[Path] = []
-    monkeypatch.setattr("studio.data.io.images.refuse_damaged", looked.append)
-    dataset = opened(tmp_path, memory_gb=0.0)
+    monkeypatch.setattr("studio.data.io.images.verify_gzip", looked.append)
+    dataset = open_data(tmp_path, memory_gb=0.0)
     assert sorted(looked) == sorted(tmp_path.rglob("*.nii.gz"))
     dataset.images("train", "target", [2, 5])
     assert len(looked) == 40
@@ -850,7 +851,7 @@ def test_a_packed_volume_is_looked_at_to_its_end_once(
 
 @pytest.mark.parametrize("change", ["replaced", "removed"])
 def test_a_file_that_changes_after_opening_is_named(tmp_path: Path, change: str) -> None:
-    dataset = opened(fill(tmp_path), memory_gb=0.0)
+    dataset = open_data(fill(tmp_path), memory_gb=0.0)
     path = tmp_path / names(dataset, "train", "target")[1]
     if change == "removed":
         path.unlink()
@@ -928,7 +929,7 @@ def test_a_fault_in_the_table_is_one_clear_message(tmp_path: Path, fault: str) -
     (tmp_path / "target/x.txt").touch()
     table(tmp_path, text)
     with pytest.raises(StudioError, match=message):
-        opened(tmp_path, attributes=attributes)
+        open_data(tmp_path, attributes=attributes)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
@@ -936,14 +937,14 @@ def test_a_table_that_is_not_utf_8(tmp_path: Path, encoding: str) -> None:
     fill(tmp_path)
     table(tmp_path, "file,größe\ntarget/000.png,1\n", encoding)
     with pytest.raises(StudioError, match=r"attributes\.csv: not UTF-8"):
-        opened(tmp_path)
+        open_data(tmp_path)
 
 
 def test_all_faulty_rows_are_counted_and_ten_are_listed(tmp_path: Path) -> None:
     fill(tmp_path)
     table(tmp_path, rows(*(f"target/x{i}.png,1,2" for i in range(15)), "target/000.png,1,2"))
     with pytest.raises(StudioError, match="15 of 16 rows are at fault") as error:
-        opened(tmp_path)
+        open_data(tmp_path)
     assert len(str(error.value).splitlines()) == 12
     assert "... and 5 more" in str(error.value)
 
@@ -953,7 +954,7 @@ def test_attributes_without_a_table(tmp_path: Path) -> None:
     with pytest.raises(
         StudioError, match=r"attributes\.csv: missing, but data\.attributes names digit"
     ):
-        opened(tmp_path, attributes={"digit": "salient"})
+        open_data(tmp_path, attributes={"digit": "salient"})
 
 
 @pytest.mark.parametrize(
@@ -973,7 +974,7 @@ def test_tables_as_programs_write_them(tmp_path: Path, text: str, encoding: str)
     fill(tmp_path)
     write(tmp_path / "target/a b é.png", noise(0))
     table(tmp_path, text, encoding)
-    dataset = opened(tmp_path, attributes={"size": "salient"})
+    dataset = open_data(tmp_path, attributes={"size": "salient"})
     assert dataset.attributes["size"].classes == ("3.5", "4")
     assert dataset.attributes["size"].target_only
     found = {
@@ -1001,7 +1002,7 @@ def test_labels_go_with_their_images(tmp_path: Path) -> None:
         for i in range(20)
     ]
     table(tmp_path, rows(*reversed(lines)))
-    dataset = opened(tmp_path, attributes={"digit": "salient", "size": "common"})
+    dataset = open_data(tmp_path, attributes={"digit": "salient", "size": "common"})
     assert (dataset.attributes["digit"].belongs, dataset.attributes["size"].belongs) == (
         "salient",
         "common",
@@ -1021,7 +1022,7 @@ def test_labels_go_with_their_images(tmp_path: Path) -> None:
 def test_only_named_columns_are_attributes(tmp_path: Path) -> None:
     fill(tmp_path)
     table(tmp_path, rows("target/000.png,1,2"))
-    dataset = opened(tmp_path)
+    dataset = open_data(tmp_path)
     assert dataset.attributes == {}
     assert dataset.labels("train", "target") == {}
     assert "columns that data.attributes does not name are not used: digit, size" in dataset.notes()
@@ -1041,7 +1042,7 @@ def test_only_named_columns_are_attributes(tmp_path: Path) -> None:
 def test_columns_are_categories_or_numbers(
     texts: list[str], classes: tuple[str, ...], values: Sequence[float]
 ) -> None:
-    found, numbers = encode(texts)
+    found, numbers = encode_column(texts)
     assert found == classes
     np.testing.assert_array_equal(numbers, values)
     assert numbers.dtype == (np.int64 if classes else np.float64)
@@ -1051,6 +1052,6 @@ def test_attributes_that_measure_nothing_are_noted(tmp_path: Path) -> None:
     fill(tmp_path)
     lines = [f"target/{i:03}.png,same,{'?' if i == 3 else i}" for i in range(20)]
     table(tmp_path, rows(*lines))
-    notes = opened(tmp_path, attributes={"digit": "salient", "size": "salient"}).notes()
+    notes = open_data(tmp_path, attributes={"digit": "salient", "size": "salient"}).notes()
     assert "attribute digit has the same value on every target image of the train split" in notes
     assert "attribute size is read as categories, because some values are no numbers: ?" in notes

@@ -35,7 +35,7 @@ def photographs(tmp_path: Path) -> Path:
     return place
 
 
-def opened(root: Path, **options: object) -> GrassyMnist:
+def open_data(root: Path, **options: object) -> GrassyMnist:
     return GrassyMnist(
         GrassyMnistConfig(root=str(root), **{"train_background": 50, "train_target": 60, **options})
     )
@@ -58,7 +58,7 @@ def parts(
 def test_each_form_is_as_published_and_in_range(
     root: Path, mode: str, amplitude: float, split: str
 ) -> None:
-    data = opened(root, mode=mode)
+    data = open_data(root, mode=mode)
     grass, digits, images = parts(data, split, "target", 40)
     expected = amplitude * grass + (1 - amplitude) * digits
     if mode == "nonlinear":
@@ -69,13 +69,13 @@ def test_each_form_is_as_published_and_in_range(
     assert torch.allclose(images, amplitude * grass, atol=1e-6)  # as dim as in the targets
     assert images.min() >= 0
     assert expected.max() <= 1
-    _, _, images = parts(opened(root, mode=mode, dim_background=False), split, "background", 40)
+    _, _, images = parts(open_data(root, mode=mode, dim_background=False), split, "background", 40)
     assert torch.allclose(images, grass, atol=1e-6)
 
 
 def test_abid_has_only_three_digits(root: Path) -> None:
-    assert opened(root).attributes["digit"].classes == tuple("0123456789")
-    data = opened(root, mode="abid")
+    assert open_data(root).attributes["digit"].classes == tuple("0123456789")
+    data = open_data(root, mode="abid")
     assert data.attributes["digit"].classes == ("0", "1", "2")
     for split in ("train", "test"):
         assert set(data.labels(split, "target")["digit"]) == {0, 1, 2}
@@ -87,7 +87,7 @@ def test_abid_has_only_three_digits(root: Path) -> None:
 
 
 def test_no_digit_comes_twice_before_all_have_come(root: Path) -> None:
-    shown = opened(root, train_target=200)._tables["train", "target"]["digit"]
+    shown = open_data(root, train_target=200)._tables["train", "target"]["digit"]
     assert sorted(shown[:90]) == sorted(shown[90:180]) == list(range(90))
 
 
@@ -119,7 +119,7 @@ def test_splits_share_no_region_of_the_photograph() -> None:
 def test_every_photograph_of_a_folder_serves_one_split_and_domain(
     root: Path, photographs: Path
 ) -> None:
-    data = opened(root, grass_root=str(photographs), dim_background=False)
+    data = open_data(root, grass_root=str(photographs), dim_background=False)
     names = [name for files in data._grass._files.values() for name in files]
     assert len(names) == len(set(names)) == 60
     shown = {}
@@ -143,20 +143,22 @@ def test_a_folder_that_will_not_do_is_named(root: Path, photographs: Path, tmp_p
     with pytest.raises(
         StudioError, match=r"data.grass_root: no folder .*nowhere; expected data.grass_root=FOLDER"
     ):
-        opened(root, grass_root=str(tmp_path / "nowhere"))
+        open_data(root, grass_root=str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         StudioError, match=r"none of the 0 photographs in .*empty falls to background train"
     ):
-        opened(root, grass_root=str(tmp_path / "empty"))
+        open_data(root, grass_root=str(tmp_path / "empty"))
     for path in photographs.rglob("*.png"):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(StudioError, match=r"n12102133/\d\d.png"):
-        opened(root, grass_root=str(photographs)).images("train", "target", range(4))
+        open_data(root, grass_root=str(photographs)).images("train", "target", range(4))
 
 
 def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
-    usual, none, half = (opened(root, mode="abid", grass_scale=scale) for scale in (None, 0, 1.0))
+    usual, none, half = (
+        open_data(root, mode="abid", grass_scale=scale) for scale in (None, 0, 1.0)
+    )
     grass, digits, images = parts(half, "train", "target", 20)
     assert torch.allclose(images, (grass + digits) / 3, atol=1e-6)
     _, digits, images = parts(none, "train", "target", 20)
@@ -167,11 +169,11 @@ def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
     with pytest.raises(
         ValidationError, match=r"grass_scale: found 1\.5, expected at most 1 for linear"
     ):
-        opened(root, grass_scale=1.5)
+        open_data(root, grass_scale=1.5)
 
 
 def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path) -> None:
-    clean, noisy = opened(root, mode="abid"), opened(root, mode="abid", background_noise=1)
+    clean, noisy = open_data(root, mode="abid"), open_data(root, mode="abid", background_noise=1)
     a, b = (data.images("train", "background", range(50)) for data in (clean, noisy))
     assert (b - a).std() == pytest.approx(2 * (2 / 3) * clean._grass.std, rel=0.1)
     assert torch.equal(noisy.images("train", "background", [7, 3])[1], b[3])
@@ -180,15 +182,15 @@ def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path
             clean.images(split, domain, range(9)), noisy.images(split, domain, range(9))
         )
     assert not [note for note in clean.notes() if "beyond" in note]
-    loud = opened(root, background_noise=2)
+    loud = open_data(root, background_noise=2)
     assert "of the training background's pixels beyond black or white" in loud.notes()[-1]
     assert loud.images("train", "background", range(9)).abs().max() == 1
 
 
 def test_contamination_and_sizes(root: Path) -> None:
     clean, mixed = (
-        opened(root),
-        opened(root, contamination_background=0.5, contamination_target=0.5),
+        open_data(root),
+        open_data(root, contamination_background=0.5, contamination_target=0.5),
     )
     assert (
         clean.size("train", "background"),
@@ -209,7 +211,7 @@ def test_contamination_and_sizes(root: Path) -> None:
 
 
 def test_more_items_do_not_change_the_first(root: Path) -> None:
-    few, many = opened(root), opened(root, train_background=500, train_target=500)
+    few, many = open_data(root), open_data(root, train_background=500, train_target=500)
     for domain in ("background", "target"):
         assert torch.equal(
             few.images("train", domain, range(50)), many.images("train", domain, range(50))
@@ -217,7 +219,7 @@ def test_more_items_do_not_change_the_first(root: Path) -> None:
 
 
 def test_item_i_is_the_same_for_ever(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     chosen = data.images("train", "target", [3, 44])
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
     where = (

@@ -17,7 +17,7 @@ from studio.data import DATASETS
 from studio.data.catalogue import check
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
 from studio.data.sources.cifar import open_cifar
-from studio.data.sources.mnist import open_mnist, padded, resized
+from studio.data.sources.mnist import open_mnist, pad_digits, resize_digits
 from studio.errors import StudioError
 
 
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
     return place
 
 
-def opened(root: Path, **options: object) -> CifarMnist:
+def open_data(root: Path, **options: object) -> CifarMnist:
     return CifarMnist(CifarMnistConfig(root=str(root), **options))
 
 
@@ -145,7 +145,7 @@ def test_the_python_version_is_refused_by_name_and_never_opened(tmp_path: Path) 
         match=r"cifar-10-batches-py is the python version.*pickles.*cifar-10-batches-bin",
     ):
         open_cifar(tmp_path)
-    assert not Path("opened").exists()
+    assert not Path("open_maybe_gzip").exists()
 
 
 def read(root: Path, which: str) -> None:
@@ -239,7 +239,7 @@ def test_an_entry_that_is_shorter_than_its_header_says_is_found(tmp_path: Path) 
 
 
 def test_target_is_half_of_either_and_background_half_alone(root: Path) -> None:
-    data, cifar, mnist = opened(root, resolution=32), cifar_arrays(), mnist_arrays()
+    data, cifar, mnist = open_data(root, resolution=32), cifar_arrays(), mnist_arrays()
     for split in ("train", "test"):
         x, y = (data.images(split, domain, range(20)) for domain in ("background", "target"))
         assert x.shape == y.shape == (20, 3, 32, 32)
@@ -260,7 +260,7 @@ def test_target_is_half_of_either_and_background_half_alone(root: Path) -> None:
 
 
 def test_both_sizes_show_the_same_items_resized_to_the_frame(root: Path) -> None:
-    small, large = opened(root, resolution=32), opened(root)
+    small, large = open_data(root, resolution=32), open_data(root)
     assert large.shape == (3, 64, 64)
     a, b = (
         small.images("test", "background", range(8)),
@@ -272,7 +272,7 @@ def test_both_sizes_show_the_same_items_resized_to_the_frame(root: Path) -> None
     )
     digit = np.zeros((1, 28, 28), np.uint8)
     digit[0, 0, 0], digit[0, 27, 20] = 255, 255
-    at_64, at_32 = resized(digit, 64)[0], padded(digit, 32)[0]
+    at_64, at_32 = resize_digits(digit, 64)[0], pad_digits(digit, 32)[0]
     assert at_64[0, 0] == 1  # resized to the whole frame, corner on corner
     assert at_64[63, 47] > 0.5
     assert at_32[2, 2] == at_32[29, 22] == 1
@@ -281,7 +281,7 @@ def test_both_sizes_show_the_same_items_resized_to_the_frame(root: Path) -> None
 
 def test_domains_share_no_image_and_splits_share_no_digit(root: Path) -> None:
     # Peers' trap 13: the authors' evaluation showed digits of the training part.
-    data = opened(root)
+    data = open_data(root)
     for split, n in (("train", TRAIN), ("test", TEST)):
         used = [data._tables[split, domain]["object"] for domain in ("background", "target")]
         assert sorted(np.concatenate(used)) == list(range(n))
@@ -289,7 +289,9 @@ def test_domains_share_no_image_and_splits_share_no_digit(root: Path) -> None:
         assert data._tables[split, "target"]["digit"].max() < n
     shown = {}
     for split in ("train", "test"):
-        y = opened(root, resolution=32, background_amplitude=0).images(split, "target", range(20))
+        y = open_data(root, resolution=32, background_amplitude=0).images(
+            split, "target", range(20)
+        )
         shown[split] = {
             tuple(digit.flatten().tolist()) for digit in y[:, 0, 2:30, 2:30].mul(255).round().int()
         }
@@ -299,7 +301,7 @@ def test_domains_share_no_image_and_splits_share_no_digit(root: Path) -> None:
 
 
 def test_labels_say_what_is_shown(root: Path) -> None:
-    data, cifar, mnist = opened(root), cifar_arrays(), mnist_arrays()
+    data, cifar, mnist = open_data(root), cifar_arrays(), mnist_arrays()
     assert data.attributes["digit"].target_only
     assert (data.attributes["digit"].belongs, data.attributes["object"].belongs) == (
         "salient",
@@ -312,10 +314,10 @@ def test_labels_say_what_is_shown(root: Path) -> None:
 
 
 def test_item_i_is_the_same_for_ever(root: Path) -> None:
-    data = opened(root)
+    data = open_data(root)
     chosen = data.images("train", "target", [3, 44])
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
-    assert torch.equal(opened(root).images("train", "target", [3, 44]), chosen)
+    assert torch.equal(open_data(root).images("train", "target", [3, 44]), chosen)
     columns = [
         data._tables[split, "target"][name]
         for split in ("train", "test")
@@ -326,9 +328,9 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
 
 
 def test_contamination_is_seeded_nested_and_only_in_train(root: Path) -> None:
-    clean = opened(root)
+    clean = open_data(root)
     some, more = (
-        opened(root, contamination_background=share, contamination_target=share)
+        open_data(root, contamination_background=share, contamination_target=share)
         for share in (0.3, 0.6)
     )
     for domain, usual in (("background", False), ("target", True)):
@@ -346,7 +348,10 @@ def test_contamination_is_seeded_nested_and_only_in_train(root: Path) -> None:
 
 
 def test_background_amplitude_dims_the_targets_alone(root: Path) -> None:
-    full, none = opened(root, resolution=32), opened(root, resolution=32, background_amplitude=0)
+    full, none = (
+        open_data(root, resolution=32),
+        open_data(root, resolution=32, background_amplitude=0),
+    )
     assert torch.equal(
         full.images("train", "background", range(4)), none.images("train", "background", range(4))
     )
@@ -354,7 +359,7 @@ def test_background_amplitude_dims_the_targets_alone(root: Path) -> None:
     assert (y[:, :, 0] == -1).all()  # the padding around the digit
     assert torch.equal(y[:, 0], y[:, 2])
     with pytest.raises(ValueError, match=r"less than or equal to 0\.5"):
-        opened(root, background_amplitude=0.8)
+        open_data(root, background_amplitude=0.8)
 
 
 def test_a_spare_image_is_stated(root: Path) -> None:
@@ -363,7 +368,7 @@ def test_a_spare_image_is_stated(root: Path) -> None:
         root / "cifar10.npz",
         **(arrays | {"x_train": arrays["x_train"][:89], "y_train": arrays["y_train"][:89]}),
     )
-    data = opened(root)
+    data = open_data(root)
     assert data.size("train", "target") == 44
     assert (
         "one image of CIFAR-10's train part is left over: both domains get as many" in data.notes()

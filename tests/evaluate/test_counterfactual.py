@@ -64,7 +64,7 @@ class Known(Marked):
     def healthy(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         return self._plain(split, "target", indices)
 
-    def transplanted(
+    def transplant(
         self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray
     ) -> Transplant:
         return Transplant(

@@ -12,7 +12,7 @@ from torch import Tensor
 from studio.data import DataConfig, Dataset
 from studio.data.dataset import Factor
 from studio.data.dsprites_mnist import DspritesMnist, DspritesMnistConfig
-from studio.data.sources.dsprites import render
+from studio.data.sources.dsprites import render_sprites
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 from studio.evaluate.disentanglement import factorvae as scoring
@@ -298,7 +298,7 @@ class Painted(Dataset):
         images[:, 0, 1, :5] = torch.from_numpy(2 * factors / (np.array(SIZES) - 1) - 1)
         return images
 
-    def apparent(self, factors: np.ndarray) -> np.ndarray:
+    def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
         return factors
 
 
@@ -427,13 +427,13 @@ def test_what_cannot_be_scored_is_refused_before_images_are_made() -> None:
 def test_apparent_orientation_is_what_can_be_seen() -> None:
     for shape, symmetry in enumerate((4, 2, 1)):
         factors = np.array([[shape, 5, orientation, 16, 16] for orientation in range(40)])
-        seen = DspritesMnist.apparent(None, factors)
+        seen = DspritesMnist.canonical_factors(None, factors)
         assert np.array_equal(np.delete(seen, 2, 1), np.delete(factors, 2, 1))
         assert sorted(seen[:39, 2]) == list(range(39))
         assert seen[39, 2] == seen[0, 2]  # the last orientation is the first again
-        frames = render(factors[np.argsort(seen[:39, 2])]).astype(int)
+        frames = render_sprites(factors[np.argsort(seen[:39, 2])]).astype(int)
         turned = np.abs(frames - np.roll(frames, 1, 0)).sum((1, 2))
-        plain = np.abs(np.diff(render(factors[:39]).astype(int), axis=0)).sum((1, 2))
+        plain = np.abs(np.diff(render_sprites(factors[:39]).astype(int), axis=0)).sum((1, 2))
         # Neighbours differ by a turn of 9.2 degrees over the symmetry, the circle's ends too.
         assert turned.max() <= plain.max()
         assert turned.mean() == pytest.approx(plain.mean() / symmetry, rel=0.2)

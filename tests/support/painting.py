@@ -85,7 +85,7 @@ class Healable(Painted):
         z = self.code("target", indices).z
         return Painter(self.shape[0]).decode(Code(z, torch.full((len(z), S), BLANK))).detach()
 
-    def transplanted(
+    def transplant(
         self, split: str, a: Sequence[int] | np.ndarray, b: Sequence[int] | np.ndarray
     ) -> Transplant:
         raise NotImplementedError

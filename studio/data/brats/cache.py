@@ -24,7 +24,7 @@ from studio.data.io.images import UnreadableError
 from studio.data.io.slices import UnavailableError
 from studio.errors import StudioError, warn
 
-__all__ = ["CACHE", "Cut", "Entry", "SliceCache"]
+__all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
 
 CACHE = "STUDIO_CACHE"  # environment variable: the folder of the cache when a config names none
 VERSION = 2  # of what is in a file; raise it whenever the same volumes would give other slices
@@ -33,7 +33,7 @@ WRITING = ".writing-"
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class PatientSlices:
     """What is kept of a patient.
 
     Attributes:
@@ -46,12 +46,12 @@ class Cut:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class CacheEntry:
     """A patient in the cache.
 
     Attributes:
         file: in the cache.
-        facts: see `Cut`.
+        facts: see `PatientSlices`.
         reason: why the patient cannot be used, or ''.
         numbers: the array of that name, one row per slice.
         inputs: name, length and time of the files that it was made of.
@@ -80,7 +80,9 @@ class SliceCache:
         self._options = json.dumps(options, sort_keys=True)
         self.folder = place / f"{name}-{hashlib.sha256(self._options.encode()).hexdigest()[:16]}"
 
-    def entries(self, inputs: Mapping[str, list], cut: Callable[[str], Cut]) -> dict[str, Entry]:
+    def entries(
+        self, inputs: Mapping[str, list], cut: Callable[[str], PatientSlices]
+    ) -> dict[str, CacheEntry]:
         """Returns an entry per patient, made where there is none for exactly these files.
 
         Args:
@@ -92,7 +94,7 @@ class SliceCache:
         """
         found, refused = {name: self._open(name, rows) for name, rows in inputs.items()}, {}
         if None in found.values():
-            with self._alone():
+            with self._locked():
                 # Another process may have done the work while this one waited.
                 missing = [
                     name
@@ -113,9 +115,11 @@ class SliceCache:
                 name: entry or refused.get(name) or self._open(name, inputs[name])
                 for name, entry in found.items()
             }
-        return {name: self._certain(name, entry) for name, entry in found.items()}
+        return {name: self._require(name, entry) for name, entry in found.items()}
 
-    def rows(self, entry: Entry, array: str, rows: Sequence[int] | None = None) -> np.ndarray:
+    def read_rows(
+        self, entry: CacheEntry, array: str, rows: Sequence[int] | None = None
+    ) -> np.ndarray:
         """Returns rows of an array of a patient, or all of them; only these are read.
 
         Raises:
@@ -125,7 +129,7 @@ class SliceCache:
 
         try:
             with safe_open(entry.file, framework="numpy") as file:
-                if self._said(file)[0] == entry.inputs:
+                if self._read_header(file)[0] == entry.inputs:
                     if rows is None:
                         return file.get_tensor(array)
                     part = file.get_slice(array)
@@ -137,22 +141,22 @@ class SliceCache:
     def _path(self, name: str) -> Path:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
 
-    def _said(self, file: Any) -> tuple[list | None, dict, str]:  # noqa: ANN401 - safetensors names no type
+    def _read_header(self, file: Any) -> tuple[list | None, dict, str]:  # noqa: ANN401 - safetensors names no type
         """Returns inputs, facts and reason of an opened file; no inputs where it is of another version or of other options."""
         said = file.metadata() or {}
         if said.get("version") != str(VERSION) or said.get("options") != self._options:
             return None, {}, ""
         return json.loads(said["inputs"]), json.loads(said["facts"]), said["reason"]
 
-    def _open(self, name: str, inputs: list) -> Entry | None:
+    def _open(self, name: str, inputs: list) -> CacheEntry | None:
         from safetensors import SafetensorError, safe_open
 
         path = self._path(name)
         try:
             with safe_open(path, framework="numpy") as file:
-                made_of, facts, reason = self._said(file)
+                made_of, facts, reason = self._read_header(file)
                 return (
-                    Entry(path, facts, reason, file.get_tensor("numbers"), inputs)
+                    CacheEntry(path, facts, reason, file.get_tensor("numbers"), inputs)
                     if made_of == inputs
                     else None
                 )
@@ -164,14 +168,16 @@ class SliceCache:
         ):  # not there, cut short, or no cache of ours
             return None
 
-    def _certain(self, name: str, entry: Entry | None) -> Entry:
+    def _require(self, name: str, entry: CacheEntry | None) -> CacheEntry:
         if entry is None:
             raise StudioError(
                 f"{self._path(name)}: was written and is gone or different: does another program use this folder?"
             )
         return entry
 
-    def _write(self, name: str, inputs: list, cut: Callable[[str], Cut]) -> Entry | None:
+    def _write(
+        self, name: str, inputs: list, cut: Callable[[str], PatientSlices]
+    ) -> CacheEntry | None:
         """Writes a patient; returns an entry without a file where the system refuses the volumes for now."""
         from safetensors.numpy import save
 
@@ -179,14 +185,14 @@ class SliceCache:
         try:
             made, reason = cut(name), ""
         except UnavailableError as error:
-            return Entry(self._path(name), {}, str(error), nothing, inputs)
+            return CacheEntry(self._path(name), {}, str(error), nothing, inputs)
         except UnreadableError as error:
-            made, reason = Cut({"numbers": nothing}, {}), str(error)
+            made, reason = PatientSlices({"numbers": nothing}, {}), str(error)
         arrays = {key: np.ascontiguousarray(array) for key, array in made.arrays.items()}
         said = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
         content = save(arrays, {**said, "facts": json.dumps(dict(made.facts)), "reason": reason})
         with (
-            self._writable(),
+            self._explain_write_errors(),
             tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file,
         ):
             try:
@@ -203,11 +209,11 @@ class SliceCache:
         return self.folder.stat().st_mode & 0o666
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Holds the folder's lock; goes on without one where the file system has none, which is slower and as safe."""
         from filelock import FileLock, Timeout
 
-        with self._writable():
+        with self._explain_write_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock", mode=self._mode())
             try:
@@ -228,7 +234,7 @@ class SliceCache:
             lock.release()
 
     @contextmanager
-    def _writable(self) -> Iterator[None]:
+    def _explain_write_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

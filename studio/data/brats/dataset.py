@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from studio.data.brats.cache import CACHE, Cut, Entry, SliceCache
-from studio.data.brats.layout import BRATS_LAYOUT, MODALITIES, Patient, find_patients, stamps
-from studio.data.brats.preprocess import COLUMNS, LEVELS, Cutting, cut_patient
-from studio.data.dataset import Attribute, Dataset, Labels, Split
+from studio.data.brats.cache import CACHE, CacheEntry, PatientSlices, SliceCache
+from studio.data.brats.layout import BRATS_LAYOUT, MODALITIES, Patient, file_stamps, find_patients
+from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_patient
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.folders import QuarantineError
-from studio.data.io.files import FilesConfig, folder
-from studio.data.io.images import UnreadableError, listed
-from studio.data.item_tables import SPLITS
+from studio.data.io.files import FilesConfig, data_folder
+from studio.data.io.images import UnreadableError
+from studio.data.io.names import format_lines
 from studio.data.splits import split_of
 from studio.domains import DOMAINS
 from studio.errors import StudioError
@@ -123,15 +123,15 @@ class Brats(Dataset):
 
     def __init__(self, config: BratsConfig) -> None:
         super().__init__(config)
-        self.root, patients = find_patients(folder(config, BRATS_LAYOUT))
+        self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
         self._cache, entries, reasons = self._cut(patients)
-        reasons |= _repeated(patients) | _unusual(
+        reasons |= _find_repeated(patients) | _find_unusual(
             {name: entry for name, entry in entries.items() if name not in reasons}
         )
         self.quarantined = [
             (patient.name, reasons[patient.name]) for patient in patients if patient.name in reasons
         ]
-        self._refuse_many(len(patients))
+        self._check_quarantine(len(patients))
         self._patients = [patient for patient in patients if patient.name not in reasons]
         self._entries = [entries[patient.name] for patient in self._patients]
         self.shape = (len(config.modalities), config.resolution, config.resolution)
@@ -155,7 +155,7 @@ class Brats(Dataset):
 
         rows = self._rows[split, domain][np.asarray(indices, np.int64)]
         return torch.from_numpy(
-            self._taken("images", rows, self.shape) * np.float32(2 / LEVELS) - 1
+            self._read_slices("images", rows, self.shape) * np.float32(2 / LEVELS) - 1
         )
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
@@ -163,7 +163,7 @@ class Brats(Dataset):
         import torch
 
         rows = self._rows[split, "target"][np.asarray(indices, np.int64)]
-        return torch.from_numpy(self._taken("masks", rows, self.shape[1:]) > 0)
+        return torch.from_numpy(self._read_slices("masks", rows, self.shape[1:]) > 0)
 
     def labels(self, split: Split, domain: str) -> Labels:
         table = {
@@ -181,11 +181,11 @@ class Brats(Dataset):
 
     def _cut(
         self, patients: Sequence[Patient]
-    ) -> tuple[SliceCache, dict[str, Entry], dict[str, str]]:
+    ) -> tuple[SliceCache, dict[str, CacheEntry], dict[str, str]]:
         """Finds or makes every patient's slices; returns the cache, the entries, and who has none or a bad one."""
         config = self.config
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
-        cutting = Cutting(
+        cutting = CuttingOptions(
             config.modalities, numbers, config.percentiles, config.crop, config.resolution
         )
         place = Path(
@@ -195,12 +195,12 @@ class Brats(Dataset):
         files, inputs, reasons = {}, {}, {}
         for patient in patients:
             try:
-                files[patient.name] = patient.chosen(config.modalities)
-                inputs[patient.name] = stamps(self.root, list(files[patient.name].values()))
+                files[patient.name] = patient.select_files(config.modalities)
+                inputs[patient.name] = file_stamps(self.root, list(files[patient.name].values()))
             except UnreadableError as error:
                 reasons[patient.name] = str(error)
 
-        def cut(name: str) -> Cut:
+        def cut(name: str) -> PatientSlices:
             return cut_patient(self.root, files[name], cutting)
 
         entries = cache.entries(inputs, cut)
@@ -210,9 +210,9 @@ class Brats(Dataset):
             reasons | {name: entry.reason for name, entry in entries.items() if entry.reason},
         )
 
-    def _refuse_many(self, patients: int) -> None:
+    def _check_quarantine(self, patients: int) -> None:
         if len(self.quarantined) > self.config.max_bad * patients:
-            lines = listed([f"{name}: {reason}" for name, reason in self.quarantined])
+            lines = format_lines([f"{name}: {reason}" for name, reason in self.quarantined])
             counts = f"{len(self.quarantined)} of {patients} patients cannot be used"
             raise QuarantineError(
                 f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}",
@@ -241,7 +241,9 @@ class Brats(Dataset):
         }
         for (name, domain), rows in self._rows.items():
             if not len(rows):
-                lines = listed([f"{patient}: {reason}" for patient, reason in self.quarantined])
+                lines = format_lines(
+                    [f"{patient}: {reason}" for patient, reason in self.quarantined]
+                )
                 aside = (
                     f"\n{len(self.quarantined)} patients are set aside{lines}"
                     if self.quarantined
@@ -252,15 +254,15 @@ class Brats(Dataset):
                     f"add patients, or change data.slices, data.min_tumour or data.test_share{aside}"
                 )
 
-    def _taken(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def _read_slices(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Returns rows of the table of all slices of one of the cache's arrays."""
         taken = np.empty((len(rows), *shape), np.uint16)
         for place, (patient, row) in zip(taken, self._where[rows], strict=True):
             if not self._keeps:
-                place[...] = self._cache.rows(self._entries[patient], array, [int(row)])[0]
+                place[...] = self._cache.read_rows(self._entries[patient], array, [int(row)])[0]
                 continue
             if (patient, array) not in self._kept:
-                self._kept[patient, array] = self._cache.rows(self._entries[patient], array)
+                self._kept[patient, array] = self._cache.read_rows(self._entries[patient], array)
             place[...] = self._kept[patient, array][row]
         return taken
 
@@ -274,7 +276,7 @@ class Brats(Dataset):
             f"{self._dropped} in between are left out, {empty} show no brain"
         )
         if self.quarantined:
-            yield f"{len(self.quarantined)} patients are set aside" + listed(
+            yield f"{len(self.quarantined)} patients are set aside" + format_lines(
                 [f"{n}: {why}" for n, why in self.quarantined]
             )
         subjects = {
@@ -286,7 +288,7 @@ class Brats(Dataset):
         yield f"slices are kept in {self._cache.folder}"
 
 
-def _repeated(patients: Sequence[Patient]) -> dict[str, str]:
+def _find_repeated(patients: Sequence[Patient]) -> dict[str, str]:
     """Says which folders have the name of an earlier one: a patient would count twice."""
     seen: dict[str, str] = {}
     reasons = {}
@@ -298,7 +300,7 @@ def _repeated(patients: Sequence[Patient]) -> dict[str, str]:
     return reasons
 
 
-def _unusual(entries: dict[str, Entry]) -> dict[str, str]:
+def _find_unusual(entries: dict[str, CacheEntry]) -> dict[str, str]:
     """Says which patients have voxels of another size or number than most: their slices would show other places."""
     grids = {
         name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.data.io.files import first_of, unlisted
-from studio.data.io.images import UnreadableError, composed
+from studio.data.io.files import first_existing, raise_unlistable
+from studio.data.io.images import UnreadableError
+from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
-__all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "find_patients", "stamps"]
+__all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "file_stamps", "find_patients"]
 
 # How the years spell a modality: 2018 to 2021, then 2023.
 MODALITIES = {
@@ -51,7 +52,7 @@ class Patient:
     subject: str
     files: Mapping[str, tuple[str, ...]]
 
-    def chosen(self, modalities: Sequence[str]) -> dict[str, str]:
+    def select_files(self, modalities: Sequence[str]) -> dict[str, str]:
         """Returns modality -> file, the mask's last.
 
         Raises:
@@ -63,7 +64,7 @@ class Patient:
                 kinds = ", ".join(sorted(self.files)) or "nothing"
                 raise UnreadableError(f"has no {name} file, found {kinds}")
             if len(found) > 1:
-                names = [Path(_printed(file)).name for file in found]
+                names = [Path(_printable(file)).name for file in found]
                 rest = (
                     f" and {len(names) - SHOWN} more: expected a folder per patient"
                     if len(names) > SHOWN
@@ -73,9 +74,9 @@ class Patient:
                     f"has {len(names)} {name} files: {', '.join(names[:SHOWN])}{rest}"
                 )
             for file in found:
-                if file != _printed(file):
+                if file != _printable(file):
                     raise UnreadableError(
-                        f"has a path that is not UTF-8, {_printed(file)}: rename it"
+                        f"has a path that is not UTF-8, {_printable(file)}: rename it"
                     )
         return {name: self.files[name][0] for name in (*modalities, MASK)}
 
@@ -92,10 +93,10 @@ def find_patients(root: Path) -> tuple[Path, list[Patient]]:
     Raises:
         StudioError: there are none, or a folder cannot be listed.
     """
-    root = first_of(root, ("brats", "BraTS")) or root
+    root = first_existing(root, ("brats", "BraTS")) or root
     found: dict[str, dict[str, list[str]]] = {}
     entered: set[str] = set()
-    for here, folders, files in os.walk(root, followlinks=True, onerror=unlisted):
+    for here, folders, files in os.walk(root, followlinks=True, onerror=raise_unlistable):
         real = os.path.realpath(here)
         if real in entered:
             folders.clear()
@@ -115,15 +116,15 @@ def find_patients(root: Path) -> tuple[Path, list[Patient]]:
         raise StudioError(f"{root}: no patients; expected {BRATS_LAYOUT}")
     return root, [
         Patient(
-            _printed(name),
-            _subject(root, _printed(name)),
+            _printable(name),
+            _subject(root, _printable(name)),
             {kind: tuple(files) for kind, files in found[name].items()},
         )
-        for name in sorted(found, key=composed)
+        for name in sorted(found, key=normalise_name)
     ]
 
 
-def _printed(name: str) -> str:
+def _printable(name: str) -> str:
     """Returns a name with the bytes that are not UTF-8 written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -134,7 +135,7 @@ def _subject(root: Path, name: str) -> str:
     return visit[1] if visit else own
 
 
-def stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
+def file_stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
     """Returns name, length and time of files below a folder; they change when a file does.
 
     Raises:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.data.brats.cache import Cut
+from studio.data.brats.cache import PatientSlices
 from studio.data.brats.layout import MASK
 from studio.data.io.images import Picture, UnreadableError, fit
-from studio.data.io.volumes import Volume, axial, read_volume
+from studio.data.io.volumes import Volume, axial_slice, read_volume
 
-__all__ = ["COLUMNS", "LEVELS", "Alone", "Cutting", "cut_alone", "cut_patient"]
+__all__ = [
+    "COLUMNS",
+    "LEVELS",
+    "CuttingOptions",
+    "SingleVolume",
+    "cut_patient",
+    "cut_single_volume",
+]
 
 LEVELS = 65_535  # images are kept in 16 bits: steps of 1.5e-5 of the window
 # One row of `numbers` per slice; areas in cm2, the rest of the frame. `anywhere` is the tumour's area in the whole slice.
@@ -33,7 +40,7 @@ SAME_PLACE = 1.0  # mm
 
 
 @dataclass(frozen=True)
-class Cutting:
+class CuttingOptions:
     """Which slices are cut, and how.
 
     Attributes:
@@ -51,7 +58,7 @@ class Cutting:
     resolution: int
 
 
-def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
+def cut_patient(root: Path, files: Mapping[str, str], cutting: CuttingOptions) -> PatientSlices:
     """Cuts a patient's slices.
 
     Args:
@@ -69,10 +76,10 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
     volumes = {name: _read(root / file) for name, file in files.items()}
     first = volumes[cutting.modalities[0]]
     for name, volume in volumes.items():
-        _refuse_other(
+        _check_aligned(
             Path(files[name]).name, volume, Path(files[cutting.modalities[0]]).name, first
         )
-    side = _frame(first, cutting)
+    side = _crop_side(first, cutting)
     mask = volumes[MASK].values
     enhancing = _check_labels(Path(files[MASK]).name, mask)
     windows = {
@@ -82,27 +89,33 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
     pixel = first.spacing[0] * first.spacing[1] / 100  # cm2
     images, masks, numbers = [], [], []
     for number in cutting.slices:
-        labels, brain = (_centred(axial(values, number), side) for values in (mask, first.values))
+        labels, brain = (
+            _crop_centre(axial_slice(values, number), side) for values in (mask, first.values)
+        )
         if not brain.any():
             continue
-        planes = {name: _centred(axial(volumes[name].values, number), side) for name in windows}
-        windowed = np.stack([_windowed(planes[name], window) for name, window in windows.items()])
-        images.append(_kept(_resized(windowed, cutting.resolution)))
-        masks.append((_resized((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
+        planes = {
+            name: _crop_centre(axial_slice(volumes[name].values, number), side) for name in windows
+        }
+        windowed = np.stack(
+            [_apply_window(planes[name], window) for name, window in windows.items()]
+        )
+        images.append(_quantise(_resize(windowed, cutting.resolution)))
+        masks.append((_resize((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
         anywhere = np.count_nonzero(mask[:, :, number]) * pixel
         numbers.append(
             [
                 number,
                 np.count_nonzero(brain) * pixel,
                 anywhere,
-                *_described(labels, brain != 0, enhancing, pixel),
+                *_measure_tumour(labels, brain != 0, enhancing, pixel),
             ]
         )
     facts = {
         "shape": list(first.values.shape),
         "spacing": [round(size, 3) for size in first.spacing],
     }
-    return Cut(
+    return PatientSlices(
         {
             "images": np.array(images, np.uint16).reshape(
                 -1, len(windows), cutting.resolution, cutting.resolution
@@ -115,7 +128,7 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: Cutting) -> Cut:
 
 
 @dataclass(frozen=True, eq=False)
-class Alone:
+class SingleVolume:
     """Slices of one volume of which nothing else is known.
 
     Attributes:
@@ -133,7 +146,9 @@ class Alone:
     shape: tuple[int, ...]
 
 
-def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int]]) -> Alone:
+def cut_single_volume(
+    path: Path, cutting: CuttingOptions, chosen: Callable[[int], Sequence[int]]
+) -> SingleVolume:
     """Cuts slices of a volume that comes without its patient's other files.
 
     Args:
@@ -146,17 +161,17 @@ def cut_alone(path: Path, cutting: Cutting, chosen: Callable[[int], Sequence[int
     """
     volume = read_volume(path)
     numbers = chosen(volume.values.shape[2])
-    side = _frame(volume, replace(cutting, slices=tuple(numbers)))
-    framed = {n: _centred(axial(volume.values, n), side) for n in numbers}
+    side = _crop_side(volume, replace(cutting, slices=tuple(numbers)))
+    framed = {n: _crop_centre(axial_slice(volume.values, n), side) for n in numbers}
     shown = tuple(number for number, plane in framed.items() if plane.any())
     if not shown:
         raise UnreadableError("shows no brain in these slices")
     window = _window(path.name, volume.values, cutting.percentiles)
     images = [
-        _kept(_resized(_windowed(framed[number], window)[None], cutting.resolution))
+        _quantise(_resize(_apply_window(framed[number], window)[None], cutting.resolution))
         for number in shown
     ]
-    return Alone(
+    return SingleVolume(
         np.stack(images) * np.float32(2 / LEVELS) - 1, shown, window, side, volume.values.shape
     )
 
@@ -168,26 +183,26 @@ def _read(path: Path) -> Volume:
         raise type(error)(f"{path.name} {error}") from None
 
 
-def _refuse_other(name: str, volume: Volume, other: str, reference: Volume) -> None:
+def _check_aligned(name: str, volume: Volume, other: str, reference: Volume) -> None:
     """Refuses volumes of one patient that do not lie on each other voxel by voxel."""
     if volume.values.shape != reference.values.shape:
         raise UnreadableError(
-            f"{name} has {_text(volume.values.shape)} voxels, {other} has {_text(reference.values.shape)}"
+            f"{name} has {_format_sizes(volume.values.shape)} voxels, {other} has {_format_sizes(reference.values.shape)}"
         )
     if not np.allclose(volume.spacing, reference.spacing, rtol=NEAR, atol=0):
         raise UnreadableError(
-            f"{name} has voxels of {_text(volume.spacing)} mm, {other} of {_text(reference.spacing)} mm"
+            f"{name} has voxels of {_format_sizes(volume.spacing)} mm, {other} of {_format_sizes(reference.spacing)} mm"
         )
     apart = float(np.abs(np.subtract(volume.origin, reference.origin)).max())
     if apart > SAME_PLACE:
         raise UnreadableError(f"{name} and {other} lie {apart:.3g} mm apart")
 
 
-def _text(numbers: Sequence[float]) -> str:
+def _format_sizes(numbers: Sequence[float]) -> str:
     return " x ".join(f"{number:.4g}" for number in numbers)
 
 
-def _frame(volume: Volume, cutting: Cutting) -> int:
+def _crop_side(volume: Volume, cutting: CuttingOptions) -> int:
     """Returns the side of the frame in voxels."""
     across, along, slices = volume.values.shape
     if max(cutting.slices) >= slices:
@@ -195,7 +210,9 @@ def _frame(volume: Volume, cutting: Cutting) -> int:
             f"has {slices} slices, but data.slices asks for number {max(cutting.slices)}"
         )
     if abs(volume.spacing[0] / volume.spacing[1] - 1) > NEAR:
-        raise UnreadableError(f"has pixels of {_text(volume.spacing[:2])} mm, expected square ones")
+        raise UnreadableError(
+            f"has pixels of {_format_sizes(volume.spacing[:2])} mm, expected square ones"
+        )
     if cutting.crop > min(across, along):
         raise UnreadableError(
             f"has slices of {along} x {across}, smaller than data.crop: {cutting.crop}"
@@ -229,29 +246,31 @@ def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> 
     return low, high
 
 
-def _windowed(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+def _apply_window(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Maps a window to 0 and 1; what is 0 stays 0."""
     low, high = window
     return np.where(plane != 0, ((plane - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
 
 
-def _kept(planes: np.ndarray) -> np.ndarray:
+def _quantise(planes: np.ndarray) -> np.ndarray:
     """Returns planes in [0, 1] in the levels in which they are kept."""
     return (planes.clip(0, 1) * LEVELS).round().astype(np.uint16)
 
 
-def _centred(plane: np.ndarray, side: int) -> np.ndarray:
+def _crop_centre(plane: np.ndarray, side: int) -> np.ndarray:
     """Returns the square in the middle of a slice (H, W)."""
     top, left = ((length - side) // 2 for length in plane.shape)
     return plane[top : top + side, left : left + side]
 
 
-def _resized(planes: np.ndarray, resolution: int) -> np.ndarray:
+def _resize(planes: np.ndarray, resolution: int) -> np.ndarray:
     """Resizes squares (C, S, S), bicubic and antialiased; images and masks alike, so that they stay on each other."""
     return fit(Picture(planes.astype(np.float32), planes.shape[1:]), resolution)
 
 
-def _described(labels: np.ndarray, brain: np.ndarray, enhancing: int, pixel: float) -> list[float]:
+def _measure_tumour(
+    labels: np.ndarray, brain: np.ndarray, enhancing: int, pixel: float
+) -> list[float]:
     """Returns the tumour's area in cm2, centroid and parts, NaN where the frame has none.
 
     The centroid is in the image's coordinates, -1 at its left or upper edge and 1 at its right or lower one; `right` is

@@ -21,31 +21,32 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data.dataset import DataConfig
-from studio.data.io.images import composed, is_image
+from studio.data.io.images import is_image
+from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
 __all__ = [
-    "DAMAGE",
+    "DAMAGE_ERRORS",
     "ROOT",
     "FilesConfig",
-    "Part",
-    "Stored",
-    "array_in",
-    "arrays_in",
-    "first_of",
-    "folder",
-    "images_below",
-    "listable",
-    "opened",
-    "refused",
+    "LabelledImages",
+    "StoredArray",
+    "check_listable",
+    "data_folder",
+    "find_images",
+    "first_existing",
+    "open_maybe_gzip",
+    "open_npz",
+    "raise_unlistable",
+    "read_error",
+    "read_npy_header",
     "uncompressed_size",
-    "unlisted",
 ]
 
 ROOT = "STUDIO_DATA"  # environment variable: the folder of the files when a config names none
 CLASSES = 10  # of MNIST and of CIFAR-10
 # What the readers of packed files raise for broken ones; RuntimeError is zipfile's for a password or an unknown method.
-DAMAGE = (
+DAMAGE_ERRORS = (
     OSError,
     EOFError,
     ValueError,
@@ -70,7 +71,7 @@ class FilesConfig(DataConfig):
 
 
 @dataclass
-class Stored:
+class StoredArray:
     """One array of a file: its shape is known at once, its values are opened when they are first needed.
 
     Attributes:
@@ -90,8 +91,8 @@ class Stored:
         if self._values is None:
             try:
                 self._values = self.load()
-            except DAMAGE as error:
-                raise refused(self.path, error, "damaged") from None
+            except DAMAGE_ERRORS as error:
+                raise read_error(self.path, error, "damaged") from None
         return self._values
 
     def __getstate__(self) -> dict:
@@ -99,7 +100,7 @@ class Stored:
         return {**self.__dict__, "_values": None}
 
 
-class Part:
+class LabelledImages:
     """The train or the test part of a set of images with classes.
 
     Args:
@@ -113,8 +114,8 @@ class Part:
 
     def __init__(
         self,
-        images: Sequence[Stored],
-        labels: Sequence[Stored],
+        images: Sequence[StoredArray],
+        labels: Sequence[StoredArray],
         arrange: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
         self._images, self._labels, self._arrange = images, labels, arrange
@@ -150,7 +151,7 @@ class Part:
         return np.empty((0,), np.uint8) if taken is None else taken
 
 
-def folder(config: DataConfig, layout: str) -> Path:
+def data_folder(config: DataConfig, layout: str) -> Path:
     """Returns the folder of a data set's files.
 
     Raises:
@@ -161,10 +162,10 @@ def folder(config: DataConfig, layout: str) -> Path:
             f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}"
         )
     option = f"{ROOT} (data.root)" if config.root == os.environ.get(ROOT) else "data.root"
-    return listable(config.root, option, layout)
+    return check_listable(config.root, option, layout)
 
 
-def listable(given: str, option: str, layout: str) -> Path:
+def check_listable(given: str, option: str, layout: str) -> Path:
     """Returns a folder whose files can be listed.
 
     Args:
@@ -191,7 +192,7 @@ def listable(given: str, option: str, layout: str) -> Path:
     return root
 
 
-def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str], list[str]]:
+def find_images(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str], list[str]]:
     """Finds the images in some folders of a folder, and in theirs.
 
     Links are followed, but no folder is entered twice. Hidden files and folders do not count.
@@ -210,7 +211,7 @@ def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str]
     others: list[str] = []
     entered: set[str] = set()
     for here, inside, files in chain(
-        *(os.walk(root / start, followlinks=True, onerror=unlisted) for start in folders)
+        *(os.walk(root / start, followlinks=True, onerror=raise_unlistable) for start in folders)
     ):
         place, real = Path(here).relative_to(root), os.path.realpath(here)
         if real in entered:
@@ -222,12 +223,12 @@ def images_below(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str]
         visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
         names += filter(is_image, visible)
         others += [name for name in visible if not is_image(name)]
-    return sorted(names, key=composed), sorted(
+    return sorted(names, key=normalise_name), sorted(
         os.fsencode(name).decode("utf-8", "backslashreplace") for name in others
     )
 
 
-def unlisted(error: OSError) -> None:
+def raise_unlistable(error: OSError) -> None:
     """Refuses a folder that `os.walk` could not list, which would otherwise leave its files out without a word.
 
     Raises:
@@ -236,12 +237,12 @@ def unlisted(error: OSError) -> None:
     raise StudioError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
-def first_of(root: Path, names: Sequence[str]) -> Path | None:
+def first_existing(root: Path, names: Sequence[str]) -> Path | None:
     """Returns the first of some paths below a folder that exists."""
     return next((root / name for name in names if os.path.lexists(root / name)), None)
 
 
-def refused(path: Path, error: BaseException, what: str) -> StudioError:
+def read_error(path: Path, error: BaseException, what: str) -> StudioError:
     """Returns the error to raise for a file that could not be read, which is not always the file's own fault."""
     if isinstance(
         error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
@@ -250,7 +251,7 @@ def refused(path: Path, error: BaseException, what: str) -> StudioError:
     return StudioError(f"{path}: {what}: {error}")
 
 
-def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict[str, Stored]:
+def open_npz(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict[str, StoredArray]:
     """Opens arrays of an npz by their headers.
 
     Args:
@@ -269,12 +270,14 @@ def arrays_in(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dic
                     raise StudioError(
                         f"{path}: no array {key!r}, found {found}; expected the arrays {wanted}"
                     )
-            return {key: _stored(archive, path, key, shape) for key, shape in expected.items()}
-    except DAMAGE as error:
-        raise refused(path, error, "not a whole npz file, perhaps cut short") from None
+            return {
+                key: _locate_array(archive, path, key, shape) for key, shape in expected.items()
+            }
+    except DAMAGE_ERRORS as error:
+        raise read_error(path, error, "not a whole npz file, perhaps cut short") from None
 
 
-def array_in(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Reads the header of an npy stream: shape, whether in Fortran's order, type."""
     version = np.lib.format.read_magic(stream)
     reader = (
@@ -285,12 +288,12 @@ def array_in(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     return reader(stream)
 
 
-def _stored(
+def _locate_array(
     archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int | None, ...]
-) -> Stored:
+) -> StoredArray:
     entry = archive.getinfo(f"{key}.npy")
     with archive.open(entry) as stream:
-        shape, fortran, dtype = array_in(stream)
+        shape, fortran, dtype = read_npy_header(stream)
         header = stream.tell()
     if dtype.kind not in "ui" or (len(expected) > 2 and dtype != np.uint8):
         raise StudioError(
@@ -311,13 +314,13 @@ def _stored(
             f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}"
         )
     if entry.compress_type != zipfile.ZIP_STORED:
-        return Stored(path, plain, partial(_decompressed, path, key, plain))
+        return StoredArray(path, plain, partial(_load_array, path, key, plain))
     offset = _data_offset(path, entry) + header
     order = "F" if fortran else "C"
-    return Stored(path, plain, partial(np.memmap, path, dtype, "r", offset, plain, order))
+    return StoredArray(path, plain, partial(np.memmap, path, dtype, "r", offset, plain, order))
 
 
-def _decompressed(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
+def _load_array(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
     with np.load(path, allow_pickle=False) as file:
         return file[key].reshape(shape)
 
@@ -340,6 +343,6 @@ def uncompressed_size(path: Path) -> int:
         return int.from_bytes(file.read(4), "little")
 
 
-def opened(path: Path) -> IO[bytes]:
+def open_maybe_gzip(path: Path) -> IO[bytes]:
     """Opens a file for reading, through gzip if its name ends in .gz."""
     return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]

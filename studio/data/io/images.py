@@ -1,17 +1,11 @@
 """Reading what a user has on disk: an image of any supported format, and a table of what is known of the images."""
 
-import csv
-import io
-import re
 import stat
-import unicodedata
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,52 +15,39 @@ from studio.data.io.slices import (
     MOST_PIXELS,
     Slice,
     UnreadableError,
-    array_planes,
     check_size,
-    nifti_slice,
-    refuse_damaged,
+    locate_nifti_slice,
+    select_planes,
+    verify_gzip,
 )
-from studio.errors import StudioError, nearest
 
 __all__ = [
+    "EIGHT_BIT",
     "FORMATS",
-    "TABLE",
-    "Frame",
     "Picture",
     "Slice",
-    "Table",
+    "Square",
     "UnreadableError",
-    "as_number",
-    "composed",
-    "decoded",
-    "encode",
+    "as_real",
+    "centre_square",
+    "check_finite",
+    "convert_channels",
+    "decode_upright",
+    "explain_read_errors",
     "fit",
-    "frame",
     "is_image",
-    "listed",
-    "plain",
-    "read_attributes",
     "read_image",
-    "readable",
-    "refuse_odd",
-    "with_channels",
+    "scale_pixels",
 ]
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
+EIGHT_BIT = (0.0, 255.0)  # window of 8-bit images
 LARGEST = 1e30  # values from here on would overflow when they are resized
-LISTED = 10  # lines in a message
-TABLE = "attributes.csv"
-COLUMNS = ("file", "split", "subject")
-MISSING = ("", "nan", "na", "n/a")  # cells without a value
-MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
 warnings.simplefilter(
     "ignore", Image.DecompressionBombWarning
 )  # larger pictures are refused in words
-
-Table = dict[str, dict[str, str]]  # image -> column -> text
-Row = tuple[int, dict[str, str]]  # number of its line, column -> text
 
 
 @dataclass(frozen=True)
@@ -104,12 +85,12 @@ def read_image(
         path: a file in one of the formats.
         at: number of the slice to take from a volume.
         least: pixels of the shorter side that suffice; a larger JPEG is decoded at a fraction of its size.
-        again: it was whole before, and the caller compares stamps: the end of a packed volume is not looked at anew.
+        again: it was whole before, and the caller compares file_stamps: the end of a packed volume is not looked at anew.
 
     Raises:
         UnreadableError: the file is broken, too large, or of a kind that is not supported.
     """
-    with readable():
+    with explain_read_errors():
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UnreadableError("is not a file")
@@ -124,13 +105,13 @@ def read_image(
                 else _read_pixels(path, least)
             )
         if not again:
-            refuse_damaged(path)
-    refuse_odd(picture.values)
+            verify_gzip(path)
+    check_finite(picture.values)
     return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def explain_read_errors() -> Iterator[None]:
     """Says in words why a file could not be read inside.
 
     Raises:
@@ -152,7 +133,7 @@ def readable() -> Iterator[None]:
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
-def refuse_odd(values: np.ndarray) -> None:
+def check_finite(values: np.ndarray) -> None:
     """Refuses values that no resizing survives.
 
     Raises:
@@ -163,7 +144,7 @@ def refuse_odd(values: np.ndarray) -> None:
         raise UnreadableError(f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}")
 
 
-class Frame(NamedTuple):
+class Square(NamedTuple):
     """The part of an image that is used, a square in the middle, in pixels that need not be square or whole."""
 
     top: float
@@ -172,11 +153,11 @@ class Frame(NamedTuple):
     wide: float
 
 
-def frame(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Frame:
+def centre_square(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Square:
     """Returns the largest square in the middle of an image whose pixels have the given height and width."""
     side = min(height * spacing[0], width * spacing[1])
     tall, wide = min(side / spacing[0], height), min(side / spacing[1], width)
-    return Frame((height - tall) // 2, (width - wide) // 2, tall, wide)
+    return Square((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
@@ -190,9 +171,9 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     Returns:
         (C, resolution, resolution), of the picture's type.
     """
-    values = with_channels(picture.values, channels)
+    values = convert_channels(picture.values, channels)
     _, height, width = values.shape
-    top, left, tall, wide = frame(height, width, picture.spacing)
+    top, left, tall, wide = centre_square(height, width, picture.spacing)
     box = (left, top, left + wide, top + tall)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
     sized = [
@@ -202,7 +183,7 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
     return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
 
 
-def with_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
+def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
     """Returns images (C, H, W) as gray (1) or as RGB (3); as they are when None."""
     if channels == 3 and len(values) == 1:
         return values.repeat(3, axis=0)
@@ -210,6 +191,12 @@ def with_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
         gray = np.tensordot(LUMA, values.astype(np.float32), axes=1)[None]
         return gray.round().astype(np.uint8) if values.dtype == np.uint8 else gray
     return values
+
+
+def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """Maps 0..255 of 8-bit pixels, or the window of others, to float32 in [-1, 1]."""
+    low, high = EIGHT_BIT if pixels.dtype == np.uint8 else window
+    return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
 
 def _read_pixels(path: Path, least: int | None) -> Picture:
@@ -226,7 +213,7 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
             image.draft(
                 None, (2 * least, 2 * least)
             )  # leaves the resize two pixels for each of its own
-        upright = decoded(image)
+        upright = decode_upright(image)
     values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
     if upright.mode.startswith("I"):
         return Picture(values.astype(np.float32), size)
@@ -236,7 +223,7 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
     return Picture(on_black.round().astype(np.uint8), size, transparent=True)
 
 
-def decoded(image: Image.Image) -> Image.Image:
+def decode_upright(image: Image.Image) -> Image.Image:
     """Returns an opened picture upright, in a mode whose values mean what they say.
 
     That is L, LA, RGB or RGBA, or "I;16" and "I" for 16-bit gray.
@@ -262,21 +249,21 @@ def _read_array(path: Path, at: Slice) -> Picture:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise UnreadableError("is an archive of arrays, not one array")
-    planes = array_planes(array, at)
-    return Picture(plain(planes), planes.shape[1:])
+    planes = select_planes(array, at)
+    return Picture(as_real(planes), planes.shape[1:])
 
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, see `nifti_slice`; only the slice is read, not the volume."""
+    """Reads one axial slice, see `locate_nifti_slice`; only the slice is read, not the volume."""
     import nibabel
 
     image: Any = nibabel.load(path)
-    where = nifti_slice(image, at)
+    where = locate_nifti_slice(image, at)
     planes = where.upright(image.dataobj[where.index])
-    return Picture(plain(planes), planes.shape[1:], where.spacing)
+    return Picture(as_real(planes), planes.shape[1:], where.spacing)
 
 
-def plain(values: np.ndarray) -> np.ndarray:
+def as_real(values: np.ndarray) -> np.ndarray:
     """Copies an array as uint8 if it is 8-bit or boolean, else as float32.
 
     Raises:
@@ -290,178 +277,3 @@ def plain(values: np.ndarray) -> np.ndarray:
         over="ignore"
     ):  # what is too large becomes infinite, and is then refused as such
         return np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32)
-
-
-def _read_table(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
-    """Reads a CSV file in UTF-8 whose cells are separated by commas, semicolons or tabs.
-
-    Columns in `names` may be written in capitals; the first of them must exist. Rows that are blank are left out. In a
-    table with semicolons, 3,5 is read as 3.5.
-    """
-    separator, text = _separated(path, names[0])
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    try:
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise StudioError(f"{path}, line {reader.line_num}: {error}") from None
-    (_, header), *lines = [(number, cells) for number, cells in lines if any(cells)]
-    columns = [name.lower() if name.lower() in names else name for name in header]
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise StudioError(f"{path}: more than one column is called {', '.join(twice)}")
-    rows = []
-    for number, cells in lines:
-        if len(cells) < len(columns) or any(cells[len(columns) :]):
-            raise StudioError(
-                f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}"
-            )
-        if separator == ";":
-            cells = [re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", cell) for cell in cells]
-        rows.append(
-            (number, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
-        )
-    return [name for name in columns if name], rows
-
-
-def _separated(path: Path, required: str) -> tuple[str, str]:
-    """Returns the separator of a CSV file and its text."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StudioError(
-            f"{path}: not UTF-8 (at byte {error.start}): save it as 'CSV UTF-8'"
-        ) from None
-    except OSError as error:
-        raise StudioError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if not text.strip():
-        raise StudioError(f"{path}: empty, expected a header with the column {required!r}")
-    header = next(line for line in text.splitlines() if line.strip())
-    split = {
-        separator: [name.strip(' "') for name in header.split(separator)] for separator in ",;\t"
-    }
-    for separator, columns in split.items():
-        if required in map(str.lower, columns):
-            return separator, text
-    columns = max(split.values(), key=len)
-    raise StudioError(f"{path}: no column {required!r} in the header; found {', '.join(columns)}")
-
-
-def read_attributes(
-    root: Path, names: Sequence[str], wanted: Sequence[str]
-) -> tuple[Table, list[str]]:
-    """Reads what the user's table says of the images.
-
-    Args:
-        root: the folder of the table; the file names in it are relative to this.
-        names: of the images.
-        wanted: columns that are attributes.
-
-    Returns:
-        The cells of each image that has a row, and the columns that nobody asked for.
-
-    Raises:
-        StudioError: a wanted column is missing, or the table or any of its rows is at fault.
-    """
-    path = root / TABLE
-    reserved = sorted(
-        {*COLUMNS, "target"}.intersection(wanted)
-    )  # `target` is what the probe calls the domain itself
-    if reserved:
-        raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
-    if not path.exists():
-        if wanted:
-            raise StudioError(f"{path}: missing, but data.attributes names {', '.join(wanted)}")
-        return {}, []
-    columns, rows = _read_table(path, COLUMNS)
-    for name in wanted:
-        if name not in columns:
-            raise StudioError(
-                f"data.attributes.{name}: {path} has no such column{nearest(name, columns)}"
-            )
-    return _match_rows(path, rows, names), [
-        name for name in columns if name not in (*COLUMNS, *wanted)
-    ]
-
-
-def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Finds the image of each row, by its path or by its bare name where only one image has that."""
-    whole = {composed(name): [name] for name in names}
-    bare = defaultdict(list)
-    for name in names:
-        bare[PurePosixPath(composed(name)).name].append(name)
-    found: dict[str, Row] = {}
-    faults = []
-    for line, cells in rows:
-        given = composed(cells["file"]).replace("\\", "/")
-        matches = whole.get(PurePosixPath(given).as_posix()) or bare.get(given, [])
-        if len(matches) == 1 and matches[0] not in found:
-            found[matches[0]] = (line, cells)
-        else:
-            near = (
-                get_close_matches(given, whole, 1) if len(faults) < LISTED else []
-            )  # slow, so only where it is shown
-            faults.append(f"line {line}: {_row_fault(given, matches, found, path.parent, near)}")
-    if faults:
-        raise StudioError(f"{path}: {len(faults)} of {len(rows)} rows are at fault{listed(faults)}")
-    return {name: cells for name, (_, cells) in found.items()}
-
-
-def _row_fault(
-    given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]
-) -> str:
-    if len(matches) == 1:
-        return f"{matches[0]} has a row already, line {found[matches[0]][0]}"
-    if matches:
-        return f"{given!r} is the name of {len(matches)} images: write {' or '.join(matches[:2])}"
-    if not given:
-        return "no file name"
-    if ".." in PurePosixPath(given).parts or PurePosixPath(given).is_absolute():
-        return f"{given!r} leaves {root}"
-    if (root / given).exists():
-        return f"{given!r} is not among the images"
-    return f"no image {given!r}{nearest(given, near)}"
-
-
-def encode(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Turns a column into categories or numbers.
-
-    Args:
-        texts: one per image.
-
-    Returns:
-        The classes, or () for numbers; and per image the class's number (-1 where missing) or the number (NaN).
-    """
-    texts = ["" if text.lower() in MISSING else text for text in texts]
-    numbers = [as_number(text) for text in texts]
-    if all((number is None) == (text == "") for number, text in zip(numbers, texts, strict=True)):
-        distinct = sorted({number for number in numbers if number is not None})
-        if len(distinct) > MOST_CLASSES:
-            return (), np.array([np.nan if number is None else number for number in numbers])
-        texts = [
-            "" if number is None else f"{number:.12g}" for number in numbers
-        ]  # 1 and 1.0 are the same class
-        classes = tuple(f"{number:.12g}" for number in distinct)
-    else:
-        classes = tuple(sorted(set(texts) - {""}))
-    places = {"": -1} | {name: i for i, name in enumerate(classes)}
-    return classes, np.array([places[text] for text in texts], np.int64)
-
-
-def as_number(text: str) -> float | None:
-    """Returns the finite number that a text is, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and "_" not in text else None
-
-
-def composed(name: str) -> str:
-    """Returns a name with its accents in one form: the same name has two on macOS and elsewhere."""
-    return unicodedata.normalize("NFC", name)
-
-
-def listed(lines: Sequence[str]) -> str:
-    """Returns the first few lines for the end of a message."""
-    rest = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    return "".join(f"\n  {line}" for line in (*lines[:LISTED], *rest))

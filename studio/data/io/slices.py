@@ -17,12 +17,12 @@ __all__ = [
     "Slice",
     "UnavailableError",
     "UnreadableError",
-    "array_planes",
-    "array_slices",
     "check_size",
-    "nifti_slice",
-    "nifti_slices",
-    "refuse_damaged",
+    "count_array_slices",
+    "count_nifti_slices",
+    "locate_nifti_slice",
+    "select_planes",
+    "verify_gzip",
 ]
 
 MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
@@ -67,7 +67,7 @@ class NiftiSlice:
         return plane.T[None, ::-1]
 
 
-def array_planes(array: np.ndarray, at: Slice) -> np.ndarray:
+def select_planes(array: np.ndarray, at: Slice) -> np.ndarray:
     """Returns a view (C, H, W) of (H, W), (C, H, W), (H, W, C), or of a slice [:, :, at] of a volume.
 
     Raises:
@@ -78,8 +78,8 @@ def array_planes(array: np.ndarray, at: Slice) -> np.ndarray:
         planes = array[None]
     elif array.ndim != 3:
         raise UnreadableError(f"has shape {shape}: expected two or three axes")
-    elif array_slices(array.shape):
-        planes = array[:, :, _slice_number(at, shape[2])][None]
+    elif count_array_slices(array.shape):
+        planes = array[:, :, _resolve_slice(at, shape[2])][None]
     elif (shape[0] in (1, 3)) != (shape[2] in (1, 3)):
         planes = array if shape[0] in (1, 3) else np.moveaxis(array, -1, 0)
     else:
@@ -88,12 +88,12 @@ def array_planes(array: np.ndarray, at: Slice) -> np.ndarray:
     return planes
 
 
-def array_slices(shape: Sequence[int]) -> int:
+def count_array_slices(shape: Sequence[int]) -> int:
     """Returns how many slices an array has, 0 for an image."""
     return shape[2] if len(shape) == 3 and min(shape) >= FEWEST_SLICES else 0
 
 
-def nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel's images have no common type
+def locate_nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel's images have no common type
     """Finds an axial slice of an opened NIfTI file; its voxels are not read.
 
     Raises:
@@ -103,7 +103,7 @@ def nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel'
 
     orientation, shape, axis = _canonical(image)
     becomes = orientation[:, 0].astype(int)  # stored axis -> canonical axis
-    number = _slice_number(at, shape[axis]) if shape[axis] > 1 else 0
+    number = _resolve_slice(at, shape[axis]) if shape[axis] > 1 else 0
     number = number if orientation[axis, 1] > 0 else shape[axis] - 1 - number
     check_size(*np.delete(shape, axis))
     index = [slice(number, number + 1) if i == axis else slice(None) for i in range(3)]
@@ -112,11 +112,11 @@ def nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel'
     return NiftiSlice(index, (float(up), float(across)), orientation, int(becomes[axis]))
 
 
-def nifti_slices(image: Any) -> int:  # noqa: ANN401
+def count_nifti_slices(image: Any) -> int:  # noqa: ANN401
     """Returns how many axial slices an opened NIfTI file has, 0 for an image that is a single slice.
 
     Raises:
-        UnreadableError: as of `nifti_slice`.
+        UnreadableError: as of `locate_nifti_slice`.
     """
     _, shape, axis = _canonical(image)
     return shape[axis] if shape[axis] > 1 else 0
@@ -136,7 +136,7 @@ def _canonical(image: Any) -> tuple[np.ndarray, tuple[int, ...], int]:  # noqa: 
     return orientation, shape, axis
 
 
-def _slice_number(at: Slice, slices: int) -> int:
+def _resolve_slice(at: Slice, slices: int) -> int:
     if at == "middle":
         return slices // 2
     if at >= slices:
@@ -156,7 +156,7 @@ def check_size(height: int, width: int) -> None:
         )
 
 
-def refuse_damaged(path: Path) -> None:
+def verify_gzip(path: Path) -> None:
     """Reads a packed file to its end, where its checksum is.
 
     nibabel stops at the last voxel asked for, and a damaged bit mostly gives other voxels instead of an error.

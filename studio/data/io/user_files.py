@@ -13,32 +13,30 @@ from typing import Any, Literal
 import numpy as np
 
 from studio.data.brats.dataset import BratsConfig
-from studio.data.brats.preprocess import Cutting, cut_alone
+from studio.data.brats.preprocess import CuttingOptions, cut_single_volume
 from studio.data.dataset import DataConfig
-from studio.data.folders import FoldersConfig, scaled
+from studio.data.folders import FoldersConfig
 from studio.data.io import images
-from studio.data.io.images import Picture
+from studio.data.io.images import EIGHT_BIT, Picture, scale_pixels
 from studio.data.io.slices import (
     Slice,
     UnreadableError,
-    array_planes,
-    array_slices,
-    nifti_slice,
-    nifti_slices,
+    count_array_slices,
+    count_nifti_slices,
+    locate_nifti_slice,
+    select_planes,
 )
-from studio.data.io.volumes import refuse_many
+from studio.data.io.volumes import check_voxel_count
 from studio.errors import StudioError
 
-__all__ = ["Rule", "Sheet", "read_sheet", "rule_of"]
-
-EIGHT_BIT = (0.0, 255.0)
+__all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
 
 Window = tuple[float, float]
 Chosen = Slice | Literal["all"]  # slices of a volume
 
 
 @dataclass(frozen=True)
-class Rule:
+class ReadingRule:
     """How files become images.
 
     Attributes:
@@ -54,12 +52,12 @@ class Rule:
     convert: bool
     window: Callable[[], Window]
     chosen: Chosen | None
-    cutting: Cutting | None = None
+    cutting: CuttingOptions | None = None
     numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class UserFile:
     """A file as a model sees it.
 
     Attributes:
@@ -85,12 +83,12 @@ class Sheet:
     masked: bool = False
 
 
-def rule_of(
+def reading_rule(
     config: DataConfig,
     shape: tuple[int, ...],
     window: Callable[[], Window],
     chosen: Chosen | None = None,
-) -> Rule:
+) -> ReadingRule:
     """Returns the rule of a run's data set.
 
     Args:
@@ -114,37 +112,46 @@ def rule_of(
                 f"this run reads {len(config.modalities)} volumes per patient ({each}), and a file has one of them"
             )
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
-        cutting = Cutting(config.modalities, (), config.percentiles, config.crop, config.resolution)
-        return Rule((channels, height, width), False, window, chosen, cutting, numbers)
+        cutting = CuttingOptions(
+            config.modalities, (), config.percentiles, config.crop, config.resolution
+        )
+        return ReadingRule((channels, height, width), False, window, chosen, cutting, numbers)
     if channels not in (1, 3):
         raise StudioError(f"this run reads images of {channels} channels, and files have 1 or 3")
     own = config.slice if isinstance(config, FoldersConfig) else "middle"
     convert = isinstance(config, FoldersConfig) and config.channels != "auto"
-    return Rule((channels, height, width), convert, window, own if chosen is None else chosen)
+    return ReadingRule(
+        (channels, height, width), convert, window, own if chosen is None else chosen
+    )
 
 
-def read_sheet(path: Path, rule: Rule) -> Sheet:
+def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     """Reads a file.
 
     Raises:
         UnreadableError: it cannot be used, or does not have the run's channels; or it is not 8-bit and `rule.window` raises.
     """
     if rule.cutting is not None:
-        return _from_volume(path, rule, rule.cutting)
+        return _read_brats_volume(path, rule, rule.cutting)
     if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
-        pictures, slices = _every_slice(path)
+        pictures, slices = _read_every_slice(path)
     else:
-        pictures, slices = [images.read_image(path, _one(rule), rule.shape[1])], _count(path)
+        pictures, slices = (
+            [images.read_image(path, _single_slice(rule), rule.shape[1])],
+            _count_slices(path),
+        )
     if pictures[0].values.shape[0] != rule.shape[0] and not rule.convert:
         raise UnreadableError(
             f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}"
         )
-    numbers = range(len(pictures)) if len(pictures) > 1 else (_number(_one(rule), slices),)
+    numbers = (
+        range(len(pictures)) if len(pictures) > 1 else (_slice_index(_single_slice(rule), slices),)
+    )
     pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
     window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
-    return Sheet(
+    return UserFile(
         path,
-        scaled(pixels, window),
+        scale_pixels(pixels, window),
         tuple(numbers) if slices else (),
         window,
         pictures[0].size,
@@ -153,50 +160,50 @@ def read_sheet(path: Path, rule: Rule) -> Sheet:
     )
 
 
-def _one(rule: Rule) -> Slice:
+def _single_slice(rule: ReadingRule) -> Slice:
     return "middle" if rule.chosen is None or rule.chosen == "all" else rule.chosen
 
 
-def _number(at: Slice, slices: int) -> int:
+def _slice_index(at: Slice, slices: int) -> int:
     return slices // 2 if at == "middle" else at
 
 
-def _count(path: Path) -> int:
+def _count_slices(path: Path) -> int:
     """Returns how many slices a file that was read already has, 0 for an image."""
     if path.suffix.lower() == ".npy":
-        return array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        return count_array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         import nibabel
 
-        return nifti_slices(nibabel.load(path))
+        return count_nifti_slices(nibabel.load(path))
     return 0
 
 
-def _every_slice(path: Path) -> tuple[list[Picture], int]:
+def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
     """Reads all slices of an array or a NIfTI file at once; an image has one."""
     first = images.read_image(path, 0)  # whatever is wrong with the file's beginning is said here
-    with images.readable():
-        slices = _count(path)
+    with images.explain_read_errors():
+        slices = _count_slices(path)
         if not slices:
             return [first], 0
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-            planes = [array_planes(array, at) for at in range(slices)]
+            planes = [select_planes(array, at) for at in range(slices)]
         else:
             import nibabel
 
             image: Any = nibabel.load(path)
-            refuse_many(image.shape)
+            check_voxel_count(image.shape)
             values = np.asarray(image.dataobj)
-            places = [nifti_slice(image, at) for at in range(slices)]
+            places = [locate_nifti_slice(image, at) for at in range(slices)]
             planes = [place.upright(values[place.index]) for place in places]
-        pictures = [replace(first, values=images.plain(plane)) for plane in planes]
+        pictures = [replace(first, values=images.as_real(plane)) for plane in planes]
     for picture in pictures:
-        images.refuse_odd(picture.values)
+        images.check_finite(picture.values)
     return pictures, slices
 
 
-def _from_volume(path: Path, rule: Rule, cutting: Cutting) -> Sheet:
+def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -> UserFile:
     """Cuts a volume as `brats` does."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise UnreadableError("is no NIfTI volume, which is what the run reads")
@@ -204,11 +211,11 @@ def _from_volume(path: Path, rule: Rule, cutting: Cutting) -> Sheet:
     def chosen(slices: int) -> Sequence[int]:
         if rule.chosen is None:
             return rule.numbers
-        return range(slices) if rule.chosen == "all" else (_number(rule.chosen, slices),)
+        return range(slices) if rule.chosen == "all" else (_slice_index(rule.chosen, slices),)
 
-    cut, found = cut_alone(path, cutting, chosen), path.stat()
+    cut, found = cut_single_volume(path, cutting, chosen), path.stat()
     (width, height, slices), stamp = cut.shape, (found.st_size, found.st_mtime_ns)
-    return Sheet(
+    return UserFile(
         path,
         cut.images,
         cut.numbers,

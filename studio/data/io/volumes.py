@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from studio.data.io.images import LARGEST, UnreadableError
-from studio.data.io.slices import UnavailableError, refuse_damaged
+from studio.data.io.slices import UnavailableError, verify_gzip
 
-__all__ = ["Volume", "axial", "read_volume", "refuse_many"]
+__all__ = ["Volume", "axial_slice", "check_voxel_count", "read_volume"]
 
 MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
 
@@ -48,7 +48,7 @@ def read_volume(path: Path) -> Volume:
         with path.open("rb") as file:
             file.read(1)  # nibabel does not say why it cannot
         volume = _read(path)
-        refuse_damaged(path)
+        verify_gzip(path)
     except UnreadableError:
         raise
     except MemoryError as error:
@@ -66,12 +66,12 @@ def read_volume(path: Path) -> Volume:
     return volume
 
 
-def axial(values: np.ndarray, number: int) -> np.ndarray:
+def axial_slice(values: np.ndarray, number: int) -> np.ndarray:
     """Returns an axial slice (H, W) of canonical values (X, Y, Z): the front at the top, the patient's right on the right."""
     return values[:, :, number].T[::-1]
 
 
-def refuse_many(shape: Sequence[int]) -> None:
+def check_voxel_count(shape: Sequence[int]) -> None:
     """Refuses a volume that is too large to be held.
 
     Raises:
@@ -91,7 +91,7 @@ def _read(path: Path) -> Volume:
     kind = image.get_data_dtype()
     if kind.kind not in "buif":
         raise UnreadableError(f"holds values of the type {kind}: expected real numbers")
-    refuse_many(image.shape)
+    check_voxel_count(image.shape)
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise UnreadableError("has an affine that leaves out an axis")

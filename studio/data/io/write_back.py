@@ -15,11 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from studio.data.io.images import Frame, decoded, frame, readable, with_channels
-from studio.data.io.slices import UnreadableError, array_planes, nifti_slice
-from studio.data.io.user_files import Sheet
+from studio.data.io.images import (
+    Square,
+    centre_square,
+    convert_channels,
+    decode_upright,
+    explain_read_errors,
+)
+from studio.data.io.slices import UnreadableError, locate_nifti_slice, select_planes
+from studio.data.io.user_files import UserFile
 
-__all__ = ["rewrite"]
+__all__ = ["write_back"]
 
 QUALITY = 95  # of a JPEG
 
@@ -31,7 +37,7 @@ class Patch(NamedTuple):
     values: np.ndarray
 
 
-def rewrite(sheet: Sheet, made: np.ndarray, out: Path, difference: bool = False) -> None:
+def write_back(sheet: UserFile, made: np.ndarray, out: Path, difference: bool = False) -> None:
     """Writes a file like the one that was read, with images made by a model in the place of its own.
 
     Args:
@@ -44,7 +50,7 @@ def rewrite(sheet: Sheet, made: np.ndarray, out: Path, difference: bool = False)
         UnreadableError: the file that was read has changed or gone.
         OSError: `out` cannot be written.
     """
-    with readable():
+    with explain_read_errors():
         found = sheet.path.stat()
     if (found.st_size, found.st_mtime_ns) != sheet.stamp:
         raise UnreadableError("has changed since it was read")
@@ -59,14 +65,14 @@ def rewrite(sheet: Sheet, made: np.ndarray, out: Path, difference: bool = False)
         _write_pixels(sheet, values[0], out, difference)
 
 
-def _patch(
-    sheet: Sheet, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
+def _fit_into(
+    sheet: UserFile, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
 ) -> Patch:
     """Brings an image (C', R, R) to the square of a file's own planes (C, H, W): every pixel whose centre is in it."""
     height, width = own.shape[1:]
-    square = frame(height, width, spacing)
+    square = centre_square(height, width, spacing)
     if sheet.crop:
-        square = Frame(
+        square = Square(
             (height - sheet.crop) // 2, (width - sheet.crop) // 2, sheet.crop, sheet.crop
         )
     (across, left, right), (down, top, bottom) = (
@@ -74,7 +80,9 @@ def _patch(
         for start, length in ((square.left, square.wide), (square.top, square.tall))
     )
     size = across.stop - across.start, down.stop - down.start
-    planes = [Image.fromarray(plane) for plane in with_channels(image, len(own)).astype(np.float32)]
+    planes = [
+        Image.fromarray(plane) for plane in convert_channels(image, len(own)).astype(np.float32)
+    ]
     fitted = [
         np.asarray(plane.resize(size, Image.Resampling.BICUBIC, (left, top, right, bottom)))
         for plane in planes
@@ -99,18 +107,18 @@ def _span(start: float, length: float, resolution: int) -> tuple[slice, float, f
     return slice(first, last), ends[0], ends[1]
 
 
-def _write_pixels(sheet: Sheet, image: np.ndarray, out: Path, difference: bool) -> None:
-    with readable(), Image.open(sheet.path, formats=("PNG", "JPEG")) as file:
-        kind, upright = file.format, decoded(file)
+def _write_pixels(sheet: UserFile, image: np.ndarray, out: Path, difference: bool) -> None:
+    with explain_read_errors(), Image.open(sheet.path, formats=("PNG", "JPEG")) as file:
+        kind, upright = file.format, decode_upright(file)
     deep = upright.mode.startswith("I")
     planes = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0).astype(
         np.uint16 if deep else np.uint8
     )
     colours = len(planes) - upright.mode.endswith("A")
-    where, values = _patch(sheet, image, planes[:colours])
+    where, values = _fit_into(sheet, image, planes[:colours])
     if difference:
         planes[:colours] = 0
-    planes[:colours][where] = _of_type(values, planes.dtype)
+    planes[:colours][where] = _cast(values, planes.dtype)
     planes[colours:][slice(None) if difference else where] = 255
     pixels = np.moveaxis(planes, 0, -1)
     written = Image.fromarray(np.ascontiguousarray(pixels if len(planes) > 1 else pixels[:, :, 0]))
@@ -119,23 +127,23 @@ def _write_pixels(sheet: Sheet, image: np.ndarray, out: Path, difference: bool) 
     )
 
 
-def _write_array(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) -> None:
-    with readable():
+def _write_array(sheet: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
+    with explain_read_errors():
         array = np.load(sheet.path, allow_pickle=False)
     new = np.zeros_like(array) if difference else array.copy()
     unit = 255 if array.dtype.kind == "b" else 1  # what is true was read as 255
     for number, image in zip(sheet.numbers or (0,), images, strict=True):
-        where, values = _patch(sheet, image, array_planes(array, number))
-        array_planes(new, number)[where] = _of_type(values / unit, array.dtype)
+        where, values = _fit_into(sheet, image, select_planes(array, number))
+        select_planes(new, number)[where] = _cast(values / unit, array.dtype)
     with out.open("wb") as file:
         np.save(file, new, allow_pickle=False)
 
 
-def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) -> None:
+def _write_nifti(sheet: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
     """Changes stored voxels, so that all others stay the same to the last bit, and the scale by which they are read."""
     import nibabel
 
-    with readable():
+    with explain_read_errors():
         image: Any = nibabel.load(sheet.path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
@@ -143,16 +151,18 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
         stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
     scaled = (slope, inter) != (1, 0)
     new = (
-        np.full_like(stored, _of_type(np.array(-inter / slope), stored.dtype))
+        np.full_like(stored, _cast(np.array(-inter / slope), stored.dtype))
         if difference
         else stored.copy()
     )
     for number, made in zip(sheet.numbers or (0,), images, strict=True):
-        place = nifti_slice(image, number)
+        place = locate_nifti_slice(image, number)
         own = place.upright(stored[place.index])
-        where, values = _patch(sheet, made, own * slope + inter if scaled else own, place.spacing)
+        where, values = _fit_into(
+            sheet, made, own * slope + inter if scaled else own, place.spacing
+        )
         values = (values.astype(np.float64) - inter) / slope if scaled else values
-        place.upright(new[place.index])[where] = _of_type(values, stored.dtype)
+        place.upright(new[place.index])[where] = _cast(values, stored.dtype)
     result = type(image)(new, image.affine, image.header)
     if scaled:
         result.header.set_slope_inter(slope, inter)
@@ -162,7 +172,7 @@ def _write_nifti(sheet: Sheet, images: np.ndarray, out: Path, difference: bool) 
     )
 
 
-def _of_type(values: np.ndarray, kind: np.dtype) -> np.ndarray:
+def _cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:
     """Converts to a file's type: whole numbers are rounded and kept within its range."""
     if kind.kind == "b":
         return values >= 0.5

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["digits", "photograph"]
+__all__ = ["load_digit_images", "load_photograph"]
 
 
 @lru_cache(maxsize=1)
-def digits() -> tuple[np.ndarray, np.ndarray]:
+def load_digit_images() -> tuple[np.ndarray, np.ndarray]:
     """Returns scikit-learn's 1797 digits (1797, 8, 8), 0 to 16, and their classes (1797,) int64."""
     path = _inside("sklearn", "datasets/data/digits.csv.gz")
     if path.is_file():
@@ -26,7 +26,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(pixels, np.int64).reshape(-1, 8, 8), np.asarray(classes, np.int64)
 
 
-def photograph(name: str) -> np.ndarray:
+def load_photograph(name: str) -> np.ndarray:
     """Returns one of scikit-image's photographs in gray, such as `grass`, (H, W) uint8."""
     path = _inside("skimage", f"data/{name}.png")
     if path.is_file():

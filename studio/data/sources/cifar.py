@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from studio.data.dataset import Split
-from studio.data.io.files import Part, Stored, arrays_in, first_of
+from studio.data.io.files import LabelledImages, StoredArray, first_existing, open_npz
 from studio.errors import StudioError
 
 __all__ = ["CIFAR_LAYOUT", "OBJECTS", "open_cifar"]
@@ -38,7 +38,7 @@ CIFAR_LAYOUT = (
 )
 
 
-def open_cifar(root: Path) -> tuple[dict[Split, Part], list[str]]:
+def open_cifar(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
     """Finds CIFAR-10 and looks at headers and sizes.
 
     Args:
@@ -50,9 +50,9 @@ def open_cifar(root: Path) -> tuple[dict[Split, Part], list[str]]:
     Raises:
         StudioError: a file is missing, cut short or of another kind, or there is only the python version.
     """
-    path = first_of(root, [*NPZ, BINARY])
+    path = first_existing(root, [*NPZ, BINARY])
     if path is None:
-        other = first_of(root, list(ELSEWHERE))
+        other = first_existing(root, list(ELSEWHERE))
         instead = f"; {other} {ELSEWHERE[other.name]}" if other else ""
         raise StudioError(f"no CIFAR-10 in {root.absolute()}{instead}; expected {CIFAR_LAYOUT}")
     parts = _from_binary(path) if path.name == BINARY else _from_npz(path)
@@ -69,17 +69,17 @@ def open_cifar(root: Path) -> tuple[dict[Split, Part], list[str]]:
     return parts, [f"CIFAR-10: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
-def _from_npz(path: Path) -> dict[Split, Part]:
+def _from_npz(path: Path) -> dict[Split, LabelledImages]:
     shapes = {f"x_{split}": (None, SIDE, SIDE, 3) for split in FULL} | {
         f"y_{split}": (None,) for split in FULL
     }
-    arrays = arrays_in(path, shapes)
+    arrays = open_npz(path, shapes)
     for split in FULL:
         images, labels = arrays[f"x_{split}"].shape[0], arrays[f"y_{split}"].shape[0]
         if images != labels:
             raise StudioError(f"{path}: {labels} labels for {images} images in the {split} part")
     return {
-        split: Part([arrays[f"x_{split}"]], [arrays[f"y_{split}"]], _channels_first)
+        split: LabelledImages([arrays[f"x_{split}"]], [arrays[f"y_{split}"]], _channels_first)
         for split in FULL
     }
 
@@ -89,7 +89,7 @@ def _channels_first(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2)
 
 
-def _from_binary(place: Path) -> dict[Split, Part]:
+def _from_binary(place: Path) -> dict[Split, LabelledImages]:
     for name in (name for names in BATCHES.values() for name in names):
         if not os.path.isfile(place / name):
             raise StudioError(f"{(place / name).absolute()}: missing; expected {CIFAR_LAYOUT}")
@@ -98,12 +98,12 @@ def _from_binary(place: Path) -> dict[Split, Part]:
         sizes = [_records(place / name) for name in names]
         columns = [
             [
-                Stored(place / name, (size,), partial(_field, place / name, key))
+                StoredArray(place / name, (size,), partial(_field, place / name, key))
                 for name, size in zip(names, sizes, strict=True)
             ]
             for key in RECORD.names or ()
         ]
-        parts[split] = Part(images=columns[1], labels=columns[0])
+        parts[split] = LabelledImages(images=columns[1], labels=columns[0])
     return parts
 
 

@@ -17,20 +17,20 @@ from typing import Protocol
 
 import numpy as np
 
-from studio.data.io.files import array_in, arrays_in, first_of
+from studio.data.io.files import first_existing, open_npz, read_npy_header
 from studio.errors import StudioError, warn
 
 __all__ = [
     "DSPRITES_LAYOUT",
     "FACTORS",
     "SHAPES",
-    "Rendered",
+    "RenderedSprites",
     "Sprites",
     "SpritesFile",
-    "apparent",
+    "canonical_factors",
     "open_sprites",
-    "render",
-    "turns",
+    "orientation_phase",
+    "render_sprites",
 ]
 
 SHAPES = ("square", "ellipse", "heart")
@@ -61,12 +61,12 @@ class Sprites(Protocol):
         ...
 
 
-class Rendered:
+class RenderedSprites:
     """Sprites that are drawn when they are needed."""
 
     def take(self, factors: np.ndarray) -> np.ndarray:
         """Returns the frames (n, 64, 64) of class numbers (n, 5)."""
-        return render(factors)
+        return render_sprites(factors)
 
 
 class SpritesFile:
@@ -84,7 +84,7 @@ class SpritesFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        arrays = arrays_in(
+        arrays = open_npz(
             path, {"imgs": (FRAMES, SIDE, SIDE), "latents_classes": (FRAMES, 1 + len(COUNTS))}
         )
         self._images, self._classes = arrays["imgs"], arrays["latents_classes"]
@@ -95,7 +95,7 @@ class SpritesFile:
 
     def take(self, factors: np.ndarray) -> np.ndarray:
         """Returns the frames (n, 64, 64) of class numbers (n, 5)."""
-        rows = np.ravel_multi_index(tuple(checked(factors).T), COUNTS)
+        rows = np.ravel_multi_index(tuple(check_factors(factors).T), COUNTS)
         if not self._compressed:
             if not self._ordered:
                 self._check_order()
@@ -134,7 +134,7 @@ class SpritesFile:
         self._check_order()
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open("imgs.npy") as stream:
-                array_in(stream)
+                read_npy_header(stream)
                 for _ in range(FRAMES // BLOCK):
                     block = np.frombuffer(stream.read(BLOCK * SIDE * SIDE), np.uint8)
                     file.write(np.packbits(_binary(self.path, block)).tobytes())
@@ -167,11 +167,11 @@ def open_sprites(root: Path, source: str) -> tuple[Sprites, str]:
     Raises:
         StudioError: the file is asked for and missing, cut short or of another layout.
     """
-    path = first_of(root, NAMES)
+    path = first_existing(root, NAMES)
     if source == "rendered":
         instead = f"; data.sprites=file reads {path} instead" if path else ""
         return (
-            Rendered(),
+            RenderedSprites(),
             f"sprites are rendered, bit for bit like all 320 frames that their authors show{instead}",
         )
     if path is None:
@@ -181,7 +181,7 @@ def open_sprites(root: Path, source: str) -> tuple[Sprites, str]:
     return SpritesFile(path), f"sprites are those of {path}"
 
 
-def checked(factors: np.ndarray) -> np.ndarray:
+def check_factors(factors: np.ndarray) -> np.ndarray:
     """Returns class numbers (n, 5) as int64.
 
     Raises:
@@ -200,23 +200,23 @@ def checked(factors: np.ndarray) -> np.ndarray:
     return factors
 
 
-def turns(factors: np.ndarray) -> np.ndarray:
+def orientation_phase(factors: np.ndarray) -> np.ndarray:
     """Returns each sprite's angle in radians, times its shape's symmetry: equal pictures have an equal cosine, (n,)."""
     return SYMMETRY[factors[:, 0]] * factors[:, 2] * (2 * np.pi / (COUNTS[2] - 1))
 
 
-def apparent(factors: np.ndarray) -> np.ndarray:
+def canonical_factors(factors: np.ndarray) -> np.ndarray:
     """Returns class numbers (n, 5) whose orientation is the one that can be seen.
 
     It is the orientation times the shape's symmetry, modulo a full turn: from 0 to 38 for each shape, equal pictures have
     equal numbers, and numbers that follow each other, the last and the first too, belong to pictures that are alike.
     """
-    seen = checked(factors).copy()
+    seen = check_factors(factors).copy()
     seen[:, 2] = SYMMETRY[seen[:, 0]] * seen[:, 2] % (COUNTS[2] - 1)
     return seen
 
 
-def render(factors: np.ndarray) -> np.ndarray:
+def render_sprites(factors: np.ndarray) -> np.ndarray:
     """Draws sprites.
 
     Args:
@@ -228,7 +228,7 @@ def render(factors: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: a number is none of its factor's classes.
     """
-    factors = checked(factors)
+    factors = check_factors(factors)
     frames = np.zeros((len(factors), SIDE, SIDE), np.uint8)
     for shape, inside in enumerate((_in_square, _in_ellipse, _in_heart)):
         rows = factors[:, 0] == shape

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from studio.data.dataset import Split
-from studio.data.io.files import listable, unlisted
+from studio.data.dataset import SPLITS, Split
+from studio.data.io.files import check_listable, raise_unlistable
 from studio.data.io.images import UnreadableError, fit, read_image
-from studio.data.item_tables import SPLITS
-from studio.data.sources.bundled import photograph
+from studio.data.sources.bundled import load_photograph
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -22,7 +21,10 @@ __all__ = ["GRASS_LAYOUT", "GrassFolder", "GrassPhotograph"]
 
 SIDE = 28
 FRAME = 2 * SIDE  # photographs of a folder are resized to it, and a piece is a quarter of that
-TEST_SHARE = {"photograph": 0.3, "folder": 0.2}  # of the photograph's width, of the folder's files
+TEST_SHARE = {
+    "photograph": 0.3,
+    "data_folder": 0.2,
+}  # of the photograph's width, of the folder's files
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRASS_LAYOUT = "data.grass_root=FOLDER with png or jpg photographs of grass, in subfolders or not"
 STD_SAMPLE = 64  # photographs of a folder from which the contrast of grass is found
@@ -40,7 +42,7 @@ class GrassPhotograph:
         import torch
         from torch.nn.functional import avg_pool2d
 
-        pixels = torch.from_numpy(photograph("grass") / 255).float()
+        pixels = torch.from_numpy(load_photograph("grass") / 255).float()
         small = avg_pool2d(pixels[None], 2)[0].numpy()
         edge = int(small.shape[1] * (1 - TEST_SHARE["photograph"]))
         return {"train": small[:, :edge], "test": small[:, edge:]}
@@ -54,7 +56,7 @@ class GrassPhotograph:
         """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers; the first has no meaning here."""
         windows = sliding_window_view(self.regions[split], (SIDE, SIDE))
         height, width = windows.shape[:2]
-        return _flipped(
+        return _flip(
             windows[(where[:, 1] * height).astype(int), (where[:, 2] * width).astype(int)], where
         )
 
@@ -78,10 +80,10 @@ class GrassFolder:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = listable(root, "data.grass_root", GRASS_LAYOUT)
+        self.root = check_listable(root, "data.grass_root", GRASS_LAYOUT)
         self._files: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for name in _photographs(self.root):
-            self._files[_side(name)].append(name)
+        for name in _find_photographs(self.root):
+            self._files[_assign(name)].append(name)
         for split in SPLITS:
             for domain in DOMAINS:
                 if not self._files[split, domain]:
@@ -110,7 +112,7 @@ class GrassFolder:
             piece[:] = self._frame(files[int(row[0] * len(files))])[
                 y : y + SIDE, x : x + SIDE
             ] / np.float32(255)
-        return _flipped(pieces, where)
+        return _flip(pieces, where)
 
     def notes(self) -> list[str]:
         """Returns what a user should know."""
@@ -133,10 +135,10 @@ class GrassFolder:
         return self._kept[name]
 
 
-def _photographs(root: Path) -> Sequence[str]:
+def _find_photographs(root: Path) -> Sequence[str]:
     found = (
         Path(here, name).relative_to(root).as_posix()
-        for here, _, names in os.walk(root, onerror=unlisted)
+        for here, _, names in os.walk(root, onerror=raise_unlistable)
         for name in names
     )
     return sorted(
@@ -146,13 +148,15 @@ def _photographs(root: Path) -> Sequence[str]:
     )
 
 
-def _side(name: str) -> tuple[str, str]:
+def _assign(name: str) -> tuple[str, str]:
     """Returns split and domain of a photograph."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-    split = "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE["folder"] else "train"
+    split = (
+        "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE["data_folder"] else "train"
+    )
     return split, DOMAINS[digest[8] % 2]
 
 
-def _flipped(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
+def _flip(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
     pieces = np.where(where[:, 3, None, None] < 0.5, pieces[:, :, ::-1], pieces)
     return np.where(where[:, 4, None, None] < 0.5, pieces[:, ::-1], pieces)

@@ -9,13 +9,13 @@ import numpy as np
 
 from studio.data.dataset import Split
 from studio.data.io.files import (
-    DAMAGE,
-    Part,
-    Stored,
-    arrays_in,
-    first_of,
-    opened,
-    refused,
+    DAMAGE_ERRORS,
+    LabelledImages,
+    StoredArray,
+    first_existing,
+    open_maybe_gzip,
+    open_npz,
+    read_error,
     uncompressed_size,
 )
 from studio.errors import StudioError
@@ -23,7 +23,7 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MNIST_LAYOUT", "open_mnist", "padded", "resized"]
+__all__ = ["MNIST_LAYOUT", "open_mnist", "pad_digits", "resize_digits"]
 
 SIDE = 28
 FULL: dict[Split, int] = {"train": 60_000, "test": 10_000}
@@ -37,7 +37,7 @@ MNIST_LAYOUT = (
 )
 
 
-def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
+def open_mnist(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
     """Finds MNIST and looks at headers and sizes.
 
     Args:
@@ -49,13 +49,15 @@ def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
     Raises:
         StudioError: a file is missing, cut short or of another kind.
     """
-    path = first_of(root, [f"{place}mnist.npz" for place in FOLDERS])
-    parts: dict[Split, Part]
+    path = first_existing(root, [f"{place}mnist.npz" for place in FOLDERS])
+    parts: dict[Split, LabelledImages]
     if path is not None:
         parts = _from_npz(path)
     else:
         names = [name + ending for name in IDX for ending in ("", ".gz")]
-        place = next((root / place for place in FOLDERS if first_of(root / place, names)), None)
+        place = next(
+            (root / place for place in FOLDERS if first_existing(root / place, names)), None
+        )
         if place is None:
             raise StudioError(f"no MNIST in {root.absolute()}; expected {MNIST_LAYOUT}")
         path = place
@@ -71,7 +73,7 @@ def open_mnist(root: Path) -> tuple[dict[Split, Part], list[str]]:
     return parts, [f"MNIST: {' and '.join(sizes)} are here ({path})"] if sizes else []
 
 
-def resized(digits: np.ndarray, side: int) -> "Tensor":
+def resize_digits(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with antialiasing."""
     import torch
     from torch.nn.functional import interpolate
@@ -82,7 +84,7 @@ def resized(digits: np.ndarray, side: int) -> "Tensor":
     )[:, 0]
 
 
-def padded(digits: np.ndarray, side: int) -> "Tensor":
+def pad_digits(digits: np.ndarray, side: int) -> "Tensor":
     """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1] with zeros around them."""
     import torch
     from torch.nn.functional import pad
@@ -93,40 +95,40 @@ def padded(digits: np.ndarray, side: int) -> "Tensor":
     )
 
 
-def _from_npz(path: Path) -> dict[Split, Part]:
+def _from_npz(path: Path) -> dict[Split, LabelledImages]:
     shapes = {f"x_{split}": (None, SIDE, SIDE) for split in FULL} | {
         f"y_{split}": (None,) for split in FULL
     }
-    arrays = arrays_in(path, shapes)
+    arrays = open_npz(path, shapes)
     return {split: _part(arrays[f"x_{split}"], arrays[f"y_{split}"]) for split in FULL}
 
 
-def _from_idx(place: Path, name: str) -> Part:
+def _from_idx(place: Path, name: str) -> LabelledImages:
     images, labels = (_idx(place, f"{name}-{kind}-ubyte", magic) for kind, magic in MAGIC.items())
     if images.shape[1:] != (SIDE, SIDE):
         raise StudioError(f"{images.path}: images of {images.shape[1:]}, expected ({SIDE}, {SIDE})")
     return _part(images, labels)
 
 
-def _part(images: Stored, labels: Stored) -> Part:
+def _part(images: StoredArray, labels: StoredArray) -> LabelledImages:
     if images.shape[0] != labels.shape[0]:
         raise StudioError(f"{labels.path}: {labels.shape[0]} labels for {images.shape[0]} images")
-    return Part([images], [labels])
+    return LabelledImages([images], [labels])
 
 
-def _idx(place: Path, name: str, magic: int) -> Stored:
+def _idx(place: Path, name: str, magic: int) -> StoredArray:
     """Opens an idx file: four bytes of magic number, the lengths of the axes as big-endian words, then the bytes."""
-    path = first_of(place, [name, f"{name}.gz"])
+    path = first_existing(place, [name, f"{name}.gz"])
     if path is None:
         raise StudioError(
             f"{place.absolute()}: no {name} or {name}.gz, though other files of MNIST are there"
         )
     axes = magic & 0xFF
     try:
-        with opened(path) as file:
+        with open_maybe_gzip(path) as file:
             head = file.read(4 + 4 * axes)
-    except DAMAGE as error:
-        raise refused(path, error, "damaged") from None
+    except DAMAGE_ERRORS as error:
+        raise read_error(path, error, "damaged") from None
     if len(head) < 4 + 4 * axes or int.from_bytes(head[:4], "big") != magic:
         raise StudioError(
             f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind"
@@ -138,10 +140,10 @@ def _idx(place: Path, name: str, magic: int) -> Stored:
             f"{path}: cut short or damaged: {found} bytes, expected {expected} for {' x '.join(map(str, shape))}"
         )
     if path.suffix == ".gz":
-        return Stored(path, shape, partial(_unzipped, path, shape, len(head)))
-    return Stored(path, shape, partial(np.memmap, path, np.uint8, "r", len(head), shape))
+        return StoredArray(path, shape, partial(_unzipped, path, shape, len(head)))
+    return StoredArray(path, shape, partial(np.memmap, path, np.uint8, "r", len(head), shape))
 
 
 def _unzipped(path: Path, shape: tuple[int, ...], head: int) -> np.ndarray:
-    with opened(path) as file:
+    with open_maybe_gzip(path) as file:
         return np.frombuffer(file.read(), np.uint8, offset=head).reshape(shape)

@@ -51,7 +51,7 @@ def disentangle(
 
     Half of the images teach the scores' classifiers, the other half score them. FactorVAE and beta-VAE fix a class of a
     factor, as in their papers: sprites of different shapes in one class of orientation are turned by the same angle. MIG,
-    DCI and SAP read what can be seen (`FactorDataset.apparent`), since no code can tell a square from one turned by a quarter.
+    DCI and SAP read what can be seen (`FactorDataset.canonical_factors`), since no code can tell a square from one turned by a quarter.
 
     Args:
         method: in eval mode.
@@ -93,7 +93,10 @@ def disentangle(
             "factorvae": factorvae(train, test, votes, group, drawn, unit),
             "betavae": betavae(kept[0], kept[1], votes, drawn),
             **_aligned(
-                [Sample(sample.codes, dataset.apparent(sample.factors)) for sample in kept],
+                [
+                    Sample(sample.codes, dataset.canonical_factors(sample.factors))
+                    for sample in kept
+                ],
                 factors,
                 drawn,
             ),

@@ -1,0 +1,87 @@
+"""The contact sheet of a data set (`studio data preview`)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL.Image import Image
+
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels
+from studio.domains import DOMAINS
+from studio.render.grid import Grid, to_pixels
+
+__all__ = ["preview"]
+
+WRITTEN = 4  # attributes of all images that are written below an image, and as many of target images alone
+
+
+def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image:
+    """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
+
+    Args:
+        dataset: what to show.
+        n: images per row.
+        seed: which images.
+    """
+    channels = dataset.shape[0]
+    shown = slice(None) if channels in (1, 3) else slice(1)
+    rows: list[list[np.ndarray | str | None]] = []
+    for domain in DOMAINS:
+        for split in SPLITS:
+            size = dataset.size(split, domain)
+            indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
+            gap = [None] * (n - len(indices))
+            rows.append(
+                [
+                    f"{domain} {split}: {size}",
+                    *to_pixels(dataset.images(split, domain, indices)[:, shown]),
+                    *gap,
+                ]
+            )
+            values = _values(dataset.attributes, dataset.labels(split, domain), indices)
+            rows.append([None, *values, *gap])
+    shape = " x ".join(map(str, dataset.shape))
+    caption = f"{shape} (channels, height, width)"
+    caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
+    both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
+    owners = {
+        "each image": both,
+        "each target image": [name for name in dataset.attributes if name not in both],
+    }
+    caption += "".join(
+        f"; below {owner}: {_name_written(names)}" for owner, names in owners.items() if names
+    )
+    return Grid(
+        rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)
+    ).draw()
+
+
+def _values(
+    attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray
+) -> list[str | None]:
+    """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
+    both, own = (
+        [name for name in attributes if attributes[name].target_only is only]
+        for only in (False, True)
+    )
+    names = [*both[:WRITTEN], *own[:WRITTEN]]
+    having = {name: attributes[name].classes for name in names if name in labels}
+    texts = (
+        ", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices
+    )
+    return [text or None for text in texts]
+
+
+def _name_written(names: list[str]) -> str:
+    more = (
+        f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})"
+        if len(names) > WRITTEN
+        else ""
+    )
+    return ", ".join(names[:WRITTEN]) + more
+
+
+def _value(name: str, classes: tuple[str, ...], value: float) -> str:
+    """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
+    if not classes:
+        return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
+    return classes[value] if value >= 0 else "-"

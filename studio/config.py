@@ -184,7 +184,7 @@ def resolve(
     sections["nets"] = _validated(NetsConfig, tree.pop("nets", {}), "nets", faults)
     training = tree.pop("train", {})
     if sections["method"] is not None and isinstance(training, dict):
-        training = {**sections["method"].training, **training}
+        training = {**sections["method"].train_defaults, **training}
     sections["train"] = _validated(TrainConfig, training, "train", faults)
     published = tree.pop("paper", None)
     paper = None if published is None else _validated(PaperConfig, published, "paper", faults)

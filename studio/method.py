@@ -1,13 +1,18 @@
-"""The vocabulary: Pair, Code, Draw, Step, Method.
+"""The vocabulary of the studio: Pair, Code, Draw, Step and Method.
 
-A method is its nets, its training steps and four functions. A GAN and a VAE are the same kind of thing here; the engine
-trains either, and every verb works on either.
+A Method consists of its nets, its training steps and the four functions `encode`, `decode`, `prior`
+and `blank`. GANs and VAEs have the same interface. The engine trains every Method with the same
+loop, and every verb accepts every Method.
+
+Rows of a batch that holds both domains are always ordered [background; target]: B background images
+are followed by B target images. `stack_domains` builds such a batch, and `unstack_domains` takes it
+apart.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
 
 import torch
 from pydantic import Field, field_validator
@@ -19,16 +24,33 @@ from studio.errors import StudioError, nearest
 from studio.schema import Section
 
 if TYPE_CHECKING:
-    from studio.data import Dataset
+    from studio.data.dataset import Dataset
 
-__all__ = ["DOMAINS", "Code", "Domain", "Draw", "Method", "MethodConfig", "Pair", "Step", "halves"]
+__all__ = [
+    "DOMAINS",
+    "Code",
+    "Domain",
+    "Draw",
+    "Method",
+    "MethodConfig",
+    "Pair",
+    "PerDomain",
+    "Step",
+    "domain_terms",
+    "stack_domains",
+    "unstack_domains",
+]
 
 
 class Pair(NamedTuple):
-    """Equal halves: `x` background and `y` target images, each (B, C, H, W) in [-1, 1].
+    """One training batch: as many background images as target images.
 
-    Methods that take the target's severity into account (`method.severity`) get it as `severity`, (B,) in [0, 1] with NaN
-    where it is not known.
+    Attributes:
+        x: background images, (B, C, H, W) in [-1, 1]. Volumes have shape (B, C, D, H, W), vectors
+            (B, F).
+        y: target images, of the same shape.
+        severity: the attribute of the target images that `Method.pair_attribute` names, (B,) in [0,
+            1], NaN where it is unknown. None if the method names no attribute.
     """
 
     x: Tensor
@@ -42,116 +64,185 @@ class Pair(NamedTuple):
             self.x.to(device, non_blocking=True), self.y.to(device, non_blocking=True), severity
         )
 
-    def split(self, parts: int) -> "list[Pair]":
-        """Returns that many pairs of equally many images; B must be a multiple."""
-        if parts == 1:
+    def micro_batches(self, count: int) -> "list[Pair]":
+        """Returns `count` pairs with B / count images per domain. `count` must divide B."""
+        if count == 1:
             return [self]
-        severity = [None] * parts if self.severity is None else self.severity.chunk(parts)
+        severity = [None] * count if self.severity is None else self.severity.chunk(count)
         return [
-            Pair(*part)
-            for part in zip(self.x.chunk(parts), self.y.chunk(parts), severity, strict=True)
+            Pair(*fields)
+            for fields in zip(self.x.chunk(count), self.y.chunk(count), severity, strict=True)
         ]
 
 
 class Code(NamedTuple):
-    """Common code `z` (B, n) and salient code `s` (B, m)."""
+    """The codes of B images: common `z`, shape (B, n), and salient `s`, shape (B, m)."""
 
     z: Tensor
     s: Tensor
 
-    def joined(self) -> Tensor:
-        """Returns [z, s], shape (B, n + m); the order in which every generator takes its input."""
+    def concat(self) -> Tensor:
+        """Returns [z, s], shape (B, n + m), in the order that every generator expects."""
         return torch.cat([self.z, self.s], 1)
+
+    def detach(self) -> "Code":
+        """Returns the same numbers without gradient."""
+        return Code(self.z.detach(), self.s.detach())
+
+
+Rows = TypeVar("Rows", Tensor, Code)
+
+
+class PerDomain(NamedTuple, Generic[Rows]):
+    """One value for each domain."""
+
+    background: Rows
+    target: Rows
+
+
+@overload
+def stack_domains(background: Tensor, target: Tensor) -> Tensor: ...
+@overload
+def stack_domains(background: Code, target: Code) -> Code: ...
+def stack_domains(background: Tensor | Code, target: Tensor | Code) -> Tensor | Code:
+    """Concatenates rows (B, ...) of both domains to rows [background; target], (2B, ...)."""
+    if isinstance(background, Code) and isinstance(target, Code):
+        return Code(*(torch.cat(rows) for rows in zip(background, target, strict=True)))
+    return torch.cat([background, target])
+
+
+@overload
+def unstack_domains(rows: Tensor) -> PerDomain[Tensor]: ...
+@overload
+def unstack_domains(rows: Code) -> PerDomain[Code]: ...
+def unstack_domains(rows: Tensor | Code) -> PerDomain[Tensor] | PerDomain[Code]:
+    """Splits rows [background; target], (2B, ...), into the rows of each domain, (B, ...)."""
+    if isinstance(rows, Code):
+        (background_z, target_z), (background_s, target_s) = rows.z.chunk(2), rows.s.chunk(2)
+        return PerDomain(Code(background_z, background_s), Code(target_z, target_s))
+    return PerDomain(*rows.chunk(2))
+
+
+def domain_terms(name: str, per_image: Tensor) -> dict[str, Tensor]:
+    """Splits a term of all images, (2B,), into `name.background` and `name.target`, (B,) each."""
+    background, target = unstack_domains(per_image)
+    return {f"{name}.background": background, f"{name}.target": target}
 
 
 @dataclass
 class Draw:
-    """What one iteration's steps share; methods extend it with prior codes, fakes, readings."""
+    """The tensors that the steps of one iteration share.
+
+    Methods derive their own class, which adds for example codes of the prior, generated images or
+    codes of the images.
+
+    Attributes:
+        pair: the images of the iteration.
+    """
 
     pair: Pair
 
 
+DrawType = TypeVar("DrawType", bound=Draw)
+
+
 @dataclass(frozen=True)
-class Step:
-    """One line of a paper's algorithm.
+class Step(Generic[DrawType]):
+    """One line of a paper's algorithm: which nets move, and which loss they minimise.
+
+    Steps of an iteration run in order. The first step takes a new Draw. Every later step takes the
+    most recent Draw of the iteration, so that steps share forward passes, with two exceptions: each
+    repetition of a step after its first, and a step with `fresh`. These take a new Draw of the same
+    Pair, which uses the nets as the earlier steps left them.
 
     Attributes:
-        name: as in the paper ("D", "G"); log lines carry it.
-        trains: the nets that this step moves; nothing else gets a gradient.
-        loss: from the method's Draw to the unweighted terms. A term's name is one or more weight names joined by dots, and its
-            weight their product: `adv.background` weighs `weights["adv"] * weights["background"]`. Terms of shape (B,)
-            are averaged.
-        times: how often per iteration; each repetition after the first has a draw of its own.
-        fresh: whether the first repetition, too, needs a draw of its own instead of the one that steps share.
+        name: as in the paper ("D", "G"). Log lines carry it.
+        trains: the nets that this step moves. No other net gets a gradient.
+        loss: maps the method's Draw to the unweighted terms, each of shape (B,), which is averaged,
+            or (). The name of a term is one or more names of weights joined by dots, and its weight
+            is their product: the term `adv.background` has the weight `weights["adv"] *
+            weights["background"]`.
+        times: repetitions per iteration.
+        fresh: whether the first repetition takes a new Draw as well.
     """
 
     name: str
     trains: Sequence[nn.Module]
-    loss: Callable[[Any], dict[str, Tensor]]
+    loss: Callable[[DrawType], dict[str, Tensor]]
     times: int = 1
     fresh: bool = False
 
 
-def halves(name: str, per_image: Tensor) -> dict[str, Tensor]:
-    """Splits a term over [background; target] images, shape (2B,), into `name.background` and `name.target`."""
-    background, target = per_image.chunk(2)
-    return {f"{name}.background": background, f"{name}.target": target}
-
-
 class MethodConfig(Section):
-    """What every method's section of a config has.
+    """The fields that the `method` section of a config has for every method."""
 
-    Attributes:
-        name: of the method.
-        z: length of the common code.
-        s: length of the salient code.
-        weights: one number per term name of the method; those not given keep the paper's values.
-    """
-
-    defaults: ClassVar[Mapping[str, float]] = {}
-    training: ClassVar[
-        Mapping[str, Any]
-    ] = {}  # what the papers of this method set in the training's section
+    # The weight of every term. Subclasses list the values of their paper.
+    default_weights: ClassVar[Mapping[str, float]] = {}
+    # Values of the `train` section that the papers of this method use instead of the studio's
+    # defaults.
+    train_defaults: ClassVar[Mapping[str, Any]] = {}
 
     name: str
+    """Name of the method."""
     z: int = Field(ge=1)
+    """Length of the common code.
+
+    Unit: coordinates.
+    """
     s: int = Field(ge=1)
+    """Length of the salient code.
+
+    Unit: coordinates.
+    """
     weights: dict[str, float] = Field(default={}, validate_default=True)
+    """Weights of the loss terms by name. A weight that is not given keeps the value of the paper. 0
+    removes the term.
+
+    Unit: none.
+    """
 
     @field_validator("weights", mode="after")
     @classmethod
-    def _known_terms(cls, given: dict[str, float]) -> dict[str, float]:
-        unknown = [name for name in given if name not in cls.defaults]
+    def _check_weights(cls, given: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in given if name not in cls.default_weights]
         if unknown:
             raise ValueError(
                 "; ".join(
-                    f"no term is called {name!r}{nearest(name, cls.defaults)}" for name in unknown
+                    f"no term is called {name!r}{nearest(name, cls.default_weights)}"
+                    for name in unknown
                 )
             )
-        negative = [name for name, value in given.items() if not 0 <= value < float("inf")]
-        if negative:
-            raise ValueError(
-                f"weights are finite and not negative, found {', '.join(f'{n}={given[n]}' for n in negative)}"
-            )
-        return {**cls.defaults, **given}
+        invalid = [name for name, value in given.items() if not 0 <= value < float("inf")]
+        if invalid:
+            found = ", ".join(f"{name}={given[name]}" for name in invalid)
+            raise ValueError(f"found {found}, expected finite weights that are not negative")
+        return {**cls.default_weights, **given}
 
 
 class Method(nn.Module):
-    """Nets, steps, and how to encode, decode, sample and blank.
+    """A model that separates images into common and salient codes.
 
-    Subclasses have a `Config` (a MethodConfig), are built from it, the nets' section and the images' shape, and
-    implement the functions below. They write no training loop.
+    It consists of nets, training steps and four functions. A subclass declares its `Config`, is
+    built from (config, nets section, image shape) and implements `steps` (or `fit`), `encode`,
+    `decode`, `prior` and `blank`. It contains no training loop, because the engine has the only
+    one.
 
     Args:
-        config: the method's section of the config.
+        config: the `method` section of the config.
+
+    Attributes:
+        Config: class of the `method` section.
+        paper: the full citation: authors, title, venue and year.
+        contrastive: whether background images are decoded with a blank salient code.
+        batch_terms: names of weights that belong to statistics of a whole batch, each with a short
+            description for error messages. Such terms gather the rows of all processes
+            (`studio.distributed.collectives`).
+        weights: weight of each term by name.
     """
 
     Config: ClassVar[type[MethodConfig]]
-    paper: ClassVar[str] = ""  # authors, title, place and year of what the method is from
-    contrastive: ClassVar[bool] = (
-        True  # whether background images are decoded with a blank salient code
-    )
-    # Weights whose terms look at a batch as a whole (and gather it, see `studio.distributed.collectives`), with what it is that they look at.
+    paper: ClassVar[str] = ""
+    contrastive: ClassVar[bool] = True
     batch_terms: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: MethodConfig) -> None:
@@ -161,11 +252,16 @@ class Method(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the nets are."""
+        """The device of the nets."""
         return next(chain(self.parameters(), self.buffers())).device
 
+    @property
+    def pair_attribute(self) -> str | None:
+        """Name of the target attribute that training needs as `Pair.severity`, or None."""
+        return None
+
     def weight(self, term: str) -> float:
-        """Returns the weight of a term, the product of the weights its dotted name is made of.
+        """Returns the weight of a term: the product of the weights in its dotted name.
 
         Raises:
             StudioError: a part of the name has no weight.
@@ -174,13 +270,20 @@ class Method(nn.Module):
         for part in term.split("."):
             if part not in self.weights:
                 raise StudioError(
-                    f"term {term!r} of {self.config.name} has no weight {part!r}{nearest(part, self.weights)}"
+                    f"term {term!r} of {self.config.name} has no weight {part!r}"
+                    f"{nearest(part, self.weights)}"
                 )
             product *= self.weights[part]
         return product
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Returns the weighted sum of the terms' means, shape (); a term of weight 0 takes no part, not even its NaN."""
+        """Returns the weighted sum of the terms' means, shape ().
+
+        A term of weight 0 is left out, even if it is NaN.
+
+        Raises:
+            StudioError: every term has weight 0, or a term has no weight.
+        """
         weighted = [
             weight * value.mean() for name, value in terms.items() if (weight := self.weight(name))
         ]
@@ -191,31 +294,46 @@ class Method(nn.Module):
         return torch.stack(weighted).sum()
 
     def notes(self) -> list[str]:
-        """Returns what a person should know of this configuration of the method; a training says it at its start."""
+        """Returns remarks about this configuration, which training prints at its start."""
         return []
 
     def batch_statistics(self) -> list[str]:
-        """Returns what is a statistic of the whole batch, and so keeps a batch from being given in parts."""
+        """Describes each statistic of a whole batch, because accumulation would change its value.
+
+        Returns:
+            the `batch_terms` that have a weight, and the layers of batch normalisation.
+        """
         terms = [
-            f"{term} ({what})" for term, what in self.batch_terms.items() if self.weights[term]
+            f"{term} ({description})"
+            for term, description in self.batch_terms.items()
+            if self.weights[term]
         ]
         norms = [name for name, module in self.named_modules() if isinstance(module, _BatchNorm)]
         return terms + [f"batch normalisation ({name})" for name in norms]
 
     def draw(self, pair: Pair) -> Draw:
-        """Called once per iteration: what the steps share."""
+        """Computes the tensors that the steps of an iteration share, as the method's own Draw."""
         return Draw(pair)
 
-    def steps(self) -> Sequence[Step]:
-        """The paper's algorithm, in order; () for a method in closed form, which has `fit` instead."""
+    def steps(self) -> Sequence[Step[Any]]:
+        """Returns the steps of the paper's algorithm in order.
+
+        The loss of each step takes the class of Draw that `draw` returns. A method with a
+        closed-form solution returns () and implements `fit`.
+        """
         raise NotImplementedError
 
     def fit(self, dataset: "Dataset", images: int) -> None:
-        """Solves a method in closed form from the first training images, `images` of both halves together."""
+        """Solves a method with a closed-form solution.
+
+        Args:
+            dataset: source of the training images.
+            images: how many of the first training images to use, both domains together.
+        """
         raise NotImplementedError
 
     def encode(self, images: Tensor) -> Code:
-        """Maps images (B, C, H, W) to their code; deterministic in eval mode."""
+        """Maps images (B, C, H, W) to their codes. In eval mode the result is deterministic."""
         raise NotImplementedError
 
     def decode(self, code: Code) -> Tensor:
@@ -223,9 +341,16 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def prior(self, n: int, domain: Domain) -> Code:
-        """Draws n codes of a domain."""
+        """Draws n codes from the prior of a domain."""
         raise NotImplementedError
 
     def blank(self, n: int) -> Tensor:
-        """Returns n salient codes (n, m) that mean "nothing salient"."""
+        """Returns n copies of the blank salient code, which means "nothing salient", (n, m)."""
         raise NotImplementedError
+
+    def classify_salient(self, s: Tensor) -> Tensor | None:
+        """Returns logits (B,) that salient codes (B, m) belong to target images.
+
+        Only a method that trains such a classifier has an answer. All others return None.
+        """
+        return None

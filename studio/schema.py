@@ -1,7 +1,13 @@
-"""The sections of a config that belong to no method or data set, and what every section is: typed, strict, frozen."""
+"""The sections of a config that every experiment has, and the base class of all sections.
 
+A section is strictly typed, rejects unknown fields and cannot be changed. The text below a field
+documents it: `field_docs` reads it, and pydantic puts it into the JSON schema.
+"""
+
+import inspect
+import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -14,6 +20,7 @@ from pydantic import (
 )
 
 __all__ = [
+    "FieldDoc",
     "Flag",
     "Layer",
     "NetsConfig",
@@ -22,89 +29,171 @@ __all__ = [
     "Published",
     "Section",
     "TrainConfig",
+    "field_docs",
 ]
 
 WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
 class Section(BaseModel):
-    """A part of the config: unknown fields are errors, types are not guessed, values do not change."""
+    """A part of the config, strictly typed and immutable. Unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
-# The YAML reader leaves `no` and `off` as words (so that `mixed_precision: no` says what it means); here they are flags.
+class FieldDoc(NamedTuple):
+    """The documentation of a field.
+
+    Attributes:
+        description: what the field means, in one or more sentences.
+        unit: of a number.
+        source: paper, table or section that the default comes from, if it comes from one.
+    """
+
+    description: str
+    unit: str | None
+    source: str | None
+
+
+def field_docs(section: type[Section]) -> dict[str, FieldDoc]:
+    """Returns the documentation of every field of a section by name, taken from the text below each
+    field.
+
+    The text is a description, followed by paragraphs that begin with `Unit:` or `Source:` where
+    they apply.
+    """
+    return {name: _field_doc(field.description) for name, field in section.model_fields.items()}
+
+
+def _field_doc(text: str | None) -> FieldDoc:
+    description, *tags = re.split(r"\n\s*(?=(?:Unit|Source):)", inspect.cleandoc(text or ""))
+    found = {}
+    for tag in tags:
+        key, _, value = tag.partition(":")
+        found[key] = " ".join(value.split()).rstrip(".")
+    return FieldDoc(" ".join(description.split()), found.get("Unit"), found.get("Source"))
+
+
+# The YAML reader keeps `no` and `off` as words, because `mixed_precision: no` is a word. A flag
+# accepts them as false.
 Flag = Annotated[
     bool, BeforeValidator(lambda v: WORDS.get(v.lower(), v) if isinstance(v, str) else v)
 ]
 Beta = Annotated[float, Field(ge=0, lt=1)]
-Pairing = Annotated[tuple[Beta, Beta], Field(strict=False)]
+Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
 
-def _size(value: object) -> object:
+def _check_size(value: object) -> object:
     if value == "image" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f"found {value!r}, expected a number of at least 1, or image")
 
 
 Count = Annotated[int, Field(ge=1)]
-Size = Annotated[int | Literal["image"], BeforeValidator(_size)]
+Size = Annotated[int | Literal["image"], BeforeValidator(_check_size)]
 
-LAYERS = (
-    "conv",
-    "deconv",
-    "linear",
-    "flatten",
-    "unflatten",
-    "pool",
-    "up",
-)  # as in `nets.layers`, which would import torch
+# The same names as `nets.layers.LAYERS`, repeated here so that this module does not import torch.
+LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")
 WEIGHTED = frozenset({"bias", "norm", "norm_after_act", "act", "slope"})
 CONVOLVED = WEIGHTED | {"kernel", "stride", "padding"}
 OPTIONS = {"conv": CONVOLVED, "deconv": CONVOLVED | {"output_padding"}, "linear": WEIGHTED}
 
 
 class Layer(Section):
-    """One layer of a list; `nets.layers` documents the vocabulary."""
+    """One layer of a list. Exactly one of the fields `conv` to `up` names its kind (see
+    `nets.layers`)."""
 
     conv: Size | None = None
+    """A convolution with this number of output channels; `image` stands for the channels of the
+    images.
+
+    Unit: channels.
+    """
     deconv: Size | None = None
+    """A transposed convolution with this number of output channels; `image` stands for the channels
+    of the images.
+
+    Unit: channels.
+    """
     linear: Size | None = None
+    """A fully connected layer with this number of outputs; `image` stands for the numbers of an
+    image.
+
+    Unit: numbers.
+    """
     flatten: Flag = False
+    """Turns a map into a vector."""
     unflatten: (
         Annotated[tuple[Count, ...], Field(strict=False, min_length=3, max_length=4)] | None
     ) = None
+    """Turns a vector into a map of this shape, channels first.
+
+    Unit: channels, pixels or voxels.
+    """
     pool: Literal["average"] | None = None
+    """Averages each channel of a map over its positions, which gives a vector."""
     up: Annotated[int, Field(ge=2)] | None = None
+    """Enlarges a map by this factor, repeating the nearest element.
+
+    Unit: none.
+    """
     kernel: Count | None = None
+    """Side of the kernel. A convolution needs it.
+
+    Unit: pixels or voxels.
+    """
     stride: Count = 1
+    """Step of a convolution.
+
+    Unit: pixels or voxels.
+    """
     padding: int = Field(default=0, ge=0)
+    """Zeros added at each border before a convolution.
+
+    Unit: pixels or voxels.
+    """
     output_padding: int = Field(default=0, ge=0)
+    """Elements added at one border of the output of a transposed convolution.
+
+    Unit: pixels or voxels.
+    """
     bias: Flag = True
+    """Whether the layer has a bias."""
     norm: Literal["none", "batch", "instance", "channel"] = "none"
+    """Normalisation after the layer."""
     norm_after_act: Flag = False
+    """Whether the normalisation follows the activation instead of preceding it."""
     act: Literal["none", "relu", "leaky", "tanh", "sigmoid"] = "none"
+    """Activation after the layer."""
     slope: float | None = Field(default=None, ge=0, lt=1)
+    """Slope of `act: leaky` for negative inputs. null: 0.2.
+
+    Unit: none.
+    """
 
     @model_validator(mode="after")
-    def _one_layer(self) -> Self:
+    def _check_layer(self) -> Self:
         kinds = [kind for kind in LAYERS if getattr(self, kind) not in (None, False)]
         if len(kinds) != 1:
             raise ValueError(
-                f"found {' and '.join(kinds) or 'none'}, expected exactly one of {', '.join(LAYERS)}"
+                f"found {' and '.join(kinds) or 'none'}, expected exactly one of "
+                f"{', '.join(LAYERS)}"
             )
         kind = kinds[0]
-        foreign = sorted(self._stated() - {kind} - OPTIONS.get(kind, frozenset()))
+        foreign = sorted(self._stated_fields() - {kind} - OPTIONS.get(kind, frozenset()))
         if foreign:
             raise ValueError(f"{kind} has no {', '.join(foreign)}")
         if kind in ("conv", "deconv") and self.kernel is None:
             raise ValueError(f"{kind} needs a kernel, e.g. kernel: 4")
         if self.output_padding >= self.stride and self.output_padding:
             raise ValueError(
-                f"output_padding must be below the stride, found {self.output_padding} and {self.stride}"
+                f"output_padding must be below the stride, found {self.output_padding} and "
+                f"{self.stride}"
             )
         if self.slope is not None and self.act != "leaky":
-            raise ValueError(f"slope is that of act: leaky, found act: {self.act}")
+            raise ValueError(f"slope needs act: leaky, found act: {self.act}")
         if self.norm_after_act and "none" in (self.norm, self.act):
             raise ValueError("norm_after_act needs a norm and an act")
         if kind == "linear" and self.norm == "instance":
@@ -113,7 +202,7 @@ class Layer(Section):
             )
         return self
 
-    def _stated(self) -> set[str]:
+    def _stated_fields(self) -> set[str]:
         return {
             name
             for name, field in type(self).model_fields.items()
@@ -121,58 +210,79 @@ class Layer(Section):
         }
 
     @model_serializer(mode="wrap")
-    def _brief(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leaves out what is not stated, so that a resolved config shows lists as they were written."""
-        return {name: value for name, value in whole(self).items() if name in self._stated()}
+    def _serialise_briefly(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out defaults, so that a resolved config shows layers as they were written."""
+        stated = self._stated_fields()
+        return {name: value for name, value in write(self).items() if name in stated}
 
 
 class NetsConfig(Section):
-    """The networks' section. `preset` fills it from a file in `configs/nets`; see `studio.config`."""
+    """The `nets` section: the networks that every method is built from."""
 
-    width: int = Field(
-        default=64, ge=1
-    )  # channels of the stage next to the image; Table 4 of Carton et al. (2024)
-    norm: Literal["batch", "spectral"] = (
-        "batch"  # of the trunk: Table 4, or Table 5 (and its heads)
-    )
-    upsample: Literal["transposed", "nearest"] = (
-        "transposed"  # in the generator: Table 4, or Table 5
-    )
-    attention: int = Field(
-        default=0, ge=0
-    )  # side of the generator's map that attends to itself, 32 in Table 5; 0: none
-    encoder: list[Layer] | None = None  # none: Double InfoGAN's trunk, whatever the method
-    head: list[Layer] = Field(default=[])  # before each output; linear only
-    decoder: list[Layer] | None = None  # none: Double InfoGAN's generator
-    output: Literal["tanh", "sigmoid", "linear"] = (
-        "tanh"  # the last two on the papers' [0, 1] scale, see `nets.scale`
-    )
-    init: Literal["auto", "dcgan", "torch"] = (
-        "auto"  # dcgan for Double InfoGAN's nets, torch for listed layers
-    )
-    zero_bias: Flag = False  # Abid & Zou (2019), Sec. 3: a code of zeros is black, exactly
-    preset: None = Field(
-        default=None, exclude=True
-    )  # `studio.config` has merged it before the section gets here
+    width: int = Field(default=64, ge=1)
+    """Channels of the stage next to the image, in Double InfoGAN's trunk and generator.
+
+    Unit: channels.
+    Source: Carton et al. (2024), Table 4.
+    """
+    norm: Literal["batch", "spectral"] = "batch"
+    """Normalisation of the trunk: batch normalisation (Table 4) or spectral normalisation with the
+    heads of Table 5.
+
+    Source: Carton et al. (2024), Tables 4 and 5.
+    """
+    upsample: Literal["transposed", "nearest"] = "transposed"
+    """How the generator enlarges maps: transposed convolutions (Table 4) or nearest neighbours
+    (Table 5).
+
+    Source: Carton et al. (2024), Tables 4 and 5.
+    """
+    attention: int = Field(default=0, ge=0)
+    """Side of the generator's map that gets self-attention, 32 in Table 5. 0: no attention.
+
+    Unit: pixels or voxels.
+    Source: Carton et al. (2024), Tables 4 and 5.
+    """
+    encoder: list[Layer] | None = None
+    """Layers of the encoder. null: Double InfoGAN's trunk, for every method."""
+    head: list[Layer] = Field(default=[])
+    """Linear layers between the trunk and each of its outputs."""
+    decoder: list[Layer] | None = None
+    """Layers of the decoder. null: Double InfoGAN's generator, for every method."""
+    output: Literal["tanh", "sigmoid", "linear"] = "tanh"
+    """Last activation of the decoder. With `sigmoid` and `linear` nets work on images in [0, 1], as
+    some papers' do (`nets.scale`)."""
+    init: Literal["auto", "dcgan", "torch"] = "auto"
+    """Initial weights: `dcgan` draws them from N(0, 0.02^2), `torch` keeps PyTorch's. `auto`:
+    `dcgan` for Double InfoGAN's nets and `torch` for listed layers."""
+    zero_bias: Flag = False
+    """Removes every bias, so that a code of zeros decodes to exactly black. It needs listed layers
+    without normalisation.
+
+    Source: Abid and Zou (2019), Sec. 3.
+    """
+    preset: None = Field(default=None, exclude=True)
+    """Name of a file in `configs/nets` with a published architecture. The other fields of the
+    section override it, and a resolved config contains its fields instead of its name."""
 
     @model_validator(mode="after")
-    def _lists_make_sense(self) -> Self:
+    def _check_lists(self) -> Self:
         faults = [
             f"head.{i}: expected linear"
             for i, layer in enumerate(self.head)
             if layer.linear is None
         ]
         if self.decoder is not None:
-            faults += self._last_is_the_outputs(self.decoder)
-        faults += self._foreign()
+            faults += self._last_activation_faults(self.decoder)
+        faults += self._unused_fields()
         if self.zero_bias:
-            faults += self._shifts()
+            faults += self._shift_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def _foreign(self) -> list[str]:
-        """What belongs to Double InfoGAN's nets and would be passed over by a list of layers, or by the heads of Table 5."""
+    def _unused_fields(self) -> list[str]:
+        """Returns faults for fields that listed layers or the heads of Table 5 would ignore."""
         faults = []
         if self.encoder is not None and self.norm != "batch":
             faults.append(
@@ -188,15 +298,16 @@ class NetsConfig(Section):
                     )
         return faults
 
-    def _last_is_the_outputs(self, decoder: list[Layer]) -> list[str]:
+    def _last_activation_faults(self, decoder: list[Layer]) -> list[str]:
         if not decoder or decoder[-1].act == "none":
             return []
         return [
-            f"decoder.{len(decoder) - 1}: the last activation is nets.output, found act: {decoder[-1].act}"
+            f"decoder.{len(decoder) - 1}: the last activation is nets.output, found act: "
+            f"{decoder[-1].act}"
         ]
 
-    def _shifts(self) -> list[str]:
-        """What would turn a zero into something else."""
+    def _shift_faults(self) -> list[str]:
+        """Returns faults for layers that would not map a code of zeros to exact black."""
         faults = (
             []
             if self.output == "linear"
@@ -206,83 +317,157 @@ class NetsConfig(Section):
             listed = getattr(self, name)
             if listed is None:
                 faults.append(
-                    f"zero_bias needs {name} as a list of layers (Double InfoGAN's has batch normalisation)"
+                    f"zero_bias needs {name} as a list of layers "
+                    f"(Double InfoGAN's has batch normalisation)"
                 )
             for i, layer in enumerate(listed or []):
                 if layer.norm != "none":
                     faults.append(
-                        f"{name}.{i}: zero_bias allows no norm, whose shift is a bias; found {layer.norm}"
+                        f"{name}.{i}: zero_bias allows no norm, because its shift is a bias; "
+                        f"found {layer.norm}"
                     )
                 if layer.act == "sigmoid":
                     faults.append(
-                        f"{name}.{i}: zero_bias allows no act: sigmoid, which makes 0.5 of 0"
+                        f"{name}.{i}: zero_bias allows no act: sigmoid, which maps 0 to 0.5"
                     )
         return faults
 
 
 class TrainConfig(Section):
-    """The training's section. Everything is counted in real images, both halves together."""
+    """The `train` section. Images are counted as real images, both domains together."""
 
-    images: int = Field(
-        default=25_000_000, ge=1
-    )  # 500 epochs of 50,000 images: Carton et al. (2024), Sec. 5
-    batch: int = Field(default=128, ge=4)  # caption of Table 4; both halves together
-    lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)  # Table 6, CIFAR-MNIST and CelebA
-    betas: Pairing = (0.5, 0.999)  # the authors' code
-    accumulate: int = Field(
-        default=1, ge=1
-    )  # parts in which a batch goes through the nets, for less memory
-    rollbacks: int = Field(
-        default=3, ge=0
-    )  # returns to the last checkpoint when numbers are not finite; each halves lr
-    reset_optimizers: int = Field(
-        default=0, ge=0
-    )  # images after which the optimisers start anew; 0: never
+    images: int = Field(default=25_000_000, ge=1)
+    """Budget: training ends after this many images, rounded up to whole batches. The default is 500
+    epochs of 50,000 images.
+
+    Unit: real images, both domains together.
+    Source: Carton et al. (2024), Sec. 5.
+    """
+    batch: int = Field(default=128, ge=4)
+    """Batch size of all processes together. It must be even, because each domain fills half of a
+    batch.
+
+    Unit: real images, both domains together.
+    Source: Carton et al. (2024), caption of Table 4.
+    """
+    lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
+    """Learning rate of Adam. VAE methods have a default of 1e-3.
+
+    Unit: none.
+    Source: Carton et al. (2024), Table 6, CIFAR-MNIST and CelebA.
+    """
+    betas: Betas = (0.5, 0.999)
+    """Decay rates of Adam's two moments. VAE methods have a default of (0.9, 0.999).
+
+    Unit: none.
+    Source: the code of Carton et al. (2024).
+    """
+    accumulate: int = Field(default=1, ge=1)
+    """Micro-batches that a batch is cut into to save memory. Their gradients are accumulated before
+    a net moves.
+
+    Unit: micro-batches per batch.
+    """
+    rollbacks: int = Field(default=3, ge=0)
+    """How often training may return to its last checkpoint because a loss or gradient is not
+    finite. Each return halves the learning rate.
+
+    Unit: none.
+    """
+    reset_optimizers: int = Field(default=0, ge=0)
+    """Images between resets of the optimisers to their initial state. 0: never.
+
+    Unit: real images, both domains together.
+    """
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision of the nets' arithmetic under autocast. `fp16` needs a GPU."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    workers: int = Field(
-        default=0, ge=0
-    )  # processes that read images; 0 reads them in the training process
-    ema: int = Field(
-        default=10_000, ge=0
-    )  # half-life of the averaged weights in images; 0 switches the average off
+    """Threads that PyTorch uses. `auto`: all available processors, divided among the local
+    processes.
+
+    Unit: threads per process.
+    """
+    workers: int = Field(default=0, ge=0)
+    """Processes that read images. 0: the training process reads them.
+
+    Unit: processes per training process.
+    """
+    ema: int = Field(default=10_000, ge=0)
+    """Half-life of the averaged weights (exponential moving average), which every verb uses. 0: no
+    averaging.
+
+    Unit: real images, both domains together.
+    """
     log_every: int = Field(default=2_000, ge=1)
-    grid_every: int = Field(default=50_000, ge=0)  # 0: only at the end
-    probe_every: int = Field(default=0, ge=0)  # 0: only at the end
-    save_every: int = Field(default=100_000, ge=0)  # 0: only at the end
-    keep: int = Field(default=3, ge=1)  # newest checkpoints to keep
-    keep_every: int = Field(
-        default=0, ge=0
-    )  # beside them the first checkpoint after every so many images; 0: none
-    keep_best: str = ""  # and the one up to which this term, as log.jsonl names it (G/image.target), was lowest on average
+    """Interval between lines of `log.jsonl`.
+
+    Unit: real images, both domains together.
+    """
+    grid_every: int = Field(default=50_000, ge=0)
+    """Interval between pictures of samples and edits. 0: only at the end.
+
+    Unit: real images, both domains together.
+    """
+    probe_every: int = Field(default=0, ge=0)
+    """Interval between probes of the codes. 0: only at the end.
+
+    Unit: real images, both domains together.
+    """
+    save_every: int = Field(default=100_000, ge=0)
+    """Interval between checkpoints. 0: only at the end.
+
+    Unit: real images, both domains together.
+    """
+    keep: int = Field(default=3, ge=1)
+    """How many of the newest checkpoints to keep.
+
+    Unit: checkpoints.
+    """
+    keep_every: int = Field(default=0, ge=0)
+    """The first checkpoint after each interval of this length is kept in addition. 0: none.
+
+    Unit: real images, both domains together.
+    """
+    keep_best: str = ""
+    """Name of a term as in `log.jsonl`, for example `G/image.target`. The checkpoint at which the
+    average of this term since the previous checkpoint was lowest is kept as well. Empty: none."""
 
 
 class Sparse(Section):
-    """A section that is written without the fields that nobody gave."""
+    """A section that is written without the fields that were not given."""
 
     @model_serializer(mode="wrap")
-    def _given(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    def _serialise_given(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {name: value for name, value in write(self).items() if value not in (None, {})}
 
 
 class Published(Sparse):
-    """A published number, as it came out over the paper's trainings; a bare number is the average.
-
-    Attributes:
-        average: over the trainings.
-        sd: standard deviation over the trainings.
-        best: training; the highest or the lowest number, whichever is better.
-        worst: training.
-    """
+    """A number that a paper reports over several trainings. A bare number is their average."""
 
     average: float | None = Field(default=None, allow_inf_nan=False)
+    """Average over the trainings.
+
+    Unit: of the reported metric; shares, not per cent.
+    """
     sd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Standard deviation over the trainings.
+
+    Unit: of the reported metric.
+    """
     best: float | None = Field(default=None, allow_inf_nan=False)
+    """The best training: the highest or the lowest number, whichever is better.
+
+    Unit: of the reported metric.
+    """
     worst: float | None = Field(default=None, allow_inf_nan=False)
+    """The worst training.
+
+    Unit: of the reported metric.
+    """
 
     @model_validator(mode="before")
     @classmethod
-    def _bare(cls, given: object) -> object:
+    def _accept_bare_number(cls, given: object) -> object:
         if isinstance(given, int | float) and not isinstance(given, bool):
             return {"average": given}
         if not isinstance(given, dict | Published):
@@ -292,35 +477,39 @@ class Published(Sparse):
         return given
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _check_any_given(self) -> Self:
         if self.average is None and self.best is None and self.worst is None:
             raise ValueError("found no number, expected average, best or worst")
         return self
 
 
 class PaperReading(Sparse):
-    """What a paper reads of an attribute from each code."""
+    """The scores of one attribute that a paper reports for each code."""
 
     salient: Published | None = None
+    """Score of a probe on the salient code."""
     common: Published | None = None
+    """Score of a probe on the common code."""
     whole: Published | None = None
+    """Score of a probe on both codes together."""
 
 
 class PaperConfig(Sparse):
-    """What a paper reports for this experiment, on our scale (shares, not per cent). Nothing of it is learnt from.
-
-    Attributes:
-        source: table or figure.
-        protocol: of `studio probe`, by which the paper measured.
-        eval: regime of `studio probe`, in which the paper measured.
-        images: real images seen in the paper's trainings, both halves together.
-        attributes: attribute of the data set -> what is read of it.
-        numbers: any other key of `studio compare`, e.g. `disentangle.factorvae_as_published`.
-    """
+    """The `paper` section: results of a paper for this experiment, which training ignores."""
 
     source: str
+    """Table or figure that the numbers come from."""
     protocol: Literal["held-out", "carton", "louiset"] | None = None
+    """Protocol of `studio probe` that corresponds to the paper's measurement."""
     eval: Literal["clean", "authors"] | None = None
+    """Eval mode of `studio probe` that corresponds to the paper's measurement."""
     images: int | None = Field(default=None, ge=1)
+    """Budget of the paper's trainings.
+
+    Unit: real images, both domains together.
+    """
     attributes: dict[str, PaperReading] = Field(default={})
+    """Scores by attribute of the data set, as shares and not per cent."""
     numbers: dict[str, Published] = Field(default={})
+    """Other numbers by their key in `studio compare`, for example
+    `disentangle.factorvae_as_published`."""

@@ -93,7 +93,7 @@ def test_pngs_come_back_as_the_runs_own_verbs_make_them(gray: Run, tmp_path: Pat
     read = np.array(
         [[float(value) for value in list(row.values())[1:]] for row in table], np.float32
     )
-    np.testing.assert_allclose(read, code.joined().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(read, code.concat().numpy(), rtol=1e-5, atol=1e-6)
     assert not list((tmp_path / "out").rglob(".writing-*"))
 
 

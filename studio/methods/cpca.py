@@ -33,7 +33,7 @@ REDUCED = 1_000  # principal components of both sets that stand for larger image
 class CPCAConfig(MethodConfig):
     """The method's section; `train.images` says how many images, of both sets together, are looked at."""
 
-    training: ClassVar[Mapping[str, Any]] = {"images": 20_000}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"images": 20_000}
 
     name: Literal["cpca"] = "cpca"
     z: int = Field(default=16, ge=1)

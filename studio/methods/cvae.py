@@ -36,7 +36,11 @@ __all__ = ["CVAE", "CVAEConfig"]
 class CVAEConfig(VAEConfig):
     """The method's section; all weights are 1 in the paper's equations and code."""
 
-    defaults: ClassVar[Mapping[str, float]] = {**VAEConfig.defaults, "tc": 1.0, "critic": 1.0}
+    default_weights: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.default_weights,
+        "tc": 1.0,
+        "critic": 1.0,
+    }
 
     name: Literal["cvae"] = "cvae"
     as_published: Flag = False

@@ -39,7 +39,7 @@ from losses import (
 )
 from nets import decoder, encoder, untracked
 from studio import method
-from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, halves
+from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, domain_terms
 from studio.schema import NetsConfig, Section
 
 __all__ = ["DoubleInfoGAN", "DoubleInfoGANConfig"]
@@ -56,7 +56,7 @@ class Times(Section):
 class DoubleInfoGANConfig(MethodConfig):
     """The method's section; defaults are Table 6's column for CIFAR-MNIST, latent sizes from Sec. 5 (64 + 64)."""
 
-    defaults = {  # noqa: RUF012 - a mapping per class, read only
+    default_weights = {  # noqa: RUF012 - a mapping per class, read only
         "adv": 0.5,
         "class": 0.5,
         "info_z": 1.0,
@@ -185,12 +185,14 @@ class DoubleInfoGAN(Method):
         x_class, y_class = real["C"].squeeze(1).chunk(2)
         x_salient, _ = real["s"].chunk(2)
         return {
-            **halves("adv", looks_real(real["D"].squeeze(1)) + looks_fake(fake["D"].squeeze(1))),
+            **domain_terms(
+                "adv", looks_real(real["D"].squeeze(1)) + looks_fake(fake["D"].squeeze(1))
+            ),
             "class.background": is_background(x_class),
             "class.target": is_target(y_class),
             **self._info(fake, draw),
             "info_real": code_error(x_salient, torch.zeros_like(x_salient)),
-            **halves("image", image_error(draw.rebuilt, draw.reals)),
+            **domain_terms("image", image_error(draw.rebuilt, draw.reals)),
         }
 
     def generator_terms(self, draw: Draw) -> dict[str, Tensor]:
@@ -198,11 +200,11 @@ class DoubleInfoGAN(Method):
         fake = self.D(draw.fakes)
         x_class, y_class = fake["C"].squeeze(1).chunk(2)
         return {
-            **halves("adv", looks_real(fake["D"].squeeze(1))),
+            **domain_terms("adv", looks_real(fake["D"].squeeze(1))),
             "class.background": is_background(x_class),
             "class.target": is_target(y_class),
             **self._info(fake, draw),
-            **halves("image", image_error(draw.rebuilt, draw.reals)),
+            **domain_terms("image", image_error(draw.rebuilt, draw.reals)),
             **(
                 {} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)
             ),
@@ -220,8 +222,8 @@ class DoubleInfoGAN(Method):
     def _info(self, fake: dict[str, Tensor], draw: Draw) -> dict[str, Tensor]:
         norm = self.config.info
         return {
-            **halves("info_z", code_error(fake["z"], draw.code.z, norm)),
-            **halves("info_s", code_error(fake["s"], draw.code.s, norm)),
+            **domain_terms("info_z", code_error(fake["z"], draw.code.z, norm)),
+            **domain_terms("info_s", code_error(fake["s"], draw.code.s, norm)),
         }
 
     def encode(self, images: Tensor) -> Code:
@@ -229,7 +231,7 @@ class DoubleInfoGAN(Method):
         return Code(read["z"], read["s"])
 
     def decode(self, code: Code) -> Tensor:
-        return self.G(code.joined())
+        return self.G(code.concat())
 
     def prior(self, n: int, domain: Domain) -> Code:
         z = torch.randn(n, self.config.z, device=self.device)

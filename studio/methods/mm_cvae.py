@@ -27,8 +27,8 @@ __all__ = ["MMCVAE", "MMCVAEConfig"]
 class MMCVAEConfig(VAEConfig):
     """The method's section; the weights are those of the published code in our convention."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        **VAEConfig.defaults,
+    default_weights: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.default_weights,
         "mmd_z": 1e4 / 64,
         "mmd_s": 1e3 / 64,
     }

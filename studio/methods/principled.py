@@ -24,8 +24,8 @@ __all__ = ["Principled", "PrincipledConfig"]
 class PrincipledConfig(VAEConfig):
     """The method's section; `w2` is lambda_z, best at 1 (Sec. 4.2), `salient_zero` stands without a weight in Eq. 7."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        **VAEConfig.defaults,
+    default_weights: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.default_weights,
         "kl_z": 2.0,
         "kl_s": 2.0,
         "salient_zero": 1.0,

@@ -35,7 +35,7 @@ from losses import critic_loss, information, is_background, is_target, kl_to, sh
 from nets import Critic
 from studio.distributed.collectives import gathered_halves
 from studio.errors import StudioError
-from studio.method import Code, Pair, Step, halves
+from studio.method import Code, Pair, Step, domain_terms
 from studio.methods.vae import VAE, Draw, Gaussian, VAEConfig
 from studio.schema import NetsConfig
 
@@ -47,8 +47,8 @@ UNFELT = 1e-4  # beside a reconstruction error of tens, the gradient of a cross-
 class SepVAEConfig(VAEConfig):
     """The method's section; defaults are App. E.1, CelebA: beta_c, beta_s, kappa (`mi`), gamma (`class`), sigma_p."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        **VAEConfig.defaults,
+    default_weights: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.default_weights,
         "kl_z": 0.5,
         "kl_s": 0.5,
         "prior_s": 0.5,
@@ -115,7 +115,7 @@ class SepVAE(VAE):
         critic = {}
         if self.R is not None:
             all_z, all_s = gathered_halves(z), gathered_halves(s)
-            critic = halves(
+            critic = domain_terms(
                 "critic",
                 critic_loss(self._ratio(all_z, all_s), self._ratio(all_z, shuffled(all_s))),
             )
@@ -131,7 +131,7 @@ class SepVAE(VAE):
             prior = wide.clamp(min=narrow)[:, None].to(draw.s.mu)
             terms["kl_s.target"] = kl_to(draw.s.mu[half:], draw.s.logvar[half:], 0.0, prior)
         if self.R is not None:
-            terms |= halves("mi", information(self._ratio(*draw.code), rectified=True))
+            terms |= domain_terms("mi", information(self._ratio(*draw.code), rectified=True))
         return {**terms, **self._classified("class", draw.code.s)}
 
     def _ratio(self, z: Tensor, s: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from losses import critic_loss, kl_from_samples
 from nets import JointCritic, Reference, encoder, untracked
-from studio.method import Code, Pair, Step, halves
+from studio.method import Code, Pair, Step, domain_terms
 from studio.methods import vae
 from studio.methods.vae import VAE, VAEConfig
 from studio.schema import Flag, NetsConfig
@@ -35,8 +35,8 @@ __all__ = ["SRBVAE", "SRBVAEConfig"]
 class SRBVAEConfig(VAEConfig):
     """The method's section; every weight is 1 in Eq. 5."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
-        **VAEConfig.defaults,
+    default_weights: ClassVar[Mapping[str, float]] = {
+        **VAEConfig.default_weights,
         "reverse": 1.0,
         "codes": 1.0,
         "critic": 1.0,
@@ -103,7 +103,7 @@ class SRBVAE(VAE):
         assert draw.fakes is not None
         read = self._logits(draw.reals, Code(*(part.detach() for part in draw.code)))
         made = self._logits(draw.fakes.detach(), Code(*(part.detach() for part in draw.prior)))
-        return halves("critic", critic_loss(read, made))
+        return domain_terms("critic", critic_loss(read, made))
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 3 and, where symmetric, the second divergence of Eq. 5."""
@@ -118,7 +118,7 @@ class SRBVAE(VAE):
         ) / 2  # the reference is no code that one reads
         return {
             **terms,
-            **halves("reverse", kl_from_samples(-self._logits(draw.fakes, draw.prior))),
+            **domain_terms("reverse", kl_from_samples(-self._logits(draw.fakes, draw.prior))),
             "codes.background": codes[:half],
             "codes.target": codes[half:] + salient,
         }

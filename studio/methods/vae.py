@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from losses import bounded, kl_standard, reparameterise, squared_error
 from nets import decoder, encoder
 from studio import method
-from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, halves
+from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, domain_terms
 from studio.schema import NetsConfig
 
 __all__ = ["VAE", "Draw", "Gaussian", "VAEConfig"]
@@ -35,14 +35,14 @@ __all__ = ["VAE", "Draw", "Gaussian", "VAEConfig"]
 class VAEConfig(MethodConfig):
     """The method's section; Adam with PyTorch's betas and a rate of 1e-3 is what all the VAE papers use."""
 
-    defaults: ClassVar[Mapping[str, float]] = {
+    default_weights: ClassVar[Mapping[str, float]] = {
         "recon": 1.0,
         "kl_z": 1.0,
         "kl_s": 1.0,
         "background": 1.0,
         "target": 1.0,
     }
-    training: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "betas": (0.9, 0.999)}
+    train_defaults: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "betas": (0.9, 0.999)}
 
     name: Literal["vae"] = "vae"
     z: int = Field(default=16, ge=1)
@@ -139,12 +139,12 @@ class VAE(Method):
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Reconstruction and KL divergences: for a contrastive VAE Eq. 3 and 4 of Abid and Zou (2019)."""
-        kl_s = halves("kl_s", kl_standard(*draw.s))
+        kl_s = domain_terms("kl_s", kl_standard(*draw.s))
         if self.contrastive:
             del kl_s["kl_s.background"]  # p(s) of a background image is no Gaussian but a point
         return {
-            **halves("recon", squared_error(self.rebuilt(draw), draw.reals)),
-            **halves("kl_z", kl_standard(*draw.z)),
+            **domain_terms("recon", squared_error(self.rebuilt(draw), draw.reals)),
+            **domain_terms("kl_z", kl_standard(*draw.z)),
             **kl_s,
         }
 
@@ -161,7 +161,7 @@ class VAE(Method):
         return Code(z.mu, s.mu)
 
     def decode(self, code: Code) -> Tensor:
-        return self.G(code.joined()).clamp(-1, 1)  # a linear output may lie beyond black and white
+        return self.G(code.concat()).clamp(-1, 1)  # a linear output may lie beyond black and white
 
     def prior(self, n: int, domain: Domain) -> Code:
         z = torch.randn(n, self.config.z, device=self.device)

@@ -207,7 +207,7 @@ class Engine:
         # After the fetch: the loader itself draws random numbers when it starts.
         seed_everything("iteration", self.config.seed, self.processes.rank, self.iteration)
         self.method.train()
-        parts = self.placed(pair).split(self.parts)
+        parts = self.placed(pair).micro_batches(self.parts)
         self._forget_moments()
         plan = [
             (step, bool(step.fresh or i)) for step in self.method.steps() for i in range(step.times)

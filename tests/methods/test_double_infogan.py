@@ -194,7 +194,7 @@ def test_times_repeats_a_step_on_a_draw_of_its_own() -> None:
 def test_contrast_shares_z_and_one_coordinate_and_nothing_else() -> None:
     method = dig(weights={"cr": 1.0})
     codes = []
-    method.decode = lambda code: codes.append(code) or method.G(code.joined())
+    method.decode = lambda code: codes.append(code) or method.G(code.concat())
     contrast = method.contrast(32)
     assert contrast.images.shape == (32, 2, 32, 32)
     z, s = codes[0]

@@ -162,7 +162,7 @@ def columns_of(code: Code, space: str, whose: str) -> np.ndarray:
     Raises:
         StudioError: it is not finite.
     """
-    tensor = {"salient": code.s, "common": code.z}.get(space, code.joined())
+    tensor = {"salient": code.s, "common": code.z}.get(space, code.concat())
     columns = tensor.numpy().astype(np.float64)
     bad = int((~np.isfinite(columns)).any(1).sum())
     if bad:

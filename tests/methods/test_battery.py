@@ -20,14 +20,6 @@ from studio.training.engine import Engine, only
 from studio.training.session import train
 
 
-@pytest.fixture(params=VARIANTS)
-def any_engine(request: pytest.FixtureRequest) -> Engine:
-    """A method that has seen two batches, or been solved on as many images."""
-    engine = engine_of(request.param)
-    engine.fit(32 if engine.method.steps() else 400, lambda _: False)
-    return engine
-
-
 def _tensors(net: nn.Module) -> dict[str, Tensor]:
     return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -17,11 +16,6 @@ TRAINED = [name for name in VARIANTS if name != "cpca"]  # the others are solved
 def engine_of(name: str, **options: object) -> Engine:
     config = tiny(name, **options)
     return Engine(config, build_dataset(config))
-
-
-@pytest.fixture(params=TRAINED)
-def engine(request: pytest.FixtureRequest) -> Engine:
-    return engine_of(request.param)
 
 
 def pair_of(engine: Engine) -> Pair:

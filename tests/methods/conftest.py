@@ -1,0 +1,21 @@
+"""Fixtures of the batteries over every method."""
+
+import pytest
+from support.experiments import VARIANTS
+from support.steps import TRAINED, engine_of
+
+from studio.training.engine import Engine
+
+
+@pytest.fixture(params=TRAINED)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """A method with training steps, before its first batch."""
+    return engine_of(request.param)
+
+
+@pytest.fixture(params=VARIANTS)
+def any_engine(request: pytest.FixtureRequest) -> Engine:
+    """Any method after two batches, or after its closed-form solution."""
+    engine = engine_of(request.param)
+    engine.fit(32 if engine.method.steps() else 400, lambda _: False)
+    return engine

@@ -1,10 +1,12 @@
-"""A generative studio for contrastive analysis: separate what two image sets share from what only one of them has.
+"""A generative studio for contrastive analysis.
 
-from studio import Run
+It separates content that two image sets share from content that only one of them has:
 
-run = Run.open("runs/digits_dig-1")
-code = run.encode(images)              # Code(z, s): common and salient
-healed = run.heal(images)              # the same images with nothing salient in them
+    from studio import Run
+
+    run = Run.open("runs/digits_dig-1")
+    code = run.encode(images)              # Code(z, s): common and salient codes
+    healed = run.heal(images)              # the pseudo-healthy counterparts of the images
 """
 
 from importlib.util import find_spec
@@ -19,22 +21,23 @@ __version__ = "0.1.0"
 
 
 def _check_siblings() -> None:
-    # `nets` and `losses` are plain names: a file `losses.py` in the user's folder would be imported instead of ours.
+    # A file `losses.py` or `nets.py` in the user's folder would be imported instead of our package.
     home = Path(__file__).resolve().parent.parent
     for name in ("nets", "losses"):
         spec = find_spec(name)
         found = Path(spec.origin).resolve() if spec is not None and spec.origin else None
         if found != home / name / "__init__.py":
             raise ImportError(
-                f"studio needs its own package {name!r} from {home}, but Python finds {found or 'nothing'}: "
-                f"rename that file, or start from another folder"
+                f"studio needs its own package {name!r} from {home}, but Python finds "
+                f"{found or 'nothing'}: rename that file, or start from another folder"
             )
 
 
 _check_siblings()
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - `Run` is imported on first use, so that `studio --help` needs no torch
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's __getattr__ returns anything
+    # `Run` is imported on first use, so that `studio --help` does not import torch.
     if name == "Run":
         from studio.runs.run import Run
 

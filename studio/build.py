@@ -1,4 +1,4 @@
-"""From a config to the things it describes."""
+"""Builds the data set and the method that a config describes."""
 
 import torch
 
@@ -17,20 +17,23 @@ def build_dataset(config: Config) -> Dataset:
     """Opens the config's data set.
 
     Raises:
-        StudioError: its files are missing or faulty.
+        StudioError: files of the data set are missing or invalid.
     """
     return DATASETS[config.data.name](config.data)
 
 
 def build_method(config: Config, shape: tuple[int, ...]) -> Method:
-    """Makes the config's method for images of a shape, initialised from the config's seed.
+    """Builds the config's method for images of a shape, with initial weights from the config's seed.
+
+    Args:
+        config: the experiment.
+        shape: of one image, channels first.
 
     Raises:
-        StudioError: the nets that the config describes do not fit the shape.
+        StudioError: the nets of the config do not fit the shape.
     """
-    latents = sum(getattr(config.method, code, 0) for code in ("z", "s"))
     try:
-        check_nets(shape, config.nets, latents)
+        check_nets(shape, config.nets, config.method.z + config.method.s)
     except ValueError as error:
         faults = "\n".join(f"  nets: {line}" for line in str(error).splitlines())
         raise StudioError(

@@ -1,4 +1,4 @@
-"""The two sets of images that contrastive analysis compares."""
+"""The two image sets of contrastive analysis."""
 
 from typing import Literal
 

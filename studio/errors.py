@@ -1,4 +1,7 @@
-"""The one exception for everything that is the user's to mend; it is printed as a plain line, never as a traceback."""
+"""The exception for every fault that the user can correct, and messages with the nearest name.
+
+The command line prints a `StudioError` as plain text, without a traceback.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -8,11 +11,11 @@ __all__ = ["StudioError", "nearest", "warn"]
 
 
 class StudioError(Exception):
-    """Says which file, field or option is wrong, what was found and what is expected."""
+    """A fault in a file, field or option. The message names it, the found and the expected value."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Returns '; did you mean X?' for the closest valid name, or the whole list when none is close."""
+    """Returns "; did you mean X?" with the closest valid name, or the list if no name is close."""
     valid = list(valid)
     match = get_close_matches(str(name), valid, n=1, cutoff=0.6)
     if match:
@@ -21,5 +24,5 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def warn(line: str) -> None:
-    """Prints a plain line on stderr."""
+    """Prints a warning on stderr."""
     print(f"warning: {line}", file=sys.stderr)

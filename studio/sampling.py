@@ -1,7 +1,8 @@
-"""What a person does with a trained method: encode, decode, reconstruct, swap, heal, isolate, sample, traverse...
+"""Operations on images and codes with a trained method: encode, decode, swap, heal, sample, ...
 
-Pure functions over a Method in eval mode. Inputs may be on any device and of any length: they go through the nets
-`BATCH` at a time, without gradients. Images and codes come back as float32 on the CPU.
+All are pure functions of a Method in eval mode. Inputs may be on any device and of any number. They
+pass through the nets in batches of `BATCH`, without gradients. Images and codes are returned as
+float32 on the CPU.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,71 +29,86 @@ __all__ = [
     "traverse",
 ]
 
-BATCH = 256  # images at a time; it is their activations that memory would run out of
+# Images per forward pass. Activations, not images, limit the number, because they need most memory.
+BATCH = 256
 
 
 def encode(method: Method, images: Tensor) -> Code:
-    """Reads the codes of images (B, C, H, W) in [-1, 1].
+    """Returns the codes of images (B, C, H, W) in [-1, 1].
 
     Raises:
         StudioError: the method is in training mode.
     """
-    codes = _batched(method, method.encode, images)
-    return Code(*(torch.cat(part) for part in zip(*codes, strict=True)))
+    codes = _map_batches(method, method.encode, images)
+    return Code(*(torch.cat(batches) for batches in zip(*codes, strict=True)))
 
 
 def decode(method: Method, code: Code) -> Tensor:
-    """Makes images (B, C, H, W) in [-1, 1] of codes.
+    """Generates images (B, C, H, W) in [-1, 1] from B codes.
 
     Raises:
-        StudioError: the method is in training mode, or z and s differ in number.
+        StudioError: the method is in training mode, or the numbers of common and salient codes
+            differ.
     """
     if len(code.z) != len(code.s):
         raise StudioError(
-            f"each common code needs a salient one, found {len(code.z)} common and {len(code.s)} salient"
+            f"found {len(code.z)} common and {len(code.s)} salient codes, expected as many of both"
         )
-    images = _batched(method, lambda z, s: (method.decode(Code(z, s)),), *code)
-    return torch.cat([part for (part,) in images])
+    images = _map_batches(method, lambda z, s: (method.decode(Code(z, s)),), *code)
+    return torch.cat([batch for (batch,) in images])
 
 
 def blank(method: Method, n: int) -> Tensor:
-    """Returns n salient codes (n, m) that mean "nothing salient"."""
+    """Returns n copies of the blank salient code, which means "nothing salient", (n, m)."""
     return method.blank(n).detach().float().cpu()
 
 
 def prior(method: Method, n: int, domain: Domain, seed: int) -> Code:
-    """Draws n codes of a domain from the prior; the global random state stays as it is."""
-    with _seeded(seed, method.device), torch.no_grad():
-        return Code(*(part.float().cpu() for part in method.prior(n, domain)))
+    """Draws n codes of a domain from the prior, without changing the global random state."""
+    with _use_seed(seed, method.device), torch.no_grad():
+        z, s = method.prior(n, domain)
+        return Code(z.float().cpu(), s.float().cpu())
 
 
 def sample(method: Method, n: int, domain: Domain, seed: int) -> Tensor:
-    """Makes n new images of a domain: decode(prior)."""
+    """Generates n images of a domain, (n, C, H, W): decode(prior)."""
     return decode(method, prior(method, n, domain, seed))
 
 
 def reconstruct(method: Method, images: Tensor, domain: Domain = "target") -> Tensor:
-    """Encodes and decodes images; background images with their salient code blanked, where that is so in training."""
+    """Encodes and decodes images as in training: decode(encode).
+
+    A contrastive method decodes background images with the blank salient code.
+
+    Args:
+        method: in eval mode.
+        images: (B, C, H, W) in [-1, 1].
+        domain: of the images.
+
+    Returns:
+        (B, C, H, W).
+    """
     code = encode(method, images)
-    blanked = domain == "background" and method.contrastive
-    return decode(method, Code(code.z, blank(method, len(images))) if blanked else code)
+    if domain == "background" and method.contrastive:
+        code = Code(code.z, blank(method, len(images)))
+    return decode(method, code)
 
 
 def swap(method: Method, a: Tensor, b: Tensor) -> Tensor:
-    """Gives images a the salient content of images b: decode(z of a, s of b)."""
+    """Replaces the salient content of images a by that of images b: decode(z of a, s of b)."""
     return decode(method, Code(encode(method, a).z, encode(method, b).s))
 
 
 def heal(method: Method, images: Tensor) -> Tensor:
-    """Removes the salient content of images: decode(z, blank)."""
+    """Synthesises the pseudo-healthy counterparts of images: decode(z, blank)."""
     return decode(method, Code(encode(method, images).z, blank(method, len(images))))
 
 
 def isolate(method: Method, images: Tensor) -> Tensor:
-    """Keeps the salient content of images alone: decode(0, s).
+    """Keeps only the salient content of images: decode(0, s).
 
-    Abid and Zou (2019), Fig. 6b, who call it denoising; "Towards principled objectives for contrastive
-    disentanglement" (2020), Fig. 5, last row.
+    Abid and Zou (2019) call this denoising (Fig. 6b). See also Choudhuri et al. (2020), Fig. 5, last
+    row.
     """
     code = encode(method, images)
     return decode(method, Code(torch.zeros_like(code.z), code.s))
@@ -105,16 +121,16 @@ def traverse(
     values: Sequence[float],
     space: Literal["s", "z"] = "s",
 ) -> Tensor:
-    """Sets one coordinate of an image's code to each value in turn and leaves the others as they were read.
+    """Decodes an image's code with one coordinate set to each value in turn.
 
-    Carton et al. (2024), Fig. 9: from -1.5 to 1.5.
+    Carton et al. (2024), Fig. 9, traverse from -1.5 to 1.5.
 
     Args:
         method: in eval mode.
-        image: one image (C, H, W).
-        coordinate: of the code, from 0.
-        values: that it takes.
-        space: the code to change.
+        image: one image, (C, H, W).
+        coordinate: index of the coordinate, from 0.
+        values: values of the coordinate.
+        space: the code that contains the coordinate.
 
     Returns:
         one image per value, (len(values), C, H, W).
@@ -122,59 +138,63 @@ def traverse(
     Raises:
         StudioError: the code has no such coordinate.
     """
-    code = encode(method, image[None])
-    parts = {name: part.repeat(len(values), 1) for name, part in code._asdict().items()}
-    length = parts[space].shape[1]
+    read = encode(method, image[None])
+    code = Code(read.z.repeat(len(values), 1), read.s.repeat(len(values), 1))
+    changed = code.s if space == "s" else code.z
+    length = changed.shape[1]
     if not 0 <= coordinate < length:
         raise StudioError(f"{space} has coordinates 0 to {length - 1}, found {coordinate}")
-    parts[space][:, coordinate] = torch.tensor(values, dtype=torch.float32)
-    return decode(method, Code(**parts))
+    changed[:, coordinate] = torch.tensor(values, dtype=torch.float32)
+    return decode(method, code)
 
 
 def interpolate(method: Method, z: Tensor, s1: Tensor, s2: Tensor, steps: int) -> Tensor:
-    """Moves from one salient code to another on a straight line while the common code stays.
+    """Decodes salient codes on the straight line from one to another, with a fixed common code.
 
-    "Towards principled objectives for contrastive disentanglement" (2020), Fig. 8.
+    Choudhuri et al. (2020), Fig. 8.
 
     Args:
         method: in eval mode.
-        z: one common code (n,).
-        s1: the salient code (m,) of the first image.
-        s2: the salient code (m,) of the last image.
-        steps: number of images, both ends included; at least 2.
+        z: the common code, (n,).
+        s1: the salient code of the first image, (m,).
+        s2: the salient code of the last image, (m,).
+        steps: number of images including both ends, at least 2.
 
     Returns:
         (steps, C, H, W).
+
+    Raises:
+        StudioError: there are fewer than 2 steps.
     """
     if steps < 2:
-        raise StudioError(f"an interpolation has at least 2 steps, its ends; found {steps}")
+        raise StudioError(f"found {steps} steps, an interpolation has at least 2 steps, its ends")
     share = torch.linspace(0, 1, steps, device=s1.device)[:, None]
     return decode(method, Code(z.expand(steps, -1), torch.lerp(s1, s2, share)))
 
 
 @torch.no_grad()
-def _batched(
+def _map_batches(
     method: Method, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
 ) -> list[tuple[Tensor, ...]]:
-    """Returns what a function makes of each slice of its inputs."""
+    """Applies a function to the inputs in batches, and returns its outputs for each batch."""
     if method.training:
         raise StudioError(f"{method.config.name} is in training mode; call method.eval() first")
-    slices = zip(*(tensor.split(BATCH) for tensor in inputs), strict=True)
+    batches = zip(*(tensor.split(BATCH) for tensor in inputs), strict=True)
     return [
         tuple(
             output.float().cpu()
-            for output in function(*(part.to(method.device, torch.float32) for part in parts))
+            for output in function(*(rows.to(method.device, torch.float32) for rows in batch))
         )
-        for parts in slices
+        for batch in batches
     ]
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """What is drawn inside depends on the seed alone; the random state is as before afterwards."""
+def _use_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds the random numbers drawn inside, and restores the random state afterwards."""
     cuda = [device.index] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        # Not torch.manual_seed: it would seed every accelerator, of which only this one is put back.
+        # torch.manual_seed would seed every accelerator, but only this one is restored.
         torch.default_generator.manual_seed(seed)
         for index in cuda:
             torch.cuda.default_generators[index].manual_seed(seed)

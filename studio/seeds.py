@@ -1,4 +1,4 @@
-"""Seeds that depend on what they are for and on nothing else."""
+"""Seeds that depend only on the purpose of the random numbers."""
 
 import hashlib
 
@@ -8,14 +8,15 @@ __all__ = ["seed_everything", "seed_of"]
 
 
 def seed_of(*parts: object) -> int:
-    """Returns a 63-bit seed that depends on every part, not on the process, the platform or Python's hash seed."""
+    """Returns a 63-bit seed from the parts: the same in every process and on every platform."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def seed_everything(*parts: object) -> None:
-    """Seeds torch on every device from `seed_of(*parts)`.
+    """Seeds torch on every device with `seed_of(*parts)`.
 
-    The engine calls it with (seed, rank, iteration) after each fetch, as edm2 does, so that no random state has to be
-    saved: iteration t draws the same numbers in a resumed run as in an undisturbed one.
+    The engine calls it with (seed, rank, iteration) after it has fetched a batch, as edm2 does.
+    Iteration t therefore draws the same numbers in a resumed run as in an uninterrupted one, and no
+    random state needs to be saved.
     """
     torch.manual_seed(seed_of(*parts))

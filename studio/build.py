@@ -23,7 +23,7 @@ def build_dataset(config: Config) -> Dataset:
 
 
 def build_method(config: Config, shape: tuple[int, ...]) -> Method:
-    """Builds the config's method for images of a shape, with initial weights from the config's seed.
+    """Builds the config's method, with initial weights that depend on the config's seed.
 
     Args:
         config: the experiment.

@@ -1,7 +1,7 @@
-"""Configs: one YAML file per experiment that states only what differs from the papers' values.
+"""Configs: one YAML file per experiment, which states only values that differ from the defaults.
 
-Everything is checked before anything runs, and all faults come in one message, each with its path and, for a name that
-does not exist, the nearest one that does.
+The defaults are the values of the papers. A config is validated completely before anything runs.
+One message lists all faults, each with its path and, for an unknown name, the nearest valid name.
 """
 
 import re
@@ -22,49 +22,63 @@ from studio.schema import NetsConfig, PaperConfig, Section, TrainConfig
 
 __all__ = [
     "Config",
-    "available",
-    "checked",
     "dump",
-    "find",
+    "find_config",
+    "list_configs",
+    "list_presets",
     "load",
     "parse_assignment",
-    "presets",
     "read_yaml",
     "resolve",
+    "validate_section",
 ]
 
 SectionType = TypeVar("SectionType", bound=Section)
 
 HERE = Path(__file__).resolve().parent
-FOLDERS = (HERE.parent / "configs", HERE / "configs")  # a checkout's, then the installed package's
+# The configs of a checkout, then those of the installed package.
+FOLDERS = (HERE.parent / "configs", HERE / "configs")
 
 
 class Head(Section):
-    """What belongs to no section."""
+    """The fields of a config outside of its sections."""
 
     name: str
+    """Name of the experiment. It names the run directory. Default: the file name of the config."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the initial weights, the order of the images and all random numbers of training.
+
+    Unit: none.
+    """
 
     @field_validator("name")
     @classmethod
-    def _plain(cls, name: str) -> str:
+    def _check_plain_name(cls, name: str) -> str:
         if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
             raise ValueError(f"found {name!r}, expected a plain name")
         return name
 
 
 class Config(Head):
-    """A whole experiment."""
+    """An experiment."""
 
     data: SerializeAsAny[DataConfig]
+    """The data set. `data.name` selects it and determines the other fields."""
     nets: NetsConfig = NetsConfig()
+    """The networks."""
     method: SerializeAsAny[MethodConfig]
+    """The method. `method.name` selects it and determines the other fields."""
     train: TrainConfig = TrainConfig()
+    """The training."""
     paper: PaperConfig | None = None
+    """Published results for comparison."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain words: `no` is a word, `1e-4` a number, 1:30 text, and a repeated key an error."""
+    """Reads plain values as YAML 1.2 does: `no` and 1:30 are text, `1e-4` is a number.
+
+    A repeated key is an error.
+    """
 
     yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - overrides the parent's table
 
@@ -79,7 +93,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` or any YAML 1.1 reader would take for something else: a run named 08 must open again."""
+    """Quotes text that `_Loader` or a YAML 1.1 reader would read as another type.
+
+    For example, a run with the name 08 must be read as text again.
+    """
 
 
 for _tag, _pattern, _first in (
@@ -88,25 +105,29 @@ for _tag, _pattern, _first in (
     ("int", r"^[-+]?[0-9][0-9_]*$", list("-+0123456789")),
     (
         "float",
-        r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
+        r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+        r"|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
         list("-+0123456789."),
     ),
 ):
-    for _side in (_Loader, _Dumper):
-        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
 
 
-def available() -> list[str]:
-    """Returns the file names of the configs that come with the studio."""
+def list_configs() -> list[str]:
+    """Returns the file names of the configs that the studio ships."""
     return sorted({path.name for folder in FOLDERS for path in folder.glob("*.yaml")})
 
 
-def find(name: str) -> Path:
-    """Finds a config: the path as given, then the checkout's `configs/`, then the installed package's.
+def find_config(name: str) -> Path:
+    """Returns the path of a config.
+
+    The name is tried as a path, then as a file of the checkout's `configs/`, then as a file of the
+    installed package's.
 
     Raises:
-        StudioError: there is none; the message names the nearest.
+        StudioError: no such file exists. The message contains the nearest name.
     """
     given = Path(name)
     if given.is_file():
@@ -119,20 +140,20 @@ def find(name: str) -> Path:
         raise StudioError(
             f"--cfg {name}: a folder, expected a YAML file or one of the studio's configs"
         )
-    raise StudioError(f"--cfg {name}: no such file or config{nearest(given.name, available())}")
+    raise StudioError(f"--cfg {name}: no such file or config{nearest(given.name, list_configs())}")
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> Config:
-    """Reads, overrides and checks a config.
+    """Reads a config, applies overrides and validates it.
 
     Args:
-        name: a path or the name of a config that comes with the studio.
-        assignments: overrides `a.b=v`, v in YAML.
+        name: a path, or the name of a config that the studio ships.
+        assignments: overrides `a.b=v` with v in YAML.
 
     Raises:
-        StudioError: everything that is wrong with it, in one message.
+        StudioError: the config is invalid. One message lists all faults.
     """
-    path = find(name)
+    path = find_config(name)
     return resolve(read_yaml(path), path.stem, str(path), assignments)
 
 
@@ -140,7 +161,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping.
 
     Raises:
-        StudioError: it cannot be read, is no YAML or no mapping.
+        StudioError: the file cannot be read, or does not contain a YAML mapping.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
@@ -158,66 +179,66 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def resolve(
     raw: Mapping[str, Any], name: str, source: str, assignments: Sequence[str] = ()
 ) -> Config:
-    """Checks a raw mapping and fills in the defaults.
+    """Validates a raw mapping and fills in the defaults.
 
     Args:
         raw: sections as read from YAML.
-        name: of the experiment, unless `raw` has one.
-        source: what to call it in messages.
-        assignments: overrides `a.b=v`.
+        name: of the experiment, unless `raw` contains a name.
+        source: name of the config in messages.
+        assignments: overrides `a.b=v` with v in YAML.
 
     Raises:
-        StudioError: everything that is wrong with it, in one message.
+        StudioError: the config is invalid. One message lists all faults.
     """
-    tree = _merged(raw, assignments)
+    tree = _apply_assignments(raw, assignments)
     faults: list[str] = []
-    head = _validated(
+    head = _validate(
         Head, {"name": tree.pop("name", name), "seed": tree.pop("seed", 0)}, "", faults
     )
-    tree["nets"] = _with_preset(tree.get("nets", {}), faults)
+    tree["nets"] = _fill_from_preset(tree.get("nets", {}), faults)
     sections: dict[str, Any] = {}
     for key, choices, aliases in (
         ("data", data_sets.DATASETS, data_sets.ALIASES),
         ("method", methods.METHODS, methods.ALIASES),
     ):
-        sections[key] = _chosen(key, tree.pop(key, None), choices, aliases, faults)
-    sections["nets"] = _validated(NetsConfig, tree.pop("nets", {}), "nets", faults)
+        sections[key] = _validate_by_name(key, tree.pop(key, None), choices, aliases, faults)
+    sections["nets"] = _validate(NetsConfig, tree.pop("nets", {}), "nets", faults)
     training = tree.pop("train", {})
     if sections["method"] is not None and isinstance(training, dict):
         training = {**sections["method"].train_defaults, **training}
-    sections["train"] = _validated(TrainConfig, training, "train", faults)
+    sections["train"] = _validate(TrainConfig, training, "train", faults)
     published = tree.pop("paper", None)
-    paper = None if published is None else _validated(PaperConfig, published, "paper", faults)
+    paper = None if published is None else _validate(PaperConfig, published, "paper", faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
-    faults += _misfits(**sections)
-    _refuse(source, faults)
-    return _rounded(Config(**dict(head), **sections, paper=paper))
+    faults += _conflicts(**sections)
+    _raise_faults(source, faults)
+    return _round_budget(Config(**dict(head), **sections, paper=paper))
 
 
-def checked(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> SectionType:
-    """Checks a mapping that is no config but as strict as one.
+def validate_section(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> SectionType:
+    """Validates a mapping against a section that is not part of a config.
 
     Raises:
-        StudioError: everything that is wrong with it, in one message that begins with `source`.
+        StudioError: the mapping is invalid. One message lists all faults and begins with `source`.
     """
     faults: list[str] = []
-    section = _validated(cls, raw, "", faults)
-    _refuse(source, faults)
+    section = _validate(cls, raw, "", faults)
+    _raise_faults(source, faults)
     return section
 
 
 def dump(config: Config) -> str:
-    """Returns the resolved config as YAML; reading it back gives the same config."""
+    """Returns the resolved config as YAML. `resolve` turns it into the same config again."""
     return yaml.dump(
         config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True
     )
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
-    """Takes an override `a.b=v` apart, v in YAML.
+    """Splits an override `a.b=v` into the path `a.b` and the value v, which is parsed as YAML.
 
     Raises:
-        StudioError: it is none.
+        StudioError: the override has another form.
     """
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.strip().split(".")):
@@ -228,7 +249,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         raise StudioError(f"--set {assignment}: {' '.join(str(error).split())}") from None
 
 
-def _refuse(source: str, faults: Sequence[str]) -> None:
+def _raise_faults(source: str, faults: Sequence[str]) -> None:
     if faults:
         raise StudioError(
             f"{source}: {len(faults)} fault{'s' * (len(faults) > 1)}\n"
@@ -236,7 +257,7 @@ def _refuse(source: str, faults: Sequence[str]) -> None:
         )
 
 
-def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def _apply_assignments(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     tree = {
         str(key): dict(value) if isinstance(value, dict) else value for key, value in raw.items()
     }
@@ -251,34 +272,35 @@ def _merged(raw: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any
     return tree
 
 
-def presets() -> list[str]:
-    """Returns the names of the papers' architectures, files of `configs/nets`."""
+def list_presets() -> list[str]:
+    """Returns the names of the published architectures, which are the files of `configs/nets`."""
     return sorted({path.stem for folder in FOLDERS for path in folder.glob("nets/*.yaml")})
 
 
-def _with_preset(section: object, faults: list[str]) -> object:
-    """Fills a nets section with the fields of its preset; what the section states itself wins.
+def _fill_from_preset(section: object, faults: list[str]) -> object:
+    """Fills a nets section with the fields of its preset. Fields of the section take precedence.
 
-    A resolved config has the fields and not the preset's name, so a run reopens whatever becomes of the file.
+    A resolved config contains the fields instead of the preset's name, so that a run can be opened
+    after the file has changed.
     """
     if not isinstance(section, dict) or section.get("preset") is None:
         return section
     name, own = section["preset"], {key: value for key, value in section.items() if key != "preset"}
-    if name not in presets():
-        faults.append(f"nets.preset: found {name!r}{nearest(name, presets())}")
+    if name not in list_presets():
+        faults.append(f"nets.preset: found {name!r}{nearest(name, list_presets())}")
         return own
     path = next(path for folder in FOLDERS if (path := folder / "nets" / f"{name}.yaml").is_file())
     return {**read_yaml(path), **own}
 
 
-def _chosen(
+def _validate_by_name(
     key: str,
     section: object,
     choices: Mapping[str, Any],
     aliases: Mapping[str, str],
     faults: list[str],
 ) -> Section | None:
-    """Validates a section whose class depends on its `name`."""
+    """Validates a section that has its class from its field `name`."""
     if not isinstance(section, dict) or "name" not in section:
         faults.append(f"{key}.name: missing; one of {', '.join(choices)}")
         return None
@@ -287,25 +309,25 @@ def _chosen(
     if name not in choices:
         faults.append(f"{key}.name: found {given!r}{nearest(given, [*choices, *aliases])}")
         return None
-    return _validated(choices[name].Config, {**section, "name": name}, key, faults)
+    return _validate(choices[name].Config, {**section, "name": name}, key, faults)
 
 
-def _validated(cls: type[Section], section: object, path: str, faults: list[str]) -> Any:  # noqa: ANN401
+def _validate(cls: type[Section], section: object, path: str, faults: list[str]) -> Any:  # noqa: ANN401
     if not isinstance(section, dict):
         faults.append(f"{path}: found {section!r}, expected a mapping")
         return None
     try:
         return cls.model_validate(section)
     except ValidationError as error:
-        faults += [_fault(cls, path, item) for item in error.errors()]
+        faults += [_describe_fault(cls, path, item) for item in error.errors()]
         return None
 
 
-def _fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
+def _describe_fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
     loc = [str(part) for part in error["loc"]]
     where = ".".join([path, *loc]).strip(".")
     if error["type"] == "extra_forbidden":
-        return f"{where}: no such field{nearest(loc[-1], _fields(cls, loc[:-1]))}"
+        return f"{where}: no such field{nearest(loc[-1], _field_names(cls, loc[:-1]))}"
     if error["type"] == "missing":
         return f"{where}: missing"
     message = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
@@ -317,35 +339,36 @@ def _fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
     return f"{where}: {found}{message}{hint}"
 
 
-def _fields(cls: type[Section], loc: Sequence[str]) -> list[str]:
+def _field_names(cls: type[Section], loc: Sequence[str]) -> list[str]:
+    """Returns the fields that the section at a location inside of `cls` may have."""
     for part in loc:
-        if part not in cls.model_fields:  # a key of a mapping, whose values are sections
+        if part not in cls.model_fields:  # a key of a mapping from names to sections
             continue
-        inner = _section(cls.model_fields[part].annotation)
+        inner = _section_in(cls.model_fields[part].annotation)
         if inner is None:
             return []
         cls = inner
     return list(cls.model_fields)
 
 
-def _section(annotation: object) -> type[Section] | None:
+def _section_in(annotation: object) -> type[Section] | None:
     """Returns the section in a type such as `Section`, `Section | None` or `dict[str, Section]`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next(
-        (found for part in get_args(annotation) if (found := _section(part)) is not None), None
+        (found for part in get_args(annotation) if (found := _section_in(part)) is not None), None
     )
 
 
-def _misfits(
+def _conflicts(
     data: DataConfig | None,
     method: MethodConfig | None,
     nets: NetsConfig | None,
     train: TrainConfig | None,
 ) -> list[str]:
-    """Returns what is wrong between fields, of whatever is right in itself."""
+    """Returns faults that concern several fields, each of which is valid on its own."""
     faults = []
-    # Listed layers say themselves what they fit; that is checked as soon as the data's shape is known.
+    # Listed layers are checked later, when the shape of the images is known.
     if data is not None and (nets is None or nets.encoder is None or nets.decoder is None):
         try:
             stages((1, data.resolution, data.resolution), 1)
@@ -353,12 +376,12 @@ def _misfits(
             faults.append(f"data.resolution: {error}")
     if train is not None and train.batch % 2:
         faults.append(
-            f"train.batch: found {train.batch}, expected an even number (it counts both halves)"
+            f"train.batch: found {train.batch}, expected an even number (half for each domain)"
         )
     return faults
 
 
-def _rounded(config: Config) -> Config:
+def _round_budget(config: Config) -> Config:
     """Rounds the budget up to whole iterations."""
     batch = config.train.batch
     images = -(-config.train.images // batch) * batch

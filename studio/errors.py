@@ -11,7 +11,7 @@ __all__ = ["StudioError", "nearest", "warn"]
 
 
 class StudioError(Exception):
-    """A fault in a file, field or option. The message names it, the found and the expected value."""
+    """A fault in a file, field or option, which its message names with the expected value."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ A Method consists of its nets, its training steps and the four functions `encode
 and `blank`. GANs and VAEs have the same interface. The engine trains every Method with the same
 loop, and every verb accepts every Method.
 
-Rows of a batch that holds both domains are always ordered [background; target]: B background images
+Rows of a batch that holds both domains are always ordered [background, target]: B background images
 are followed by B target images. `stack_domains` builds such a batch, and `unstack_domains` takes it
 apart.
 """
@@ -105,7 +105,7 @@ def stack_domains(background: Tensor, target: Tensor) -> Tensor: ...
 @overload
 def stack_domains(background: Code, target: Code) -> Code: ...
 def stack_domains(background: Tensor | Code, target: Tensor | Code) -> Tensor | Code:
-    """Concatenates rows (B, ...) of both domains to rows [background; target], (2B, ...)."""
+    """Concatenates rows (B, ...) of both domains to rows [background, target], (2B, ...)."""
     if isinstance(background, Code) and isinstance(target, Code):
         return Code(*(torch.cat(rows) for rows in zip(background, target, strict=True)))
     return torch.cat([background, target])
@@ -116,7 +116,7 @@ def unstack_domains(rows: Tensor) -> PerDomain[Tensor]: ...
 @overload
 def unstack_domains(rows: Code) -> PerDomain[Code]: ...
 def unstack_domains(rows: Tensor | Code) -> PerDomain[Tensor] | PerDomain[Code]:
-    """Splits rows [background; target], (2B, ...), into the rows of each domain, (B, ...)."""
+    """Splits rows [background, target], (2B, ...), into the rows of each domain, (B, ...)."""
     if isinstance(rows, Code):
         (background_z, target_z), (background_s, target_s) = rows.z.chunk(2), rows.s.chunk(2)
         return PerDomain(Code(background_z, background_s), Code(target_z, target_s))

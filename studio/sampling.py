@@ -107,8 +107,8 @@ def heal(method: Method, images: Tensor) -> Tensor:
 def isolate(method: Method, images: Tensor) -> Tensor:
     """Keeps only the salient content of images: decode(0, s).
 
-    Abid and Zou (2019) call this denoising (Fig. 6b). See also Choudhuri et al. (2020), Fig. 5, last
-    row.
+    Abid and Zou (2019) call this denoising (Fig. 6b). See also Choudhuri et al. (2020), Fig. 5,
+    last row.
     """
     code = encode(method, images)
     return decode(method, Code(torch.zeros_like(code.z), code.s))

@@ -47,7 +47,7 @@ class FieldDoc(NamedTuple):
     """The documentation of a field.
 
     Attributes:
-        description: what the field means, in one or more sentences.
+        description: meaning of the field, in one or more sentences.
         unit: of a number.
         source: paper, table or section that the default comes from, if it comes from one.
     """

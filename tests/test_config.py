@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studio.config import FOLDERS, available, dump, find, load, read_yaml, resolve
+from studio.config import FOLDERS, dump, find_config, list_configs, load, read_yaml, resolve
 from studio.errors import StudioError
 
 RAW = {"data": {"name": "digits"}, "method": {"name": "dig"}}
@@ -17,7 +17,7 @@ def fault(*assignments: str, raw: dict | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", list_configs())
 def test_every_config_resolves_and_reads_back_the_same(name: str) -> None:
     assignments = ["data.root=somewhere"] if "root: null" not in dump(load_with_root(name)) else []
     config = load(name, assignments)
@@ -172,16 +172,20 @@ def test_faulty_yaml_is_one_line_naming_the_file(tmp_path: Path, text: str) -> N
 
 
 def test_configs_are_found_by_name_from_anywhere_and_nothing_outside(tmp_path: Path) -> None:
-    assert find("digits_dig.yaml") == find("digits_dig") == FOLDERS[0] / "digits_dig.yaml"
+    assert (
+        find_config("digits_dig.yaml")
+        == find_config("digits_dig")
+        == FOLDERS[0] / "digits_dig.yaml"
+    )
     own = Path("digits_dig.yaml")
     own.write_text("data: {name: digits}\nmethod: {name: dig}\n")
-    assert find("digits_dig.yaml") == own  # the path as given comes first
+    assert find_config("digits_dig.yaml") == own  # the path as given comes first
     with pytest.raises(StudioError, match=r"did you mean 'digits_dig.yaml'"):
-        find("digit_dig.yaml")
+        find_config("digit_dig.yaml")
     with pytest.raises(StudioError, match="no such file or config"):
-        find("../pyproject.toml")
+        find_config("../pyproject.toml")
     with pytest.raises(StudioError, match="a folder"):
-        find(str(tmp_path))
+        find_config(str(tmp_path))
 
 
 def test_what_a_paper_reports_is_checked_and_written_short() -> None:

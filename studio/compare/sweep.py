@@ -31,12 +31,12 @@ from pydantic import Field, field_validator, model_validator
 from studio.config import (
     FOLDERS,
     Config,
-    available,
-    checked,
-    find,
+    find_config,
+    list_configs,
     parse_assignment,
     read_yaml,
     resolve,
+    validate_section,
 )
 from studio.errors import StudioError, nearest
 from studio.schema import Section
@@ -259,13 +259,13 @@ def _opened(cfg: str) -> tuple[str, Sweep]:
     raw = read_yaml(path)
     if "base" not in raw:
         return path.stem, Sweep(base=[cfg])
-    sweep = checked(Sweep, raw, str(path))
+    sweep = validate_section(Sweep, raw, str(path))
     bases = [
         str(path.parent / base) if (path.parent / base).is_file() else base for base in sweep.base
     ]
     for base in bases:
         try:
-            find(base)
+            find_config(base)
         except StudioError as error:
             raise StudioError(f"{path}: base: {str(error).removeprefix('--cfg ')}") from None
     return path.stem, sweep.model_copy(update={"base": bases})
@@ -273,7 +273,7 @@ def _opened(cfg: str) -> tuple[str, Sweep]:
 
 def _found(cfg: str) -> Path:
     try:
-        return find(cfg)
+        return find_config(cfg)
     except StudioError:
         for folder in FOLDERS:
             for candidate in (folder / "sweeps" / cfg, folder / "sweeps" / f"{cfg}.yaml"):
@@ -287,14 +287,14 @@ def _found(cfg: str) -> Path:
 
 
 def _names() -> list[str]:
-    return [name.removesuffix(".yaml") for name in [*available(), *available_sweeps()]]
+    return [name.removesuffix(".yaml") for name in [*list_configs(), *available_sweeps()]]
 
 
 def _resolved(
     base: str, common: Overrides, row: Overrides, fixed: Overrides, varied: Overrides
 ) -> tuple[Config, tuple[str, ...]]:
     """Resolves one row. The paper's values stay only where the row is what the paper measured, or names its own."""
-    path = find(base)
+    path = find_config(base)
     raw = read_yaml(path)
     given = _assignments(common, row, fixed, varied)
     config = resolve(raw, path.stem, str(path), given)

@@ -98,7 +98,7 @@ def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN4
             return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
 
     from studio.config import (
-        available,
+        list_configs,
         load,
         resolve,
     )  # imports torch, two seconds that the defaults alone do not need
@@ -106,7 +106,7 @@ def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN4
     if known in DATASETS:
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
         return resolve(raw, name, f"data {name}", assignments or []).data
-    names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in available())]
+    names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in list_configs())]
     if (
         Path(name).name == name
         and name.removesuffix(".yaml") not in names

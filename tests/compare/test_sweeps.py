@@ -8,7 +8,7 @@ from support.experiments import tiny
 from studio import build
 from studio.compare import sweep
 from studio.compare.sweep import available_sweeps, comparison_name, values_of, variants
-from studio.config import find, load, read_yaml
+from studio.config import find_config, load, read_yaml
 from studio.data import PairStream
 from studio.errors import StudioError
 from studio.method import Pair
@@ -23,7 +23,7 @@ def existing(name: str) -> list[sweep.Variant]:
     raw = read_yaml(sweep._found(name))
     for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
         try:
-            find(base)
+            find_config(base)
         except StudioError:
             pytest.skip(f"{name}: its base config {base} does not exist yet")
     return variants([name], ["data.root=somewhere"] if "digits" not in raw["base"] else [])

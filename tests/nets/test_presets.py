@@ -7,7 +7,7 @@ from support.architectures import RAW, conv, count, fault, section
 
 import studio.config
 from nets import check_nets, decoder, encoder
-from studio.config import dump, presets, resolve
+from studio.config import dump, list_presets, resolve
 
 # The size that each paper prints (that of `weinberger_mlp` is its code's), and the features its layers leave.
 REAL = {
@@ -94,7 +94,7 @@ def expected_counts() -> dict[str, tuple[int, int]]:
 
 def test_every_preset_is_checked_here() -> None:
     arguments = {"carton_128"}  # has no lists: tests/test_nets_128.py
-    assert set(presets()) - arguments == set(REAL) == set(FEATURES) == set(expected_counts())
+    assert set(list_presets()) - arguments == set(REAL) == set(FEATURES) == set(expected_counts())
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -50,7 +50,7 @@ def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(
     assert configs == {str(p.relative_to(packaged)) for p in packaged.rglob("*.yaml")}
     assert "sweeps/digits_table3.yaml" in configs
     done = python(
-        "import studio.config as c; print(c.find('digits_dig')); print(c.load('digits_dig').train.batch)",
+        "import studio.config as c; print(c.find_config('digits_dig')); print(c.load('digits_dig').train.batch)",
         installed,
         tmp_path,
     )

@@ -24,6 +24,7 @@ __all__ = [
     "isolate",
     "prior",
     "reconstruct",
+    "salient_map",
     "sample",
     "swap",
     "traverse",
@@ -102,6 +103,11 @@ def swap(method: Method, a: Tensor, b: Tensor) -> Tensor:
 def heal(method: Method, images: Tensor) -> Tensor:
     """Synthesises the pseudo-healthy counterparts of images: decode(z, blank)."""
     return decode(method, Code(encode(method, images).z, blank(method, len(images))))
+
+
+def salient_map(reconstruction: Tensor, healed: Tensor) -> Tensor:
+    """Returns |reconstruction - healed| (B, H, W) of images (B, C, H, W), the largest over the channels."""
+    return (reconstruction - healed).abs().amax(1)
 
 
 def isolate(method: Method, images: Tensor) -> Tensor:

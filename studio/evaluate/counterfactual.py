@@ -26,9 +26,9 @@ from studio.data import Dataset
 from studio.data.dataset import CounterfactualDataset, MaskedDataset, Split
 from studio.evaluate.judge import Oracle, train_oracle
 from studio.method import Code, Method
-from studio.sampling import blank, decode, encode, reconstruct
+from studio.sampling import blank, decode, encode, reconstruct, salient_map
 
-__all__ = ["best_threshold", "counterfactual", "dice", "salient_map"]
+__all__ = ["best_threshold", "counterfactual", "dice"]
 
 LIMIT = 1_000  # images of each kind; the standard error of a mean is then about a thirtieth of the images' spread
 PIXELS = 1 << 24  # at most this many are scored together: 1,000 images of 128 px
@@ -123,11 +123,6 @@ def counterfactual(
         "mask_share": float(masks.double().mean()),
         "n": len(test),
     }
-
-
-def salient_map(reconstruction: Tensor, healed: Tensor) -> Tensor:
-    """Returns |reconstruction - healed| (B, H, W) of images (B, C, H, W), in the channel where it is largest."""
-    return (reconstruction - healed).abs().amax(1)
 
 
 def dice(found: Tensor, masks: Tensor) -> Tensor:

@@ -10,18 +10,17 @@ import ot
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.manifold import TSNE
 from sklearn.metrics import roc_auc_score, silhouette_score
 from sklearn.metrics.cluster import contingency_matrix
 from threadpoolctl import threadpool_limits
 
 from studio.data import Attribute
 from studio.evaluate.codes import Codes
+from studio.projection import perplexity_of, tsne_plane
 
 __all__ = [
     "cluster",
     "clustering_chance",
-    "embed",
     "matched_accuracy",
     "salient_distance_auc",
     "salient_variance_ratio",
@@ -34,7 +33,6 @@ __all__ = [
 POINTS = 2_000  # target images that are clustered; silhouette and t-SNE take time and memory with their square
 W2_POINTS = 1_000  # images per side of the exact transport
 PERMUTATIONS = 20
-PERPLEXITY = 30.0  # scikit-learn's default; the papers state none
 
 
 def separation(
@@ -96,7 +94,7 @@ def _planes(spaces: Mapping[str, np.ndarray], seed: int) -> Plane:
 
     @cache
     def plane(space: str, rows: bytes) -> np.ndarray:
-        return embed(spaces[space][np.frombuffer(rows, np.intp)], seed)
+        return tsne_plane(spaces[space][np.frombuffer(rows, np.intp)], seed)
 
     return plane
 
@@ -123,7 +121,7 @@ def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict
             for s, points in planes.items()
         }
         measured["tsne"] = {
-            "perplexity": _perplexity(len(rows)),
+            "perplexity": perplexity_of(len(rows)),
             **_in_spaces(planes, labels, seed),
             **own,
         }
@@ -232,35 +230,6 @@ def clustering_chance(clusters: np.ndarray, labels: np.ndarray, seed: int) -> fl
     return float(
         np.mean([matched_accuracy(clusters, rng.permutation(labels)) for _ in range(PERMUTATIONS)])
     )
-
-
-def embed(points: np.ndarray, seed: int) -> np.ndarray:
-    """Lays codes out in a plane by t-SNE; another seed gives another plane.
-
-    Choudhuri et al. (2019), Sec. 4: "first we perform t-SNE [...] to embed them in a two dimensional latent space and
-    cluster them using the standard k-means". Their silhouette "gauges the similarity between the clustering labels and the
-    ground-truth class labels", which a silhouette of either alone does not. Read here as that of the class labels in the
-    plane, as in Abid and Zou, which can be negative as in their Table 1; `separation` has that of the clusters beside it.
-
-    Args:
-        points: codes (n, d), n > 1.
-        seed: of the layout.
-
-    Returns:
-        (n, 2).
-    """
-    varying = np.count_nonzero(np.ptp(points, axis=0))
-    with threadpool_limits(1):
-        return TSNE(
-            perplexity=_perplexity(len(points)),
-            init="pca" if varying >= 2 else "random",  # there is no second component to start from
-            random_state=seed,
-            n_jobs=1,
-        ).fit_transform(points)
-
-
-def _perplexity(n: int) -> float:
-    return min(PERPLEXITY, (n - 1) / 3)
 
 
 def w2_common(background: np.ndarray, target: np.ndarray, seed: int = 0) -> dict[str, Any]:

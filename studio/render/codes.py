@@ -11,8 +11,9 @@ from studio import sampling
 from studio.data.dataset import Attribute, Dataset
 from studio.errors import StudioError, nearest
 from studio.method import DOMAINS, Domain, Method
+from studio.projection import PLANES, project
 from studio.render.grid import Grid
-from studio.render.scatter import PLANES, colourings, panels, plane
+from studio.render.scatter import colourings, panels
 from studio.render.selection import count, order, source
 
 __all__ = ["codes"]
@@ -59,7 +60,7 @@ def codes(
         2 * n
     )  # so that no colour lies on top of the others
     planes = {
-        name: plane(torch.cat([getattr(code, name) for code in read]).numpy()[mixed], kind, seed)
+        name: project(torch.cat([getattr(code, name) for code in read]).numpy()[mixed], kind, seed)
         for name in ("s", "z")
     }
     found = colourings(dataset, indices)

@@ -9,7 +9,6 @@ from PIL import Image
 from studio import sampling
 from studio.data.dataset import CounterfactualDataset, Dataset, MaskedDataset
 from studio.errors import StudioError
-from studio.evaluate.counterfactual import salient_map
 from studio.method import DOMAINS, Method
 from studio.render.grid import Cell, Grid, flat
 from studio.render.selection import both, difference, frames, matrix, note, paint, scale, targets
@@ -170,7 +169,7 @@ def counterfactual(
         sampling.reconstruct(method, shown.images),
         sampling.heal(method, shown.images),
     )
-    found, masks = salient_map(rebuilt, healed), dataset.masks("test", indices)
+    found, masks = sampling.salient_map(rebuilt, healed), dataset.masks("test", indices)
     colours = scale("|reconstruction - healed|", found)
     truth = (
         {"truly healthy": frames(dataset.healthy("test", indices))}

@@ -6,7 +6,6 @@ points are neighbours, and neither distances between groups nor their sizes mean
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,14 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from PIL import Image
-from sklearn.decomposition import PCA
 
 from studio.data.dataset import Attribute, Dataset
-from studio.errors import StudioError, nearest
-from studio.evaluate.separation import embed
 from studio.method import DOMAINS, Domain
+from studio.projection import Plane
 
-__all__ = ["COLOURS", "PLANES", "Plane", "colourings", "panels", "plane"]
+__all__ = ["COLOURS", "MARKERS", "colourings", "panels"]
 
 COLOURS = (
     "#0072B2",
@@ -34,81 +31,8 @@ COLOURS = (
     "#000000",
 )  # Okabe and Ito, less yellow
 MARKERS = "o^sDv"
-PLANES = {"pca": "the first two principal components", "tsne": "t-SNE", "umap": "UMAP"}
 NOTHING = "#CCCCCC"
-FEWEST_SPECTRAL = (
-    50  # points, below which UMAP starts at random: an embedding by eigenvectors needs more
-)
-FEWEST_NEIGHBOURS = 6  # points, below which t-SNE and UMAP have no neighbourhoods to show
 MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
-
-
-class Plane(NamedTuple):
-    """Codes in two dimensions.
-
-    Attributes:
-        points: (N, 2).
-        axes: what each axis is.
-    """
-
-    points: np.ndarray
-    axes: tuple[str, str]
-
-
-def plane(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
-    """Projects codes (N, m) on a plane.
-
-    Args:
-        code: the codes.
-        kind: of `PLANES`.
-        seed: of t-SNE and UMAP.
-
-    Raises:
-        StudioError: codes that are not finite, too few of them, or UMAP is not installed.
-    """
-    if kind not in PLANES:
-        raise StudioError(f"--plane {kind}: no such plane{nearest(kind, PLANES)}")
-    if not np.isfinite(code).all():
-        raise StudioError("some codes are not finite: has training diverged?")
-    if kind == "pca":
-        return _principal(code)
-    if len(code) < FEWEST_NEIGHBOURS:
-        raise StudioError(
-            f"--plane {kind}: needs at least {FEWEST_NEIGHBOURS} images, found {len(code)}; --plane pca needs 2"
-        )
-    points = _umap(code, seed) if kind == "umap" else embed(code, seed)
-    return Plane(points, (f"{PLANES[kind]} 1", f"{PLANES[kind]} 2"))
-
-
-def _principal(code: np.ndarray) -> Plane:
-    """Projects codes on their two principal components; a code of one dimension is spread out in the second."""
-    axes = PCA(min(2, *code.shape), svd_solver="full")
-    with np.errstate(
-        invalid="ignore"
-    ):  # a code that never changes has 0/0 of its variance on each axis
-        points = axes.fit_transform(code)
-    if points.shape[1] == 1:
-        points = np.column_stack([points, np.random.default_rng(0).uniform(-1, 1, len(points))])
-    shares = np.nan_to_num(axes.explained_variance_ratio_)
-    names = [f"component {i} ({share:.0%} of variance)" for i, share in enumerate(shares, 1)]
-    first, second = [*names, "no second dimension: spread at random"][:2]
-    return Plane(points, (first, second))
-
-
-def _umap(code: np.ndarray, seed: int) -> np.ndarray:
-    try:
-        from umap import UMAP  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise StudioError(
-            "--plane umap: needs a package that is not installed; pip install umap-learn"
-        ) from None
-    reducer = UMAP(
-        n_neighbors=min(15, len(code) - 1),
-        init="random" if len(code) < 50 else "spectral",
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(reducer.fit_transform(code))
 
 
 def colourings(

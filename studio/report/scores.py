@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from studio.evaluate.score_table import curve, heading, score_cells, score_lines
+from studio.evaluate.score_table import heading, score_cells, score_lines
+from studio.render.score_curve import score_curve
 from studio.report.facts import Facts
 from studio.report.markup import Child, el, figure, table
 
@@ -63,5 +64,7 @@ def _of_series(
             f"{name}{measures} by {last['extractor']} of {len(entries)} checkpoints, lower is better; the lines without marks "
             "are what as many real images score."
         )
-        parts.append(figure(curve(entries), caption, f"Scores over the training: {caption}", most))
+        parts.append(
+            figure(score_curve(entries), caption, f"Scores over the training: {caption}", most)
+        )
     return parts

@@ -41,7 +41,8 @@ def score(
     from studio.atomic import write_file
     from studio.evaluate.score import score as scored
     from studio.evaluate.score import whole
-    from studio.evaluate.score_table import curve, show_scores
+    from studio.evaluate.score_table import show_scores
+    from studio.render.score_curve import score_curve
 
     numbers = None if number is None else whole(run) if number == "all" else [int(number)]
     entries = scored(
@@ -66,6 +67,6 @@ def score(
         show_scores(entries)
     print(f"written: {run / 'score.json'}", file=sys.stderr)
     if number == "all":
-        picture, path = curve(entries), run / "grids" / "score.png"
+        picture, path = score_curve(entries), run / "grids" / "score.png"
         write_file(path, lambda partial: picture.save(partial))
         print(f"written: {path}", file=sys.stderr)

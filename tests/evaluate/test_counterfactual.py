@@ -15,10 +15,11 @@ from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
 from studio.evaluate import counterfactual as scoring
 from studio.evaluate import judge as judging
-from studio.evaluate.counterfactual import best_threshold, counterfactual, dice, salient_map
+from studio.evaluate.counterfactual import best_threshold, counterfactual, dice
 from studio.evaluate.judge import train_oracle
 from studio.evaluate.probe_table import counterfactual_lines
 from studio.method import Code, Method, MethodConfig
+from studio.sampling import salient_map
 
 SIDE, SIZE = 16, 80
 PIXELS = SIDE * SIDE

@@ -25,7 +25,6 @@ from studio.evaluate.probes import probe
 from studio.evaluate.separation import (
     cluster,
     clustering_chance,
-    embed,
     matched_accuracy,
     salient_distance_auc,
     salient_variance_ratio,
@@ -35,6 +34,7 @@ from studio.evaluate.separation import (
     wasserstein2,
 )
 from studio.method import Code
+from studio.projection import tsne_plane
 from studio.training import session
 
 HEAD = {"run": "r", "method": "rows", "dataset": "planted", "images_seen": 0}
@@ -199,16 +199,16 @@ def test_salient_variance_ratio_is_target_over_background() -> None:
 
 def test_a_plane_keeps_classes_together() -> None:
     points, labels = blobs(90, 3, 25.0)
-    plane = embed(points.astype(np.float32), seed=0)
+    plane = tsne_plane(points.astype(np.float32), seed=0)
     assert plane.shape == (90, 2)
     assert matched_accuracy(cluster(plane, 3, seed=0), labels) == 1
-    assert np.array_equal(plane, embed(points.astype(np.float32), seed=0))
+    assert np.array_equal(plane, tsne_plane(points.astype(np.float32), seed=0))
     for odd in (
         points[:, :1],
         np.zeros((12, 4)),
         points[:5],
     ):  # one coordinate, no variance, very few
-        assert np.isfinite(embed(odd.astype(np.float32), seed=0)).all()
+        assert np.isfinite(tsne_plane(odd.astype(np.float32), seed=0)).all()
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +286,9 @@ def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(
     made = []
     monkeypatch.setattr(module, "POINTS", 120)
     monkeypatch.setattr(
-        module, "embed", lambda points, seed: made.append(points.shape) or embed(points, seed)
+        module,
+        "tsne_plane",
+        lambda points, seed: made.append(points.shape) or tsne_plane(points, seed),
     )
     found = measure(Rows().eval(), Planted(), "carton", tsne=True)["separation"]["attributes"]
     assert made == [(120, 4), (120, 4)]  # one plane per space, though there are two attributes

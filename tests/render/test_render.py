@@ -15,6 +15,7 @@ from studio.errors import StudioError
 from studio.method import Code
 from studio.methods import DoubleInfoGAN
 from studio.methods.double_infogan import DoubleInfoGANConfig
+from studio.projection import project
 from studio.render import codes as pictures
 from studio.render import scatter, selection
 from studio.render.grid import Grid
@@ -398,7 +399,7 @@ def test_codes_separate_what_the_codes_separate() -> None:
         np.random.default_rng(1).normal(size=(200, 5)) * 0.01
         + np.repeat([-1, 1], 100)[:, None] * direction
     )
-    plane = scatter.plane(code)
+    plane = project(code)
     assert plane.axes[0] in ("component 1 (99% of variance)", "component 1 (100% of variance)")
     signs = np.sign(plane.points[:, 0])
     assert np.array_equal(signs, np.repeat([signs[0], -signs[0]], 100))
@@ -469,12 +470,12 @@ def test_codes_without_attributes_of_one_dimension_or_without_variance(painter: 
         torch.zeros(len(indices), Z), torch.ones(len(indices), S)
     )
     assert draw_codes(painter, dataset, None, 0)
-    plane = scatter.plane(np.arange(5.0)[:, None])
+    plane = project(np.arange(5.0)[:, None])
     assert plane.axes == ("component 1 (100% of variance)", "no second dimension: spread at random")
     assert plane.points.shape == (5, 2)
     assert np.ptp(plane.points[:, 0]) == pytest.approx(4)
     with pytest.raises(StudioError, match="not finite"):
-        scatter.plane(np.array([[1.0, np.nan], [0.0, 1.0]]))
+        project(np.array([[1.0, np.nan], [0.0, 1.0]]))
 
 
 def test_a_grid_of_samples_has_an_end(painter: Painter, digits: TexturedDigits) -> None:

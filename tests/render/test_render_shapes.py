@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from studio import cli
 from studio.build import build_method
 from studio.errors import StudioError
-from studio.render import kinds, scatter, selection
+from studio.projection import project
+from studio.render import kinds, selection
 from studio.render.grid import Grid, Scale, flat, to_pixels
 from studio.training.engine import Engine
 
@@ -147,24 +148,24 @@ def test_overview_has_everything_in_one_row(painter: Painter, drawn: list[Grid])
 def test_tsne_keeps_neighbours_together_and_constant_codes_whole() -> None:
     rng = np.random.default_rng(0)
     code = np.concatenate([rng.normal(size=(20, 5)), rng.normal(size=(20, 5)) + 30])
-    points, axes = scatter.plane(code, "tsne")
+    points, axes = project(code, "tsne")
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1) + np.diag(
         np.full(40, np.inf)
     )
     assert (distances.argmin(1) // 20 == np.repeat([0, 1], 20)).all()
     assert axes == ("t-SNE 1", "t-SNE 2")
-    assert np.array_equal(points, scatter.plane(code, "tsne").points)
-    assert scatter.plane(np.ones((12, 3)), "tsne").points.shape == (12, 2)
+    assert np.array_equal(points, project(code, "tsne").points)
+    assert project(np.ones((12, 3)), "tsne").points.shape == (12, 2)
 
 
 def test_planes_that_cannot_be_are_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StudioError, match="--plane tsn: no such plane; did you mean 'tsne'"):
-        scatter.plane(np.eye(9), "tsn")
+        project(np.eye(9), "tsn")
     with pytest.raises(StudioError, match="needs at least 6 images, found 5"):
-        scatter.plane(np.eye(5), "tsne")
+        project(np.eye(5), "tsne")
     monkeypatch.setitem(sys.modules, "umap", None)
     with pytest.raises(StudioError, match="pip install umap-learn"):
-        scatter.plane(np.eye(9), "umap")
+        project(np.eye(9), "umap")
 
 
 @pytest.mark.slow
@@ -172,7 +173,7 @@ def test_umap_keeps_neighbours_together() -> None:
     pytest.importorskip("umap", reason="umap-learn is not installed")
     rng = np.random.default_rng(0)
     code = np.concatenate([rng.normal(size=(40, 5)), rng.normal(size=(40, 5)) + 30])
-    points, _ = scatter.plane(code, "umap")
+    points, _ = project(code, "umap")
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1) + np.diag(
         np.full(80, np.inf)
     )

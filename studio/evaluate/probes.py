@@ -124,13 +124,12 @@ def probe_codes(
 
 def _own_classifier(method: Method) -> Classifier | None:
     """Returns what maps salient codes (n, m) to the logits (n,) of "target", if the method has trained such a thing."""
-    classify = getattr(method, "classify_salient", None)
-    if not callable(classify):
+    if method.classify_salient(torch.zeros(1, method.config.s, device=method.device)) is None:
         return None
 
     @torch.no_grad()
     def logits(salient: np.ndarray) -> np.ndarray:
-        read: Any = classify(torch.from_numpy(salient).to(method.device, torch.float32))
+        read: Any = method.classify_salient(torch.from_numpy(salient).to(method.device, torch.float32))
         if read.shape != (len(salient),) or not torch.isfinite(read).all():
             expected = f"expected {len(salient)} finite logits of shape ({len(salient)},)"
             raise StudioError(

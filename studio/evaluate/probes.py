@@ -129,7 +129,9 @@ def _own_classifier(method: Method) -> Classifier | None:
 
     @torch.no_grad()
     def logits(salient: np.ndarray) -> np.ndarray:
-        read: Any = method.classify_salient(torch.from_numpy(salient).to(method.device, torch.float32))
+        read: Any = method.classify_salient(
+            torch.from_numpy(salient).to(method.device, torch.float32)
+        )
         if read.shape != (len(salient),) or not torch.isfinite(read).all():
             expected = f"expected {len(salient)} finite logits of shape ({len(salient)},)"
             raise StudioError(

@@ -1,8 +1,10 @@
-"""A user's own files through a trained method: codes, and files of the same kind healed, rebuilt or with swapped content.
+"""Applying a trained method to a user's own files: codes, and healed, reconstructed or swapped
+copies of the files.
 
-Files are read as the run's data set reads its own (`studio.data.io.user_files`) and written back in kind (`studio.data.io.write_back`):
-`OUT/KIND/...` has the sub-folders and names of the file, and `OUT/codes.csv` a row per image. Images go through in batches,
-so memory does not grow with their number.
+Files are read in the way in which the run's data set reads its own (`studio.data.io.user_files`),
+and written back in the same format (`studio.data.io.write_back`). `OUT/KIND/...` has the
+sub-folders and names of the input, and `OUT/codes.csv` one row per image. Images are processed in
+batches, so memory does not grow with their number.
 """
 
 import os
@@ -43,9 +45,9 @@ class InputFile:
     """A file to read.
 
     Attributes:
-        name: relative to the file's folder.
-        path: of the file.
-        donor: the file whose salient content it gets, if any.
+        name: path relative to the input's folder.
+        path: the file.
+        donor: file that gives the salient content, or None.
     """
 
     name: str
@@ -55,10 +57,17 @@ class InputFile:
 
 @dataclass(frozen=True, eq=False)
 class LoadedInput:
-    """A file with what was read for it; the donor has one image per image of the file, or one for all."""
+    """A file that was read.
+
+    Attributes:
+        file: the file.
+        user_file: its images.
+        donor: images that give the salient content, one per image of the file or one for all, (n
+            or 1, C, R, R).
+    """
 
     file: InputFile
-    sheet: UserFile
+    user_file: UserFile
     donor: np.ndarray | None
 
 
@@ -73,26 +82,28 @@ def apply(
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Encodes files, and writes what becomes of them.
+    """Encodes files and writes codes and generated copies.
 
     Args:
         run: a run or an export.
-        source: a file, or a folder whose sub-folders are read as well.
-        out: a folder.
-        what: `encode` (codes alone), `reconstruct`, `heal` or `swap`; several at once if wanted.
-        donors: for `swap`, a file whose salient content all get, or a folder of as many files as `source`, taken in the
-            order of their names.
+        source: a file, or a folder that is read with its sub-folders.
+        out: folder of the results.
+        what: any of `encode` (codes only), `reconstruct`, `heal` and `swap`.
+        donors: for `swap`, one file that gives its salient content to all, or a folder of as many
+            files as `source`, matched in the order of their names.
         difference: also write |reconstruction - healed|.
-        chosen: slice of a volume to read, or `all`; by default what the data set takes.
-        window: values that become -1 and 1 in files that are not 8-bit; by default the data set's.
-        overwrite: replace files that exist.
+        chosen: slice of a volume to read, or `all`. None: the slices that the data set takes.
+        window: values that become -1 and 1 in files that are not 8-bit. None: those of the data
+            set.
+        overwrite: replace existing files.
 
     Returns:
-        what was done, as `studio apply --json` prints it: `out`, `codes`, `what`, `files` and `images` that went through,
-        `set_aside` ([file, reason] each), `ignored` (other files) and `notes`.
+        The report that `studio apply --json` prints: `out`, `codes`, `what`, the numbers of
+        processed `files` and `images`, `set_aside` (a list of [file, reason]), `ignored` (number
+        of other files) and `notes`.
 
     Raises:
-        StudioError: an argument is at fault, no file can be used, or something cannot be written.
+        StudioError: an argument is invalid, no file can be used, or a result cannot be written.
     """
     kinds = _output_kinds(what, donors, difference)
     out = Path(os.path.expanduser(out))
@@ -115,28 +126,43 @@ def apply(
 
 
 class _FileProcessor:
-    """One pass over the files; counts what it does."""
+    """Processes the files in one pass and counts them.
+
+    Args:
+        run: a run or an export.
+        rule: how files are read.
+        out: folder of the results.
+        kinds: kinds of files to write.
+
+    Attributes:
+        files: number of processed files.
+        images: number of processed images.
+        set_aside: (file, reason) for each file that cannot be used.
+    """
 
     def __init__(self, run: Run, rule: ReadingRule, out: Path, kinds: Sequence[str]) -> None:
         self.run, self.rule, self.out, self.kinds = run, rule, out, kinds
-        self.several = (
-            rule.chosen == "all" or rule.cutting is not None
-        )  # whether a file may give several images
-        self.files = self.images = self.resized = self.partly = 0
+        # Whether a file may give several images.
+        self.several = rule.chosen == "all" or rule.cutting is not None
+        self.files = self.images = self.resized = self.partial = 0
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
 
     def process(self, inputs: Sequence[InputFile], codes: Path) -> None:
-        """Takes every file through, and writes the codes.
+        """Processes every file and writes the codes.
+
+        Args:
+            inputs: the files.
+            codes: the CSV file of the codes.
 
         Raises:
-            StudioError: no file can be used, or one cannot be written.
+            StudioError: no file can be used, or a result cannot be written.
         """
         with codes.open("w", encoding="utf-8", newline="") as table:
             method = self.run.config.method
             labels = ["file", *["slice"] * self.several]
             codes_table = CodesWriter(table, method.z, method.s, labels)
-            for batch in _batches(self._loaded(inputs)):
+            for batch in _batches(self._load(inputs)):
                 self._process_batch(batch, codes_table)
         if not self.files:
             if len(inputs) == 1:
@@ -145,29 +171,34 @@ class _FileProcessor:
             raise StudioError(f"none of {len(inputs)} files can be used{format_lines(lines)}")
 
     def notes(self) -> list[str]:
-        """Says what a user should know of the files that were written."""
+        """Returns facts about the written files that a user should know."""
         side = self.run.shape[1]
         notes = []
         if self.resized and self.kinds:
             notes.append(
-                f"{self.resized} of {self.files} files are not {side} x {side}: their square in the middle is what was made "
-                f"at {side} x {side} and brought to its size (bicubic), and what is outside it is as it was"
+                f"{self.resized} of {self.files} files are not {side} x {side}: their square "
+                "in the middle was generated "
+                f"at {side} x {side} and resized to its size (bicubic), and everything outside "
+                "is unchanged"
             )
-        if self.partly:
+        if self.partial:
             notes.append(
-                f"{self.partly} volumes: only some slices were read, the others are as they were; --slice all takes every one"
+                f"{self.partial} volumes: only some slices were read, the others are unchanged. "
+                "--slice all takes every slice."
             )
         return notes
 
-    def _loaded(self, inputs: Sequence[InputFile]) -> Iterator[LoadedInput]:
+    def _load(self, inputs: Sequence[InputFile]) -> Iterator[LoadedInput]:
+        """Yields the files that can be read, and sets the others aside."""
         for file in inputs:
             try:
-                sheet = read_user_file(file.path, self.rule)
-                yield LoadedInput(file, sheet, self._donor(file, len(sheet.images)))
+                user_file = read_user_file(file.path, self.rule)
+                yield LoadedInput(file, user_file, self._donor(file, len(user_file.images)))
             except UnreadableError as error:
                 self.set_aside.append((file.name, str(error)))
 
     def _donor(self, file: InputFile, images: int) -> np.ndarray | None:
+        """Returns the donor's images for a file with this number of images, or None."""
         if file.donor is None:
             return None
         if file.donor not in self._donors:
@@ -184,25 +215,28 @@ class _FileProcessor:
         return found
 
     def _process_batch(self, batch: Sequence[LoadedInput], codes: CodesWriter) -> None:
+        """Encodes a batch of files, and writes its codes and its generated copies."""
         method = self.run.method
-        images = np.concatenate([loaded.sheet.images for loaded in batch])
+        images = np.concatenate([loaded.user_file.images for loaded in batch])
         code = sampling.encode(method, torch.from_numpy(images))
         if not all(torch.isfinite(part).all() for part in code):
             raise StudioError(
                 f"{batch[0].file.path} to {batch[-1].file.path}: a code holds NaN or infinity"
             )
         made = self._generate(batch, code)
-        ends = np.cumsum([len(loaded.sheet.images) for loaded in batch])
+        ends = np.cumsum([len(loaded.user_file.images) for loaded in batch])
         for loaded, end in zip(batch, ends, strict=True):
-            rows = slice(end - len(loaded.sheet.images), end)
+            rows = slice(end - len(loaded.user_file.images), end)
             try:
                 for kind, results in made.items():
                     self._write(loaded, kind, results[rows])
             except UnreadableError as error:
                 self.set_aside.append((loaded.file.name, str(error)))
                 continue
-            self._count(loaded.sheet)
-            numbers = [[number] if self.several else [] for number in loaded.sheet.numbers or ("",)]
+            self._count(loaded.user_file)
+            numbers = [
+                [number] if self.several else [] for number in loaded.user_file.numbers or ("",)
+            ]
             for number, z, s in zip(
                 numbers, code.z[rows].tolist(), code.s[rows].tolist(), strict=True
             ):
@@ -215,7 +249,7 @@ class _FileProcessor:
         made: dict[str, torch.Tensor] = {}
         if "swap" in self.kinds:
             donors = [
-                np.broadcast_to(loaded.donor, loaded.sheet.images.shape)
+                np.broadcast_to(loaded.donor, loaded.user_file.images.shape)
                 for loaded in batch
                 if loaded.donor is not None
             ]
@@ -232,21 +266,22 @@ class _FileProcessor:
     def _write(self, loaded: LoadedInput, kind: str, results: np.ndarray) -> None:
         path = self.out / kind / loaded.file.name
         write_file(
-            path, lambda partial: write_back(loaded.sheet, results, partial, kind == DIFFERENCE)
+            path, lambda partial: write_back(loaded.user_file, results, partial, kind == DIFFERENCE)
         )
 
-    def _count(self, sheet: UserFile) -> None:
+    def _count(self, user_file: UserFile) -> None:
         self.files += 1
-        self.images += len(sheet.images)
-        self.resized += sheet.size != self.run.shape[1:]
-        self.partly += len(sheet.numbers) < sheet.slices and self.rule.chosen != "all"
+        self.images += len(user_file.images)
+        self.resized += user_file.size != self.run.shape[1:]
+        self.partial += len(user_file.numbers) < user_file.slices and self.rule.chosen != "all"
 
 
 def _batches(loaded: Iterator[LoadedInput]) -> Iterator[list[LoadedInput]]:
+    """Collects files until they have at least `BATCH` images."""
     batch: list[LoadedInput] = []
     for one in loaded:
         batch.append(one)
-        if sum(len(each.sheet.images) for each in batch) >= BATCH:
+        if sum(len(each.user_file.images) for each in batch) >= BATCH:
             yield batch
             batch = []
     if batch:
@@ -254,22 +289,24 @@ def _batches(loaded: Iterator[LoadedInput]) -> Iterator[list[LoadedInput]]:
 
 
 def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> list[str]:
-    """Returns which folders of files to write."""
+    """Returns the kinds of files to write, i.e. the names of their folders."""
     for kind in what:
         if kind not in KINDS:
-            raise StudioError(f"--what {kind}: no such thing to do{nearest(kind, KINDS)}")
+            raise StudioError(f"--what {kind}: no such kind{nearest(kind, KINDS)}")
     if ("swap" in what) != (donors is not None):
         missing = (
-            "needs --with, whose salient content to take"
+            "needs --with, the image that gives its salient content"
             if donors is None
-            else "not asked for, and --with is for nothing else"
+            else "missing, but --with is given"
         )
         raise StudioError(f"--what swap: {missing}")
     return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
 
 
 def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[float, float]]:
-    """Returns what says the window of files that are not 8-bit: the given one, or that of the run's own images."""
+    """Returns a function that returns the window of files that are not 8-bit: the given one, or
+    that of the run's own images.
+    """
 
     @cache
     def found() -> tuple[tuple[float, float] | None, str]:
@@ -283,7 +320,7 @@ def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tu
         try:
             data = run.data
         except StudioError as error:
-            return None, f"the window of the run's images cannot be found ({error})"
+            return None, f"the window of the run's images cannot be read ({error})"
         assert isinstance(data, Folders)
         return (data.window, "") if data.deep else (None, "all images of the run are")
 
@@ -291,7 +328,7 @@ def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tu
         value, why = found()
         if value is None:
             raise UnreadableError(
-                f"is not 8-bit, and {why}: say with --window what is black and what is white"
+                f"is not 8-bit, and {why}: give the values of black and white with --window"
             )
         return value
 
@@ -301,7 +338,9 @@ def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tu
 def _find_inputs(
     source: str | Path, donors: str | Path | None
 ) -> tuple[list[InputFile], int, list[Path]]:
-    """Returns the files, how many others were passed over, and the folders or files that must not be written to."""
+    """Returns the files, the number of ignored ones, and the folders or files that must not be
+    written to.
+    """
     root, names, ignored = _find_files(source, "IN")
     places = [Path(os.path.expanduser(source))]
     if donors is None:
@@ -310,7 +349,8 @@ def _find_inputs(
     places.append(Path(os.path.expanduser(donors)))
     if len(found) not in (1, len(names)):
         raise StudioError(
-            f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: expected one, or as many"
+            f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: "
+            "expected one, or as many"
         )
     partners = found * len(names) if len(found) == 1 else found
     return (
@@ -324,6 +364,7 @@ def _find_inputs(
 
 
 def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
+    """Returns the folder of a source, the images in it, and the number of other files."""
     path = Path(os.path.expanduser(source))
     if path.is_file():
         if not is_image(path.name):
@@ -346,19 +387,17 @@ def _check_places(
     places: Sequence[Path],
     overwrite: bool,
 ) -> None:
-    """Refuses to write into or over what is read, and over what exists."""
+    """Refuses results in or over the files that are read, and over existing files."""
     if out.exists() and not out.is_dir():
         raise StudioError(f"OUT {out}: a file, expected a folder")
     own, made = out.resolve(), [(out / kind).resolve() for kind in kinds]
     for place in places:
         given = place.resolve()
         if own == given or (given.is_dir() and own.is_relative_to(given)):
-            raise StudioError(
-                f"OUT {out}: lies in {place}, which is read: give a folder outside it"
-            )
+            raise StudioError(f"OUT {out}: is in {place}, which is read. Give a folder outside it.")
         if any(given.is_relative_to(folder) or folder.is_relative_to(given) for folder in made):
             raise StudioError(
-                f"OUT {out}: {place} lies where files would be written: give another folder"
+                f"OUT {out}: files would be written to {place}, which is read. Give another folder."
             )
     if overwrite:
         return
@@ -366,5 +405,6 @@ def _check_places(
     there = [path for path in wanted if os.path.lexists(path)]
     if there:
         raise StudioError(
-            f"{there[0]}: exists{f', and {len(there) - 1} more' * (len(there) > 1)}; --force replaces files"
+            f"{there[0]}: exists{f', and {len(there) - 1} more' * (len(there) > 1)}; --force "
+            "replaces files"
         )

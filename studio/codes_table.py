@@ -1,7 +1,7 @@
 """Codes as a table: one row per image with the coordinates of its common and salient code.
 
-The columns are one or more labels (`file`, and `slice` for volumes), then z0, z1, ... and s0, s1, ... Numbers have nine
-significant digits, which float32 survives unchanged.
+The columns are one or more labels (`file`, and `slice` for volumes), then z0, z1, ... and s0, s1,
+... Numbers have nine significant digits, which float32 survives unchanged.
 """
 
 import csv

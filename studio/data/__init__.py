@@ -1,6 +1,17 @@
-"""Data sets: each is one class with index-addressed, seeded items and attributes that say where they belong."""
+"""Data sets, each in one file of this package.
 
-from typing import TYPE_CHECKING, Any
+To add a data set `NAME`:
+
+1. Write `studio/data/NAME.py` with a section `NameConfig` (a `DataConfig`, a `FilesConfig` if it
+   reads files, or a `ContaminationConfig` if its training sets can be mixed) and a class `Name` (a
+   `Dataset`). The module docstring of `studio.data.dataset` lists the methods that it needs.
+2. Add it to `DATASETS` below.
+3. Write one config per method in `configs/`, such as `NAME_dig.yaml`.
+4. Write `tests/data/test_NAME.py`. The tests of all data sets in `tests/data` pick it up from
+   `DATASETS`.
+"""
+
+from typing import TYPE_CHECKING
 
 from studio.data.brain_phantom import BrainPhantom
 from studio.data.brats.dataset import Brats
@@ -25,10 +36,11 @@ DATASETS: dict[str, type[Dataset]] = {
     "brats": Brats,
     "brain_phantom": BrainPhantom,
 }
-ALIASES = {"digits": "textured_digits"}  # config file names take the short form
+ALIASES = {"digits": "textured_digits"}  # short names, as in the names of config files
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - imported on first use, so that `studio data list` needs no torch
+def __getattr__(name: str) -> "type[PairStream]":
+    # Imported on first use, because it imports torch, which `studio data list` does not need.
     if name == "PairStream":
         from studio.data.pairs import PairStream
 

@@ -1,10 +1,12 @@
-"""`brain_phantom`: drawn axial head slices, in the target set with a tumour, of which everything is known.
+"""`brain_phantom`: drawn axial head slices, in the target set with a tumour. The truth about each
+image is known.
 
-Anatomy is drawn alike for both sets; only target heads have a tumour over it. So each target image has its true healthy
-counterpart and its tumour's mask, and any tumour can be drawn in any head: what a method heals or transplants is compared
-with the truth. Every number behind a picture is an attribute, all of them independent and uniform in the ranges of
-`studio.data.phantom`, but for a tumour's centre, which is uniform in an ellipse. `write_brats` writes such heads as volumes
-in the folders and file names of BraTS 2021.
+The anatomy is drawn alike for both sets, and only target heads have a tumour over it. Each target
+image therefore has its true healthy counterpart and the mask of its tumour, and any tumour can be
+drawn in any head. This gives the truth to compare healed and transplanted images with. Every
+number behind a picture is an attribute. All are independent and uniform in the ranges of
+`studio.data.phantom`, except for the centre of the tumour, which is uniform in an ellipse.
+`write_brats` writes such heads as volumes in the folders and file names of BraTS 2021.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,28 +31,45 @@ __all__ = ["BrainPhantom", "BrainPhantomConfig", "write_brats"]
 
 SEED = 2_024_086
 SIZES: dict[Split, int] = {"train": 100_000, "test": 5_000}  # per domain
-PLATE = 512  # side of the sheet of noise that images take their piece of
+PLATE = 512  # side in pixels of the sheet of noise from which images take a piece
 SLICES = 155  # of a BraTS volume, 1 mm apart
 MILLIMETRE = 1 / 95  # in units of the head: half its length
 
 
 class BrainPhantomConfig(DataConfig):
-    """The data set's section."""
+    """The section of `brain_phantom`."""
 
     name: Literal["brain_phantom"] = "brain_phantom"
+    """Name of the data set."""
+
     root: None = None
+    """Not used: the images are drawn."""
+
     resolution: int = Field(default=64, ge=32, le=256)
-    modality: Literal["t1", "t1ce", "t2", "flair"] = (
-        "t1ce"  # t1ce: with a contrast agent, which brightens tumours' rims
-    )
-    noise: float = Field(
-        default=0.02, ge=0, le=0.5
-    )  # standard deviation, of the range from black to white
-    seed: int = Field(default=0, ge=0)  # other heads and tumours
+    """Side of the images.
+
+    Unit: pixels.
+    """
+
+    modality: Literal["t1", "t1ce", "t2", "flair"] = "t1ce"
+    """Kind of scan to imitate. t1ce: with a contrast agent, which brightens the rims of tumours."""
+
+    noise: float = Field(default=0.02, ge=0, le=0.5)
+    """Standard deviation of the noise.
+
+    Unit: the range from black to white.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of the heads and tumours.
+
+    Unit: none.
+    """
 
 
 class BrainPhantom(Dataset):
-    """Drawn axial head slices (common) with tumours (salient) in the target set, and the truth about each of them.
+    """Drawn axial head slices (common) with tumours (salient) in the target set, and the truth
+    about each image.
 
     Item i of a split and domain shows the same head at any resolution and in any modality.
 
@@ -81,11 +100,13 @@ class BrainPhantom(Dataset):
         return self._images(self._rows(split, domain, indices), tumours=domain == "target")
 
     def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns target images as they would be without their tumours, noise included, (n, 1, H, W) in [-1, 1]."""
+        """Returns target images as they would be without their tumours, including the noise, (n, 1,
+        H, W) in [-1, 1].
+        """
         return self._images(self._rows(split, "target", indices), tumours=False)
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns where target images show a tumour or its oedema, (n, H, W) bool."""
+        """Returns the pixels of target images that show a tumour or its oedema, (n, H, W) bool."""
         return self._masks(self._rows(split, "target", indices))
 
     def transplant(
@@ -98,10 +119,10 @@ class BrainPhantom(Dataset):
         """Draws the heads a with the tumours of the target images b, each at its place in the head.
 
         Args:
-            split: of all of them.
-            a_indices: whose heads and noise, (n,).
-            b_indices: whose tumours, (n,); indices of target images.
-            domain: of the heads; a tumour that a target head has of its own is gone.
+            split: split of all images.
+            a_indices: images that give the heads and the noise, (n,).
+            b_indices: target images that give the tumours, (n,).
+            domain: domain of the heads. A target head loses its own tumour.
         """
         heads, tumours = (
             self._rows(split, domain, a_indices),
@@ -111,6 +132,7 @@ class BrainPhantom(Dataset):
         return Transplant(self._images(factors, tumours=True), self._masks(factors))
 
     def _images(self, factors: Mapping[str, np.ndarray], tumours: bool) -> "Tensor":
+        """Draws images of the given factors, with noise, (n, 1, H, W) in [-1, 1]."""
         import torch
 
         side, noise = self.config.resolution, self.config.noise
@@ -134,17 +156,21 @@ class BrainPhantom(Dataset):
 
     @cached_property
     def _plate(self) -> np.ndarray:
+        """Sheet of noise from which every image takes a piece, (PLATE, PLATE) float32."""
         return np.random.default_rng(SEED).standard_normal((PLATE, PLATE), np.float32)
 
     def _rows(
         self, split: Split, domain: str, indices: Sequence[int] | np.ndarray
     ) -> dict[str, np.ndarray]:
+        """Returns the factors of some items: factor -> (n,)."""
         return {
             name: values[np.asarray(indices)] for name, values in self._table(split, domain).items()
         }
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Returns what each item of a domain shows: factor -> (N,) float32, and where its noise is from."""
+        """Returns the factors of all items of a domain, factor -> (N,) float32, and the positions
+        of their noise.
+        """
         if (split, domain) not in self._drawn:
             names = [*ANATOMY, "noise_y", "noise_x", *(TUMOUR if domain == "target" else ())]
             seed = SEED + self.config.seed
@@ -157,7 +183,10 @@ class BrainPhantom(Dataset):
 
 
 def _in_range(uniform: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turns uniform columns in [0, 1) into factors, float32; a tumour's centre becomes uniform in an ellipse."""
+    """Maps uniform columns in [0, 1) to factors, float32.
+
+    The centre of a tumour becomes uniform in an ellipse.
+    """
     ranges = ANATOMY | TUMOUR
     factors = {
         n: low + (high - low) * uniform[n] for n, (low, high) in ranges.items() if n in uniform
@@ -173,28 +202,30 @@ def _in_range(uniform: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def write_brats(
     root: Path, patients: int, seed: int = 0, side: int = 240, slices: range = range(80, 100)
 ) -> None:
-    """Writes heads as NIfTI volumes in the layout of BraTS 2021, without their skulls, as these are.
+    """Writes heads as NIfTI volumes in the layout of BraTS 2021, without skulls as in BraTS.
 
-    ROOT/BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair}.nii.gz, int16, and ..._seg.nii.gz, uint8: 0, and 1 (core), 2
-    (oedema) or 4 (enhancing rim). Slices are 1 mm apart, fit together, and are 240 mm wide; the array's axes run to the
-    left, back and top. Each patient has one tumour; it is at one end of the drawn slices and leaves at least four tenths
-    of them free.
+    The files are ROOT/BraTS2021_00000/BraTS2021_00000_{t1,t1ce,t2,flair}.nii.gz, int16, and
+    ..._seg.nii.gz, uint8, with 0, 1 (core), 2 (oedema) and 4 (enhancing rim). Slices are 1 mm
+    apart, belong to one head, and are 240 mm wide. The axes of the array run to the left, back and
+    top. Each patient has one tumour at one end of the drawn slices, which leaves at least four
+    tenths of them free.
 
     Args:
-        root: the folder; made if it is not there.
-        patients: their number.
-        seed: of all that is drawn.
-        side: of the slices in voxels.
-        slices: which of the 155 are drawn; all others are 0.
+        root: the folder, created if it does not exist.
+        patients: number of patients.
+        seed: seed of everything that is drawn.
+        side: side of the slices in voxels.
+        slices: which of the 155 slices are drawn. All others are 0.
 
     Raises:
-        StudioError: no patients or slices, or slices that a volume does not have.
+        StudioError: there are no patients or no slices, or a slice is outside the volume.
     """
     import nibabel
 
     if patients < 1 or not slices or min(slices) < 0 or max(slices) >= SLICES:
         raise StudioError(
-            f"at least 1 patient, and slices from 0 to {SLICES - 1}; found {patients} and {slices}"
+            f"found {patients} patients and slices {slices}, "
+            f"expected at least 1 patient and slices from 0 to {SLICES - 1}"
         )
     width = 240 / side
     affine = np.diag([-width, -width, 1, 1])
@@ -216,14 +247,12 @@ def _volume(rng: np.random.Generator, side: int, slices: range) -> dict[str, np.
     n, up = len(slices), np.array(slices) - min(slices)
     one = _in_range({name: rng.random(1) for name in ANATOMY | TUMOUR})
     factors = {name: np.repeat(value, n) for name, value in one.items()}
-    rise = min(
-        MILLIMETRE / HEIGHT, 1 / max(1, up.max())
-    )  # of the level from slice to slice; a stack ends at the roofs
+    # Rise of the level from slice to slice. The stack ends at the roofs of the ventricles.
+    rise = min(MILLIMETRE / HEIGHT, 1 / max(1, up.max()))
     factors["level"] = one["level"] * (1 - rise * up.max()) + rise * up
     factors["tumour_oedema"] = np.minimum(factors["tumour_oedema"], 0.5 * factors["tumour_radius"])
-    half = rng.uniform(0.2, 0.4) * (
-        up.max() + 1
-    )  # its height in mm; oedema reaches at most half as far again
+    # Height of the tumour in mm. Oedema reaches at most half as far again.
+    half = rng.uniform(0.2, 0.4) * (up.max() + 1)
     end = rng.choice([0, up.max()])
     factors["tumour_height"] = factors["tumour_radius"] * np.abs(up - end) / half
     volume = {"seg": phantom.label_lesions(factors, side)}

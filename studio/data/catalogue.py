@@ -1,4 +1,4 @@
-"""What the verbs `studio data list`, `check`, `preview` and `init` do."""
+"""The verbs `studio data list`, `check` and `init`."""
 
 import csv
 import json
@@ -23,17 +23,18 @@ EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
 ABOUT = """\
 An example of the layout that `studio` reads as the data set `folders`.
 
-  background/     images without what interests you: photographs
+  background/     images without the content that interests you: photographs
   target/         images with it: photographs with a handwritten digit over them
-  attributes.csv  one row per image; only `file` is needed, and without the table everything still works
+  attributes.csv  optional, one row per image. Only the column `file` is required.
     file          path of the image in this folder
-    split         train or test; leave it out, and the studio divides the subjects four to one
-    subject       whose image it is; all images of a subject go to the same side of the split
-    digit         an attribute: known facts, used to measure what the model has separated and never to train it
-    texture       another one
-  folders_dig.yaml  a config; its data.attributes says in which code each attribute should be found
+    split         train or test. Without it, the studio divides the subjects four to one.
+    subject       person or object of the image. All images of a subject are in the same split.
+    digit         an attribute: a known property, used for measuring and never for training
+    texture       another attribute
+  folders_dig.yaml  a config. Its data.attributes says which code should encode each attribute.
 
-Put your own png, jpg, npy, nii or nii.gz files in place of these, in as many subfolders as you like. Then:
+Replace these files by your own png, jpg, npy, nii or nii.gz files, in as many subfolders as you
+like. Then:
 
   studio data check {config}
   studio train --cfg {config}
@@ -41,12 +42,12 @@ Put your own png, jpg, npy, nii or nii.gz files in place of these, in as many su
 The photographs come with scikit-image, the digits with scikit-learn.
 """
 CONFIG = """\
-# Double InfoGAN on your own two folders; `studio train --cfg THIS_FILE --dry-run` shows everything that can be set.
+# Double InfoGAN on your own two folders. `studio train --cfg THIS_FILE --dry-run` shows all fields.
 data:
   name: folders
   root: {root}
   resolution: 32
-  attributes: {{digit: salient, texture: common}} # salient: only the target has it; common: both have it
+  attributes: {{digit: salient, texture: common}} # salient: in target images only, common: in both
 nets: {{width: 32}}
 method: {{name: dig, z: 32, s: 16}}
 train: {{images: 100_000, batch: 128}}
@@ -54,13 +55,15 @@ train: {{images: 100_000, batch: 128}}
 
 
 def list_datasets() -> list[dict[str, Any]]:
-    """Returns a row per data set: its name, what it is, whether it needs files, and where they are expected."""
+    """Returns one row per data set: name, description, whether it needs files, and where it expects
+    them.
+    """
     rows = []
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
-        what = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
+        summary = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
         rows.append(
-            {"name": name, "what": what, "needs_files": needs_files, "expected": _expected(name)}
+            {"name": name, "what": summary, "needs_files": needs_files, "expected": _expected(name)}
         )
     return rows
 
@@ -70,22 +73,23 @@ def _expected(name: str) -> str:
 
 
 def check(config: DataConfig) -> dict[str, Any]:
-    """Opens a data set and reports what was found; what is the user's to mend is reported, too, and never raised.
+    """Opens a data set and reports its contents. Faults of the user's files are reported as
+    problems and not raised.
 
     Args:
         config: the data set's section.
 
     Returns:
-        `name`, `ok`, `root` (where files are expected), `expected` (which files), `counts` (split -> domain -> images),
-        `shape`, `attributes` (name -> `belongs`, `classes`, `target_only`), `notes`, `quarantined` ([file, reason]
-        each) and `problems`; all of it goes into JSON, and all keys are always there.
+        The report as `studio data check --json` prints it. All keys are always present: `name`,
+        `ok`, `root` (where files are expected), `expected` (which files), `counts` (split ->
+        domain -> images), `shape`, `attributes` (name -> `belongs`, `classes`, `target_only`),
+        `notes`, `quarantined` (a list of [file, reason]) and `problems`.
     """
     report = _report(config.name, config.root)
     try:
         dataset = DATASETS[config.name](config)
-        notes = [
-            *dict.fromkeys([*dataset.notes(), *label_notes(dataset)])
-        ]  # labels are read only here: they may be damaged
+        # Labels are read here for the first time, so a damaged file of labels shows here.
+        notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]
     except StudioError as error:
         quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}
@@ -105,7 +109,7 @@ def check(config: DataConfig) -> dict[str, Any]:
 
 
 def report_unusable(name: str, problem: str) -> dict[str, Any]:
-    """Returns what `check` reports of a data set whose section of a config is at fault."""
+    """Returns the report of `check` for a data set with an invalid section of the config."""
     return {**_report(name, None), "problems": [problem]}
 
 
@@ -133,7 +137,7 @@ def _describe(attribute: Attribute) -> dict[str, Any]:
 
 
 def describe(report: dict[str, Any]) -> str:
-    """Returns what `check` found as plain lines."""
+    """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:
         lines.append("images: {} x {} x {} (channels, height, width)".format(*report["shape"]))
@@ -144,7 +148,8 @@ def describe(report: dict[str, Any]) -> str:
     for name, attribute in report["attributes"].items():
         kind = f"one of {', '.join(attribute['classes'])}" if attribute["classes"] else "a number"
         lines.append(
-            f"attribute {name}: {attribute['belongs']}, {kind}{', target only' * attribute['target_only']}"
+            f"attribute {name}: {attribute['belongs']}, "
+            f"{kind}{', target only' * attribute['target_only']}"
         )
     lines += [f"note: {note}" for note in report["notes"]]
     lines += [f"set aside: {name} {reason}" for name, reason in report["quarantined"]]
@@ -153,13 +158,14 @@ def describe(report: dict[str, Any]) -> str:
 
 
 def init_example(root: str | Path) -> None:
-    """Writes an example of the layout of `folders`: a few hundred small images, a table, a config and a README.
+    """Writes an example of the layout of `folders`: a few hundred small images, a table, a config
+    and a README.
 
     Args:
-        root: a folder that does not exist or is empty; it appears complete or not at all.
+        root: a folder that does not exist or is empty. It appears complete or not at all.
 
     Raises:
-        StudioError: there is something in it, or it cannot be written.
+        StudioError: the folder is not empty, or it cannot be written.
     """
     root = Path(os.path.expanduser(root)).resolve()
     try:
@@ -196,7 +202,7 @@ def _write_images(folder: Path) -> None:
                         key: dataset.attributes[key].classes[column[i]]
                         for key, column in labels.items()
                     }
-                    # Each subject has two images here, one in either folder, as a patient might.
+                    # Each subject has two images here, one in each folder, as a patient might.
                     table.writerow(
                         {"file": name, "split": split, "subject": f"{split}_{i:03}", **values}
                     )

@@ -1,9 +1,11 @@
-"""`cifar_mnist`: CIFAR-10 images, half of them with an MNIST digit (Carton et al. 2024, Sec. 5; Louiset et al. 2024).
+"""`cifar_mnist`: CIFAR-10 images, half of them with an MNIST digit (Carton et al. 2024, Sec. 5;
+Louiset et al. 2024).
 
-background = 0.5 * CIFAR and target = 0.5 * CIFAR' + 0.5 * digit in [0, 1], then 2 * that - 1: nothing clips. At 64 px
-(Carton) CIFAR and digit are resized to the frame, bilinearly with antialiasing; at 32 px (Louiset) the digit is padded
-with zeros. Target and background share no CIFAR image; train and test share neither an image nor a digit, where the
-authors' code took training digits for the evaluation.
+background = 0.5 * CIFAR and target = 0.5 * CIFAR' + 0.5 * digit in [0, 1]. Both are then mapped to
+[-1, 1], and nothing clips. At 64 px (Carton) CIFAR and digit are resized to the frame, bilinearly
+with antialiasing. At 32 px (Louiset) the digit is padded with zeros. Target and background share
+no CIFAR image. Train and test share neither an image nor a digit, whereas the authors' code takes
+training digits for the evaluation.
 """
 
 from collections.abc import Sequence
@@ -33,17 +35,31 @@ if TYPE_CHECKING:
 __all__ = ["CifarMnist", "CifarMnistConfig"]
 
 SEED = 10_2024
-Opened = tuple[dict[Split, LabelledImages], list[str]]  # the parts of a set of images, and notes
-AMPLITUDE = 0.5  # of either layer; Sec. 5
+Opened = tuple[dict[Split, LabelledImages], list[str]]  # split -> images, and notes
+AMPLITUDE = 0.5  # of either layer, Sec. 5
 
 
 class CifarMnistConfig(ContaminationConfig):
-    """The data set's section."""
+    """The section of `cifar_mnist`."""
 
     name: Literal["cifar_mnist"] = "cifar_mnist"
+    """Name of the data set."""
+
     resolution: Literal[32, 64] = 64
-    # Amplitude of CIFAR in the target images; the background set stays at 0.5, as in Fig. 7a of Abid & Zou (2019).
+    """Side of the images.
+
+    Unit: pixels.
+
+    Source: 64 is that of Carton et al. (2024), Sec. 5, and 32 that of Louiset et al. (2024).
+    """
+
     background_amplitude: float = Field(default=AMPLITUDE, ge=0, le=AMPLITUDE)
+    """Amplitude of CIFAR in the target images. In the background set it is always 0.5.
+
+    Unit: none.
+
+    Source: Carton et al. (2024), Sec. 5. Abid & Zou (2019), Fig. 7a, vary it.
+    """
 
 
 class CifarMnist(Dataset):
@@ -75,6 +91,15 @@ class CifarMnist(Dataset):
     def size(self, split: Split, domain: str) -> int:
         return self._cifar[split].size // 2
 
+    def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Returns the parts of each item: column -> (n,).
+
+        `object` is the number of the CIFAR image, `digit` the number of the MNIST digit, and
+        `salient` says whether the digit is shown. Each domain takes one half of a permutation of
+        CIFAR's images.
+        """
+        return self._tables[split, domain]
+
     def labels(self, split: Split, domain: str) -> Labels:
         table = self._tables[split, domain]
         labels = {"object": self._cifar[split].classes[table["object"]]}
@@ -103,9 +128,8 @@ class CifarMnist(Dataset):
         if table["salient"].any():
             digits = self._mnist[split].take(table["digit"][table["salient"]])
             digits = pad_digits(digits, side) if side == 32 else resize_digits(digits, side)
-            images[torch.from_numpy(table["salient"])] += (
-                AMPLITUDE * digits[:, None]
-            )  # the same on all three channels
+            # The digit is the same on all three channels.
+            images[torch.from_numpy(table["salient"])] += AMPLITUDE * digits[:, None]
         return images.mul_(2).sub_(1)
 
     def notes(self) -> list[str]:
@@ -117,7 +141,7 @@ class CifarMnist(Dataset):
         return [*self._notes, *spare]
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Returns which CIFAR image and which digit each item shows: either half of one permutation per domain."""
+        """Draws the columns of `composition`."""
         size, first = self.size(split, domain), self.size(split, domain) * DOMAINS.index(domain)
         return {
             "object": permute_split(SEED, split, self._cifar[split].size)[first : first + size],
@@ -131,7 +155,7 @@ class CifarMnist(Dataset):
 
 
 def _both(root: Path) -> tuple[Opened, Opened]:
-    """Opens CIFAR-10 and MNIST; if both are at fault, the message says both."""
+    """Opens CIFAR-10 and MNIST. If both fail, the message has both reasons."""
     found: list[Opened] = []
     faults: list[str] = []
     for opening in (open_cifar, open_mnist):

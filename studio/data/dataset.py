@@ -1,4 +1,22 @@
-"""What a data set is: two domains, two splits, images by index, and attributes with where they belong."""
+"""The interface of a data set: two domains, two splits, images by index, and attributes.
+
+A data set implements `size`, `images` and `labels`, sets `shape` and `attributes` in `__init__`,
+and names its section of the config in `Config`. It may also define
+
+- `LAYOUT`: the files that it expects, as text for `studio data list` and error
+  messages;
+- `notes`: facts about this copy of the data that a user should know;
+- `quarantined`: (file, reason) for each file that it could not use;
+- `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
+  counterfactual images (`MaskedDataset`, `CounterfactualDataset`), so that `studio probe` can
+  measure counterfactuals;
+- `generative_factors`, `images_of` and `canonical_factors`, if it can generate images of chosen
+  factors (`FactorDataset`), so that `studio probe` can measure disentanglement.
+
+Item i of a split and domain must always show the same image: draw with a generator that depends on
+nothing but the item (`studio.data.item_tables` has helpers). Import torch inside of methods,
+because `studio data list` and `check` do not need it.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,12 +59,12 @@ Labels = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Attribute:
-    """A known factor of the images, used to measure and never to train.
+    """A known property of the images, used for measuring and never for training.
 
     Attributes:
-        belongs: the code in which it should be found.
+        belongs: code that should encode it, `salient` or `common`.
         classes: names of the categories, or () for a number.
-        target_only: whether background images have no such attribute.
+        target_only: whether background images lack this attribute.
     """
 
     belongs: Belongs
@@ -55,31 +73,36 @@ class Attribute:
 
 
 class DataConfig(Section):
-    """What every data set's section of a config has.
-
-    Attributes:
-        name: of the data set.
-        root: folder of the files, for sets that need any.
-        resolution: side of the square images in pixels.
-        attributes: where attributes belong, beyond or against what the data set declares.
-    """
+    """The section `data` of a config, as far as all data sets share it."""
 
     name: str
+    """Name of the data set."""
+
     root: str | None = None
+    """Folder of the files. null: the data set reads none."""
+
     resolution: int = Field(ge=6)
+    """Side of the square images.
+
+    Unit: pixels.
+    """
+
     attributes: dict[str, Belongs] = Field(default={})
+    """Attribute -> `salient` or `common`, if this differs from the data set's own declaration."""
 
 
 class Dataset(ABC):
     """Two unpaired sets of images, each split into train and test.
 
-    Item i of a split and domain is the same for ever: the same on every machine, in every run, after every resume.
+    Item i of a split and domain never changes: it is the same on every machine, in every run and
+    after every resume.
 
     Args:
         config: the data set's section.
 
     Attributes:
-        shape: of every image: (channels, height, width), (channels, depth, height, width) of a volume, (features,) of a vector.
+        shape: shape of every image: (channels, height, width), or (channels, depth, height, width)
+            for volumes, or (features,) for vectors.
         attributes: name -> Attribute.
     """
 
@@ -92,29 +115,35 @@ class Dataset(ABC):
 
     @abstractmethod
     def size(self, split: Split, domain: str) -> int:
-        """Returns how many images a domain has in a split."""
+        """Returns the number of images of a domain in a split."""
 
     @abstractmethod
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns the images (len(indices), C, H, W), float32 in [-1, 1]."""
+        """Returns the images at `indices`, (len(indices), C, H, W) float32 in [-1, 1]."""
 
     @abstractmethod
     def labels(self, split: Split, domain: str) -> Labels:
-        """Returns attribute -> one value per item of the domain: class numbers, or floats.
+        """Returns attribute -> one value per item of the domain: class numbers (int64), or numbers
+        (float).
 
-        An item without a value has -1 or NaN; an attribute that the domain does not have is absent.
+        An item without a value has -1 or NaN. An attribute that the domain lacks is absent.
         """
 
     def notes(self) -> list[str]:
-        """Returns what a user should know of this copy of the data: files set aside, sizes, windows."""
+        """Returns facts about this copy of the data: files set aside, sizes, windows."""
         return []
 
     def _declare(self, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
-        """Applies the config's `attributes` to those that the data set knows."""
+        """Returns the attributes of the data set with the config's `attributes` applied.
+
+        Raises:
+            StudioError: the config names an attribute that the data set does not have.
+        """
         for name in self.config.attributes:
             if name not in attributes:
                 raise StudioError(
-                    f"data.attributes.{name}: {self.config.name} has no such attribute{nearest(name, attributes)}"
+                    f"data.attributes.{name}: {self.config.name} has no such "
+                    f"attribute{nearest(name, attributes)}"
                 )
         return {
             name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
@@ -123,18 +152,21 @@ class Dataset(ABC):
 
 
 def is_known(values: np.ndarray) -> np.ndarray:
-    """Returns which labels of one attribute are there: neither -1 nor NaN."""
+    """Returns which labels of an attribute have a value, i.e. are neither -1 nor NaN, (n,) bool."""
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def label_notes(dataset: Dataset) -> Iterator[str]:
-    """Says where an attribute cannot be measured well: one value on all images, or a category on one image or none."""
+    """Yields a note for each attribute that cannot be measured well.
+
+    These are attributes with the same value on all images, and categories with at most one image.
+    """
     for split, domain in product(SPLITS, DOMAINS):
         for name, column in dataset.labels(split, domain).items():
             values, classes = column[is_known(column)], dataset.attributes[name].classes
             if len(np.unique(values)) < 2:
-                what = "the same value" if len(values) else "no value"
-                yield f"attribute {name} has {what} on every {domain} image of the {split} split"
+                found = "the same value" if len(values) else "no value"
+                yield f"attribute {name} has {found} on every {domain} image of the {split} split"
                 continue
             counts = (
                 np.bincount(values.astype(np.int64), minlength=len(classes))
@@ -144,18 +176,20 @@ def label_notes(dataset: Dataset) -> Iterator[str]:
             for few, words in enumerate(("no {} image", "only one {} image each")):
                 rare = ", ".join(classes[i] for i in np.flatnonzero(counts == few))
                 if rare:
-                    yield f"attribute {name}: the {split} split has {words.format(domain)} of {rare}"
+                    yield (
+                        f"attribute {name}: the {split} split has {words.format(domain)} of {rare}"
+                    )
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A generative factor: images can be made of any of its classes, 0 to size - 1.
+    """A factor of variation with the classes 0 to size - 1, from which images can be generated.
 
     Attributes:
-        name: of the factor.
+        name: name of the factor.
         size: number of its classes.
         category: whether the classes have no order.
-        period: number of classes in a full circle, for a factor that returns to where it began; 0 for others.
+        period: number of classes in a full turn for a factor that is an angle, else 0.
     """
 
     name: str
@@ -166,20 +200,28 @@ class Factor:
 
 @runtime_checkable
 class FactorDataset(Protocol):
-    """A data set that can make target images of given factors, whose disentanglement can then be measured.
+    """A data set that generates target images of chosen factors, so that disentanglement can be
+    measured.
 
     Attributes:
-        generative_factors: what makes an image's salient content, in the order of the columns below.
+        generative_factors: factors of an image's salient content, in the order of the columns
+            below.
     """
 
     generative_factors: tuple[Factor, ...]
 
     def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> "Tensor":
-        """Makes target images (n, C, H, W) of class numbers (n, f); what is not a factor comes from the seed."""
+        """Generates target images (n, C, H, W) in [-1, 1].
+
+        Args:
+            factors: class numbers (n, f).
+            seed: seed of everything that is not a factor.
+            split: split from which the rest of the image is drawn.
+        """
         ...
 
     def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
-        """Returns class numbers (n, f) by which images that look the same are the same."""
+        """Returns class numbers (n, f) that are equal for images that look the same."""
         ...
 
 
@@ -188,12 +230,17 @@ class MaskedDataset(Protocol):
     """A data set that knows where the salient content of a target image is."""
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns which pixels of target images show salient content, (n, H, W) bool."""
+        """Returns the pixels of target images that show salient content, (n, H, W) bool."""
         ...
 
 
 class Transplant(NamedTuple):
-    """True images (n, C, H, W) of the common content of some and the salient content of others, and its masks (n, H, W)."""
+    """Images that combine the common content of some images with the salient content of others.
+
+    Attributes:
+        images: the true images, (n, C, H, W) in [-1, 1].
+        masks: pixels that show the salient content, (n, H, W) bool.
+    """
 
     images: "Tensor"
     masks: "Tensor"
@@ -201,10 +248,12 @@ class Transplant(NamedTuple):
 
 @runtime_checkable
 class CounterfactualDataset(MaskedDataset, Protocol):
-    """A data set that knows what its images would look like with other salient content, or without any."""
+    """A data set that knows the true image for other salient content, and for none."""
 
     def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns target images without their salient content, all else the same, (n, C, H, W) in [-1, 1]."""
+        """Returns target images without their salient content and otherwise unchanged, (n, C, H, W)
+        in [-1, 1].
+        """
         ...
 
     def transplant(
@@ -213,5 +262,5 @@ class CounterfactualDataset(MaskedDataset, Protocol):
         a_indices: Sequence[int] | np.ndarray,
         b_indices: Sequence[int] | np.ndarray,
     ) -> Transplant:
-        """Returns background images a with the salient content of target images b."""
+        """Returns the background images a with the salient content of the target images b."""
         ...

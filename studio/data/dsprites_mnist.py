@@ -1,9 +1,12 @@
-"""`dsprites_mnist`: four handwritten digits in a square, in the target set with a sprite over them (Carton et al. 2024).
+"""`dsprites_mnist`: four handwritten digits in a square, in the target set with a sprite over them
+(Carton et al. 2024).
 
-background = 0.5 * grid of MNIST digits 1, 2 (above) and 3, 4 (below), each resized from 28 to 32 px; target = such a grid
-with a dSprites sprite at full brightness, at most 1; then 2 * that - 1. Random exemplars of the digits; training digits
-in train, test digits in test. Of the 737,280 sprites a random tenth is in train, as with the authors, and 7,000 others
-are in test; no picture is in both, nor anything that looks the same because the last orientation is the first again.
+background = 0.5 * grid of the MNIST digits 1, 2 (above) and 3, 4 (below), each resized from 28 to
+32 px. target = such a grid plus a dSprites sprite at full brightness, at most 1. Both are then
+mapped from [0, 1] to [-1, 1]. Digit images are chosen at random, from MNIST's training part in
+train and from its test part in test. Of the 737,280 sprites a random tenth is in train, as with
+the authors, and 7,000 others are in test. No picture is in both splits, not even as another
+orientation that looks the same.
 """
 
 from collections.abc import Sequence
@@ -36,36 +39,52 @@ if TYPE_CHECKING:
 __all__ = ["DspritesMnist", "DspritesMnistConfig"]
 
 SEED = 11_2024
-SIZES: dict[Split, int] = {
-    "train": FRAMES // 10,
-    "test": 7_000,
-}  # the authors keep each sprite with probability 0.1
+# The authors keep each sprite for training with probability 0.1.
+SIZES: dict[Split, int] = {"train": FRAMES // 10, "test": 7_000}
 GRID = (1, 2, 3, 4)  # classes of the digits: top left, top right, bottom left, bottom right
 DIM = 0.5  # brightness of the digits
 
 
 class DspritesMnistConfig(FilesConfig):
-    """The data set's section."""
+    """The section of `dsprites_mnist`."""
 
     name: Literal["dsprites_mnist"] = "dsprites_mnist"
+    """Name of the data set."""
+
     resolution: Literal[64] = 64
-    # The same items on every machine, whatever files are there; `file` reads the original file.
+    """Side of the images.
+
+    Unit: pixels.
+
+    Source: Carton et al. (2024).
+    """
+
     sprites: Literal["rendered", "file"] = "rendered"
+    """Where the sprites come from. rendered: drawn by the studio, with no file. file: read from the
+    original file."""
 
 
 class DspritesMnist(Dataset):
     """Four digits, 1 to 4 (common), with a sprite over them (salient) in the target set.
 
-    Attributes of the sprite: `shape`; `scale` from 0.5 to 1; `pos_x` and `pos_y` from 0 to 1; and `orientation`, the
-    cosine of the angle times the shape's symmetry (4 for the square, 2 for the ellipse, 1 for the heart). An angle is
-    no number, since its ends meet, and a square turned by a quarter is the same square: only such a cosine is equal
-    for equal pictures. `factors` has the plain class numbers.
+    Attributes of the sprite:
+
+    - `shape`: square, ellipse or heart.
+    - `scale`: from 0.5 to 1.
+    - `pos_x`, `pos_y`: from 0 to 1.
+    - `orientation`: the cosine of the angle times the shape's symmetry (4 for the square, 2 for
+      the ellipse, 1 for the heart). The angle itself would be no good target for a regression,
+      because its ends meet, and because a square turned by a quarter is the same square. This
+      cosine is equal for equal pictures.
+
+    `factors` returns the plain class numbers.
 
     Args:
         config: the data set's section.
 
     Raises:
-        StudioError: a file of MNIST (or of dSprites, where asked for) is missing, cut short or of another kind.
+        StudioError: a file of MNIST (or of dSprites, if requested) is missing, cut short or of
+            another kind.
     """
 
     Config = DspritesMnistConfig
@@ -103,8 +122,16 @@ class DspritesMnist(Dataset):
         return SIZES[split]
 
     def factors(self, split: Split) -> np.ndarray:
-        """Returns the sprite of each target image as class numbers (N, 5): shape, scale, orientation, pos_x, pos_y."""
+        """Returns the sprite of each target image as class numbers (N, 5): shape, scale,
+        orientation, pos_x, pos_y.
+        """
         return np.stack(np.unravel_index(_pools()[split], COUNTS), 1)
+
+    def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Returns the parts of each item: `digits` has the numbers of its four MNIST digits, (n,
+        4).
+        """
+        return {"digits": self._tables[split, domain]}
 
     def labels(self, split: Split, domain: str) -> Labels:
         if domain == "background":
@@ -128,18 +155,19 @@ class DspritesMnist(Dataset):
         return images.mul_(2).sub_(1)
 
     def images_of(self, factors: np.ndarray, seed: int, split: Split = "test") -> "Tensor":
-        """Makes target images of given sprites over random digits, as the FactorVAE score needs them.
+        """Generates target images of given sprites over random digits, as the FactorVAE score needs
+        them.
 
         Args:
-            factors: class numbers (n, 5): shape, scale, orientation, pos_x, pos_y; none is refused for its split.
-            seed: of the digits.
-            split: the part of MNIST that the digits come from.
+            factors: class numbers (n, 5): shape, scale, orientation, pos_x, pos_y, of any split.
+            seed: seed of the choice of digits.
+            split: part of MNIST from which the digits are taken.
 
         Returns:
             (n, 1, 64, 64) in [-1, 1].
 
         Raises:
-            ValueError: a number is none of its factor's classes.
+            ValueError: a number is not a class of its factor.
         """
         factors = check_factors(factors)
         rng = np.random.default_rng((SEED, seed))
@@ -149,22 +177,26 @@ class DspritesMnist(Dataset):
         return self._with_sprites(self._draw_digits(split, grids), factors).mul_(2).sub_(1)
 
     def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
-        """Returns class numbers (n, 5) by which sprites that look the same are the same: see `dsprites.canonical_factors`."""
+        """Returns class numbers (n, 5) that are equal for sprites that look the same, see
+        `dsprites.canonical_factors`.
+        """
         return canonical_factors(factors)
 
     def notes(self) -> list[str]:
         return list(self._notes)
 
     def _of_class(self, split: Split, digit: int) -> np.ndarray:
+        """Returns the numbers of all images of a digit in a split of MNIST."""
         members = np.flatnonzero(self._mnist[split].classes == digit)
         if not len(members):
             raise StudioError(
-                f"MNIST's {split} part in {self.config.root} has no digit {digit}, and every image shows one"
+                f"MNIST's {split} part in {self.config.root} has no digit {digit}, and every "
+                "image shows one"
             )
         return members
 
     def _grids(self, split: Split, domain: str, size: int) -> np.ndarray:
-        """Returns which four digits each item shows, (size, 4)."""
+        """Returns the numbers of the four digits of each item, (size, 4)."""
         exemplars = enumerate(self._exemplars[split])
         return np.stack(
             [
@@ -175,13 +207,16 @@ class DspritesMnist(Dataset):
         )
 
     def _draw_digits(self, split: Split, grids: np.ndarray) -> "Tensor":
-        """Returns grids of digits (n, 1, 64, 64) at half brightness from the numbers of the digits (n, 4)."""
+        """Returns grids of digits (n, 1, 64, 64) at half brightness, from the numbers of the digits
+        (n, 4).
+        """
         half = self.config.resolution // 2
         digits = resize_digits(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
         grid = digits.view(-1, 2, 2, half, half).permute(0, 1, 3, 2, 4)
         return grid.reshape(-1, *self.shape) * DIM
 
     def _with_sprites(self, images: "Tensor", factors: np.ndarray) -> "Tensor":
+        """Adds sprites of the class numbers (n, 5) to images in [0, 1]."""
         import torch
 
         frames = torch.from_numpy(self._sprites.take(factors)).float()
@@ -193,14 +228,17 @@ def _pools() -> dict[Split, np.ndarray]:
     """Returns the rows of dSprites in each split: (N,) numbers below 737,280."""
     shuffled = np.random.default_rng(SEED).permutation(FRAMES)
     test, rest = shuffled[: SIZES["test"]], shuffled[SIZES["test"] :]
-    rest = rest[: SIZES["train"] + 2 * SIZES["test"]]  # more than can be lost on the next line
+    rest = rest[: SIZES["train"] + 2 * SIZES["test"]]  # more than the next line can remove
     rest = rest[~np.isin(_looks(rest), _looks(test))]
     return {"train": rest[: SIZES["train"]], "test": test}
 
 
 def _looks(rows: np.ndarray) -> np.ndarray:
-    """Returns the first row that shows the same as each row: a turn by a full circle, over the symmetry, is none."""
+    """Returns the first row that shows the same picture as each row. It has the same angle modulo a
+    full turn over the symmetry.
+    """
     shape, scale, orientation, x, y = np.unravel_index(rows, COUNTS)
-    # In 39ths of a circle; 39 is no multiple of 2 or 4, so that squares and ellipses repeat where hearts do.
+    # In 39ths of a circle. 39 is no multiple of 2 or 4, so squares and ellipses repeat only where
+    # hearts do.
     first = orientation % (COUNTS[2] - 1)
     return np.ravel_multi_index((shape, scale, first, x, y), COUNTS)

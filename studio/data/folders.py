@@ -1,14 +1,14 @@
-"""`folders`: a user's own two folders of images, with an optional table of splits, subjects and attributes.
+"""`folders`: a user's own two folders of images, with an optional table of splits, subjects and
+attributes.
 
-Within a split, images are in the order of their names; `studio.data.splits` says which split they are in.
+Within a split, images are sorted by name. `studio.data.splits` assigns them to the splits.
 """
 
 import hashlib
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import multimode
@@ -27,16 +27,23 @@ from studio.data.dataset import (
     is_known,
     label_notes,
 )
+from studio.data.folders_notes import (
+    Item,
+    category_notes,
+    file_notes,
+    pixel_notes,
+    table_notes,
+    twin_notes,
+)
 from studio.data.io import images
 from studio.data.io.attribute_table import (
     TABLE,
     Table,
     encode_column,
-    parse_number,
     read_attributes,
 )
 from studio.data.io.files import check_listable, find_images
-from studio.data.io.images import EIGHT_BIT, Picture, UnreadableError, scale_pixels
+from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
 from studio.data.io.names import format_lines, join_names
 from studio.data.splits import assign_splits, hash_to_unit_interval
 from studio.domains import DOMAINS
@@ -48,31 +55,68 @@ if TYPE_CHECKING:
 __all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError"]
 
 LAYOUT = (
-    "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; optionally ROOT/attributes.csv "
-    "with a column `file`, and if you have them `split` (train or test), `subject` and any attributes"
+    "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; "
+    "optionally ROOT/attributes.csv "
+    "with a column `file`, and if you have them `split` (train or test), `subject` and any "
+    "attributes"
 )
-PERCENTILES = (0.5, 99.5)  # that become -1 and 1 where no window is given
-SAMPLE = 100  # training images per domain from which it is found
-SAMPLE_PIXELS = 2**14  # of each
+PERCENTILES = (0.5, 99.5)  # become -1 and 1 if no window is given
+SAMPLE = 100  # training images per domain from which the percentiles are computed
+SAMPLE_PIXELS = 2**14  # pixels of each of them
 NOT_KEPT = np.empty(0, np.uint8)
 
 
 class FoldersConfig(DataConfig):
-    """The data set's section."""
+    """The section of `folders`."""
 
     name: Literal["folders"] = "folders"
+    """Name of the data set."""
+
     root: str | None = Field(default=None, validate_default=True)
+    """Folder with the folders `background` and `target`. It must be given."""
+
     resolution: int = Field(default=64, ge=6)
-    channels: Literal["auto", 1, 3] = "auto"  # auto: what most files have
-    window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = (
-        "auto"  # of what is not 8-bit
-    )
-    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = (
-        "middle"  # of volumes, along their last axis
-    )
+    """Side to which the largest square in the middle of each image is resized.
+
+    Unit: pixels.
+    """
+
+    channels: Literal["auto", 1, 3] = "auto"
+    """Number of channels, 1 for gray and 3 for RGB. auto: that of most files.
+
+    Unit: channels.
+    """
+
+    window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"
+    """Lowest and highest value of images that are not 8-bit, which become -1 and 1. auto: the
+    0.5th and 99.5th percentile of a sample of training images.
+
+    Unit: values of the files.
+    """
+
+    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"
+    """Number of the slice to take from volumes, along their last axis. middle: the middle one.
+
+    Unit: slices, counted from 0.
+    """
+
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the files that may be unusable
-    memory_gb: float = Field(default=2.0, ge=0)  # images beyond it are read again when needed
+    """Expected share of the subjects in the test split, where the table states no split.
+
+    Unit: none.
+    """
+
+    max_bad: float = Field(default=0.05, ge=0, lt=1)
+    """Largest share of the files that may be unusable.
+
+    Unit: none.
+    """
+
+    memory_gb: float = Field(default=2.0, ge=0)
+    """Memory for decoded images. Images beyond it are read from their files when needed.
+
+    Unit: GB.
+    """
 
     @field_validator("root")
     @classmethod
@@ -97,33 +141,22 @@ class FoldersConfig(DataConfig):
 
 
 class QuarantineError(StudioError):
-    """Too many files cannot be used; `quarantined` has them all."""
+    """Too many files cannot be used.
+
+    Attributes:
+        quarantined: (file, reason) for each of them.
+    """
 
     def __init__(self, message: str, quarantined: list[tuple[str, str]]) -> None:
         super().__init__(message)
         self.quarantined = quarantined
 
 
-@dataclass(frozen=True, eq=False)
-class Item:
-    """An image that was opened once: where it is, what it was and what it has become."""
-
-    name: str  # of its file, relative to the root
-    domain: str
-    picture: Picture  # without its values
-    pixels: (
-        np.ndarray
-    )  # (C, resolution, resolution), uint8 or float32; empty where they are not kept
-    channels: int
-    deep: bool  # not 8-bit
-    digest: bytes  # of the pixels
-
-
 class Folders(Dataset):
     """Your own images in two folders, `background` and `target`.
 
-    Every file is decoded once when the data set is opened; those that cannot be used are set aside by name. A file that
-    changes or goes away afterwards is an error when it is needed.
+    Every file is decoded once when the data set is opened. Files that cannot be used are set aside
+    and listed by name. If a file changes or disappears later, reading it is an error.
 
     Args:
         config: the data set's section.
@@ -131,11 +164,12 @@ class Folders(Dataset):
     Attributes:
         root: the folder.
         quarantined: (file, reason) for every file that is set aside.
-        window: the values that become -1 and 1, except in 8-bit images, where 0 and 255 do.
-        deep: whether any image is not 8-bit, so that the window is of use.
+        window: values that become -1 and 1. In 8-bit images these are always 0 and 255.
+        deep: whether any image has more than 8 bits per channel, so that the window applies.
 
     Raises:
-        StudioError: a folder is missing or a split empty, the table is at fault, or too many files cannot be used.
+        StudioError: a folder is missing, a split is empty, or the table is invalid.
+        QuarantineError: too many files cannot be used.
     """
 
     Config = FoldersConfig
@@ -161,11 +195,12 @@ class Folders(Dataset):
         declared, self._columns = self._read_columns(table)
         self.attributes = self._declare(declared)
         self._notes = [
-            *_file_notes(self.quarantined, ignored, len(domains)),
-            *self._pixel_notes(),
-            *_table_notes(list(domains), table, spare),
-            *self._label_notes(),
-            *_twin_notes(self._items, splits),
+            *file_notes(self.quarantined, ignored, len(domains)),
+            *pixel_notes(self._items, config.resolution, self.window, config.window != "auto"),
+            *table_notes(list(domains), table, spare),
+            *category_notes(self.attributes),
+            *label_notes(self),
+            *twin_notes(self._items, splits),
         ]
 
     def size(self, split: Split, domain: str) -> int:
@@ -192,8 +227,14 @@ class Folders(Dataset):
     def notes(self) -> list[str]:
         return list(self._notes)
 
+    def item_names(self, split: Split, domain: str) -> list[str]:
+        """Returns the file name of each item, relative to the root."""
+        return [self._items[row].name for row in self._rows[split, domain]]
+
     def _open(self, domains: Mapping[str, str]) -> tuple[list[Item], list[tuple[str, str]]]:
-        """Decodes every file once; returns those that can be used, in order, and those that cannot with the reason."""
+        """Decodes every file once. Returns the usable ones in order, and (file, reason) for the
+        others.
+        """
         items: list[Item] = []
         reasons: dict[str, str] = {}
         room = self.config.memory_gb * 1e9
@@ -208,7 +249,10 @@ class Folders(Dataset):
                 items.append(found if room >= 0 else replace(found, pixels=NOT_KEPT))
         usual = min(multimode(item.channels for item in items), default=1)
         reasons |= {
-            item.name: f"has {item.channels} channels, most files have {usual}: set data.channels to 1 or 3"
+            item.name: (
+                f"has {item.channels} channels, most files have {usual}: "
+                "set data.channels to 1 or 3"
+            )
             for item in items
             if item.channels != usual
         }
@@ -222,7 +266,7 @@ class Folders(Dataset):
         return [item for item in items if item.name not in reasons], quarantined
 
     def _read_item(self, name: str, domain: str) -> Item | str:
-        """Decodes a file; returns what was found, or why it cannot be used."""
+        """Decodes a file. Returns the item, or the reason why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
             picture = images.read_image(self.root / name, self.config.slice, self.config.resolution)
@@ -252,7 +296,9 @@ class Folders(Dataset):
         return images.fit(picture, self.config.resolution, self.shape[0])
 
     def _find_window(self) -> tuple[float, float]:
-        """Returns the window of images that are not 8-bit: the given one, or percentiles of a sample for training."""
+        """Returns the window of images that are not 8-bit: the given one, or percentiles of a
+        sample of training images.
+        """
         if not self.deep:
             return EIGHT_BIT
         if self.config.window != "auto":
@@ -271,21 +317,23 @@ class Folders(Dataset):
             raise StudioError("data.window: only test images are 16-bit or float: give [low, high]")
         values = np.concatenate(sample)
         low, high = np.percentile(values, PERCENTILES).tolist()
-        if low == high:  # nearly all pixels are empty
+        if low == high:  # nearly all pixels have the same value
             low, high = float(values.min()), float(values.max())
         return low, high
 
     def _refuse_empty(self) -> None:
+        """Raises an error if a domain has no image in a split."""
         for (split, domain), rows in self._rows.items():
             if not rows:
                 others = sum(len(self._rows[other, domain]) for other in SPLITS)
                 raise StudioError(
-                    f"{self.root}: none of the {others} images of {domain}/ is in the {split} split: add images or "
+                    f"{self.root}: none of the {others} images of {domain}/ is in the {split} "
+                    "split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
 
     def _read_columns(self, table: Table) -> tuple[dict[str, Attribute], Labels]:
-        """Turns the table's columns into attributes and one value per image."""
+        """Converts columns of the table to attributes and to one value per image."""
         declared: dict[str, Attribute] = {}
         columns: Labels = {}
         for name, belongs in self.config.attributes.items():
@@ -304,50 +352,9 @@ class Folders(Dataset):
             declared[name] = Attribute(belongs, classes, target_only="background" not in having)
         return declared, columns
 
-    def _pixel_notes(self) -> Iterator[str]:
-        if len({item.picture.size for item in self._items}) > 1:
-            for domain in DOMAINS:
-                sizes = sorted({item.picture.size for item in self._items if item.domain == domain})
-                ends = " to ".join(
-                    f"{width} x {height}" for height, width in dict.fromkeys((sizes[0], sizes[-1]))
-                )
-                yield f"{domain} images have {len(sizes)} size{'s' * (len(sizes) > 1)} on disk: {ends}"
-        low, high = self.window
-        source = (
-            "data.window"
-            if self.config.window != "auto"
-            else "0.5 and 99.5 percent of a sample for training"
-        )
-        facts: dict[str, Callable[[Item], bool]] = {
-            "not square: only their centre is used": lambda item: (
-                item.picture.size[0] != item.picture.size[1]
-            ),
-            "smaller than data.resolution and enlarged": lambda item: (
-                min(item.picture.size) < self.config.resolution
-            ),
-            "laid on black where they are transparent": lambda item: item.picture.transparent,
-            f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: (
-                item.deep
-            ),
-            "beyond data.memory_gb and read again whenever needed": lambda item: (
-                not item.pixels.size
-            ),
-        }
-        for fact, applies in facts.items():
-            counts = Counter(item.domain for item in self._items if applies(item))
-            if counts:
-                yield f"{counts['background']} background and {counts['target']} target images are {fact}"
-
-    def _label_notes(self) -> Iterator[str]:
-        for name, attribute in self.attributes.items():
-            words = [value for value in attribute.classes if parse_number(value) is None]
-            if 0 < len(words) < len(attribute.classes):
-                yield f"attribute {name} is read as categories, because some values are no numbers: {join_names(words)}"
-        yield from label_notes(self)
-
 
 def _check_root(config: FoldersConfig) -> Path:
-    """Returns the folder, which holds one folder per domain."""
+    """Returns the root folder after checking that it has one folder per domain."""
     root = check_listable(str(config.root), "data.root", LAYOUT)
     inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
@@ -358,50 +365,12 @@ def _check_root(config: FoldersConfig) -> Path:
 
 
 def _images_by_domain(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns image -> domain, sorted by name, and the other files; names are relative to the root."""
+    """Returns image -> domain, sorted by name, and the other files. Names are relative to the
+    root.
+    """
     names, others = find_images(root, DOMAINS)
     images = {name: name.split("/")[0] for name in names}
     for domain in DOMAINS:
         if domain not in images.values():
             raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
     return images, others
-
-
-def _file_notes(
-    quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int
-) -> Iterator[str]:
-    if quarantined:
-        yield f"{len(quarantined)} of {files} files are set aside: {join_names([f'{n} ({why})' for n, why in quarantined])}"
-    if ignored:
-        yield f"{len(ignored)} other files are ignored: {join_names(ignored)}"
-
-
-def _table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> Iterator[str]:
-    without = [name for name in names if name not in table]
-    if table and without:
-        yield f"{len(without)} of {len(names)} files have no row in {TABLE}: {join_names(without)}"
-    if spare:
-        yield f"columns that data.attributes does not name are not used: {join_names(spare, 20)}"
-    stated = [name for name, cells in table.items() if cells.get("split")]
-    subjects = [
-        name for name, cells in table.items() if cells.get("subject") and not cells.get("split")
-    ]
-    rules = {f"as {TABLE} says": len(stated), "by subject": len(subjects)}
-    rules["by their own name"] = len(names) - sum(rules.values())
-    yield "split: " + ", ".join(f"{count} files {rule}" for rule, count in rules.items() if count)
-
-
-def _twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[str]:
-    """Says which images show exactly the same on both sides of something that should separate them."""
-    groups = defaultdict(list)
-    for item in items:
-        groups[item.digest].append(item)
-    sides = {
-        "in both splits": lambda item: splits[item.name],
-        "in both folders": lambda item: item.domain,
-    }
-    for what, side in sides.items():
-        twins = [group for group in groups.values() if len({side(item) for item in group}) > 1]
-        if twins:
-            names = [" = ".join(item.name for item in group[:3]) for group in twins]
-            yield f"{len(twins)} images are {what}: {join_names(names)}"

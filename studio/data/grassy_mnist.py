@@ -1,4 +1,4 @@
-"""`grassy_mnist`: MNIST digits over grass, in the three forms that were published (28 px, gray).
+"""`grassy_mnist`: MNIST digits over grass, in the three published forms (28 px, gray).
 
 | mode | target | background | source |
 |---|---|---|---|
@@ -6,9 +6,10 @@
 | nonlinear | the same where grass > 0.3, else 0 | 0.5 grass | the same, Eq. 11 |
 | abid | 2/3 grass + 1/3 digit, digits 0, 1, 2 | 2/3 grass | Abid & Zou (2019), Sec. 4.1 |
 
-Grass and digit are in [0, 1], and so is every sum; then 2 * that - 1. Abid & Zou give grass twice the amplitude of the
-digit, and the divisor 3 is what keeps that in range. The background set shows grass as dim as the targets do, so that
-brightness does not tell the sets apart; Choudhuri et al. leave it at full contrast (`dim_background: false`).
+Grass, digit and every sum are in [0, 1]. They are then mapped to [-1, 1]. Abid & Zou give grass
+twice the amplitude of the digit, and the divisor 3 keeps the sum in range. The background set
+shows grass as dim as the targets do, so that brightness does not reveal the domain. Choudhuri et
+al. leave it at full contrast (`dim_background: false`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,36 +35,72 @@ __all__ = ["GrassyMnist", "GrassyMnistConfig"]
 SEED = 12_2024
 SIDE = 28
 TEST = 5_000  # images per domain
-MOST = 10_000_000  # images per domain: what each shows is kept in memory, 60 bytes
+MOST = 10_000_000  # images per domain. The composition of each takes 60 bytes of memory.
 SCALE = {"linear": 1.0, "nonlinear": 1.0, "abid": 2.0}  # amplitude of grass for a digit's 1
 DIGITS = {"linear": 10, "nonlinear": 10, "abid": 3}
-THRESHOLD = 0.3  # of the non-linear form, on grass in [0, 1]
+THRESHOLD = 0.3  # of the nonlinear mode, on grass in [0, 1]
 
 
 class GrassyMnistConfig(ContaminationConfig):
-    """The data set's section."""
+    """The section of `grassy_mnist`."""
 
     name: Literal["grassy_mnist"] = "grassy_mnist"
+    """Name of the data set."""
+
     resolution: Literal[28] = SIDE
+    """Side of the images.
+
+    Unit: pixels.
+
+    Source: MNIST.
+    """
+
     mode: Literal["linear", "nonlinear", "abid"] = "linear"
-    grass_root: str | None = (
-        None  # a folder of photographs of grass; scikit-image's photograph when not given
-    )
-    # Amplitude of grass in the targets for a digit's 1; the mode's when not given. The background set keeps the mode's.
+    """Published form of the data set.
+
+    Source: Choudhuri et al., App. A.1 (linear, nonlinear) and Abid & Zou (2019), Sec. 4.1 (abid).
+    """
+
+    grass_root: str | None = None
+    """Folder with photographs of grass. null: scikit-image's photograph of grass."""
+
     grass_scale: float | None = Field(default=None, ge=0)
+    """Amplitude of grass in the targets, relative to that of a digit. null: that of the mode. The
+    background set always has that of the mode.
+
+    Unit: none.
+    """
+
     dim_background: Flag = True
-    # Gaussian noise on the training background set, in units of its grass's standard deviation: Abid & Zou, Fig. 7b.
+    """Whether the background set shows grass as dim as the targets do. Choudhuri et al. leave it at
+    full contrast."""
+
     background_noise: float = Field(default=0, ge=0, allow_inf_nan=False)
-    train_background: int = Field(
-        default=25_000, ge=1, le=MOST
-    )  # images; Choudhuri et al. have 4,986, and 4,986 per digit
+    """Gaussian noise on the training images of the background set. 0 adds none.
+
+    Unit: standard deviations of the grass.
+
+    Source: Abid & Zou (2019), Fig. 7b, vary it.
+    """
+
+    train_background: int = Field(default=25_000, ge=1, le=MOST)
+    """Number of training images of the background set. Choudhuri et al. have 4,986.
+
+    Unit: images.
+    """
+
     train_target: int = Field(default=25_000, ge=1, le=MOST)
+    """Number of training images of the target set. Choudhuri et al. have 4,986 per digit.
+
+    Unit: images.
+    """
 
     @model_validator(mode="after")
     def _in_range(self) -> "GrassyMnistConfig":
         if self.grass_scale is not None and self.grass_scale > SCALE[self.mode]:
             raise ValueError(
-                f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} for {self.mode}"
+                f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} "
+                f"for {self.mode}"
             )
         return self
 
@@ -75,7 +112,8 @@ class GrassyMnist(Dataset):
         config: the data set's section.
 
     Raises:
-        StudioError: a file of MNIST is missing, cut short or of another kind, or the folder of grass has too few images.
+        StudioError: a file of MNIST is missing, cut short or of another kind, or the folder of
+            grass has too few images.
     """
 
     Config = GrassyMnistConfig
@@ -98,6 +136,14 @@ class GrassyMnist(Dataset):
             return TEST
         return self.config.train_target if domain == "target" else self.config.train_background
 
+    def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Returns the parts of each item: column -> (n, ...).
+
+        `where` (n, 5) are uniform numbers that choose the piece of grass, `salient` says whether
+        the digit is shown, and `digit` is the number of the MNIST digit.
+        """
+        return self._tables[split, domain]
+
     def labels(self, split: Split, domain: str) -> Labels:
         if domain == "background":
             return {}
@@ -111,7 +157,7 @@ class GrassyMnist(Dataset):
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
         grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
         salient = torch.from_numpy(table["salient"])[:, None, None]
-        unit = 1 / (1 + SCALE[self.config.mode])  # a digit's amplitude
+        unit = 1 / (1 + SCALE[self.config.mode])  # amplitude of a digit
         digits = unit * pad_digits(self._mnist[split].take(table["digit"]), SIDE)
         background = grass * self._background_amplitude()
         if split == "train" and domain == "background" and self.config.background_noise:
@@ -119,7 +165,7 @@ class GrassyMnist(Dataset):
         over = grass * (unit * self._scale()) + digits
         if self.config.mode == "nonlinear":
             over = over * (grass > THRESHOLD)
-        # Only noise can leave the range; `notes` says how much of it does.
+        # Only noise can leave the range. `notes` reports its share.
         return torch.where(salient, over, background).clamp(0, 1)[:, None] * 2 - 1
 
     def notes(self) -> list[str]:
@@ -131,7 +177,8 @@ class GrassyMnist(Dataset):
             noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
             share = ((noisy < 0) | (noisy > 1)).mean()
             clipped = [
-                f"background_noise takes {share:.1%} of the training background's pixels beyond black or white"
+                f"background_noise takes {share:.1%} of the training background's pixels "
+                "beyond black or white"
             ]
         return [*self._notes, *self._repetitions(), *self._grass.notes(), *clipped]
 
@@ -139,7 +186,10 @@ class GrassyMnist(Dataset):
         for split in SPLITS:
             size, digits = self.size(split, "target"), len(self._digits_of(split))
             if size > digits:
-                yield f"{size} {split} targets show {digits} digits of MNIST, {size / digits:.3g} times each on average"
+                yield (
+                    f"{size} {split} targets show {digits} digits of MNIST, {size / digits:.3g} "
+                    "times each on average"
+                )
 
     def _scale(self) -> float:
         return (
@@ -160,16 +210,17 @@ class GrassyMnist(Dataset):
         return np.stack(drawn) * std
 
     def _digits_of(self, split: Split) -> np.ndarray:
-        """Returns the numbers of the digits that the mode shows."""
+        """Returns the numbers of the digit images that the mode shows."""
         digits = np.flatnonzero(self._mnist[split].classes < DIGITS[self.config.mode])
         if not len(digits):
             raise StudioError(
-                f"MNIST's {split} part in {self.config.root} has none of the digits of mode {self.config.mode}"
+                f"MNIST's {split} part in {self.config.root} has none of the digits of mode "
+                f"{self.config.mode}"
             )
         return digits
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Draws what each item shows: where grass is cut, whether there is a digit, and which."""
+        """Draws the columns of `composition`."""
         size = self.size(split, domain)
         return {
             "where": np.stack([uniform_column(SEED, split, domain, i, size) for i in range(5)], 1),

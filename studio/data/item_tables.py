@@ -1,7 +1,7 @@
-"""Seeded tables: what item i of a split and domain shows, the same for ever.
+"""Seeded random columns that decide what each item of a split and domain shows.
 
-Every column has a generator of its own, so that none depends on another, and shares are cut off a uniform column, so
-that a larger share contains the smaller one.
+Every column has its own generator, so no column depends on another. Shares are cut off a uniform
+column, so a larger share contains the smaller one.
 """
 
 from collections.abc import Sequence
@@ -24,35 +24,46 @@ __all__ = [
 
 
 class ContaminationConfig(FilesConfig):
-    """A set whose training domains can be made impure (Abid & Zou 2019, App. G); the test split stays as it is."""
+    """The section of a data set with training sets that can be contaminated (Abid & Zou 2019, App.
+    G).
 
-    contamination_background: float = Field(
-        default=0, ge=0, le=1
-    )  # share of background images with the salient content
-    contamination_target: float = Field(default=0, ge=0, le=1)  # share of target images without it
+    The test split stays unchanged.
+    """
+
+    contamination_background: float = Field(default=0, ge=0, le=1)
+    """Share of the training background images that show the salient content.
+
+    Unit: none.
+    """
+
+    contamination_target: float = Field(default=0, ge=0, le=1)
+    """Share of the training target images that do not show the salient content.
+
+    Unit: none.
+    """
 
 
 def uniform_column(seed: int, split: Split, domain: str, number: int, size: int) -> np.ndarray:
-    """Returns a column of uniform numbers in [0, 1), (size,); the first n do not depend on the size."""
+    """Returns uniform numbers in [0, 1), (size,). The first n do not depend on the size."""
     return np.random.default_rng((seed, SPLITS.index(split), DOMAINS.index(domain), number)).random(
         size
     )
 
 
 def pick(uniform: np.ndarray, choices: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Returns a choice for each uniform number, with replacement."""
+    """Returns one of the choices for each uniform number, with replacement."""
     return np.asarray(choices)[(uniform * len(choices)).astype(np.int64)]
 
 
 def permute_split(seed: int, split: Split, size: int) -> np.ndarray:
-    """Returns a permutation of a split's `size` files, images or latents."""
+    """Returns a permutation of the `size` files, images or latents of a split."""
     return np.random.default_rng((seed, SPLITS.index(split))).permutation(size)
 
 
 def pick_in_turn(
     seed: int, split: Split, domain: str, choices: np.ndarray, size: int
 ) -> np.ndarray:
-    """Returns `size` choices, none of them twice before all have been taken."""
+    """Returns `size` choices. None occurs a second time before all have occurred once."""
     shuffled = np.random.default_rng(
         (seed, SPLITS.index(split), DOMAINS.index(domain), 99)
     ).permutation(choices)
@@ -62,7 +73,16 @@ def pick_in_turn(
 def mark_salient(
     config: ContaminationConfig, split: Split, domain: str, uniform: np.ndarray
 ) -> np.ndarray:
-    """Returns which items have the salient content: all targets and no background, but for the contamination."""
+    """Returns which items show the salient content, (n,) bool.
+
+    Without contamination these are all target items and no background item.
+
+    Args:
+        config: shares of contaminated items.
+        split: split of the items. The test split is never contaminated.
+        domain: domain of the items.
+        uniform: one number in [0, 1) per item.
+    """
     if split == "test":
         return np.full(len(uniform), domain == "target")
     if domain == "target":

@@ -1,4 +1,4 @@
-"""Pairs of equal halves, addressed by the number of the iteration."""
+"""Pairs of equally many background and target images, addressed by the number of the iteration."""
 
 from functools import lru_cache
 
@@ -16,22 +16,25 @@ __all__ = ["PairStream"]
 
 
 class PairStream(TorchDataset):
-    """Item t is the Pair of iteration t: `half` background and `half` target images.
+    """The training data: item t is the Pair of iteration t, `half` background and `half` target
+    images.
 
-    Each domain is an endless row of seeded permutations of its training images, and iteration t takes its slice of it.
-    So nothing has to be remembered to resume, the number of loader workers does not matter, both domains always give
-    equally many images, and a smaller domain simply comes round more often.
+    Each domain is an endless sequence of seeded permutations of its training images, and iteration
+    t takes its slice of it. Resuming therefore needs no stored state, the number of loader workers
+    does not matter, both domains always give equally many images, and the images of a smaller
+    domain simply repeat more often.
 
     Args:
-        dataset: where the images come from.
+        dataset: source of the images.
         half: images of each domain per process and iteration.
-        seed: of the permutations.
-        rank: this process.
+        seed: seed of the permutations.
+        rank: number of this process.
         world: number of processes.
-        severity: attribute of the target images that the pairs carry along.
+        severity: attribute of the target images that the pairs contain, or None.
 
     Raises:
-        StudioError: a domain has no training images, or there is no such attribute, or it is no number in [0, 1].
+        StudioError: a domain has no training images, the attribute does not exist, or its values
+            are not numbers in [0, 1].
     """
 
     def __init__(
@@ -54,7 +57,9 @@ class PairStream(TorchDataset):
         self._permutation = lru_cache(maxsize=4)(self._permutation)
 
     def indices(self, iteration: int, domain: str) -> np.ndarray:
-        """Returns the training indices that iteration t of this process takes from a domain, shape (half,)."""
+        """Returns the training indices that this process takes from a domain in an iteration,
+        (half,).
+        """
         size = self.sizes[domain]
         first = (iteration * self.world + self.rank) * self.half
         positions = np.arange(first, first + self.half)
@@ -90,7 +95,9 @@ class PairStream(TorchDataset):
 
 
 def _load_severity(dataset: Dataset, name: str) -> np.ndarray:
-    """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN where it is not known."""
+    """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN where it is
+    unknown.
+    """
     labels = dataset.labels("train", "target")
     if name not in labels:
         where = f"{dataset.config.name} has no attribute {name!r} of its targets"
@@ -103,6 +110,7 @@ def _load_severity(dataset: Dataset, name: str) -> np.ndarray:
     known = values[np.isfinite(values)]
     if len(known) and (known.min() < 0 or known.max() > 1):
         raise StudioError(
-            f"method.severity: {name} runs from {known.min():g} to {known.max():g}, expected 0 (none) to 1"
+            f"method.severity: {name} runs from {known.min():g} to {known.max():g}, expected 0 "
+            "(none) to 1"
         )
     return values

@@ -1,10 +1,10 @@
-"""Axial slices of heads, with tumours or without, drawn from a few numbers: the pictures of `brain_phantom`.
+"""Axial slices of heads, with or without tumours, drawn from a few numbers: the pictures of
+`brain_phantom`.
 
-A head is made of layers (scalp, bone, fluid, cortex, white matter, nuclei, ventricles) whose edges are level sets of smooth
-functions of the position, one pixel wide at any size. Positions are in units of the head, so that a position means the same
-place in every head: half its length is 1, x runs to the right of the picture and y to the back, the front is at y = -1. The
-folds follow a sum of plane waves in three dimensions, so that slices of one head at different levels fit together. A tumour
-lies over the brain and moves nothing: with it or without, all else stays as it was.
+Positions are in units of the head, so that a position means the same place in every head. Half the
+length of the head is 1, x runs to the right of the picture and y to the back, and the front is at
+y = -1. `studio.data.phantom_anatomy` draws the head. A tumour is drawn over the brain and moves
+nothing: everything else is the same with and without it.
 """
 
 from collections.abc import Iterator
@@ -34,41 +34,39 @@ __all__ = [
     "label_lesions",
 ]
 
-# Factor -> the least and the most it can be; lengths are in units of the head where nothing else is said.
+# Factor -> lowest and highest value. Lengths are in units of the head unless stated otherwise.
 ANATOMY: dict[str, tuple[float, float]] = {
-    "head_size": (0.80, 0.95),  # length of the head, of the picture's
-    "head_shape": (0.75, 0.87),  # its width, of its length
+    "head_size": (0.80, 0.95),  # length of the head, relative to the picture
+    "head_shape": (0.75, 0.87),  # width of the head, relative to its length
     "shift_x": (-0.04, 0.04),  # of the head in the picture, in half pictures
     "shift_y": (-0.04, 0.04),
     "tilt": (-8.0, 8.0),  # degrees, clockwise
-    "level": (
-        0.0,
-        1.0,
-    ),  # of the slice: 0 through the thalami, 1 through the roofs of the lateral ventricles
+    # Height of the slice: 0 through the thalami, 1 through the roofs of the lateral ventricles.
+    "level": (0.0, 1.0),
     "scalp": (0.04, 0.07),  # thickness
     "skull": (0.05, 0.09),  # thickness
     "sulci": (0.004, 0.022),  # half the width of the fluid between the folds
-    "folds_x": (-0.12, 0.12),  # where the pattern of the folds lies
+    "folds_x": (-0.12, 0.12),  # position of the pattern of the folds
     "folds_y": (-0.12, 0.12),
-    "ventricles": (0.5, 1.6),  # their width, of the usual
-    "midline": (-0.05, 0.05),  # how far the fissure between the halves bows to the right
-    "contrast": (0.75, 1.25),  # of white and grey matter, of the usual
-    "gain": (0.85, 1.05),  # brightness, of the usual
-    "shade_x": (-0.12, 0.12),  # how much brighter the right is, at the edge of the picture
-    "shade_y": (-0.12, 0.12),  # and the lower edge
+    "ventricles": (0.5, 1.6),  # width, relative to the usual one
+    "midline": (-0.05, 0.05),  # how far the fissure between the hemispheres bows to the right
+    "contrast": (0.75, 1.25),  # between white and grey matter, relative to the usual one
+    "gain": (0.85, 1.05),  # brightness, relative to the usual one
+    "shade_x": (-0.12, 0.12),  # how much brighter the right edge of the picture is
+    "shade_y": (-0.12, 0.12),  # how much brighter the lower edge is
 }
 TUMOUR: dict[str, tuple[float, float]] = {
-    "tumour_x": (-0.46, 0.46),  # centre, within the ellipse of these half axes
+    "tumour_x": (-0.46, 0.46),  # centre, within the ellipse with these half axes
     "tumour_y": (-0.60, 0.60),
     "tumour_radius": (0.13, 0.28),
-    "tumour_oval": (-0.2, 0.2),  # above 0 wider than long, of the radius
-    "tumour_slant": (-0.2, 0.2),  # above 0 drawn out from the upper left to the lower right
-    "tumour_lobes": (-0.15, 0.15),  # three bulges, above 0 one of them to the right
-    "tumour_core": (0.0, 1.0),  # brightness, 0 that of fluid in dead tissue, 1 that of grey matter
+    "tumour_oval": (-0.2, 0.2),  # above 0: wider than long, relative to the radius
+    "tumour_slant": (-0.2, 0.2),  # above 0: elongated from the upper left to the lower right
+    "tumour_lobes": (-0.15, 0.15),  # three bulges. Above 0 one of them points to the right.
+    "tumour_core": (0.0, 1.0),  # brightness. 0: fluid in dead tissue, 1: grey matter.
     "tumour_ring": (0.0, 1.0),  # how much contrast agent the rim takes up
     "tumour_oedema": (0.0, 0.2),  # how far the swelling reaches beyond the rim
 }
-LESIONS = {"core": 1, "oedema": 2, "ring": 4}  # the numbers of BraTS
+LESIONS = {"core": 1, "oedema": 2, "ring": 4}  # the labels of BraTS
 CHUNK = 1 << 16  # pixels drawn at a time, so that intermediate arrays stay in the processor's cache
 RIM = 0.05  # thickness of a tumour's rim
 
@@ -86,15 +84,15 @@ def draw_slices(
     """Draws slices.
 
     Args:
-        factors: all of `ANATOMY` and, for tumours, all of `TUMOUR`; also `tumour_height`, how far above the slice a tumour's
-            centre lies, in units of the head, where that is not 0.
-        side: of the pictures in pixels.
+        factors: all of `ANATOMY` and, for tumours, all of `TUMOUR`, (n,) each. `tumour_height` is
+            optional. It says how far above the slice a tumour's centre lies, in units of the head.
+        side: side of the pictures in pixels.
         modality: one of `MODALITIES`.
         tumours: whether to draw the tumours.
-        skull: whether to draw what lies around the brain.
+        skull: whether to draw bone and scalp around the brain.
 
     Returns:
-        (n, side, side) float32, from 0 (black) to little more than 1.
+        (n, side, side) float32, from 0 (black) to slightly more than 1.
     """
     tissues = MODALITIES[modality]
     pictures = np.empty((len(factors["level"]), side, side), np.float32)
@@ -115,9 +113,10 @@ def draw_slices(
 
 
 def label_lesions(factors: Factors, side: int) -> np.ndarray:
-    """Returns what each pixel of `draw` shows of a tumour, (n, side, side) uint8: 0 for nothing, or one of `LESIONS`.
+    """Returns the tissue of a tumour in each pixel of `draw_slices`, (n, side, side) uint8: 0 for
+    none, or one of `LESIONS`.
 
-    A pixel belongs to what covers at least half of it.
+    A pixel belongs to the tissue that covers at least half of it.
     """
     found = np.zeros((len(factors["level"]), side, side), np.uint8)
     for rows, part in _chunks(factors, side):
@@ -131,7 +130,9 @@ def label_lesions(factors: Factors, side: int) -> np.ndarray:
 
 
 def _chunks(factors: Factors, side: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    """Cuts factors into chunks, each column float32 (chunk, 1, 1)."""
+    """Yields chunks of the factors, each column float32 (chunk, 1, 1), with the rows they belong
+    to.
+    """
     columns = {
         name: np.asarray(values, np.float32)[:, None, None] for name, values in factors.items()
     }
@@ -144,7 +145,9 @@ def _chunks(factors: Factors, side: int) -> Iterator[tuple[slice, dict[str, np.n
 def _cover_tumours(
     part: Factors, places: Places, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns how much of each pixel oedema, tumour and the tumour's core cover, each within the one before."""
+    """Returns the share of each pixel that oedema, tumour and the tumour's core cover. Each lies
+    within the one before.
+    """
     u, v = places.x - part["tumour_x"], places.y - part["tumour_y"]
     flat = np.sqrt(u * u + v * v)
     flat += 1e-6
@@ -159,7 +162,7 @@ def _cover_tumours(
     edge += part["tumour_lobes"] * lobes
     edge += 1
     edge *= part["tumour_radius"]
-    if "tumour_height" in part:  # slices of a tumour are alike, and grow smaller towards its poles
+    if "tumour_height" in part:  # its slices have one shape and shrink towards its poles
         height = part["tumour_height"] / part["tumour_radius"]
         edge *= np.sqrt(np.maximum(1 - height * height, 0))
         edge -= part["tumour_radius"] * np.maximum(height - 1, 0)
@@ -175,6 +178,7 @@ def _cover_tumours(
 def _add_tumours_(
     picture: np.ndarray, part: Factors, places: Places, inside: np.ndarray, tissues: Tissues
 ) -> None:
+    """Draws tumours over pictures, in place."""
     oedema, tumour, core = _cover_tumours(part, places, inside)
     oedema *= 0.85
     ring = tissues.grey + (tissues.ring - tissues.grey) * part["tumour_ring"]

@@ -1,4 +1,11 @@
-"""Anatomy of drawn axial head slices: positions of the pixels, the brain with its fluid spaces, skull and scalp."""
+"""Anatomy of drawn axial head slices: positions of the pixels, the brain with its fluid spaces,
+skull and scalp.
+
+A head consists of layers (scalp, bone, fluid, cortex, white matter, nuclei, ventricles). Their
+edges are level sets of smooth functions of the position, one pixel wide at any size. The folds
+follow a sum of plane waves in three dimensions, so that slices of one head at different levels fit
+together.
+"""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -42,15 +49,15 @@ class Tissues(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where the pixels are.
+    """Positions of the pixels.
 
     Attributes:
-        x: to the right, in units of the head, (n, side, side).
-        y: to the back, (n, side, side).
-        depth: below the skin, about, (n, side, side).
-        column: in the picture, from -1 to 1, (1, 1, side).
-        row: in the picture, (1, side, 1).
-        pixel: its width, in units of the head, (n, 1, 1).
+        x: position to the right, in units of the head, (n, side, side).
+        y: position to the back, in units of the head, (n, side, side).
+        depth: approximate depth below the skin, in units of the head, (n, side, side).
+        column: column in the picture, from -1 to 1, (1, 1, side).
+        row: row in the picture, from -1 to 1, (1, side, 1).
+        pixel: width of a pixel in units of the head, (n, 1, 1).
     """
 
     x: np.ndarray
@@ -62,14 +69,16 @@ class Places(NamedTuple):
 
 
 def coverage(depth: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    """Returns how much of each pixel lies inside an edge, 0 to 1, from how deep inside its centre lies."""
+    """Returns the share of each pixel that lies inside an edge, 0 to 1, from the depth of its
+    centre inside the edge.
+    """
     share = depth / pixel
     share += 0.5
     return np.clip(share, 0, 1, out=share)
 
 
 def _axes(part: Factors) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Returns x and y of the head as (a, b, c): a * column + b * row + c of the picture."""
+    """Returns x and y of the head as (a, b, c), meaning a * column + b * row + c of the picture."""
     angle, size = np.deg2rad(part["tilt"]), part["head_size"]
     cos, sin = np.cos(angle) / size, np.sin(angle) / size
     x0, y0 = part["shift_x"], part["shift_y"]
@@ -77,7 +86,9 @@ def _axes(part: Factors) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]
 
 
 def _positions(side: int) -> np.ndarray:
-    """Returns where the centres of a picture's pixels are along one of its sides, (side,), from -1 to 1."""
+    """Returns the positions of the pixels' centres along one side of a picture, (side,), from -1 to
+    1.
+    """
     return (np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1
 
 
@@ -85,9 +96,8 @@ def place_pixels(part: Factors, side: int) -> Places:
     """Returns the positions of all pixels of slices of `side` x `side` pixels."""
     column, row = _positions(side)[None, None, :], _positions(side)[None, :, None]
     x, y = ((a * column + c) + b * row for a, b, c in _axes(part))
-    across = x / (
-        part["head_shape"] * (1 + (0.10 - 0.03 * y) * y)
-    )  # a head is an egg, broader at the back
+    # A head has the shape of an egg, broader at the back.
+    across = x / (part["head_shape"] * (1 + (0.10 - 0.03 * y) * y))
     across *= across
     depth = np.sqrt(across + y * y)
     depth -= 1
@@ -96,13 +106,15 @@ def place_pixels(part: Factors, side: int) -> Places:
 
 
 def depth_below_skull(part: Factors, places: Places) -> np.ndarray:
-    """Returns how far pixels lie inside the skull, in units of the head, (n, side, side); negative outside."""
+    """Returns how far pixels lie inside the skull, in units of the head, (n, side, side), negative
+    outside.
+    """
     return places.depth - (part["scalp"] + part["skull"] + 0.01)
 
 
 @lru_cache(maxsize=2)
 def _plane_waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns wave vectors (count, 3) and phases (count,): one pattern, which all heads share."""
+    """Returns wave vectors (count, 3) and phases (count,) of the pattern that all heads share."""
     rng = np.random.default_rng(count)
     vectors = rng.normal(size=(count, 3))
     vectors *= 2 * np.pi / wavelength / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -112,12 +124,14 @@ def _plane_waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]
 def _pattern(
     part: Factors, side: int, wavelength: float, count: int, slopes: bool = False
 ) -> list[np.ndarray]:
-    """Returns a smooth random pattern of variance 1 in the head's own space and, if asked for, its slopes along x and y.
+    """Returns a smooth random pattern of variance 1 in the space of the head and, if requested, its
+    slopes along x and y.
 
-    cos(u + v) = cos u cos v - sin u sin v makes the sum of plane waves a product of matrices, and likewise for its slopes.
+    cos(u + v) = cos u cos v - sin u sin v turns the sum of plane waves into a product of matrices,
+    and likewise for the slopes.
 
     Returns:
-        one or three arrays (n, side, side).
+        One or three arrays (n, side, side).
     """
     vectors, phases = _plane_waves(wavelength, count)
     (ax, bx, cx), (ay, by, cy) = _axes(part)
@@ -138,7 +152,9 @@ def _pattern(
 
 
 def draw_brain(part: Factors, places: Places, tissues: Tissues) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the brain and the fluid around it, and returns how much of each pixel lies within the skull, too."""
+    """Draws the brain and the fluid around it. Also returns the share of each pixel that lies
+    inside the skull.
+    """
     below, middle = (
         depth_below_skull(part, places),
         np.abs(places.x - part["midline"] * (1 - places.y * places.y)),
@@ -162,14 +178,13 @@ def draw_brain(part: Factors, places: Places, tissues: Tissues) -> tuple[np.ndar
 def _distance_to_surface(
     part: Factors, places: Places, below: np.ndarray, middle: np.ndarray
 ) -> np.ndarray:
-    """Returns how far pixels are from the brain's surface, which folds, and dips between its halves and at its sides."""
+    """Returns the distance of pixels to the surface of the brain, with its folds and fissures."""
     level = part["level"]
     fissure = np.maximum(0.42 - 0.3 * level - np.abs(places.y + 0.02), 0)
     fissure *= 0.8
     fissure += middle
-    lateral = np.maximum(
-        0.44 + 0.2 * level - middle, 0
-    )  # Sylvian fissures, shallow where the slice is high
+    # Sylvian fissures, shallow in high slices.
+    lateral = np.maximum(0.44 + 0.2 * level - middle, 0)
     lateral += np.abs(places.y + 0.22 - 0.35 * middle)
     nearest = _distance_to_sulcus(part, places, below)
     for other in (fissure, lateral, below - 0.015):
@@ -178,10 +193,12 @@ def _distance_to_surface(
 
 
 def _distance_to_sulcus(part: Factors, places: Places, below: np.ndarray) -> np.ndarray:
-    """Returns how far pixels are from the bottom line of a sulcus, (n, side, side), and more the further it is from the skull.
+    """Returns the distance of pixels to the bottom line of a sulcus, (n, side, side), increased far
+    from the skull.
 
-    Sulci lie where a pattern changes sign; its value over its slope is the distance. Where that line runs along the skull
-    instead of inwards, it would cut gyri off from the white matter, and is moved away.
+    Sulci lie where a pattern changes sign, and its value over its slope is the distance. A line
+    that ran along the skull instead of inwards would cut gyri off from the white matter, so it is
+    moved away.
     """
     side = places.x.shape[1]
     folds, slope_x, slope_y = _pattern(part, side, FOLD, 24, slopes=True)
@@ -191,7 +208,7 @@ def _distance_to_sulcus(part: Factors, places: Places, below: np.ndarray) -> np.
     slope_x *= slope_x
     slope_y *= slope_y
     slope_x += slope_y
-    slope_x += 30  # a fifteenth of its usual square, so that nothing is divided by zero
+    slope_x += 30  # a fifteenth of its usual square, against division by zero
     along /= slope_x * (places.x * places.x + places.y * places.y + 0.01)
     np.abs(folds, out=folds)
     folds /= np.sqrt(slope_x, out=slope_x)
@@ -208,7 +225,9 @@ def _distance_to_sulcus(part: Factors, places: Places, below: np.ndarray) -> np.
 
 
 def _nuclei_greyness(part: Factors, places: Places, middle: np.ndarray) -> np.ndarray:
-    """Returns how grey the white matter is where the thalami, the lentiform and the caudate nuclei are, 0 to 1."""
+    """Returns how grey the white matter is at the thalami, the lentiform and the caudate nuclei, 0
+    to 1.
+    """
     level = part["level"]
     deep = np.maximum(
         _blob(middle, places.y, (0.13, 0.12), (0.11, 0.17)),
@@ -223,6 +242,7 @@ def _nuclei_greyness(part: Factors, places: Places, middle: np.ndarray) -> np.nd
 def _blob(
     x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radii: tuple[float, float]
 ) -> np.ndarray:
+    """Returns an ellipse with soft edges, 1 inside and 0 outside."""
     u, v = (x - centre[0]) * (1.2 / radii[0]), (y - centre[1]) * (1.2 / radii[1])
     u *= u
     v *= v
@@ -231,9 +251,10 @@ def _blob(
 
 
 def _cover_ventricles(part: Factors, places: Places, middle: np.ndarray) -> np.ndarray:
-    """Returns how much of each pixel the lateral and the third ventricle cover.
+    """Returns the share of each pixel that the lateral and the third ventricle cover.
 
-    Low down, the lateral ones are two horns on each side of the thalami; higher up, one long body.
+    In low slices, the lateral ventricles are two horns on each side of the thalami. In high
+    slices, they are one long body.
     """
     level, width, y = part["level"], part["ventricles"], places.y
     low = np.clip(1.2 - 1.6 * level, 0, 1)
@@ -259,7 +280,9 @@ def _cover_ventricles(part: Factors, places: Places, middle: np.ndarray) -> np.n
 
 
 def add_skull_(picture: np.ndarray, part: Factors, places: Places, tissues: Tissues) -> None:
-    """Draws bone with marrow in it and the scalp over it around what is there, and nothing outside."""
+    """Draws bone with marrow and the scalp around the brain, in place. Outside everything becomes
+    0.
+    """
     depth, scalp, skull = places.depth, part["scalp"], part["skull"]
     bone = np.abs(depth - (scalp + 0.45 * skull))
     bone *= -1 / (0.22 * skull)

@@ -1,7 +1,7 @@
-"""Splits by subject, which no list of images has to be kept for.
+"""Train and test splits by subject, without stored lists of images.
 
-An image's side of the split follows from its subject's name (or, without a subject, from its own) and from nothing
-else, so that adding images moves none of those that were there.
+The split of an image depends on nothing but the name of its subject (or, without a subject, on its
+own name). Adding images therefore never moves existing ones to the other split.
 """
 
 import hashlib
@@ -16,29 +16,33 @@ __all__ = ["assign_splits", "hash_to_unit_interval", "split_of"]
 
 
 def hash_to_unit_interval(*parts: str) -> float:
-    """Returns a number in [0, 1) that depends on the words alone."""
+    """Returns a number in [0, 1) that depends on nothing but the given strings."""
     digest = hashlib.sha256("\0".join(map(normalise_name, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def split_of(subject: str, test_share: float) -> Split:
-    """Returns the side of a subject, or of a file that has none: a matter of its name and of nothing else."""
+    """Returns the split of a subject, or of a file without one, from its name."""
     return "test" if hash_to_unit_interval("split", subject) < test_share else "train"
 
 
 def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
-    """Splits by subject.
+    """Assigns images to splits by subject.
 
-    What the table states for one image holds for all of its subject's images; where it states nothing, `split_of`
-    decides.
+    If the table states a split for one image, it applies to all images of that subject. Otherwise
+    `split_of` decides.
 
     Args:
-        names: of the images.
-        table: image -> cells, of which `split` and `subject` matter here.
+        names: names of the images.
+        table: image -> cells. Only the cells `split` and `subject` are used.
         test_share: expected share of subjects in the test split.
 
+    Returns:
+        image -> split.
+
     Raises:
-        StudioError: the table puts a subject on both sides, or states a split that is neither train nor test.
+        StudioError: the table puts a subject into both splits, or states a split that is neither
+            train nor test.
     """
     units = {name: normalise_name(table.get(name, {}).get("subject") or name) for name in names}
     stated: dict[str, Split] = {}

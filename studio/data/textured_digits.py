@@ -1,7 +1,9 @@
-"""`textured_digits`: real handwritten digits over real photographs, all bundled with scikit-learn and scikit-image.
+"""`textured_digits`: real handwritten digits over real photographs, all bundled with scikit-learn
+and scikit-image.
 
-The construction is that of CIFAR-10-MNIST (Carton et al. 2024, Sec. 5): background = 0.5 * photograph, target =
-0.5 * photograph + 0.5 * digit, the digit resized to the frame. Nothing is downloaded.
+The construction is that of CIFAR-10-MNIST (Carton et al. 2024, Sec. 5): background = 0.5 *
+photograph, target = 0.5 * photograph + 0.5 * digit, with the digit resized to the frame. Nothing
+is downloaded.
 """
 
 from collections.abc import Sequence
@@ -21,26 +23,39 @@ if TYPE_CHECKING:
 
 __all__ = ["TexturedDigits"]
 
-SIDE = 64  # pixels of photograph in one image; at resolution 32 they are averaged two by two
+SIDE = 64  # pixels of photograph per image. At resolution 32 they are averaged two by two.
 SIZES: dict[Split, int] = {"train": 25_000, "test": 5_000}  # per domain, as in CIFAR-10-MNIST
-DIGITS, TEST_DIGITS = 1797, 449  # handwritten digits, and those of them kept for the test split
-TEST_SHARE = 0.3  # of each photograph's width, kept for the test split
+DIGITS, TEST_DIGITS = 1797, 449  # digit images, and how many of them are in the test split
+TEST_SHARE = 0.3  # share of each photograph's width that belongs to the test split
 PHOTOGRAPHS = ("brick", "coins", "grass", "gravel")
 
 
 class TexturedDigitsConfig(DataConfig):
-    """The data set's section."""
+    """The section of `textured_digits`."""
 
     name: Literal["textured_digits"] = "textured_digits"
+    """Name of the data set."""
+
     root: None = None
+    """Not used: the images are bundled."""
+
     resolution: Literal[32, 64] = 32
+    """Side of the images.
+
+    Unit: pixels.
+
+    Source: 64 is that of CIFAR-10-MNIST (Carton et al. 2024, Sec. 5).
+    """
+
     photographs: list[Literal["brick", "camera", "coins", "grass", "gravel", "moon"]] = Field(
         default=list(PHOTOGRAPHS), min_length=2
     )
+    """Names of the photographs of scikit-image, each a class of `texture`."""
 
 
 class TexturedDigits(Dataset):
-    """Digits (salient) over textures (common); train and test share neither a digit image nor a photograph's region.
+    """Digits (salient) over textures (common). Train and test share neither a digit image nor a
+    region of a photograph.
 
     Item i of a split shows the same digit on the same piece of photograph at either resolution.
 
@@ -68,6 +83,15 @@ class TexturedDigits(Dataset):
     def size(self, split: Split, domain: str) -> int:
         return SIZES[split]
 
+    def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+        """Returns the parts of each item: column -> (n,).
+
+        `texture` is the number of the photograph, `y` and `x` are uniform positions in it in [0,
+        1), `flip` says whether the piece is mirrored, and `digit` is the number of the digit image
+        (targets show it).
+        """
+        return self._tables[split, domain]
+
     def labels(self, split: Split, domain: str) -> Labels:
         table = self._tables[split, domain]
         labels = {"texture": table["texture"]}
@@ -93,9 +117,9 @@ class TexturedDigits(Dataset):
         images = torch.from_numpy(photographs)
         if domain == "target":
             images = images + self._digits[table["digit"]]
-        return images[:, None] - 1  # halves of [0, 1] each: 2 * (0.5 photograph + 0.5 digit) - 1
+        return images[:, None] - 1  # = 2 * (0.5 photograph + 0.5 digit) - 1
 
-    # Pixels are made when the first image is needed, so that `studio data check` needs no torch.
+    # Pixels are prepared for the first image, so that `studio data check` needs no torch.
 
     @cached_property
     def _digits(self) -> "Tensor":
@@ -106,7 +130,9 @@ class TexturedDigits(Dataset):
         return [_windows(name, self.config.resolution) for name in self.config.photographs]
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Draws what each item shows; every column has a generator of its own, so that none depends on another."""
+        """Draws the columns of `composition`. Every column has its own generator, so none depends
+        on another.
+        """
         columns = ("texture", "y", "x", "flip", "digit")
         which = (list(SIZES).index(split), DOMAINS.index(domain))
         drawn = {
@@ -134,12 +160,15 @@ def _resized(resolution: int) -> "Tensor":
 
 
 def _digits_of(split: Split) -> np.ndarray:
+    """Returns the numbers of the digit images of a split."""
     order = np.random.default_rng(2024).permutation(DIGITS)
     return order[:TEST_DIGITS] if split == "test" else order[TEST_DIGITS:]
 
 
 def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
-    """Returns every window of a photograph's two regions in [0, 1], (rows, columns, side, side), without copying."""
+    """Returns all windows of the two regions of a photograph, (rows, columns, side, side) in [0,
+    1], without copying.
+    """
     import torch
     from torch.nn.functional import avg_pool2d
 

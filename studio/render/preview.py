@@ -9,18 +9,25 @@ from studio.data.dataset import SPLITS, Attribute, Dataset, Labels
 from studio.domains import DOMAINS
 from studio.render.grid import Grid, to_pixels
 
-__all__ = ["preview"]
+__all__ = ["preview", "preview_grid"]
 
-WRITTEN = 4  # attributes of all images that are written below an image, and as many of target images alone
+# Attributes that are written below an image: up to 4 that all images have, and 4 of targets alone.
+WRITTEN = 4
 
 
 def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image:
-    """Draws a contact sheet: n images of each domain and split, each over the values of its attributes.
+    """Draws the contact sheet of `preview_grid`."""
+    return preview_grid(dataset, n, seed).draw()
+
+
+def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
+    """Returns a contact sheet: n images of each domain and split above the values of their
+    attributes.
 
     Args:
-        dataset: what to show.
+        dataset: the data set.
         n: images per row.
-        seed: which images.
+        seed: seed of the choice of images.
     """
     channels = dataset.shape[0]
     shown = slice(None) if channels in (1, 3) else slice(1)
@@ -50,15 +57,16 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image:
     caption += "".join(
         f"; below {owner}: {_name_written(names)}" for owner, names in owners.items() if names
     )
-    return Grid(
-        rows, f"{dataset.config.name}: what the model sees", caption, breaks=(2, 4, 6)
-    ).draw()
+    title = f"{dataset.config.name}: images as the model sees them"
+    return Grid(rows, title, caption, breaks=(2, 4, 6))
 
 
 def _values(
     attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray
 ) -> list[str | None]:
-    """Returns one text per image: the values of its attributes, in the order in which the caption names them."""
+    """Returns one text per image: the values of its attributes, in the order in which the caption
+    names them.
+    """
     both, own = (
         [name for name in attributes if attributes[name].target_only is only]
         for only in (False, True)
@@ -72,6 +80,7 @@ def _values(
 
 
 def _name_written(names: list[str]) -> str:
+    """Returns the names of the attributes whose values are written, and of those that are not."""
     more = (
         f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})"
         if len(names) > WRITTEN
@@ -81,7 +90,9 @@ def _name_written(names: list[str]) -> str:
 
 
 def _value(name: str, classes: tuple[str, ...], value: float) -> str:
-    """Writes a category as it is and a number with its name, without which nobody can tell it from the others."""
+    """Returns a category as its name, and a number with the name of its attribute, which it could
+    not be told from otherwise.
+    """
     if not classes:
         return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
-    return classes[value] if value >= 0 else "-"
+    return classes[int(value)] if value >= 0 else "-"

@@ -32,7 +32,11 @@ def apply(
     donors: Annotated[
         Path | None,
         typer.Option(
-            "--with", help="for swap: an image whose salient content all get, or a folder, by order"
+            "--with",
+            help=(
+                "for swap: an image that gives its salient content to all, or a folder of as many "
+                "as IN"
+            ),
         ),
     ] = None,
     difference: Annotated[
@@ -41,7 +45,8 @@ def apply(
     chosen: Annotated[
         str | None,
         typer.Option(
-            "--slice", help="of volumes: middle, a number, or all; default: what the data set takes"
+            "--slice",
+            help="slice of volumes: middle, a number, or all; default: those of the data set",
         ),
     ] = None,
     window: Annotated[
@@ -49,7 +54,7 @@ def apply(
         typer.Option(
             "--window",
             metavar="LOW HIGH",
-            help="what is black and white where files are not 8-bit; default: the run's",
+            help="values of black and white in files that are not 8-bit; default: those of the run",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace files that exist")] = False,
@@ -86,13 +91,15 @@ def apply(
     if done["set_aside"]:
         lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
         print(
-            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set aside{format_lines(lines)}",
+            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set "
+            f"aside{format_lines(lines)}",
             file=sys.stderr,
         )
     print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
 
 
 def _slice(given: str | None) -> int | Literal["middle", "all"] | None:
+    """Parses `--slice`."""
     if given is None or given == "middle" or given == "all":
         return given
     if given.isascii() and given.isdigit():

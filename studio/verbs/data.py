@@ -3,12 +3,15 @@
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from studio.errors import StudioError, nearest
 from studio.verbs.options import Assignments, Json, check_picture
+
+if TYPE_CHECKING:
+    from studio.data.dataset import DataConfig
 
 __all__ = ["data_app"]
 
@@ -21,7 +24,7 @@ data_app = typer.Typer(
 
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
-    """List the data sets and what they need."""
+    """List the data sets and the files that they need."""
     from studio.data.catalogue import list_datasets
 
     rows = list_datasets()
@@ -40,7 +43,7 @@ def data_check(
     assignments: Assignments = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether a data set is complete, and what is missing where."""
+    """Check whether a data set is complete, and list missing files."""
     from studio.data import ALIASES, DATASETS
     from studio.data.catalogue import check, describe, report_unusable
 
@@ -86,22 +89,28 @@ def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder"
     print(root)
 
 
-def _data_config(name: str, assignments: list[str] | None) -> Any:  # noqa: ANN401
-    """Takes a config's data section, or a data set's name."""
+def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
+    """Returns the data section of a config, or the default section of a data set.
+
+    Args:
+        name: a config, or a data set.
+        assignments: `--set` options.
+
+    Raises:
+        StudioError: there is no such config or data set, or the section is invalid.
+    """
     from pydantic import ValidationError
 
     from studio.data import ALIASES, DATASETS
 
     known = ALIASES.get(name, name)
     if known in DATASETS and not assignments:
-        with suppress(ValidationError):  # whatever is wrong with it is said below
-            return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` is preset in every set's own section
+        with suppress(ValidationError):  # the load below reports the error
+            return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` has a default in each section
 
-    from studio.config import (
-        list_configs,
-        load,
-        resolve,
-    )  # imports torch, two seconds that the defaults alone do not need
+    # Imported here because it imports torch, which takes two seconds and which the defaults alone
+    # do not need.
+    from studio.config import list_configs, load, resolve
 
     if known in DATASETS:
         raw = {"data": {"name": name}, "method": {"name": "dig"}}

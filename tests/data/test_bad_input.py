@@ -158,14 +158,14 @@ def place_of_others() -> Iterator[Path]:
             os.seteuid(was)
 
 
-@pytest.mark.parametrize("kind", ["data_folder", "file", "above"])
+@pytest.mark.parametrize("kind", ["folder", "file", "above"])
 def test_what_must_not_be_read_is_said_to_be_so(
     problem, place_of_others: Path, monkeypatch, kind: str
 ) -> None:
     place = place_of_others / "mine" / "data"
     place.mkdir(parents=True)
     np.savez(place / "mnist.npz", **mnist_arrays())
-    closed = {"data_folder": place, "file": place / "mnist.npz", "above": place.parent}[kind]
+    closed = {"folder": place, "file": place / "mnist.npz", "above": place.parent}[kind]
     closed.chmod(0)
     try:
         monkeypatch.setattr("tempfile.tempdir", None)
@@ -200,14 +200,14 @@ def test_a_broken_file_is_named_by_every_set_that_reads_it(problem, root: Path) 
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("kind", ["magic", "cut", "empty", "data_folder"])
+@pytest.mark.parametrize("kind", ["magic", "cut", "empty", "folder"])
 def test_idx_files_at_fault(problem, root: Path, kind: str, packed: bool) -> None:
     (root / "mnist.npz").unlink()
     write_idx(root, mnist_arrays(), packed)
     path = root / f"t10k-images-idx3-ubyte{'.gz' * packed}"
     if kind == "magic":
         path.write_bytes((root / f"t10k-labels-idx1-ubyte{'.gz' * packed}").read_bytes())
-    elif kind == "data_folder":
+    elif kind == "folder":
         path.unlink()
         path.mkdir()
     else:
@@ -226,7 +226,7 @@ def test_the_python_version_of_cifar_is_never_opened(problem, root: Path) -> Non
     (root / "cifar10.npz").unlink()
     (root / "cifar-10-batches-py").mkdir()
     (root / "cifar-10-batches-py/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    assert "is the python version, which is made of pickles and is not opened" in problem(
+    assert "is the python version, which consists of pickles and is not opened" in problem(
         "cifar_mnist"
     )
     assert not Path("open_maybe_gzip").exists()

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 
 import nibabel
@@ -22,6 +23,7 @@ from studio.data.catalogue import check, describe
 from studio.data.folders import QuarantineError
 from studio.data.io.volumes import axial_slice, read_volume
 from studio.data.splits import split_of
+from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.render.preview import preview
 
@@ -138,8 +140,8 @@ def test_images_are_windowed_by_percentiles_of_the_brain_and_outside_it_is_black
     split = split_of("BraTS2021_00004", 0.2)
     row = next(
         i
-        for i, (patient, _) in enumerate(data._where[data._rows[split, "background"]])
-        if patient == 4
+        for i, patient in enumerate(data.item_patients(split, "background"))
+        if patient.name == "BraTS2021_00004"
     )
     image = data.images(split, "background", [row])[0, 0].numpy()
     values = head(4)
@@ -255,10 +257,7 @@ def test_sides_are_the_patients_and_2023_has_another_label_for_enhancing_tumour(
     data = open_data(tmp_path)
     for split in ("train", "test"):
         odd = np.array(
-            [
-                int(data._patients[p].subject[-1]) % 2
-                for p, _ in data._where[data._rows[split, "target"]]
-            ]
+            [int(patient.subject[-1]) % 2 for patient in data.item_patients(split, "target")]
         )
         assert np.array_equal(data.labels(split, "target")["tumour_side"], 1 - odd)
         assert data.labels(split, "target")["enhancing"] == pytest.approx(np.full(len(odd), 8 / 25))
@@ -340,9 +339,9 @@ def test_a_folder_brats_below_the_root_is_taken_and_all_year_share_one_split(roo
 def test_the_split_is_by_patient_and_adding_one_moves_none(root: Path) -> None:
     def sides(data: Brats) -> dict[str, set[str]]:
         found: dict[str, set[str]] = {}
-        for (split, _), rows in data._rows.items():
-            for patient, _ in data._where[rows]:
-                found.setdefault(data._patients[patient].subject, set()).add(split)
+        for split, domain in product(("train", "test"), DOMAINS):
+            for patient in data.item_patients(split, domain):
+                found.setdefault(patient.subject, set()).add(split)
         return found
 
     before = sides(open_data(root))
@@ -493,8 +492,8 @@ def test_a_bad_patient_is_set_aside_by_name_and_changes_nothing_else(
         for place, images in everything(data).items():
             rows = [
                 i
-                for i, (p, _) in enumerate(before._where[before._rows[place]])
-                if before._patients[p].name != folder.name
+                for i, patient in enumerate(before.item_patients(*place))
+                if patient.name != folder.name
             ]
             assert np.array_equal(images, whole[place][rows])
 
@@ -534,11 +533,11 @@ def test_all_patients_in_one_folder_are_not_listed_file_by_file(root: Path, tmp_
     )
 
 
-@pytest.mark.parametrize("whose", ["data_folder", "file"])
+@pytest.mark.parametrize("whose", ["folder", "file"])
 def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) -> None:
     folder = root / "BraTS2021_00004"
     try:
-        if whose == "data_folder":
+        if whose == "folder":
             folder.rename(root / os.fsdecode(b"BraTS2021_\xff"))
         else:
             (folder / f"{folder.name}_t1.nii.gz").rename(
@@ -547,9 +546,9 @@ def test_a_name_that_is_not_utf_8_is_set_aside_in_words(root: Path, whose: str) 
     except OSError:
         pytest.skip("this file system has no such names")
     data = open_data(root)
-    assert len(data._patients) == 29
+    assert len(data.patients) == 29
     ((name, reason),) = data.quarantined
-    assert name == ("BraTS2021_\\udcff" if whose == "data_folder" else folder.name)
+    assert name == ("BraTS2021_\\udcff" if whose == "folder" else folder.name)
     assert reason.startswith("has a path that is not UTF-8, BraTS2021_")
     assert "\\udcff" in reason
     json.dumps(data.notes()).encode()
@@ -565,7 +564,7 @@ def test_the_same_folder_twice_counts_once(root: Path) -> None:
             "is a second folder of the name BraTS2021_00001, see BraTS2021_00001",
         )
     ] or data.quarantined[0][1].endswith("see again/BraTS2021_00001")
-    assert len(data._patients) == 30
+    assert len(data.patients) == 30
 
 
 @pytest.mark.parametrize(
@@ -687,10 +686,8 @@ def test_a_cache_that_changes_under_an_open_data_set_is_an_error(
 ) -> None:
     data, kept = open_data(root, memory_gb=memory_gb), open_data(root)
     expected = everything(kept)
-    assert all(
-        np.array_equal(images, expected[place]) for place, images in everything(data).items()
-    )
-    data._kept.clear()
+    for place, images in everything(open_data(root, memory_gb=memory_gb)).items():
+        assert np.array_equal(images, expected[place])
     for number in range(30):
         write(root / f"BraTS2021_{number:05}", t1=head(number + 50))
     open_data(root)
@@ -828,8 +825,8 @@ def test_phantoms_in_the_layout_of_brats_are_read_as_their_own_files_say(tmp_pat
             data.labels(split, "target"),
             data.masks(split, range(data.size(split, "target"))),
         )
-        for i, (patient, _) in enumerate(data._where[data._rows[split, "target"]]):
-            folder = tmp_path / data._patients[patient].name
+        for i, patient in enumerate(data.item_patients(split, "target")):
+            folder = tmp_path / patient.name
             seg = nibabel.load(folder / f"{folder.name}_seg.nii.gz")
             plane = np.asarray(seg.dataobj)[:, :, int(labels["slice"][i])]
             assert labels["tumour_area"][i] == pytest.approx(

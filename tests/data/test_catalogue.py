@@ -174,14 +174,14 @@ def test_an_empty_folder_is_filled_and_nothing_else_is_left(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("data_folder", "not an empty folder"),
+        ("folder", "not an empty folder"),
         ("file", "not an empty folder"),
         ("below a file", "cannot be written: "),
     ],
 )
 def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: str) -> None:
     root = tmp_path / "mine"
-    if kind == "data_folder":
+    if kind == "folder":
         root.mkdir()
         (root / ".precious").write_text("x")
     else:
@@ -189,7 +189,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: 
     with pytest.raises(StudioError, match=message):
         init_example(root / "below" if kind == "below a file" else root)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert (root / ".precious" if kind == "data_folder" else root).read_text() == "x"
+    assert (root / ".precious" if kind == "folder" else root).read_text() == "x"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])

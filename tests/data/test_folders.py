@@ -812,8 +812,8 @@ def test_images_that_do_not_fit_into_memory_are_the_same(
 
     fill(tmp_path, n=12, suffix=suffix, make=make)
     kept, again = open_data(tmp_path), open_data(tmp_path, memory_gb=memory_gb)
-    assert any("read again whenever needed" in note for note in again.notes())
-    assert not any("read again whenever needed" in note for note in kept.notes())
+    assert any("read again when needed" in note for note in again.notes())
+    assert not any("read again when needed" in note for note in kept.notes())
     for item in items(kept):
         assert torch.equal(image(kept, *item), image(again, *item))
 
@@ -943,7 +943,7 @@ def test_a_table_that_is_not_utf_8(tmp_path: Path, encoding: str) -> None:
 def test_all_faulty_rows_are_counted_and_ten_are_listed(tmp_path: Path) -> None:
     fill(tmp_path)
     table(tmp_path, rows(*(f"target/x{i}.png,1,2" for i in range(15)), "target/000.png,1,2"))
-    with pytest.raises(StudioError, match="15 of 16 rows are at fault") as error:
+    with pytest.raises(StudioError, match="15 of 16 rows are invalid") as error:
         open_data(tmp_path)
     assert len(str(error.value).splitlines()) == 12
     assert "... and 5 more" in str(error.value)
@@ -1054,4 +1054,4 @@ def test_attributes_that_measure_nothing_are_noted(tmp_path: Path) -> None:
     table(tmp_path, rows(*lines))
     notes = open_data(tmp_path, attributes={"digit": "salient", "size": "salient"}).notes()
     assert "attribute digit has the same value on every target image of the train split" in notes
-    assert "attribute size is read as categories, because some values are no numbers: ?" in notes
+    assert "attribute size is read as categories, because some values are not numbers: ?" in notes

@@ -1,3 +1,5 @@
-"""BraTS: the layouts of its editions, preprocessing, the cache of slices and the data set."""
+"""BraTS: folders and file names of each edition, preprocessing, a cache of slices, and the data
+set.
+"""
 
 __all__: list[str] = []

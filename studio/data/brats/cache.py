@@ -1,10 +1,12 @@
-"""A cache of slices on disk: volumes are read once, and never again until they change.
+"""A cache of slices on disk, so that volumes are read once and not again until they change.
 
-One safetensors file per patient, in a folder per set of options. A file says which version of the studio wrote it, with
-which options and from which files (name, length, time); where any of that differs it is written anew. Files are written
-aside and renamed, so that each is whole or not there; a lock lets one of several processes do the work. Who may read the
-folder may read its files. What cannot be used is remembered with its reason like all else; what cannot be used now, because
-the system refuses it, is not, and is tried again the next time.
+The cache has one safetensors file per patient, in one folder per set of options. The header of a
+file states the version of the cache, the options, and the source files (name, size, time). If any
+of these differs, the file is written again. Files are written under a temporary name and then
+renamed, so each is complete or absent. A lock lets only one of several processes do the work.
+Everyone who may read the folder may read its files. If a patient's files cannot be used, the cache
+stores the reason. If the system refuses them at the moment, nothing is stored, and the next run
+tries again.
 """
 
 import hashlib
@@ -16,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,19 +28,19 @@ from studio.errors import StudioError, warn
 
 __all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
 
-CACHE = "STUDIO_CACHE"  # environment variable: the folder of the cache when a config names none
-VERSION = 2  # of what is in a file; raise it whenever the same volumes would give other slices
-READERS = 4  # patients that are read at the same time; decompression and numpy leave Python's lock
+CACHE = "STUDIO_CACHE"  # environment variable with the folder of the cache, if a config names none
+VERSION = 2  # of the stored slices. Increase it whenever the same volumes would give others.
+READERS = 4  # patients that are read in parallel. Decompression and numpy release the GIL.
 WRITING = ".writing-"
 
 
 @dataclass(frozen=True, eq=False)
 class PatientSlices:
-    """What is kept of a patient.
+    """The stored data of a patient.
 
     Attributes:
-        arrays: name -> array with a row per slice.
-        facts: what goes into JSON.
+        arrays: name -> array with one row per slice.
+        facts: values to store as JSON.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -50,11 +52,11 @@ class CacheEntry:
     """A patient in the cache.
 
     Attributes:
-        file: in the cache.
+        file: file in the cache.
         facts: see `PatientSlices`.
         reason: why the patient cannot be used, or ''.
         numbers: the array of that name, one row per slice.
-        inputs: name, length and time of the files that it was made of.
+        inputs: name, size and time of the source files.
     """
 
     file: Path
@@ -64,16 +66,22 @@ class CacheEntry:
     inputs: list
 
 
+class _Header(Protocol):
+    """An opened safetensors file, as far as its header is concerned."""
+
+    def metadata(self) -> dict[str, str] | None: ...
+
+
 class SliceCache:
     """A folder of slices.
 
     Args:
-        place: where caches are; the folder for these options is made in it.
-        name: of the data set.
-        options: everything that the slices depend on besides the files; it goes into JSON.
+        place: folder of all caches. The folder for these options is created in it.
+        name: name of the data set.
+        options: everything except the files that determines the slices. It is stored as JSON.
 
     Attributes:
-        folder: of these options.
+        folder: folder for these options.
     """
 
     def __init__(self, place: Path, name: str, options: Mapping[str, Any]) -> None:
@@ -83,11 +91,13 @@ class SliceCache:
     def entries(
         self, inputs: Mapping[str, list], cut: Callable[[str], PatientSlices]
     ) -> dict[str, CacheEntry]:
-        """Returns an entry per patient, made where there is none for exactly these files.
+        """Returns an entry per patient. Entries that do not exist for exactly these files are
+        created.
 
         Args:
-            inputs: patient -> name, length and time of each of its files.
-            cut: reads a patient's files; an UnreadableError becomes the entry's reason.
+            inputs: patient -> name, size and time of each of its files.
+            cut: reads a patient's files. The message of an UnreadableError becomes the entry's
+                reason.
 
         Raises:
             StudioError: the cache cannot be written.
@@ -120,7 +130,7 @@ class SliceCache:
     def read_rows(
         self, entry: CacheEntry, array: str, rows: Sequence[int] | None = None
     ) -> np.ndarray:
-        """Returns rows of an array of a patient, or all of them; only these are read.
+        """Returns some rows of an array of a patient, or all. Other rows are not read.
 
         Raises:
             StudioError: the cache has changed since the data set was opened.
@@ -139,16 +149,21 @@ class SliceCache:
         raise StudioError(f"{entry.file}: has changed or gone since the data set was opened")
 
     def _path(self, name: str) -> Path:
+        """Returns the file of a patient in the cache."""
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
 
-    def _read_header(self, file: Any) -> tuple[list | None, dict, str]:  # noqa: ANN401 - safetensors names no type
-        """Returns inputs, facts and reason of an opened file; no inputs where it is of another version or of other options."""
-        said = file.metadata() or {}
-        if said.get("version") != str(VERSION) or said.get("options") != self._options:
+    def _read_header(self, file: "_Header") -> tuple[list | None, dict, str]:
+        """Returns the inputs, facts and reason stored in an opened file.
+
+        The inputs are None if the file belongs to another version or to other options.
+        """
+        header = file.metadata() or {}
+        if header.get("version") != str(VERSION) or header.get("options") != self._options:
             return None, {}, ""
-        return json.loads(said["inputs"]), json.loads(said["facts"]), said["reason"]
+        return json.loads(header["inputs"]), json.loads(header["facts"]), header["reason"]
 
     def _open(self, name: str, inputs: list) -> CacheEntry | None:
+        """Returns the entry of a patient, or None if there is none for exactly these inputs."""
         from safetensors import SafetensorError, safe_open
 
         path = self._path(name)
@@ -160,25 +175,28 @@ class SliceCache:
                     if made_of == inputs
                     else None
                 )
-        except (
-            OSError,
-            SafetensorError,
-            ValueError,
-            KeyError,
-        ):  # not there, cut short, or no cache of ours
-            return None
+        except (OSError, SafetensorError, ValueError, KeyError):
+            return None  # the file is missing, cut short, or not a file of this cache
 
     def _require(self, name: str, entry: CacheEntry | None) -> CacheEntry:
+        """Returns an entry that must exist.
+
+        Raises:
+            StudioError: it does not exist, although it was written.
+        """
         if entry is None:
             raise StudioError(
-                f"{self._path(name)}: was written and is gone or different: does another program use this folder?"
+                f"{self._path(name)}: was written and is gone or different: does another "
+                "program use this folder?"
             )
         return entry
 
     def _write(
         self, name: str, inputs: list, cut: Callable[[str], PatientSlices]
     ) -> CacheEntry | None:
-        """Writes a patient; returns an entry without a file where the system refuses the volumes for now."""
+        """Writes a patient. If the system refuses the volumes at the moment, returns an entry
+        without a file.
+        """
         from safetensors.numpy import save
 
         nothing = np.empty((0, 0), np.float32)
@@ -189,8 +207,8 @@ class SliceCache:
         except UnreadableError as error:
             made, reason = PatientSlices({"numbers": nothing}, {}), str(error)
         arrays = {key: np.ascontiguousarray(array) for key, array in made.arrays.items()}
-        said = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
-        content = save(arrays, {**said, "facts": json.dumps(dict(made.facts)), "reason": reason})
+        header = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
+        content = save(arrays, {**header, "facts": json.dumps(dict(made.facts)), "reason": reason})
         with (
             self._explain_write_errors(),
             tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file,
@@ -199,18 +217,23 @@ class SliceCache:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.chmod(file.name, self._mode())  # a temporary file is its owner's alone
+                os.chmod(file.name, self._mode())  # temporary files are private by default
                 os.replace(file.name, self._path(name))
             except BaseException:
                 os.unlink(file.name)
                 raise
 
     def _mode(self) -> int:
+        """Returns the file permissions that match those of the folder."""
         return self.folder.stat().st_mode & 0o666
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the folder's lock; goes on without one where the file system has none, which is slower and as safe."""
+        """Holds the folder's lock.
+
+        If the file system has no locks, the work continues without one, which is slower and
+        equally safe.
+        """
         from filelock import FileLock, Timeout
 
         with self._explain_write_errors():
@@ -223,10 +246,11 @@ class SliceCache:
                 lock.acquire()
             except NotImplementedError:
                 warn(
-                    f"{self.folder}: no locks on this file system, several processes may read the same patients"
+                    f"{self.folder}: no locks on this file system, several processes may read "
+                    "the same patients"
                 )
             if lock.is_locked:
-                for leftover in self.folder.glob(f"{WRITING}*"):  # of a process that was killed
+                for leftover in self.folder.glob(f"{WRITING}*"):  # by a process that was killed
                     leftover.unlink(missing_ok=True)
         try:
             yield
@@ -235,10 +259,16 @@ class SliceCache:
 
     @contextmanager
     def _explain_write_errors(self) -> Iterator[None]:
+        """Translates errors of the file system.
+
+        Raises:
+            StudioError: the block raised an OSError.
+        """
         try:
             yield
         except OSError as error:
             why = error.strerror or error
             raise StudioError(
-                f"{self.folder}: cannot be written: {why}; set data.cache or {CACHE} to another folder"
+                f"{self.folder}: cannot be written: {why}; set data.cache or {CACHE} to "
+                "another folder"
             ) from None

@@ -1,13 +1,16 @@
-"""`brats`: axial slices of brains with a tumour (target) and of the same patients without one (background).
+"""`brats`: axial slices of brains with a tumour (target) and of the same patients without one
+(background).
 
-The multimodal brain tumour segmentation benchmark. Menze et al. 2015; Carton et al. (2024), Sec. 5 use slices 86 to 94, every
-second one, as their data show. "Healthy" there means a slice without tumour of somebody who has one elsewhere, and so it
-does here; nobody in BraTS is healthy.
+The data are those of the multimodal brain tumour segmentation benchmark (Menze et al. 2015).
+Carton et al. (2024), Sec. 5, use every second slice from 86 to 94, as their data show. There and
+here, "healthy" means a slice without tumour of a patient who has one elsewhere, because nobody in
+BraTS is healthy.
 
-A slice is background if its mask is empty, target if the tumour has at least `min_tumour` cm2 in the frame, and left out
-and counted in between. The authors drop such a band, too, but how wide it is is nowhere said. Patients are split, not slices,
-and both domains have the same patients. Volumes are read once, since a volume's window needs all of it; what training then
-reads are single slices of a cache (`studio.data.brats.cache`).
+A slice is background if its mask is empty, and target if the tumour has at least `min_tumour` cm2
+in the cropped square. Slices in between are left out and counted. The authors also drop such
+slices but do not state the threshold. The split is by patient, and both domains have the same
+patients. Volumes are read once, because a volume's window depends on all of it. Training then
+reads single slices from a cache (`studio.data.brats.cache`).
 """
 
 import os
@@ -21,7 +24,14 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data.brats.cache import CACHE, CacheEntry, PatientSlices, SliceCache
-from studio.data.brats.layout import BRATS_LAYOUT, MODALITIES, Patient, file_stamps, find_patients
+from studio.data.brats.layout import (
+    BRATS_LAYOUT,
+    MODALITIES,
+    Patient,
+    file_stamps,
+    find_patients,
+    find_repeated,
+)
 from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_patient
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.folders import QuarantineError
@@ -43,34 +53,78 @@ Share = Annotated[float, Field(ge=0, le=100)]
 
 
 class BratsConfig(FilesConfig):
-    """The data set's section."""
+    """The section of `brats`."""
 
     name: Literal["brats"] = "brats"
+    """Name of the data set."""
+
     resolution: int = Field(default=128, ge=6)
+    """Side to which the slices are resized.
+
+    Unit: pixels.
+    """
+
     modalities: Annotated[
         tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)
     ] = ("t1",)
-    slices: Annotated[tuple[int, int], Field(strict=False)] = (
-        86,
-        94,
-    )  # first and last, counted from below, 0 first
-    slice_step: int = Field(default=2, ge=1)  # as in the authors' data
-    min_tumour: float = Field(
-        default=1.0, gt=0, allow_inf_nan=False
-    )  # cm2 in the frame, for a slice to be a target
-    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (
-        0.5,
-        99.5,
-    )  # of a volume's brain: -1 and 1
-    crop: int = Field(
-        default=0, ge=0
-    )  # side of the frame in voxels; 0: all. Louiset et al.'s script: about 196
-    test_share: float = Field(default=0.2, gt=0, lt=1)  # of the patients
-    max_bad: float = Field(default=0.05, ge=0, lt=1)  # share of the patients that may be unusable
-    memory_gb: float = Field(
-        default=2.0, ge=0
-    )  # slices beyond it are read from the cache when needed
-    cache: str | None = None  # folder; none: STUDIO_CACHE, else .studio-cache beside the patients
+    """Modalities of the scans, one channel each."""
+
+    slices: Annotated[tuple[int, int], Field(strict=False)] = (86, 94)
+    """First and last axial slice.
+
+    Unit: slices, counted from below, 0 first.
+
+    Source: Carton et al. (2024), Sec. 5.
+    """
+
+    slice_step: int = Field(default=2, ge=1)
+    """Distance between the slices that are used.
+
+    Unit: slices.
+
+    Source: the data of Carton et al. (2024).
+    """
+
+    min_tumour: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Smallest area of the tumour in the cropped square that makes a slice a target.
+
+    Unit: cm2.
+    """
+
+    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 99.5)
+    """Percentiles of the voxels of a volume's brain that become -1 and 1.
+
+    Unit: per cent.
+    """
+
+    crop: int = Field(default=0, ge=0)
+    """Side of the centred square that is used. 0: the whole shorter side. The script of Louiset et
+    al. uses about 196.
+
+    Unit: voxels.
+    """
+
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """Expected share of the patients in the test split.
+
+    Unit: none.
+    """
+
+    max_bad: float = Field(default=0.05, ge=0, lt=1)
+    """Largest share of the patients that may be unusable.
+
+    Unit: none.
+    """
+
+    memory_gb: float = Field(default=2.0, ge=0)
+    """Memory for slices. If all slices need more, they are read from the cache when needed.
+
+    Unit: GB.
+    """
+
+    cache: str | None = None
+    """Folder of the cache. null: the folder that the environment variable STUDIO_CACHE names, else
+    `.studio-cache` in the folder of the patients."""
 
     @field_validator("modalities")
     @classmethod
@@ -101,20 +155,30 @@ class BratsConfig(FilesConfig):
 class Brats(Dataset):
     """Slices of brains with a tumour, and of the same patients without one.
 
-    Attributes of the tumour (salient): `tumour_area` in cm2; `tumour_x` and `tumour_y`, its centroid, -1 at the image's
-    left or upper edge and 1 at its right or lower one; `tumour_side`, that of the patient on which most of it is, where
-    right is right in the image; `enhancing`, `oedema` and `core` (necrotic and not enhancing), shares of its area. Of
-    every slice (common): `slice`, its number counted from below, and `brain_area` in cm2.
+    Attributes of the tumour (salient):
+
+    - `tumour_area`: area in cm2.
+    - `tumour_x`, `tumour_y`: centroid, -1 at the image's left or upper edge and 1 at its right or
+      lower one.
+    - `tumour_side`: side of the patient that has most of it. Right is right in the image.
+    - `enhancing`, `oedema`, `core` (necrotic and not enhancing): shares of its area.
+
+    Attributes of every slice (common):
+
+    - `slice`: its number, counted from below.
+    - `brain_area`: area in cm2.
 
     Args:
         config: the data set's section.
 
     Attributes:
         root: the folder.
+        patients: the patients that are used, in the order of their names.
         quarantined: (patient, reason) for every patient that is set aside.
 
     Raises:
-        StudioError: there are no patients, too many of them cannot be used, a split is empty or the cache cannot be written.
+        StudioError: there are no patients, a split is empty, or the cache cannot be written.
+        QuarantineError: too many patients cannot be used.
     """
 
     Config = BratsConfig
@@ -125,15 +189,15 @@ class Brats(Dataset):
         super().__init__(config)
         self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
         self._cache, entries, reasons = self._cut(patients)
-        reasons |= _find_repeated(patients) | _find_unusual(
+        reasons |= find_repeated(patients) | _find_unusual(
             {name: entry for name, entry in entries.items() if name not in reasons}
         )
         self.quarantined = [
             (patient.name, reasons[patient.name]) for patient in patients if patient.name in reasons
         ]
         self._check_quarantine(len(patients))
-        self._patients = [patient for patient in patients if patient.name not in reasons]
-        self._entries = [entries[patient.name] for patient in self._patients]
+        self.patients = [patient for patient in patients if patient.name not in reasons]
+        self._entries = [entries[patient.name] for patient in self.patients]
         self.shape = (len(config.modalities), config.resolution, config.resolution)
         self._find_rows()
         salient = {name: Attribute("salient", target_only=True) for name in SALIENT}
@@ -159,7 +223,7 @@ class Brats(Dataset):
         )
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns where the tumour is in target images, bool (len(indices), H, W)."""
+        """Returns the tumour in target images, (len(indices), H, W) bool."""
         import torch
 
         rows = self._rows[split, "target"][np.asarray(indices, np.int64)]
@@ -179,10 +243,18 @@ class Brats(Dataset):
     def notes(self) -> list[str]:
         return list(self._notes())
 
+    def item_patients(self, split: Split, domain: str) -> list[Patient]:
+        """Returns the patient of each item."""
+        return [self.patients[patient] for patient, _ in self._where[self._rows[split, domain]]]
+
     def _cut(
         self, patients: Sequence[Patient]
     ) -> tuple[SliceCache, dict[str, CacheEntry], dict[str, str]]:
-        """Finds or makes every patient's slices; returns the cache, the entries, and who has none or a bad one."""
+        """Finds or creates every patient's slices.
+
+        Returns:
+            The cache, patient -> entry, and patient -> reason for those that cannot be used.
+        """
         config = self.config
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = CuttingOptions(
@@ -211,6 +283,7 @@ class Brats(Dataset):
         )
 
     def _check_quarantine(self, patients: int) -> None:
+        """Raises an error if too many patients cannot be used."""
         if len(self.quarantined) > self.config.max_bad * patients:
             lines = format_lines([f"{name}: {reason}" for name, reason in self.quarantined])
             counts = f"{len(self.quarantined)} of {patients} patients cannot be used"
@@ -220,14 +293,18 @@ class Brats(Dataset):
             )
 
     def _find_rows(self) -> None:
-        """Sorts slices into splits and domains: `_rows` has numbers of rows of `_table`, `_where` (patient, row there)."""
+        """Sorts slices into splits and domains.
+
+        `_rows` has numbers of rows of `_table`, and `_where` has (patient, row of that patient)
+        for each row of `_table`.
+        """
         self._table = np.concatenate([entry.numbers for entry in self._entries])
         self._where = np.array(
             [(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))]
         )
         share = self.config.test_share
         sides = np.array(
-            [SPLITS.index(split_of(patient.subject, share)) for patient in self._patients]
+            [SPLITS.index(split_of(patient.subject, share)) for patient in self.patients]
         )
         split = sides[self._where[:, 0]] if len(self._where) else np.empty(0, np.int64)
         anywhere, framed = (
@@ -250,12 +327,16 @@ class Brats(Dataset):
                     else ""
                 )
                 raise StudioError(
-                    f"{self.root}: no {domain} slice in the {name} split, of {len(self._table)} slices of {len(sides)} patients: "
-                    f"add patients, or change data.slices, data.min_tumour or data.test_share{aside}"
+                    f"{self.root}: no {domain} slice in the {name} split, of "
+                    f"{len(self._table)} slices of {len(sides)} patients: "
+                    "add patients, or change data.slices, data.min_tumour or "
+                    f"data.test_share{aside}"
                 )
 
     def _read_slices(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns rows of the table of all slices of one of the cache's arrays."""
+        """Returns some rows of one of the cache's arrays, numbered over all slices, (len(rows),
+        *shape) uint16.
+        """
         taken = np.empty((len(rows), *shape), np.uint16)
         for place, (patient, row) in zip(taken, self._where[rows], strict=True):
             if not self._keeps:
@@ -271,8 +352,10 @@ class Brats(Dataset):
         counts = {domain: sum(self.size(split, domain) for split in SPLITS) for domain in DOMAINS}
         empty = sum(int(entry.facts["empty"]) for entry in self._entries)
         yield (
-            f"{len(self._patients)} patients, slices {config.slices[0]} to {config.slices[1]} in steps of {config.slice_step}: "
-            f"{counts['background']} without tumour, {counts['target']} with at least {config.min_tumour:g} cm2; "
+            f"{len(self.patients)} patients, slices {config.slices[0]} to {config.slices[1]} "
+            f"in steps of {config.slice_step}: "
+            f"{counts['background']} without tumour, {counts['target']} with at least "
+            f"{config.min_tumour:g} cm2; "
             f"{self._dropped} in between are left out, {empty} show no brain"
         )
         if self.quarantined:
@@ -281,27 +364,21 @@ class Brats(Dataset):
             )
         subjects = {
             patient.subject: split_of(patient.subject, config.test_share)
-            for patient in self._patients
+            for patient in self.patients
         }
         sides = ", ".join(f"{list(subjects.values()).count(split)} in {split}" for split in SPLITS)
-        yield f"split by patient: {sides}; background slices are of the same patients as target slices"
+        yield (
+            f"split by patient: {sides}; background slices are of the same patients as target "
+            "slices"
+        )
         yield f"slices are kept in {self._cache.folder}"
 
 
-def _find_repeated(patients: Sequence[Patient]) -> dict[str, str]:
-    """Says which folders have the name of an earlier one: a patient would count twice."""
-    seen: dict[str, str] = {}
-    reasons = {}
-    for patient in patients:
-        own = Path(patient.name).name
-        if own in seen:
-            reasons[patient.name] = f"is a second folder of the name {own}, see {seen[own]}"
-        seen.setdefault(own, patient.name)
-    return reasons
-
-
 def _find_unusual(entries: dict[str, CacheEntry]) -> dict[str, str]:
-    """Says which patients have voxels of another size or number than most: their slices would show other places."""
+    """Returns the patients with another size or number of voxels than most, with a reason.
+
+    Their slices would show other places.
+    """
     grids = {
         name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))
         for name, entry in entries.items()

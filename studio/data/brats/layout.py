@@ -1,4 +1,8 @@
-"""BraTS's folders: one per patient, with a NIfTI file for every modality and one for the tumour, named as each year does."""
+"""The folders of BraTS: one per patient, with a NIfTI file for every modality and one for the
+tumour mask.
+
+The spelling of the file names differs between the years.
+"""
 
 import os
 import re
@@ -12,9 +16,17 @@ from studio.data.io.images import UnreadableError
 from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
-__all__ = ["BRATS_LAYOUT", "MASK", "MODALITIES", "Patient", "file_stamps", "find_patients"]
+__all__ = [
+    "BRATS_LAYOUT",
+    "MASK",
+    "MODALITIES",
+    "Patient",
+    "file_stamps",
+    "find_patients",
+    "find_repeated",
+]
 
-# How the years spell a modality: 2018 to 2021, then 2023.
+# Spellings of a modality: 2018 to 2021, then 2023.
 MODALITIES = {
     "t1": ("t1", "t1n"),
     "t1ce": ("t1ce", "t1c"),
@@ -22,17 +34,19 @@ MODALITIES = {
     "flair": ("flair", "t2f"),
 }
 MASK = "seg"
+# The mask of patient 355 of 2020 is called segm.
 SPELLED = {
     word: name for name, words in {**MODALITIES, MASK: (MASK, "segm")}.items() for word in words
-}  # segm: 2020's 355
+}
 FILE = re.compile(rf".+[_-]({'|'.join(sorted(SPELLED, key=len, reverse=True))})\.nii(\.gz)?", re.I)
-VISIT = re.compile(
-    r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I
-)  # 2023: a patient's number, then the visit's
+# 2023: the number of the patient, then the number of the visit.
+VISIT = re.compile(r"(BraTS-[A-Za-z]+-\d+)-\d{3}", re.I)
 SHOWN = 3  # files in a message
 BRATS_LAYOUT = (
-    "a folder per patient anywhere below ROOT or ROOT/brats, with NAME_t1.nii.gz (or _t1ce, _t2, _flair; 2023: -t1n, -t1c, "
-    "-t2w, -t2f) and NAME_seg.nii.gz (2023: -seg), as .nii.gz or .nii: ROOT/MICCAI_BraTS_2018_Data_Training/HGG/NAME/..., "
+    "a folder per patient anywhere below ROOT or ROOT/brats, with NAME_t1.nii.gz (or _t1ce, "
+    "_t2, _flair; 2023: -t1n, -t1c, "
+    "-t2w, -t2f) and NAME_seg.nii.gz (2023: -seg), as .nii.gz or .nii: "
+    "ROOT/MICCAI_BraTS_2018_Data_Training/HGG/NAME/..., "
     "ROOT/BraTS20_Training_001/..., ROOT/BraTS2021_00000/BraTS2021_00000_t1.nii.gz, "
     "ROOT/ASNR-MICCAI-BraTS2023-GLI-Challenge-TrainingData/BraTS-GLI-00000-000/..."
 )
@@ -43,9 +57,9 @@ class Patient:
     """A patient's folder.
 
     Attributes:
-        name: of the folder, relative to the root, in letters that can be printed.
-        subject: who it is: the folder's own name, without the visit.
-        files: modality, or `seg` -> its files, relative to the root; there should be one.
+        name: path of the folder, relative to the root, with unprintable bytes escaped.
+        subject: the patient: the folder's own name without the number of the visit.
+        files: modality, or `seg` -> its files, relative to the root. There should be one.
     """
 
     name: str
@@ -53,10 +67,10 @@ class Patient:
     files: Mapping[str, tuple[str, ...]]
 
     def select_files(self, modalities: Sequence[str]) -> dict[str, str]:
-        """Returns modality -> file, the mask's last.
+        """Returns modality -> file for some modalities, and the mask's file as the last one.
 
         Raises:
-            UnreadableError: one has no file, or several.
+            UnreadableError: a modality has no file, or several.
         """
         for name in (*modalities, MASK):
             found = self.files.get(name, ())
@@ -82,16 +96,18 @@ class Patient:
 
 
 def find_patients(root: Path) -> tuple[Path, list[Patient]]:
-    """Finds every folder with a file of BraTS's names; hidden folders do not count, and links are followed once.
+    """Finds every folder with files named as in BraTS. Hidden folders are skipped, and linked
+    folders are entered once.
 
     Args:
         root: the folder of the data.
 
     Returns:
-        the folder that names are relative to (root, or brats in it), and the patients in the order of their names.
+        The folder that names are relative to (root, or `brats` in it), and the patients in the
+        order of their names.
 
     Raises:
-        StudioError: there are none, or a folder cannot be listed.
+        StudioError: there are no patients, or a folder cannot be listed.
     """
     root = first_existing(root, ("brats", "BraTS")) or root
     found: dict[str, dict[str, list[str]]] = {}
@@ -130,16 +146,17 @@ def _printable(name: str) -> str:
 
 
 def _subject(root: Path, name: str) -> str:
+    """Returns the patient of a folder."""
     own = (root / name).name
     visit = VISIT.fullmatch(own)
     return visit[1] if visit else own
 
 
 def file_stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
-    """Returns name, length and time of files below a folder; they change when a file does.
+    """Returns name, size and time of files below a folder. These change when a file does.
 
     Raises:
-        UnreadableError: a file is not there.
+        UnreadableError: a file does not exist.
     """
     rows: list[list[str | int]] = []
     for file in files:
@@ -149,3 +166,17 @@ def file_stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
             raise UnreadableError(f"{Path(file).name} cannot be read: {error.strerror}") from None
         rows.append([file, found.st_size, found.st_mtime_ns])
     return rows
+
+
+def find_repeated(patients: Sequence[Patient]) -> dict[str, str]:
+    """Returns the folders with the name of an earlier one, with a reason. Their patient would count
+    twice.
+    """
+    seen: dict[str, str] = {}
+    reasons = {}
+    for patient in patients:
+        own = Path(patient.name).name
+        if own in seen:
+            reasons[patient.name] = f"is a second folder of the name {own}, see {seen[own]}"
+        seen.setdefault(own, patient.name)
+    return reasons

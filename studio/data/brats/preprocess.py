@@ -1,4 +1,6 @@
-"""From a patient's volumes to slices: windowed, framed, resized, with what the mask says of the tumour."""
+"""Cutting a patient's volumes into slices: windowed, cropped, resized, with a description of the
+tumour from the mask.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +22,9 @@ __all__ = [
     "cut_single_volume",
 ]
 
-LEVELS = 65_535  # images are kept in 16 bits: steps of 1.5e-5 of the window
-# One row of `numbers` per slice; areas in cm2, the rest of the frame. `anywhere` is the tumour's area in the whole slice.
+LEVELS = 65_535  # images are stored in 16 bits: steps of 1.5e-5 of the window
+# Columns of `numbers`, one row per slice. Areas are in cm2. `anywhere` is the tumour's area in the
+# whole slice, all others refer to the cropped square.
 COLUMNS = (
     "slice",
     "brain_area",
@@ -34,21 +37,24 @@ COLUMNS = (
     "oedema",
     "core",
 )
-CORE, OEDEMA, LATER, EARLIER = 1, 2, 3, 4  # labels; enhancing tumour is 4 until 2022 and 3 in 2023
+CORE, OEDEMA, LATER, EARLIER = 1, 2, 3, 4  # labels. Enhancing tumour is 4 until 2022, 3 in 2023.
 NEAR = 0.01  # relative difference up to which voxels have the same size
-SAME_PLACE = 1.0  # mm
+SAME_PLACE = 1.0  # largest distance in mm between volumes of one patient
 
 
 @dataclass(frozen=True)
 class CuttingOptions:
     """Which slices are cut, and how.
 
+    The names and values of these fields are part of the key of the cache
+    (`studio.data.brats.cache`).
+
     Attributes:
         modalities: one channel each.
-        slices: numbers counted from below, 0 first.
-        percentiles: of a volume's voxels other than 0, which become 0 and 1.
-        crop: side of the frame in voxels, a centred square; 0 for the whole shorter side.
-        resolution: side of the image that is made of the frame, in pixels.
+        slices: numbers of the slices, counted from below, 0 first.
+        percentiles: percentiles of a volume's voxels other than 0 that become 0 and 1.
+        crop: side of the centred square in voxels, or 0 for the whole shorter side.
+        resolution: side in pixels to which the square is resized.
     """
 
     modalities: tuple[str, ...]
@@ -67,11 +73,13 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: CuttingOptions) -
         cutting: which slices, and how.
 
     Returns:
-        `images` (n, C, R, R) uint16, 0 to LEVELS; `masks` (n, R, R) uint8, 1 in the tumour; `numbers` (n, 10) float32, see
-        COLUMNS; facts: `shape` and `spacing` of the volumes, and `empty`, how many slices show no brain and are left out.
+        Arrays: `images` (n, C, R, R) uint16, 0 to LEVELS, `masks` (n, R, R) uint8, 1 in the
+        tumour, and `numbers` (n, 10) float32, see COLUMNS. Facts: `shape` and `spacing` of the
+        volumes, and `empty`, the number of slices that show no brain and are left out.
 
     Raises:
-        UnreadableError: a file cannot be used, or they do not fit each other or the cutting.
+        UnreadableError: a file cannot be used, or the files do not match each other or the
+            options.
     """
     volumes = {name: _read(root / file) for name, file in files.items()}
     first = volumes[cutting.modalities[0]]
@@ -129,14 +137,14 @@ def cut_patient(root: Path, files: Mapping[str, str], cutting: CuttingOptions) -
 
 @dataclass(frozen=True, eq=False)
 class SingleVolume:
-    """Slices of one volume of which nothing else is known.
+    """Slices of one volume that comes without the patient's other files.
 
     Attributes:
-        images: (n, 1, R, R) float32 in [-1, 1], as the data set has them.
-        numbers: of the slices, counted from below; those that show no brain are left out.
+        images: (n, 1, R, R) float32 in [-1, 1], as in the data set.
+        numbers: numbers of the slices, counted from below. Slices that show no brain are left out.
         window: values that become -1 and 1.
-        side: of the frame in voxels.
-        shape: of the whole volume, (X, Y, Z).
+        side: side of the centred square in voxels.
+        shape: shape of the whole volume, (X, Y, Z).
     """
 
     images: np.ndarray
@@ -152,12 +160,13 @@ def cut_single_volume(
     """Cuts slices of a volume that comes without its patient's other files.
 
     Args:
-        path: of the volume.
-        cutting: how; its own slices are not used.
-        chosen: returns the slices to cut of so many.
+        path: the volume.
+        cutting: how to cut. Its own slices are not used.
+        chosen: number of slices of the volume -> numbers of the slices to cut.
 
     Raises:
-        UnreadableError: the file cannot be used or does not fit the cutting, or no slice shows a brain.
+        UnreadableError: the file cannot be used or does not match the options, or no slice shows a
+            brain.
     """
     volume = read_volume(path)
     numbers = chosen(volume.values.shape[2])
@@ -177,6 +186,7 @@ def cut_single_volume(
 
 
 def _read(path: Path) -> Volume:
+    """Reads a volume. Error messages begin with its name."""
     try:
         return read_volume(path)
     except UnreadableError as error:
@@ -184,14 +194,16 @@ def _read(path: Path) -> Volume:
 
 
 def _check_aligned(name: str, volume: Volume, other: str, reference: Volume) -> None:
-    """Refuses volumes of one patient that do not lie on each other voxel by voxel."""
+    """Refuses volumes of one patient that do not match voxel by voxel."""
     if volume.values.shape != reference.values.shape:
         raise UnreadableError(
-            f"{name} has {_format_sizes(volume.values.shape)} voxels, {other} has {_format_sizes(reference.values.shape)}"
+            f"{name} has {_format_sizes(volume.values.shape)} voxels, {other} has "
+            f"{_format_sizes(reference.values.shape)}"
         )
     if not np.allclose(volume.spacing, reference.spacing, rtol=NEAR, atol=0):
         raise UnreadableError(
-            f"{name} has voxels of {_format_sizes(volume.spacing)} mm, {other} of {_format_sizes(reference.spacing)} mm"
+            f"{name} has voxels of {_format_sizes(volume.spacing)} mm, {other} of "
+            f"{_format_sizes(reference.spacing)} mm"
         )
     apart = float(np.abs(np.subtract(volume.origin, reference.origin)).max())
     if apart > SAME_PLACE:
@@ -199,11 +211,12 @@ def _check_aligned(name: str, volume: Volume, other: str, reference: Volume) -> 
 
 
 def _format_sizes(numbers: Sequence[float]) -> str:
+    """Returns numbers joined by x."""
     return " x ".join(f"{number:.4g}" for number in numbers)
 
 
 def _crop_side(volume: Volume, cutting: CuttingOptions) -> int:
-    """Returns the side of the frame in voxels."""
+    """Returns the side of the centred square in voxels."""
     across, along, slices = volume.values.shape
     if max(cutting.slices) >= slices:
         raise UnreadableError(
@@ -228,13 +241,14 @@ def _check_labels(name: str, mask: np.ndarray) -> int:
         raise UnreadableError(f"{name} has the label {odd[0]:g}, expected 0, 1, 2 and 3 or 4")
     if LATER in found and EARLIER in found:
         raise UnreadableError(
-            f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, by year"
+            f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, "
+            "by year"
         )
     return LATER if LATER in found else EARLIER
 
 
 def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Returns two percentiles of what is not 0, the brain."""
+    """Returns two percentiles of the brain, i.e. of the voxels that are not 0."""
     brain = values != 0
     if not brain.any():
         raise UnreadableError(f"{name} is zero everywhere")
@@ -247,13 +261,13 @@ def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> 
 
 
 def _apply_window(plane: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Maps a window to 0 and 1; what is 0 stays 0."""
+    """Maps a window to 0 and 1. Zeros stay 0."""
     low, high = window
     return np.where(plane != 0, ((plane - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
 
 
 def _quantise(planes: np.ndarray) -> np.ndarray:
-    """Returns planes in [0, 1] in the levels in which they are kept."""
+    """Converts planes in [0, 1] to the 16-bit levels in which they are stored."""
     return (planes.clip(0, 1) * LEVELS).round().astype(np.uint16)
 
 
@@ -264,17 +278,21 @@ def _crop_centre(plane: np.ndarray, side: int) -> np.ndarray:
 
 
 def _resize(planes: np.ndarray, resolution: int) -> np.ndarray:
-    """Resizes squares (C, S, S), bicubic and antialiased; images and masks alike, so that they stay on each other."""
+    """Resizes squares (C, S, S), bicubic and antialiased.
+
+    Images and masks are resized in the same way, so that they stay aligned.
+    """
     return fit(Picture(planes.astype(np.float32), planes.shape[1:]), resolution)
 
 
 def _measure_tumour(
     labels: np.ndarray, brain: np.ndarray, enhancing: int, pixel: float
 ) -> list[float]:
-    """Returns the tumour's area in cm2, centroid and parts, NaN where the frame has none.
+    """Returns the tumour's area in cm2, centroid and parts, NaN if the square shows no tumour.
 
-    The centroid is in the image's coordinates, -1 at its left or upper edge and 1 at its right or lower one; `right` is
-    the share of the tumour beyond the middle of the brain in this slice, towards the patient's right.
+    The centroid is in the image's coordinates, -1 at the left or upper edge and 1 at the right or
+    lower one. `right` is the share of the tumour beyond the middle of the brain in this slice,
+    towards the patient's right.
     """
     rows, columns = np.nonzero(labels)
     if not len(rows):

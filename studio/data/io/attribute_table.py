@@ -18,17 +18,26 @@ __all__ = ["TABLE", "Table", "encode_column", "parse_number", "read_attributes"]
 TABLE = "attributes.csv"
 COLUMNS = ("file", "split", "subject")
 MISSING = ("", "nan", "na", "n/a")  # cells without a value
-MOST_CLASSES = 10  # a column of numbers with more different values is a number, not a category
+MOST_CLASSES = 10  # a numeric column with more distinct values is a number, not a category
 
 Table = dict[str, dict[str, str]]  # image -> column -> text
 Row = tuple[int, dict[str, str]]  # number of its line, column -> text
 
 
 def _read_rows(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
-    """Reads a CSV file in UTF-8 whose cells are separated by commas, semicolons or tabs.
+    """Reads a CSV file in UTF-8 with cells separated by commas, semicolons or tabs.
 
-    Columns in `names` may be written in capitals; the first of them must exist. Rows that are blank are left out. In a
-    table with semicolons, 3,5 is read as 3.5.
+    Blank rows are left out. In a table with semicolons, a cell 3,5 is read as 3.5.
+
+    Args:
+        path: the file.
+        names: column names that are recognised in any case. The first of them must exist.
+
+    Returns:
+        The names of the columns, and the rows.
+
+    Raises:
+        StudioError: the file cannot be read, or the header or a row is invalid.
     """
     separator, text = _separated(path, names[0])
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
@@ -81,23 +90,22 @@ def _separated(path: Path, required: str) -> tuple[str, str]:
 def read_attributes(
     root: Path, names: Sequence[str], wanted: Sequence[str]
 ) -> tuple[Table, list[str]]:
-    """Reads what the user's table says of the images.
+    """Reads the user's table of the images.
 
     Args:
-        root: the folder of the table; the file names in it are relative to this.
-        names: of the images.
+        root: the folder of the table. File names in the table are relative to it.
+        names: names of the images.
         wanted: columns that are attributes.
 
     Returns:
-        The cells of each image that has a row, and the columns that nobody asked for.
+        The cells of each image that has a row, and the names of the columns that are not used.
 
     Raises:
-        StudioError: a wanted column is missing, or the table or any of its rows is at fault.
+        StudioError: a wanted column is missing, or the table or one of its rows is invalid.
     """
     path = root / TABLE
-    reserved = sorted(
-        {*COLUMNS, "target"}.intersection(wanted)
-    )  # `target` is what the probe calls the domain itself
+    # `target` is the name of the domain itself in the probe table.
+    reserved = sorted({*COLUMNS, "target"}.intersection(wanted))
     if reserved:
         raise StudioError(f"data.attributes.{reserved[0]}: no attribute can have this name")
     if not path.exists():
@@ -116,7 +124,9 @@ def read_attributes(
 
 
 def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Finds the image of each row, by its path or by its bare name where only one image has that."""
+    """Returns image -> cells. A row names its image by path, or by bare name if only one image has
+    it.
+    """
     whole = {normalise_name(name): [name] for name in names}
     bare = defaultdict(list)
     for name in names:
@@ -129,13 +139,12 @@ def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[s
         if len(matches) == 1 and matches[0] not in found:
             found[matches[0]] = (line, cells)
         else:
-            near = (
-                get_close_matches(given, whole, 1) if len(faults) < LISTED else []
-            )  # slow, so only where it is shown
+            # The search is slow, so it runs only for the lines that the message shows.
+            near = get_close_matches(given, whole, 1) if len(faults) < LISTED else []
             faults.append(f"line {line}: {_row_fault(given, matches, found, path.parent, near)}")
     if faults:
         raise StudioError(
-            f"{path}: {len(faults)} of {len(rows)} rows are at fault{format_lines(faults)}"
+            f"{path}: {len(faults)} of {len(rows)} rows are invalid{format_lines(faults)}"
         )
     return {name: cells for name, (_, cells) in found.items()}
 
@@ -143,6 +152,7 @@ def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[s
 def _row_fault(
     given: str, matches: Sequence[str], found: Mapping[str, Row], root: Path, near: Sequence[str]
 ) -> str:
+    """Returns why a row of the table is invalid."""
     if len(matches) == 1:
         return f"{matches[0]} has a row already, line {found[matches[0]][0]}"
     if matches:
@@ -157,13 +167,14 @@ def _row_fault(
 
 
 def encode_column(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """Turns a column into categories or numbers.
+    """Converts a column of text to categories or numbers.
 
     Args:
-        texts: one per image.
+        texts: one cell per image.
 
     Returns:
-        The classes, or () for numbers; and per image the class's number (-1 where missing) or the number (NaN).
+        The class names and one class number per image (int64, -1 where missing), or () and one
+        number per image (float, NaN where missing).
     """
     texts = ["" if text.lower() in MISSING else text for text in texts]
     numbers = [parse_number(text) for text in texts]
@@ -171,9 +182,8 @@ def encode_column(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
         distinct = sorted({number for number in numbers if number is not None})
         if len(distinct) > MOST_CLASSES:
             return (), np.array([np.nan if number is None else number for number in numbers])
-        texts = [
-            "" if number is None else f"{number:.12g}" for number in numbers
-        ]  # 1 and 1.0 are the same class
+        # 1 and 1.0 are the same class.
+        texts = ["" if number is None else f"{number:.12g}" for number in numbers]
         classes = tuple(f"{number:.12g}" for number in distinct)
     else:
         classes = tuple(sorted(set(texts) - {""}))
@@ -182,7 +192,7 @@ def encode_column(texts: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def parse_number(text: str) -> float | None:
-    """Returns the finite number that a text is, or None."""
+    """Returns the finite number that a text states, or None."""
     try:
         value = float(text)
     except ValueError:

@@ -1,7 +1,9 @@
-"""Files of a data set: the folder they are in, arrays that are mapped rather than read, and what is missing or cut short.
+"""Files of a data set: their folder, memory-mapped arrays, and checks for missing and truncated
+files.
 
-Opening a data set looks at names, headers and sizes only. Values are mapped where the layout allows (plain arrays, and
-arrays that an npz stores without compression), else read when they are first needed; they stay uint8 in either case.
+Opening a data set reads names, headers and sizes only. Values are memory-mapped where the layout
+allows it (plain arrays, and arrays that an npz stores without compression). Otherwise they are
+read on first use. They stay uint8 in either case.
 """
 
 import gzip
@@ -15,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -43,9 +45,10 @@ __all__ = [
     "uncompressed_size",
 ]
 
-ROOT = "STUDIO_DATA"  # environment variable: the folder of the files when a config names none
+ROOT = "STUDIO_DATA"  # environment variable with the folder of the files, if a config names none
 CLASSES = 10  # of MNIST and of CIFAR-10
-# What the readers of packed files raise for broken ones; RuntimeError is zipfile's for a password or an unknown method.
+# Exceptions that readers of compressed files raise for broken ones.
+# RuntimeError is that of zipfile for a password or an unknown compression.
 DAMAGE_ERRORS = (
     OSError,
     EOFError,
@@ -60,9 +63,10 @@ DAMAGE_ERRORS = (
 
 
 class FilesConfig(DataConfig):
-    """The section of a data set that reads files; without `root` they are in the folder that STUDIO_DATA names."""
+    """The section of a data set that reads files from a folder."""
 
     root: str | None = Field(default=None, validate_default=True)
+    """Folder of the files. null: the folder that the environment variable STUDIO_DATA names."""
 
     @field_validator("root")
     @classmethod
@@ -72,11 +76,11 @@ class FilesConfig(DataConfig):
 
 @dataclass
 class StoredArray:
-    """One array of a file: its shape is known at once, its values are opened when they are first needed.
+    """One array of a file: its shape is known at once, its values are opened on first use.
 
     Attributes:
-        path: of the file, for messages.
-        shape: of the array.
+        path: the file, for messages.
+        shape: shape of the array.
         load: opens or reads the values.
     """
 
@@ -87,7 +91,11 @@ class StoredArray:
 
     @property
     def values(self) -> np.ndarray:
-        """The array; reading it may find that the file is damaged, which is a StudioError."""
+        """The array.
+
+        Raises:
+            StudioError: the file is damaged.
+        """
         if self._values is None:
             try:
                 self._values = self.load()
@@ -104,9 +112,9 @@ class LabelledImages:
     """The train or the test part of a set of images with classes.
 
     Args:
-        images: arrays (N_i, ...) uint8 that follow each other.
-        labels: an array of N_i classes for each.
-        arrange: brings a few images from the file's layout into ours.
+        images: arrays (N_i, ...) uint8, concatenated in this order.
+        labels: one array of N_i classes for each of them.
+        arrange: converts a few images from the file's layout to ours.
 
     Attributes:
         size: number of images.
@@ -127,7 +135,7 @@ class LabelledImages:
         """Class of each image, (size,) int64.
 
         Raises:
-            StudioError: a label is none of 0 to 9, or the file is damaged.
+            StudioError: a label is not one of 0 to 9, or the file is damaged.
         """
         columns = []
         for array in self._labels:
@@ -139,7 +147,7 @@ class LabelledImages:
         return np.concatenate(columns)
 
     def take(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the images at `indices`, uint8, in our layout; only these are read."""
+        """Returns the images at `indices`, uint8, in our layout. The others are not read."""
         indices = np.asarray(indices)
         which = np.searchsorted(self._starts, indices, side="right") - 1
         taken: np.ndarray | None = None
@@ -154,31 +162,35 @@ class LabelledImages:
 def data_folder(config: DataConfig, layout: str) -> Path:
     """Returns the folder of a data set's files.
 
+    Args:
+        config: the data set's section.
+        layout: expected files, for messages.
+
     Raises:
-        StudioError: the config names none, or it does not exist; the message says what should be in it.
+        StudioError: the config names no folder, or it does not exist.
     """
     if config.root is None:
         raise StudioError(
-            f"data.root: not given, and the environment variable {ROOT} is not set; expected {layout}"
+            f"data.root: not given, and the environment variable {ROOT} is not set; expected "
+            f"{layout}"
         )
     option = f"{ROOT} (data.root)" if config.root == os.environ.get(ROOT) else "data.root"
     return check_listable(config.root, option, layout)
 
 
 def check_listable(given: str, option: str, layout: str) -> Path:
-    """Returns a folder whose files can be listed.
+    """Returns a folder after checking that its files can be listed.
 
     Args:
-        given: the folder, perhaps with ~.
-        option: where it was given, for messages.
-        layout: what should be in it.
+        given: the folder. A leading ~ is expanded.
+        option: option that gave it, for messages.
+        layout: expected files, for messages.
 
     Raises:
-        StudioError: it is missing, no folder, or must not be read.
+        StudioError: the folder is missing, a file, or may not be read.
     """
-    root = Path(
-        os.path.expanduser(given)
-    )  # Path's own raises for the home of a user who does not exist
+    # Not Path.expanduser, which raises for the home of a user who does not exist.
+    root = Path(os.path.expanduser(given))
     try:
         os.scandir(root).close()
     except NotADirectoryError:
@@ -193,16 +205,16 @@ def check_listable(given: str, option: str, layout: str) -> Path:
 
 
 def find_images(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str], list[str]]:
-    """Finds the images in some folders of a folder, and in theirs.
+    """Finds the images in some sub-folders of a folder, recursively.
 
-    Links are followed, but no folder is entered twice. Hidden files and folders do not count.
+    Links are followed, but no folder is entered twice. Hidden files and folders are skipped.
 
     Args:
         root: the folder that names are relative to.
-        folders: names of the folders in it.
+        folders: names of the sub-folders.
 
     Returns:
-        the images and the other files, each sorted by name.
+        The images and the other files, each sorted by name.
 
     Raises:
         StudioError: a folder cannot be listed.
@@ -229,7 +241,7 @@ def find_images(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str],
 
 
 def raise_unlistable(error: OSError) -> None:
-    """Refuses a folder that `os.walk` could not list, which would otherwise leave its files out without a word.
+    """Raises an error for a folder that `os.walk` could not list and would otherwise skip silently.
 
     Raises:
         StudioError: always.
@@ -238,28 +250,39 @@ def raise_unlistable(error: OSError) -> None:
 
 
 def first_existing(root: Path, names: Sequence[str]) -> Path | None:
-    """Returns the first of some paths below a folder that exists."""
+    """Returns the first of some paths below a folder that exists, or None."""
     return next((root / name for name in names if os.path.lexists(root / name)), None)
 
 
-def read_error(path: Path, error: BaseException, what: str) -> StudioError:
-    """Returns the error to raise for a file that could not be read, which is not always the file's own fault."""
+def read_error(path: Path, error: BaseException, fault: str) -> StudioError:
+    """Returns the error to raise for a file that could not be read.
+
+    If the system refused the access, the message says so instead of blaming the content of the
+    file.
+
+    Args:
+        path: the file.
+        error: the exception that was caught.
+        fault: description of a damaged file of this kind.
+    """
     if isinstance(
         error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
     ):
         return StudioError(f"{path}: cannot be read: {error.strerror}")
-    return StudioError(f"{path}: {what}: {error}")
+    return StudioError(f"{path}: {fault}: {error}")
 
 
 def open_npz(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict[str, StoredArray]:
-    """Opens arrays of an npz by their headers.
+    """Opens arrays of an npz file by reading their headers.
 
     Args:
-        path: of the file.
-        expected: key -> shape with None where any length will do; a spare axis of length 1 at the end is dropped.
+        path: the file.
+        expected: key -> shape, with None for any length. An extra last axis of length 1 is
+            dropped.
 
     Raises:
-        StudioError: no npz or cut short, a key is missing, a shape differs, or it holds objects or no integers.
+        StudioError: the file is not an npz file or cut short, a key is missing, a shape differs,
+            or an array does not hold integers.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -278,7 +301,7 @@ def open_npz(path: Path, expected: Mapping[str, tuple[int | None, ...]]) -> dict
 
 
 def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Reads the header of an npy stream: shape, whether in Fortran's order, type."""
+    """Reads the header of an npy stream: shape, whether the order is Fortran's, and type."""
     version = np.lib.format.read_magic(stream)
     reader = (
         np.lib.format.read_array_header_1_0
@@ -291,6 +314,7 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]
 def _locate_array(
     archive: zipfile.ZipFile, path: Path, key: str, expected: tuple[int | None, ...]
 ) -> StoredArray:
+    """Reads the header of one array in an npz file and returns the array without its values."""
     entry = archive.getinfo(f"{key}.npy")
     with archive.open(entry) as stream:
         shape, fortran, dtype = read_npy_header(stream)
@@ -299,9 +323,8 @@ def _locate_array(
         raise StudioError(
             f"{path}: {key} holds {dtype}, expected {'uint8' if len(expected) > 2 else 'integers'}"
         )
-    plain = (
-        shape[:-1] if len(shape) == len(expected) + 1 and shape[-1] == 1 else shape
-    )  # Keras: labels (N, 1)
+    # Keras stores labels as (N, 1).
+    plain = shape[:-1] if len(shape) == len(expected) + 1 and shape[-1] == 1 else shape
     if len(plain) != len(expected) or any(
         want not in (None, found) for want, found in zip(expected, plain, strict=True)
     ):
@@ -311,7 +334,8 @@ def _locate_array(
         )
     if entry.file_size != header + dtype.itemsize * int(np.prod(shape)):
         raise StudioError(
-            f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape {shape} of {dtype}"
+            f"{path}: {key} is cut short: {entry.file_size - header} bytes for the shape "
+            f"{shape} of {dtype}"
         )
     if entry.compress_type != zipfile.ZIP_STORED:
         return StoredArray(path, plain, partial(_load_array, path, key, plain))
@@ -321,12 +345,15 @@ def _locate_array(
 
 
 def _load_array(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Reads a compressed array of an npz file."""
     with np.load(path, allow_pickle=False) as file:
         return file[key].reshape(shape)
 
 
 def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Returns where an entry's bytes begin; its local header has a length of its own."""
+    """Returns where the bytes of an entry begin. The length of its local header is stored in that
+    header.
+    """
     with open(path, "rb") as file:
         file.seek(entry.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))
@@ -334,7 +361,10 @@ def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:
 
 
 def uncompressed_size(path: Path) -> int:
-    """Returns how many bytes a file has after decompression if its name ends in .gz, from its last four bytes."""
+    """Returns the size of a file in bytes after decompression.
+
+    For a gzip file (name ending in .gz) it is stored in the last four bytes.
+    """
     size = path.stat().st_size
     if path.suffix != ".gz":
         return size
@@ -345,4 +375,6 @@ def uncompressed_size(path: Path) -> int:
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:
     """Opens a file for reading, through gzip if its name ends in .gz."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return open(path, "rb")

@@ -1,4 +1,8 @@
-"""Reading what a user has on disk: an image of any supported format, and a table of what is known of the images."""
+"""Reading one image from a file of any supported format, and fitting it to a square.
+
+Importing this module silences Pillow's `DecompressionBombWarning` for the whole process, because
+images beyond `MOST_PIXELS` are refused with an error of our own.
+"""
 
 import stat
 import warnings
@@ -6,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +24,9 @@ from studio.data.io.slices import (
     select_planes,
     verify_gzip,
 )
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 __all__ = [
     "EIGHT_BIT",
@@ -42,12 +49,10 @@ __all__ = [
 
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
 EIGHT_BIT = (0.0, 255.0)  # window of 8-bit images
-LARGEST = 1e30  # values from here on would overflow when they are resized
+LARGEST = 1e30  # larger values would overflow during resizing
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
-warnings.simplefilter(
-    "ignore", Image.DecompressionBombWarning
-)  # larger pictures are refused in words
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,12 @@ class Picture:
     """One image as it is on disk.
 
     Attributes:
-        values: (C, H, W), uint8 if the file has 8 bits per channel, else float32 in the file's own units.
-        size: height and width on disk, which a JPEG's values may not have.
-        spacing: height and width of a pixel; only their ratio matters.
-        transparent: whether it had an alpha channel and was laid on black.
-        stamp: length and time of the file.
+        values: (C, H, W), uint8 if the file has 8 bits per channel, else float32 in the file's own
+            units.
+        size: height and width on disk. The values of a JPEG may be smaller, see `read_image`.
+        spacing: height and width of a pixel. Only their ratio is used.
+        transparent: whether the image had an alpha channel and was put on black.
+        stamp: size in bytes and modification time in ns of the file.
     """
 
     values: np.ndarray
@@ -70,7 +76,9 @@ class Picture:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like one of the formats, in capitals or not, and can be printed at all."""
+    """Returns whether a file name has the ending of an image, in any case, and consists of
+    printable text.
+    """
     return name.lower().endswith(FORMATS) and not any(
         "\ud800" <= letter <= "\udfff" for letter in name
     )
@@ -82,13 +90,15 @@ def read_image(
     """Reads one image.
 
     Args:
-        path: a file in one of the formats.
-        at: number of the slice to take from a volume.
-        least: pixels of the shorter side that suffice; a larger JPEG is decoded at a fraction of its size.
-        again: it was whole before, and the caller compares file_stamps: the end of a packed volume is not looked at anew.
+        path: a file in one of `FORMATS`.
+        at: number of the slice to read from a volume, or `middle`.
+        least: sufficient length of the shorter side in pixels. A larger JPEG is decoded at a
+            fraction of its size.
+        again: skip the checksum of a compressed file. The file was verified before, and the caller
+            compares stamps.
 
     Raises:
-        UnreadableError: the file is broken, too large, or of a kind that is not supported.
+        UnreadableError: the file is broken, too large, or of an unsupported kind.
     """
     with explain_read_errors():
         found = path.stat()
@@ -112,10 +122,10 @@ def read_image(
 
 @contextmanager
 def explain_read_errors() -> Iterator[None]:
-    """Says in words why a file could not be read inside.
+    """Translates every error of a decoder into plain words.
 
     Raises:
-        UnreadableError: whatever else a decoder raised.
+        UnreadableError: the block raised any error.
     """
     try:
         yield
@@ -127,17 +137,15 @@ def explain_read_errors() -> Iterator[None]:
         raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
-    except (
-        Exception
-    ) as error:  # decoders raise nearly anything: SyntaxError, zlib.error, struct.error
+    except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, ...
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
 
 
 def check_finite(values: np.ndarray) -> None:
-    """Refuses values that no resizing survives.
+    """Refuses values that cannot be resized.
 
     Raises:
-        UnreadableError: some are NaN, infinite or beyond `LARGEST`.
+        UnreadableError: a value is NaN, infinite or beyond `LARGEST`.
     """
     odd = np.count_nonzero(~(np.abs(values) < LARGEST))
     if odd:
@@ -145,7 +153,14 @@ def check_finite(values: np.ndarray) -> None:
 
 
 class Square(NamedTuple):
-    """The part of an image that is used, a square in the middle, in pixels that need not be square or whole."""
+    """The square in the middle of an image that is used.
+
+    Attributes:
+        top: first row, not necessarily whole.
+        left: first column, not necessarily whole.
+        tall: height in rows.
+        wide: width in columns. It differs from `tall` if the pixels are not square.
+    """
 
     top: float
     left: float
@@ -154,22 +169,26 @@ class Square(NamedTuple):
 
 
 def centre_square(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Square:
-    """Returns the largest square in the middle of an image whose pixels have the given height and width."""
+    """Returns the largest centred square of an image of height x width pixels with the given
+    spacing.
+    """
     side = min(height * spacing[0], width * spacing[1])
     tall, wide = min(side / spacing[0], height), min(side / spacing[1], width)
     return Square((height - tall) // 2, (width - wide) // 2, tall, wide)
 
 
 def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
-    """Resizes the shorter side to the resolution, antialiased, and crops the centre; pixels become square.
+    """Resizes the shorter side to the resolution and crops the centre. Pixels become square.
+
+    The interpolation is bicubic and antialiased.
 
     Args:
-        picture: what to resize.
-        resolution: side of the result.
-        channels: 1 or 3 to convert to; as the picture has them by default.
+        picture: the image to resize.
+        resolution: side of the result in pixels.
+        channels: 1 or 3 to convert to, or None to keep the channels.
 
     Returns:
-        (C, resolution, resolution), of the picture's type.
+        (C, resolution, resolution) of the same type as the picture's values.
     """
     values = convert_channels(picture.values, channels)
     _, height, width = values.shape
@@ -184,7 +203,7 @@ def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.nd
 
 
 def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
-    """Returns images (C, H, W) as gray (1) or as RGB (3); as they are when None."""
+    """Returns an image (C, H, W) as gray (1) or RGB (3), or unchanged if `channels` is None."""
     if channels == 3 and len(values) == 1:
         return values.repeat(3, axis=0)
     if channels == 1 and len(values) == 3:
@@ -194,25 +213,24 @@ def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
 
 
 def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Maps 0..255 of 8-bit pixels, or the window of others, to float32 in [-1, 1]."""
+    """Maps 8-bit pixels from 0..255, and other pixels from the window, to float32 in [-1, 1]."""
     low, high = EIGHT_BIT if pixels.dtype == np.uint8 else window
     return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
 
 def _read_pixels(path: Path, least: int | None) -> Picture:
-    """Reads a PNG or JPEG; the size is checked before anything is decoded."""
+    """Reads a PNG or JPEG. The size is checked before anything is decoded."""
     with path.open("rb") as file:
         header = file.read(26)
     if header.startswith(b"\x89PNG") and header[24:25] == b"\x10" and header[25:26] != b"\0":
-        # Pillow drops the lower half of each value without a word, and torchvision's decoder crashes on damaged files.
+        # Pillow silently drops the lower byte of each value. torchvision crashes on damaged files.
         raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         size = (image.height, image.width)
         check_size(*size)
         if least is not None:
-            image.draft(
-                None, (2 * least, 2 * least)
-            )  # leaves the resize two pixels for each of its own
+            # The resize still has at least two pixels for each of its own.
+            image.draft(None, (2 * least, 2 * least))
         upright = decode_upright(image)
     values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
     if upright.mode.startswith("I"):
@@ -224,12 +242,12 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
 
 
 def decode_upright(image: Image.Image) -> Image.Image:
-    """Returns an opened picture upright, in a mode whose values mean what they say.
+    """Returns an opened picture upright, in a mode without palettes or odd colour spaces.
 
-    That is L, LA, RGB or RGBA, or "I;16" and "I" for 16-bit gray.
+    The modes are L, LA, RGB and RGBA, and "I;16" and "I" for 16-bit gray.
 
     Raises:
-        UnreadableError: its colours are of another kind.
+        UnreadableError: the picture has another colour space, such as CMYK.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
@@ -245,7 +263,7 @@ def decode_upright(image: Image.Image) -> Image.Image:
 
 
 def _read_array(path: Path, at: Slice) -> Picture:
-    """Reads an image, or a slice of a volume, from a map of the file."""
+    """Reads an image, or a slice of a volume, from a memory map of the file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise UnreadableError("is an archive of arrays, not one array")
@@ -254,10 +272,10 @@ def _read_array(path: Path, at: Slice) -> Picture:
 
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, see `locate_nifti_slice`; only the slice is read, not the volume."""
+    """Reads one axial slice, see `locate_nifti_slice`. The other slices are not read."""
     import nibabel
 
-    image: Any = nibabel.load(path)
+    image = cast("SpatialImage", nibabel.load(path))
     where = locate_nifti_slice(image, at)
     planes = where.upright(image.dataobj[where.index])
     return Picture(as_real(planes), planes.shape[1:], where.spacing)
@@ -267,13 +285,12 @@ def as_real(values: np.ndarray) -> np.ndarray:
     """Copies an array as uint8 if it is 8-bit or boolean, else as float32.
 
     Raises:
-        UnreadableError: it holds no real numbers.
+        UnreadableError: the array does not hold real numbers.
     """
     if values.dtype.kind not in "buif":
         raise UnreadableError(f"holds values of the type {values.dtype}: expected real numbers")
     if values.dtype == bool:
         return values.astype(np.uint8) * 255
-    with np.errstate(
-        over="ignore"
-    ):  # what is too large becomes infinite, and is then refused as such
+    # Values beyond float32 become infinite, and `check_finite` then refuses them.
+    with np.errstate(over="ignore"):
         return np.array(values, np.uint8 if values.dtype == np.uint8 else np.float32)

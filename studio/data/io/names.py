@@ -9,7 +9,9 @@ LISTED = 10  # lines in a message
 
 
 def normalise_name(name: str) -> str:
-    """Returns a name in Unicode's composed form (NFC), because macOS and Linux store accents differently."""
+    """Returns a name in Unicode's composed form (NFC), because macOS and Linux store accents
+    differently.
+    """
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,15 +1,18 @@
-"""Which part of a file is an image: one slice of a volume, channels first, upright.
+"""The part of a file that is an image: one slice of a volume, channels first, upright.
 
-All of it are views of the file's array, so what is read through them can be written through them as well.
+All functions return views of the file's array, so the same view serves for reading and for writing.
 """
 
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 __all__ = [
     "MOST_PIXELS",
@@ -25,7 +28,7 @@ __all__ = [
     "verify_gzip",
 ]
 
-MOST_PIXELS = 2**26  # 8192 x 8192; below the size at which Pillow itself warns
+MOST_PIXELS = 2**26  # 8192 x 8192, below the size at which Pillow itself warns
 BLOCK = 1 << 20  # bytes
 FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
 
@@ -33,32 +36,36 @@ Slice = int | Literal["middle"]
 
 
 class UnreadableError(Exception):
-    """Says why one file cannot be used."""
+    """One file cannot be used. The message gives the reason and continues a sentence that begins
+    with its name.
+    """
 
 
 class UnavailableError(UnreadableError):
-    """Says why one file cannot be used now: the fault is not in the file, and may be gone tomorrow."""
+    """One file cannot be used at the moment. The fault is not in the file, so a later attempt may
+    succeed.
+    """
 
 
 @dataclass(frozen=True)
 class NiftiSlice:
-    """Where an axial slice is in a NIfTI file, or an image that is a single slice.
+    """The position of an axial slice in a NIfTI file, or of an image that is a single slice.
 
-    Axes are those of nibabel's `as_closest_canonical`: the patient's front is at the top and their right on the right
-    (in a sagittal or coronal image their head is at the top).
+    Axes are those of nibabel's `as_closest_canonical`: the patient's front is at the top and their
+    right on the right. In a sagittal or coronal image their head is at the top.
 
     Attributes:
-        index: of the slice among the stored voxels.
+        index: index of the slice into the stored voxels.
         spacing: height and width of a pixel in mm.
     """
 
-    index: tuple[Any, ...]
+    index: tuple[slice | int, ...]
     spacing: tuple[float, float]
     _orientation: np.ndarray
-    _axis: int  # canonical, that of which there is one
+    _axis: int  # the canonical axis of length 1
 
     def upright(self, block: np.ndarray) -> np.ndarray:
-        """Returns a view (1, H, W) of the voxels at `index`, seen as above."""
+        """Returns an upright view (1, H, W) of the voxels at `index`."""
         import nibabel
 
         plane = nibabel.apply_orientation(np.atleast_3d(block), self._orientation).squeeze(
@@ -68,10 +75,11 @@ class NiftiSlice:
 
 
 def select_planes(array: np.ndarray, at: Slice) -> np.ndarray:
-    """Returns a view (C, H, W) of (H, W), (C, H, W), (H, W, C), or of a slice [:, :, at] of a volume.
+    """Returns a view (C, H, W) of an array (H, W), (C, H, W) or (H, W, C), or of the slice [:, :,
+    at] of a volume.
 
     Raises:
-        UnreadableError: the array is none of these, or has no such slice.
+        UnreadableError: the array has another shape, or no such slice.
     """
     shape = array.shape
     if array.ndim == 2:
@@ -89,15 +97,16 @@ def select_planes(array: np.ndarray, at: Slice) -> np.ndarray:
 
 
 def count_array_slices(shape: Sequence[int]) -> int:
-    """Returns how many slices an array has, 0 for an image."""
+    """Returns the number of slices of an array of this shape, 0 for an image."""
     return shape[2] if len(shape) == 3 and min(shape) >= FEWEST_SLICES else 0
 
 
-def locate_nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - nibabel's images have no common type
-    """Finds an axial slice of an opened NIfTI file; its voxels are not read.
+def locate_nifti_slice(image: "SpatialImage", at: Slice) -> NiftiSlice:
+    """Finds an axial slice of an opened NIfTI file without reading its voxels.
 
     Raises:
-        UnreadableError: it is no image and no single volume, its affine leaves out an axis, or it has no such slice.
+        UnreadableError: the file is neither an image nor a single volume, its affine leaves out an
+            axis, or it has no such slice.
     """
     from nibabel.affines import voxel_sizes
 
@@ -112,18 +121,21 @@ def locate_nifti_slice(image: Any, at: Slice) -> NiftiSlice:  # noqa: ANN401 - n
     return NiftiSlice(index, (float(up), float(across)), orientation, int(becomes[axis]))
 
 
-def count_nifti_slices(image: Any) -> int:  # noqa: ANN401
-    """Returns how many axial slices an opened NIfTI file has, 0 for an image that is a single slice.
+def count_nifti_slices(image: "SpatialImage") -> int:
+    """Returns the number of axial slices of an opened NIfTI file, 0 for an image that is a single
+    slice.
 
     Raises:
-        UnreadableError: as of `locate_nifti_slice`.
+        UnreadableError: as `locate_nifti_slice`.
     """
     _, shape, axis = _canonical(image)
     return shape[axis] if shape[axis] > 1 else 0
 
 
-def _canonical(image: Any) -> tuple[np.ndarray, tuple[int, ...], int]:  # noqa: ANN401
-    """Returns an image's orientation, its first three sides, and the stored axis along which its slices lie."""
+def _canonical(image: "SpatialImage") -> tuple[np.ndarray, tuple[int, ...], int]:
+    """Returns an image's orientation, its first three sides, and the stored axis along which its
+    slices lie.
+    """
     import nibabel
 
     if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:
@@ -137,6 +149,7 @@ def _canonical(image: Any) -> tuple[np.ndarray, tuple[int, ...], int]:  # noqa: 
 
 
 def _resolve_slice(at: Slice, slices: int) -> int:
+    """Returns the number of a slice, with `middle` resolved."""
     if at == "middle":
         return slices // 2
     if at >= slices:
@@ -145,10 +158,10 @@ def _resolve_slice(at: Slice, slices: int) -> int:
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuses what is too large to be one image.
+    """Refuses sizes that cannot be one image.
 
     Raises:
-        UnreadableError: more than `MOST_PIXELS`, or none.
+        UnreadableError: the image has more than `MOST_PIXELS` pixels, or none.
     """
     if not 0 < height * width <= MOST_PIXELS:
         raise UnreadableError(
@@ -157,9 +170,10 @@ def check_size(height: int, width: int) -> None:
 
 
 def verify_gzip(path: Path) -> None:
-    """Reads a packed file to its end, where its checksum is.
+    """Reads a gzip file to its end, where its checksum is. Other files are not read.
 
-    nibabel stops at the last voxel asked for, and a damaged bit mostly gives other voxels instead of an error.
+    nibabel stops at the last requested voxel, and a damaged bit usually yields other voxels
+    instead of an error.
 
     Raises:
         OSError, EOFError, zlib.error: the file is damaged.

@@ -1,14 +1,16 @@
-"""Reading a user's own file as a run's data set reads its images: what was trained is what is applied.
+"""Reading a user's file in the way in which the run's data set reads its own images.
 
-Of `folders` that is its own rule: the largest square in the middle, 0 to 255 or the window, the slice that it takes of a
-volume. Of `brats`, with one modality, it is each volume's own percentiles and the data set's slices and frame. The other
-data sets have no files like a user's; theirs is the rule of `folders` without a window, for 8-bit images.
+A run must see new files as it saw its training images. For `folders` this is the largest square in
+the middle, 0 to 255 or the window as range, and the slice that it takes from a volume. For `brats`
+with one modality it is the percentiles of each volume and the slices and crop of the data set. The
+other data sets have no files of this kind. Files are read as by `folders` without a window, so
+they must be 8-bit.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -29,6 +31,9 @@ from studio.data.io.slices import (
 from studio.data.io.volumes import check_voxel_count
 from studio.errors import StudioError
 
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
 __all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
 
 Window = tuple[float, float]
@@ -40,12 +45,12 @@ class ReadingRule:
     """How files become images.
 
     Attributes:
-        shape: of the images, (C, R, R).
-        convert: whether files with other channels are converted.
-        window: returns the values that become -1 and 1 in what is not 8-bit.
-        chosen: which slice of a volume, or all; None: those that `brats` takes.
-        cutting: of `brats`, else None.
-        numbers: of the slices that `brats` takes.
+        shape: shape of the images, (C, R, R).
+        convert: whether files with another number of channels are converted.
+        window: returns the values that become -1 and 1 in files that are not 8-bit.
+        chosen: slice of a volume, or `all`. None: the slices that `brats` takes.
+        cutting: options of `brats`, else None.
+        numbers: numbers of the slices that `brats` takes.
     """
 
     shape: tuple[int, int, int]
@@ -61,15 +66,16 @@ class UserFile:
     """A file as a model sees it.
 
     Attributes:
-        path: of the file.
+        path: the file.
         images: (n, C, R, R) float32 in [-1, 1], one per slice.
-        numbers: of the slices of a volume, counted as the data set counts them; () for an image.
-        window: the values that -1 and 1 stand for.
+        numbers: numbers of the slices of a volume, counted as the data set counts them, or () for
+            an image.
+        window: values that -1 and 1 stand for.
         size: height and width in the file.
-        stamp: length and time of the file.
-        crop: side of the frame in voxels; 0 for the whole shorter side.
-        slices: of the volume in the file; 0 for an image.
-        masked: whether 0 means that nothing is there, and stays 0.
+        stamp: size in bytes and modification time in ns of the file.
+        crop: side of the cropped square in voxels, or 0 for the whole shorter side.
+        slices: number of slices of the volume in the file, or 0 for an image.
+        masked: whether 0 means "no tissue" and stays 0.
     """
 
     path: Path
@@ -89,27 +95,29 @@ def reading_rule(
     window: Callable[[], Window],
     chosen: Chosen | None = None,
 ) -> ReadingRule:
-    """Returns the rule of a run's data set.
+    """Returns the reading rule of a run's data set.
 
     Args:
         config: the data set's section.
-        shape: of the run's images.
-        window: called when a file that is not 8-bit is met.
-        chosen: which slices of volumes instead of those that the data set takes.
+        shape: shape of the run's images.
+        window: called when a file is not 8-bit.
+        chosen: slice to read from volumes instead of those that the data set takes.
 
     Raises:
-        StudioError: the run reads no images of one file each.
+        StudioError: the run does not read images that consist of one file each.
     """
     if len(shape) != 3:
         raise StudioError(
-            f"this run reads items of shape {tuple(shape)}; files are images: (channels, height, width)"
+            f"this run reads items of shape {tuple(shape)}, "
+            "but files are images of shape (channels, height, width)"
         )
     channels, height, width = shape
     if isinstance(config, BratsConfig):
         if len(config.modalities) > 1:
             each = ", ".join(config.modalities)
             raise StudioError(
-                f"this run reads {len(config.modalities)} volumes per patient ({each}), and a file has one of them"
+                f"this run reads {len(config.modalities)} volumes per patient ({each}), "
+                "and a file has one of them"
             )
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = CuttingOptions(
@@ -129,7 +137,8 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     """Reads a file.
 
     Raises:
-        UnreadableError: it cannot be used, or does not have the run's channels; or it is not 8-bit and `rule.window` raises.
+        UnreadableError: the file cannot be used, does not have the run's channels, or is not 8-bit
+            and `rule.window` raises.
     """
     if rule.cutting is not None:
         return _read_brats_volume(path, rule, rule.cutting)
@@ -161,27 +170,29 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
 
 
 def _single_slice(rule: ReadingRule) -> Slice:
+    """Returns the slice to read where the rule asks for one slice."""
     return "middle" if rule.chosen is None or rule.chosen == "all" else rule.chosen
 
 
 def _slice_index(at: Slice, slices: int) -> int:
+    """Returns the number of a slice, with `middle` resolved."""
     return slices // 2 if at == "middle" else at
 
 
 def _count_slices(path: Path) -> int:
-    """Returns how many slices a file that was read already has, 0 for an image."""
+    """Returns the number of slices of a file that was read before, 0 for an image."""
     if path.suffix.lower() == ".npy":
         return count_array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         import nibabel
 
-        return count_nifti_slices(nibabel.load(path))
+        return count_nifti_slices(cast("SpatialImage", nibabel.load(path)))
     return 0
 
 
 def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
-    """Reads all slices of an array or a NIfTI file at once; an image has one."""
-    first = images.read_image(path, 0)  # whatever is wrong with the file's beginning is said here
+    """Reads all slices of an array or a NIfTI file at once. An image has one."""
+    first = images.read_image(path, 0)  # raises if the beginning of the file is broken
     with images.explain_read_errors():
         slices = _count_slices(path)
         if not slices:
@@ -192,7 +203,7 @@ def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
         else:
             import nibabel
 
-            image: Any = nibabel.load(path)
+            image = cast("SpatialImage", nibabel.load(path))
             check_voxel_count(image.shape)
             values = np.asarray(image.dataobj)
             places = [locate_nifti_slice(image, at) for at in range(slices)]
@@ -204,7 +215,7 @@ def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
 
 
 def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -> UserFile:
-    """Cuts a volume as `brats` does."""
+    """Cuts slices from a volume as `brats` does."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise UnreadableError("is no NIfTI volume, which is what the run reads")
 

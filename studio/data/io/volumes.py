@@ -1,29 +1,35 @@
-"""Whole NIfTI volumes in one orientation, whatever the order in which their voxels are stored."""
+"""Reading whole NIfTI volumes into one orientation, independent of the order in which their voxels
+are stored.
+"""
 
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from studio.data.io.images import LARGEST, UnreadableError
 from studio.data.io.slices import UnavailableError, verify_gzip
 
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
+
 __all__ = ["Volume", "axial_slice", "check_voxel_count", "read_volume"]
 
-MOST_VOXELS = 2**28  # 645 along each side; a head at 1 mm has 2**23
+MOST_VOXELS = 2**28  # 645 along each side (a head at 1 mm has 2**23)
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A volume whose axes point, as its affine says, to the patient's right, front and head (nibabel's canonical ones).
+    """A volume with axes that point to the patient's right, front and head (nibabel's canonical
+    axes).
 
     Attributes:
         values: (X, Y, Z) float32, in the file's own units.
-        spacing: size of a voxel in mm along these axes.
-        origin: where the first voxel is, in mm.
+        spacing: size of a voxel along these axes in mm.
+        origin: position of the first voxel in mm.
     """
 
     values: np.ndarray
@@ -35,9 +41,10 @@ def read_volume(path: Path) -> Volume:
     """Reads a .nii or .nii.gz file.
 
     Raises:
-        UnreadableError: it is broken, cut short, too large, no single volume of real numbers, or has values that are not
-            finite; the message is to follow the file's name. Where it is the system that fails (no permission, a disk, too
-            little memory), it is an UnavailableError.
+        UnavailableError: the system fails (no permission, a disk error, too little memory).
+        UnreadableError: the file is broken, cut short, too large, not a single volume of real
+            numbers, or has values that are not finite. The message continues a sentence that
+            begins with the file's name.
     """
     try:
         found = path.stat()
@@ -46,7 +53,7 @@ def read_volume(path: Path) -> Volume:
         if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
         with path.open("rb") as file:
-            file.read(1)  # nibabel does not say why it cannot
+            file.read(1)  # because nibabel hides the reason if it cannot
         volume = _read(path)
         verify_gzip(path)
     except UnreadableError:
@@ -54,9 +61,8 @@ def read_volume(path: Path) -> Volume:
     except MemoryError as error:
         raise UnavailableError(f"does not fit into memory: {error}") from error
     except OSError as error:
-        kind = (
-            UnavailableError if error.errno else UnreadableError
-        )  # damaged files have no number of the system's
+        # Errors of a damaged file have no error number of the system.
+        kind = UnavailableError if error.errno else UnreadableError
         raise kind(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # nibabel, gzip and zlib raise nearly anything for broken files
         raise UnreadableError(f"cannot be decoded: {error or type(error).__name__}") from error
@@ -67,15 +73,18 @@ def read_volume(path: Path) -> Volume:
 
 
 def axial_slice(values: np.ndarray, number: int) -> np.ndarray:
-    """Returns an axial slice (H, W) of canonical values (X, Y, Z): the front at the top, the patient's right on the right."""
+    """Returns an axial slice (H, W) of canonical values (X, Y, Z).
+
+    The patient's front is at the top and their right on the right.
+    """
     return values[:, :, number].T[::-1]
 
 
 def check_voxel_count(shape: Sequence[int]) -> None:
-    """Refuses a volume that is too large to be held.
+    """Refuses a volume that is too large to be held in memory.
 
     Raises:
-        UnreadableError: it has more than `MOST_VOXELS`.
+        UnreadableError: the volume has more than `MOST_VOXELS` voxels, or none.
     """
     if not 0 < np.prod(shape, dtype=np.int64) <= MOST_VOXELS:
         raise UnreadableError(f"has shape {tuple(shape)}: expected at most {MOST_VOXELS} voxels")
@@ -85,7 +94,7 @@ def _read(path: Path) -> Volume:
     import nibabel
     from nibabel.affines import voxel_sizes
 
-    image: Any = nibabel.load(path)
+    image = cast("SpatialImage", nibabel.load(path))
     if len(image.shape) < 3 or max(image.shape[3:], default=1) > 1:
         raise UnreadableError(f"has shape {image.shape}: expected one volume of three axes")
     kind = image.get_data_dtype()
@@ -95,9 +104,8 @@ def _read(path: Path) -> Volume:
     orientation = nibabel.io_orientation(image.affine)
     if np.isnan(orientation).any():
         raise UnreadableError("has an affine that leaves out an axis")
-    with np.errstate(
-        over="ignore"
-    ):  # what is too large becomes infinite, and is then refused as such
+    # Values beyond float32 become infinite, and `read_volume` then refuses them.
+    with np.errstate(over="ignore"):
         stored = np.asarray(image.dataobj).reshape(image.shape[:3]).astype(np.float32)
     values = nibabel.apply_orientation(stored, orientation)
     affine = image.affine @ nibabel.orientations.inv_ornt_aff(orientation, image.shape[:3])

@@ -1,16 +1,17 @@
-"""Files of the same kind as those that were read, with other images in the place of their own.
+"""Writing a generated image into a copy of the file that was read.
 
-What was read of a file is written back: the square in the middle, the chosen slices, values between the ends of the window.
-All else of the file stays as it was, so that its size, shape, type, affine and header do. An image of the model's resolution
-is brought to the square's size by bicubic interpolation.
+The part that was read is replaced: the square in the middle, the chosen slices, the values within
+the window. Everything else stays unchanged, so size, shape, type, affine and header are those of
+the original. An image of the model's resolution is resized to the square by bicubic interpolation.
 
-Three kinds of PNG come out as another one, since theirs cannot hold what a model makes: two colours as 8-bit gray, a palette
-as gray or RGB, and what was transparent is opaque in the square (on black, as in training). A JPEG is compressed anew.
+Three kinds of PNG change their type, because theirs cannot hold generated values: two colours
+become 8-bit gray, a palette becomes gray or RGB, and transparent pixels become opaque in the
+square (on black, as in training). A JPEG is compressed again.
 """
 
 import gzip
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -25,55 +26,66 @@ from studio.data.io.images import (
 from studio.data.io.slices import UnreadableError, locate_nifti_slice, select_planes
 from studio.data.io.user_files import UserFile
 
+if TYPE_CHECKING:
+    from nibabel.arrayproxy import ArrayProxy
+
 __all__ = ["write_back"]
 
 QUALITY = 95  # of a JPEG
 
 
 class Patch(NamedTuple):
-    """New values (C, h, w), float32 in a file's units, and where they belong in its planes (C, H, W)."""
+    """New values for a part of a file.
+
+    Attributes:
+        where: position in the planes (C, H, W) of the file.
+        values: (C, h, w) float32 in the file's units.
+    """
 
     where: tuple[slice, slice, slice]
     values: np.ndarray
 
 
-def write_back(sheet: UserFile, made: np.ndarray, out: Path, difference: bool = False) -> None:
-    """Writes a file like the one that was read, with images made by a model in the place of its own.
+def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool = False) -> None:
+    """Writes a copy of a file with generated images in it.
 
     Args:
-        sheet: what was read.
-        made: one image per image of the sheet, (n, C, R, R) in [-1, 1].
-        out: the file to write, under any name.
-        difference: `made` are absolute differences, in [0, 2], and what the model did not see is 0.
+        source: the file as it was read.
+        images: one image per image of the source, (n, C, R, R) in [-1, 1].
+        out: the file to write. Its name is not used to choose the format.
+        difference: whether `images` are absolute differences in [0, 2]. The part that the model
+            did not see becomes 0.
 
     Raises:
-        UnreadableError: the file that was read has changed or gone.
+        UnreadableError: the source has changed or is gone.
         OSError: `out` cannot be written.
     """
     with explain_read_errors():
-        found = sheet.path.stat()
-    if (found.st_size, found.st_mtime_ns) != sheet.stamp:
+        found = source.path.stat()
+    if (found.st_size, found.st_mtime_ns) != source.stamp:
         raise UnreadableError("has changed since it was read")
-    low, high = np.array(sheet.window, np.float32)
-    values = made / 2 * (high - low) if difference else (made + 1) / 2 * (high - low) + low
-    name = sheet.path.name.lower()
+    low, high = np.array(source.window, np.float32)
+    values = images / 2 * (high - low) if difference else (images + 1) / 2 * (high - low) + low
+    name = source.path.name.lower()
     if name.endswith((".nii", ".nii.gz")):
-        _write_nifti(sheet, values, out, difference)
+        _write_nifti(source, values, out, difference)
     elif name.endswith(".npy"):
-        _write_array(sheet, values, out, difference)
+        _write_array(source, values, out, difference)
     else:
-        _write_pixels(sheet, values[0], out, difference)
+        _write_pixels(source, values[0], out, difference)
 
 
 def _fit_into(
-    sheet: UserFile, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
+    source: UserFile, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
 ) -> Patch:
-    """Brings an image (C', R, R) to the square of a file's own planes (C, H, W): every pixel whose centre is in it."""
+    """Resizes an image (C', R, R) to the square of a file's planes (C, H, W), i.e. to all pixels
+    with a centre in it.
+    """
     height, width = own.shape[1:]
     square = centre_square(height, width, spacing)
-    if sheet.crop:
+    if source.crop:
         square = Square(
-            (height - sheet.crop) // 2, (width - sheet.crop) // 2, sheet.crop, sheet.crop
+            (height - source.crop) // 2, (width - source.crop) // 2, source.crop, source.crop
         )
     (across, left, right), (down, top, bottom) = (
         _span(start, length, image.shape[-1])
@@ -90,14 +102,16 @@ def _fit_into(
     where = slice(None), down, across
     values = np.stack(fitted)
     return Patch(
-        where, np.where(own[where] == 0, np.float32(0), values) if sheet.masked else values
+        where, np.where(own[where] == 0, np.float32(0), values) if source.masked else values
     )
 
 
 def _span(start: float, length: float, resolution: int) -> tuple[slice, float, float]:
-    """Returns the pixels of a side of the square, and the part of the image's side that covers them.
+    """Returns the pixels of one side of the square, and the part of the image's side that covers
+    them.
 
-    Where a side is not whole, half a pixel may lie beyond it, for which the image has nothing: its edge is moved there.
+    If the length of the side is not whole, half a pixel may lie beyond the image. The end is then
+    moved to the image's edge.
     """
     first, last = int(np.ceil(start - 0.5)), int(np.ceil(start + length - 0.5))
     ends = [
@@ -107,15 +121,15 @@ def _span(start: float, length: float, resolution: int) -> tuple[slice, float, f
     return slice(first, last), ends[0], ends[1]
 
 
-def _write_pixels(sheet: UserFile, image: np.ndarray, out: Path, difference: bool) -> None:
-    with explain_read_errors(), Image.open(sheet.path, formats=("PNG", "JPEG")) as file:
+def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bool) -> None:
+    with explain_read_errors(), Image.open(source.path, formats=("PNG", "JPEG")) as file:
         kind, upright = file.format, decode_upright(file)
     deep = upright.mode.startswith("I")
     planes = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0).astype(
         np.uint16 if deep else np.uint8
     )
     colours = len(planes) - upright.mode.endswith("A")
-    where, values = _fit_into(sheet, image, planes[:colours])
+    where, values = _fit_into(source, image, planes[:colours])
     if difference:
         planes[:colours] = 0
     planes[:colours][where] = _cast(values, planes.dtype)
@@ -127,27 +141,29 @@ def _write_pixels(sheet: UserFile, image: np.ndarray, out: Path, difference: boo
     )
 
 
-def _write_array(sheet: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
+def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
     with explain_read_errors():
-        array = np.load(sheet.path, allow_pickle=False)
+        array = np.load(source.path, allow_pickle=False)
     new = np.zeros_like(array) if difference else array.copy()
-    unit = 255 if array.dtype.kind == "b" else 1  # what is true was read as 255
-    for number, image in zip(sheet.numbers or (0,), images, strict=True):
-        where, values = _fit_into(sheet, image, select_planes(array, number))
+    unit = 255 if array.dtype.kind == "b" else 1  # True was read as 255
+    for number, image in zip(source.numbers or (0,), images, strict=True):
+        where, values = _fit_into(source, image, select_planes(array, number))
         select_planes(new, number)[where] = _cast(values / unit, array.dtype)
     with out.open("wb") as file:
         np.save(file, new, allow_pickle=False)
 
 
-def _write_nifti(sheet: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
-    """Changes stored voxels, so that all others stay the same to the last bit, and the scale by which they are read."""
+def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
+    """Changes stored voxels and keeps the scale by which they are read, so that all other voxels
+    stay bit for bit the same.
+    """
     import nibabel
 
     with explain_read_errors():
-        image: Any = nibabel.load(sheet.path)
+        image = nibabel.load(source.path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
-        voxels: Any = image.dataobj
+        voxels = cast("ArrayProxy", image.dataobj)
         stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
     scaled = (slope, inter) != (1, 0)
     new = (
@@ -155,11 +171,11 @@ def _write_nifti(sheet: UserFile, images: np.ndarray, out: Path, difference: boo
         if difference
         else stored.copy()
     )
-    for number, made in zip(sheet.numbers or (0,), images, strict=True):
+    for number, generated in zip(source.numbers or (0,), images, strict=True):
         place = locate_nifti_slice(image, number)
         own = place.upright(stored[place.index])
         where, values = _fit_into(
-            sheet, made, own * slope + inter if scaled else own, place.spacing
+            source, generated, own * slope + inter if scaled else own, place.spacing
         )
         values = (values.astype(np.float64) - inter) / slope if scaled else values
         place.upright(new[place.index])[where] = _cast(values, stored.dtype)
@@ -168,12 +184,12 @@ def _write_nifti(sheet: UserFile, images: np.ndarray, out: Path, difference: boo
         result.header.set_slope_inter(slope, inter)
     content = result.to_bytes()
     out.write_bytes(
-        gzip.compress(content, 6, mtime=0) if sheet.path.name.lower().endswith(".gz") else content
+        gzip.compress(content, 6, mtime=0) if source.path.name.lower().endswith(".gz") else content
     )
 
 
 def _cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Converts to a file's type: whole numbers are rounded and kept within its range."""
+    """Converts values to a file's type. Integers are rounded and clipped to its range."""
     if kind.kind == "b":
         return values >= 0.5
     if kind.kind in "iu":

@@ -1,3 +1,5 @@
-"""Images and digits that composed data sets are made of."""
+"""Images from which composed data sets are built: digits, objects, sprites, grass and bundled
+photographs.
+"""
 
 __all__: list[str] = []

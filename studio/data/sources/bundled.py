@@ -1,7 +1,8 @@
 """The real images that come with scikit-learn and scikit-image: handwritten digits and photographs.
 
-Their own loaders import all of scikit-learn and every image reader of scikit-image, longer than all else that the verbs
-of `studio data` do. So the files are read where these packages keep them, and the loaders used where they are not there.
+Their own loaders import all of scikit-learn and every image reader of scikit-image, which takes
+longer than everything else in the verbs of `studio data`. The files are therefore read directly
+from these packages. The loaders are used if the files are missing there.
 """
 
 from functools import lru_cache
@@ -15,7 +16,9 @@ __all__ = ["load_digit_images", "load_photograph"]
 
 @lru_cache(maxsize=1)
 def load_digit_images() -> tuple[np.ndarray, np.ndarray]:
-    """Returns scikit-learn's 1797 digits (1797, 8, 8), 0 to 16, and their classes (1797,) int64."""
+    """Returns scikit-learn's 1797 digits (1797, 8, 8) int64, 0 to 16, and their classes (1797,)
+    int64.
+    """
     path = _inside("sklearn", "datasets/data/digits.csv.gz")
     if path.is_file():
         table = np.loadtxt(path, np.int64, delimiter=",")
@@ -40,6 +43,6 @@ def load_photograph(name: str) -> np.ndarray:
 
 
 def _inside(package: str, name: str) -> Path:
-    """Returns where a file of a package should be, without importing the package."""
+    """Returns the expected path of a file of a package, without importing the package."""
     spec = find_spec(package)
     return Path(spec.origin if spec is not None and spec.origin else package).parent / name

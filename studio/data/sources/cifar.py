@@ -1,6 +1,7 @@
-"""CIFAR-10's images, from the binary version of the files as distributed or from an npz in Keras' layout.
+"""CIFAR-10's images, from the binary version of the original files or from an npz in Keras' layout.
 
-The python version is made of pickles, and opening a pickle runs whatever it says; it is named and refused.
+The python version consists of pickles, and opening a pickle can run arbitrary code. It is
+therefore refused by name.
 """
 
 import os
@@ -18,48 +19,51 @@ __all__ = ["CIFAR_LAYOUT", "OBJECTS", "open_cifar"]
 OBJECTS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
 FULL: dict[Split, int] = {"train": 50_000, "test": 10_000}
-RECORD = np.dtype(
-    [("label", "u1"), ("pixels", "u1", (3, SIDE, SIDE))]
-)  # 3073 bytes: the class, then R, G, B
+# 3073 bytes: the class, then R, G and B.
+RECORD = np.dtype([("label", "u1"), ("pixels", "u1", (3, SIDE, SIDE))])
 BINARY = "cifar-10-batches-bin"
 NPZ = ("cifar10.npz", "cifar-10.npz")
 BATCHES: dict[Split, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     "test": ("test_batch.bin",),
 }
-ELSEWHERE = {  # found instead -> what to do
-    "cifar-10-batches-py": "is the python version, which is made of pickles and is not opened",
-    "cifar-10-python.tar.gz": "is the python version, which is made of pickles and is not opened",
+OTHER_VERSIONS = {  # file or folder of another version -> reason why it is not read
+    "cifar-10-batches-py": "is the python version, which consists of pickles and is not opened",
+    "cifar-10-python.tar.gz": "is the python version, which consists of pickles and is not opened",
     "cifar-10-binary.tar.gz": "is still packed: unpack it there",
 }
 CIFAR_LAYOUT = (
-    f"CIFAR-10: ROOT/{BINARY}/ with {', '.join(n for names in BATCHES.values() for n in names)} (the binary version, "
-    "cifar-10-binary.tar.gz unpacked), or ROOT/cifar10.npz with x_train, y_train, x_test, y_test (Keras' layout)"
+    f"CIFAR-10: ROOT/{BINARY}/ with "
+    f"{', '.join(n for names in BATCHES.values() for n in names)} (the binary version, "
+    "cifar-10-binary.tar.gz unpacked), or ROOT/cifar10.npz with x_train, y_train, x_test, "
+    "y_test (Keras' layout)"
 )
 
 
 def open_cifar(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
-    """Finds CIFAR-10 and looks at headers and sizes.
+    """Finds CIFAR-10 and checks headers and sizes.
 
     Args:
         root: the folder of the files.
 
     Returns:
-        The two parts, whose images are (n, 3, 32, 32) uint8, and notes on what was found.
+        The two parts, with images (n, 3, 32, 32) uint8, and notes on missing images.
 
     Raises:
-        StudioError: a file is missing, cut short or of another kind, or there is only the python version.
+        StudioError: a file is missing, cut short or of another kind, or only the python version
+            exists.
     """
     path = first_existing(root, [*NPZ, BINARY])
     if path is None:
-        other = first_existing(root, list(ELSEWHERE))
-        instead = f"; {other} {ELSEWHERE[other.name]}" if other else ""
+        other = first_existing(root, list(OTHER_VERSIONS))
+        instead = f"; {other} {OTHER_VERSIONS[other.name]}" if other else ""
         raise StudioError(f"no CIFAR-10 in {root.absolute()}{instead}; expected {CIFAR_LAYOUT}")
     parts = _from_binary(path) if path.name == BINARY else _from_npz(path)
     for split, part in parts.items():
         if part.size < 2:
             raise StudioError(
-                f"{path}: {part.size} images in CIFAR-10's {split} part, expected at least one per domain"
+                f"{path}: {part.size} images in CIFAR-10's {split} part, expected at least one "
+                "per domain"
             )
     sizes = [
         f"{part.size} of the {FULL[split]} {split} images"
@@ -85,7 +89,7 @@ def _from_npz(path: Path) -> dict[Split, LabelledImages]:
 
 
 def _channels_first(images: np.ndarray) -> np.ndarray:
-    # A permutation of the axes: the authors' `reshape` to (3, H, W) scrambles every colour image (peers' trap 3).
+    # Axes must be permuted. The authors' `reshape` to (3, H, W) scrambles every colour image.
     return images.transpose(0, 3, 1, 2)
 
 

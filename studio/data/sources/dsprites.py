@@ -1,11 +1,13 @@
-"""dSprites (Matthey et al. 2017): a renderer that reproduces the published frames bit for bit, and a reader of the file.
+"""dSprites (Matthey et al. 2017): a renderer that reproduces the published frames bit for bit, and
+a reader of the file.
 
-A frame is 64 x 64 binary pixels, and a pixel belongs to the sprite if its centre does. In pixels at scale 1, y down, the
-square has half sides of 9.598, the ellipse half axes of 12.766 and 7.2135, and the heart is the closed polygon through 150
-points of the well-known curve x = 16 sin^3 t, y = -13 cos t + 5 cos 2t + 2 cos 3t + cos 4t, stretched and moved. We
-found these numbers by fitting the 320 frames of the authors' animation, all of which come out exactly. The centre moves over
-16..48 in 32 steps, the scale over 0.5..1 in 6, and the angle, anticlockwise, over 0..2 pi in 40, so that the last
-orientation shows the same as the first.
+A frame has 64 x 64 binary pixels. A pixel belongs to the sprite if its centre does. In pixels at
+scale 1, with y down, the square has half sides of 9.598, the ellipse has half axes of 12.766 and
+7.2135, and the heart is the closed polygon through 150 points of the well-known curve x = 16 sin^3
+t, y = -13 cos t + 5 cos 2t + 2 cos 3t + cos 4t, stretched and moved. We fitted these numbers to
+the 320 frames of the authors' animation, and they reproduce all of them exactly. The centre moves
+over 16..48 in 32 steps, the scale over 0.5..1 in 6, and the angle, anticlockwise, over 0..2 pi in
+40, so that the last orientation looks like the first.
 """
 
 import os
@@ -13,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -34,30 +36,30 @@ __all__ = [
 ]
 
 SHAPES = ("square", "ellipse", "heart")
-FACTORS = {
-    "shape": 3,
-    "scale": 6,
-    "orientation": 40,
-    "pos_x": 32,
-    "pos_y": 32,
-}  # the file's order, and its rows'
+# Number of classes of each factor, in the order of the file's columns and rows.
+FACTORS = {"shape": 3, "scale": 6, "orientation": 40, "pos_x": 32, "pos_y": 32}
 COUNTS = tuple(FACTORS.values())
 FRAMES = 737_280
 SIDE = 64
 HALF_SIDE = 9.598
 HALF_AXES = (12.766, 7.2135)
 HEART_POINTS, HEART_X, HEART_Y, HEART_DOWN = 150, 0.6, 0.6623, -1.44
-SYMMETRY = np.array([4, 2, 1])  # turns by a full circle over these change nothing
+SYMMETRY = np.array([4, 2, 1])  # turning by a full circle over these changes nothing
 NAMES = ("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz", "dsprites.npz")
 BLOCK = 4096  # frames that are unpacked at a time
-DSPRITES_LAYOUT = f"dSprites: ROOT/{NAMES[0]} or ROOT/{NAMES[1]} with imgs (737280, 64, 64) and latents_classes (737280, 6)"
+DSPRITES_LAYOUT = (
+    f"dSprites: ROOT/{NAMES[0]} or ROOT/{NAMES[1]} with imgs (737280, 64, 64) and latents_classes "
+    "(737280, 6)"
+)
 
 
 class Sprites(Protocol):
-    """Where sprites come from."""
+    """A source of sprites."""
 
     def take(self, factors: np.ndarray) -> np.ndarray:
-        """Returns the frames (n, 64, 64) uint8, 0 or 1, of class numbers (n, 5) in the order of FACTORS."""
+        """Returns the frames (n, 64, 64) uint8, 0 or 1, of class numbers (n, 5) in the order of
+        FACTORS.
+        """
         ...
 
 
@@ -72,14 +74,16 @@ class RenderedSprites:
 class SpritesFile:
     """Sprites from the file of the data set's authors.
 
-    Its images are mapped if they are stored plainly. The original is compressed, 3 GB in one piece that can only be read
-    from the front; it is packed once, at first use, to a bit per pixel in the user's cache folder (377 MB) and mapped.
+    Its images are memory-mapped if they are stored without compression. The original is
+    compressed: 3 GB in one piece that can only be read from the front. It is unpacked once, on
+    first use, to one bit per pixel in the user's cache folder (377 MB), and that file is
+    memory-mapped.
 
     Args:
-        path: of the npz.
+        path: the npz file.
 
     Raises:
-        StudioError: cut short or of another layout.
+        StudioError: the file is cut short or has another layout.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,7 +112,9 @@ class SpritesFile:
         return {**self.__dict__, "_bits": None}
 
     def _packed(self) -> Path:
-        """Returns the file of bits, which is written first if it does not exist; it appears complete or not at all."""
+        """Returns the file of bits, written first if it does not exist. It appears complete or not
+        at all.
+        """
         stat = self.path.stat()
         place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "studio"
         target = place / f"dsprites-{stat.st_size}-{stat.st_mtime_ns}.bits"
@@ -126,11 +132,12 @@ class SpritesFile:
                     raise
         except OSError as error:
             raise StudioError(
-                f"{target}: cannot be written: {error}; set XDG_CACHE_HOME, or data.sprites to rendered"
+                f"{target}: cannot be written: {error}; set XDG_CACHE_HOME, or data.sprites to "
+                "rendered"
             ) from None
         return target
 
-    def _unpack_into(self, file) -> None:  # noqa: ANN001 - a temporary file has no public type
+    def _unpack_into(self, file: IO[bytes]) -> None:
         self._check_order()
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open("imgs.npy") as stream:
@@ -152,31 +159,33 @@ class SpritesFile:
 
 
 def _binary(path: Path, frames: np.ndarray) -> np.ndarray:
+    """Returns frames after checking that they hold nothing but 0 and 1."""
     if frames.size and frames.max() > 1:
         raise StudioError(f"{path}: imgs has the value {frames.max()}, expected 0 and 1")
     return frames
 
 
 def open_sprites(root: Path, source: str) -> tuple[Sprites, str]:
-    """Returns the sprites and a note on where they come from.
+    """Returns the sprites, and a note on their source.
 
     Args:
         root: the folder of the files.
         source: `rendered` or `file`.
 
     Raises:
-        StudioError: the file is asked for and missing, cut short or of another layout.
+        StudioError: the file is requested and missing, cut short or of another layout.
     """
     path = first_existing(root, NAMES)
     if source == "rendered":
         instead = f"; data.sprites=file reads {path} instead" if path else ""
         return (
             RenderedSprites(),
-            f"sprites are rendered, bit for bit like all 320 frames that their authors show{instead}",
+            f"sprites are rendered, bit for bit equal to the 320 frames of their authors{instead}",
         )
     if path is None:
         raise StudioError(
-            f"no dSprites in {root.absolute()}; expected {DSPRITES_LAYOUT}, or data.sprites=rendered"
+            f"no dSprites in {root.absolute()}; expected {DSPRITES_LAYOUT}, or "
+            "data.sprites=rendered"
         )
     return SpritesFile(path), f"sprites are those of {path}"
 
@@ -185,7 +194,7 @@ def check_factors(factors: np.ndarray) -> np.ndarray:
     """Returns class numbers (n, 5) as int64.
 
     Raises:
-        ValueError: of another shape, or a number is none of its factor's classes.
+        ValueError: the shape differs, or a number is not a class of its factor.
     """
     factors = np.asarray(factors, np.int64)
     if (
@@ -201,15 +210,16 @@ def check_factors(factors: np.ndarray) -> np.ndarray:
 
 
 def orientation_phase(factors: np.ndarray) -> np.ndarray:
-    """Returns each sprite's angle in radians, times its shape's symmetry: equal pictures have an equal cosine, (n,)."""
+    """Returns the angle of each sprite times the symmetry of its shape, in radians, (n,)."""
     return SYMMETRY[factors[:, 0]] * factors[:, 2] * (2 * np.pi / (COUNTS[2] - 1))
 
 
 def canonical_factors(factors: np.ndarray) -> np.ndarray:
-    """Returns class numbers (n, 5) whose orientation is the one that can be seen.
+    """Returns class numbers (n, 5) with an orientation that describes the visible picture.
 
-    It is the orientation times the shape's symmetry, modulo a full turn: from 0 to 38 for each shape, equal pictures have
-    equal numbers, and numbers that follow each other, the last and the first too, belong to pictures that are alike.
+    It is the orientation times the symmetry of the shape, modulo a full turn, from 0 to 38. Equal
+    pictures have equal numbers. Neighbouring numbers, including the last and the first, belong to
+    similar pictures.
     """
     seen = check_factors(factors).copy()
     seen[:, 2] = SYMMETRY[seen[:, 0]] * seen[:, 2] % (COUNTS[2] - 1)
@@ -226,7 +236,7 @@ def render_sprites(factors: np.ndarray) -> np.ndarray:
         (n, 64, 64) uint8, 0 or 1.
 
     Raises:
-        ValueError: a number is none of its factor's classes.
+        ValueError: a number is not a class of its factor.
     """
     factors = check_factors(factors)
     frames = np.zeros((len(factors), SIDE, SIDE), np.uint8)
@@ -238,7 +248,9 @@ def render_sprites(factors: np.ndarray) -> np.ndarray:
 
 
 def _local(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where the pixels' centres are in the upright sprite at scale 1, two arrays (n, 64, 64)."""
+    """Returns the centres of the pixels in the upright sprite's coordinates at scale 1, two arrays
+    (n, 64, 64).
+    """
     scale, angle = 0.5 + 0.1 * factors[:, 1], 2 * np.pi * factors[:, 2] / (COUNTS[2] - 1)
     centres = 16 + 32 * factors[:, 3:] / 31
     grid = np.arange(SIDE) + 0.5
@@ -257,7 +269,9 @@ def _in_ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _in_heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Tests against the one side of the outline that the pixel's direction meets: every ray meets the outline once."""
+    """Tests each pixel against the one edge of the outline in its direction, because every ray
+    crosses the outline once.
+    """
     x, y = _heart()
     inside = np.zeros(u.shape, bool)
     near = u**2 + v**2 < x.max() ** 2 + y.max() ** 2
@@ -269,7 +283,7 @@ def _in_heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _heart() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the right half of the outline from the notch on top (y < 0) to the tip."""
+    """Returns the right half of the outline from the notch at the top (y < 0) to the tip."""
     t = np.arange(HEART_POINTS // 2 + 1) * (2 * np.pi / HEART_POINTS)
     curve = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
     return HEART_X * 16 * np.maximum(np.sin(t), 0) ** 3, HEART_DOWN - HEART_Y * curve

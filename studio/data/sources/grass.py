@@ -1,4 +1,6 @@
-"""Pieces of grass, 28 x 28 pixels: from a folder of photographs, or from the one that comes with scikit-image."""
+"""Pieces of grass, 28 x 28 pixels, from a folder of photographs or from the photograph of
+scikit-image.
+"""
 
 import hashlib
 import os
@@ -20,20 +22,21 @@ from studio.errors import StudioError
 __all__ = ["GRASS_LAYOUT", "GrassFolder", "GrassPhotograph"]
 
 SIDE = 28
-FRAME = 2 * SIDE  # photographs of a folder are resized to it, and a piece is a quarter of that
+FRAME = 2 * SIDE  # photographs of a folder are resized to this side, a piece is a quarter of them
 TEST_SHARE = {
     "photograph": 0.3,
     "data_folder": 0.2,
 }  # of the photograph's width, of the folder's files
 SUFFIXES = (".png", ".jpg", ".jpeg")
 GRASS_LAYOUT = "data.grass_root=FOLDER with png or jpg photographs of grass, in subfolders or not"
-STD_SAMPLE = 64  # photographs of a folder from which the contrast of grass is found
+STD_SAMPLE = 64  # photographs of a folder from which the contrast of grass is computed
 
 
 class GrassPhotograph:
-    """scikit-image's photograph of grass, averaged two by two; the right three tenths of its width are for testing.
+    """scikit-image's photograph of grass, averaged two by two. The right three tenths of its width
+    are for testing.
 
-    Background and target take pieces from the same region, each at random places of its own.
+    Background and target take pieces from the same region, each at its own random positions.
     """
 
     @cached_property
@@ -49,11 +52,17 @@ class GrassPhotograph:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the pixels for training, of values in [0, 1]."""
+        """Standard deviation of the training pixels, in units of [0, 1]."""
         return float(self.regions["train"].std())
 
     def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
-        """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers; the first has no meaning here."""
+        """Returns pieces (n, 28, 28) in [0, 1].
+
+        Args:
+            split: split of the pieces.
+            domain: domain of the pieces.
+            where: uniform numbers (n, 5). The first is not used.
+        """
         windows = sliding_window_view(self.regions[split], (SIDE, SIDE))
         height, width = windows.shape[:2]
         return _flip(
@@ -61,22 +70,25 @@ class GrassPhotograph:
         )
 
     def notes(self) -> list[str]:
-        """Returns what a user should know."""
+        """Returns a note on the source of the grass."""
         return [
-            "grass: scikit-image's photograph, its left 70% in train and the rest in test; data.grass_root takes a folder"
+            "grass: scikit-image's photograph, its left 70% in train and the rest in test; "
+            "data.grass_root takes a folder"
         ]
 
 
 class GrassFolder:
-    """A user's folder; every photograph serves one split and one domain, which follow from its name and nothing else.
+    """A user's folder of photographs. Each photograph serves one split and one domain, chosen from
+    nothing but its name.
 
-    A photograph's centre square is made gray, resized to 56 px and kept so once it was needed; pieces are cut from that.
+    The centre square of a photograph is converted to gray, resized to 56 px, and kept in memory
+    after its first use. Pieces are cut from it.
 
     Args:
         root: the folder.
 
     Raises:
-        StudioError: it does not exist, or a split and domain would have no photograph.
+        StudioError: the folder does not exist, or a split and domain would have no photograph.
     """
 
     def __init__(self, root: str) -> None:
@@ -89,21 +101,28 @@ class GrassFolder:
                 if not self._files[split, domain]:
                     found = sum(map(len, self._files.values()))
                     raise StudioError(
-                        f"data.grass_root: none of the {found} photographs in {self.root.absolute()} falls to {domain} "
+                        f"data.grass_root: none of the {found} photographs in "
+                        f"{self.root.absolute()} falls to {domain} "
                         f"{split}; about 50 are needed, expected {GRASS_LAYOUT}"
                     )
         self._kept: dict[str, np.ndarray] = {}
 
     @property
     def std(self) -> float:
-        """Standard deviation of the pixels of some photographs for training, of values in [0, 1]."""
+        """Standard deviation of the pixels of some training photographs, in units of [0, 1]."""
         return float(
             np.std([self._frame(name) for name in self._files["train", "background"][:STD_SAMPLE]])
             / 255
         )
 
     def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
-        """Returns pieces (n, 28, 28) in [0, 1] for (n, 5) uniform numbers, the first of which chooses the photograph."""
+        """Returns pieces (n, 28, 28) in [0, 1].
+
+        Args:
+            split: split of the pieces.
+            domain: domain of the pieces.
+            where: uniform numbers (n, 5). The first chooses the photograph.
+        """
         files = self._files[split, domain]
         steps = FRAME - SIDE + 1
         pieces = np.empty((len(where), SIDE, SIDE), np.float32)
@@ -115,13 +134,17 @@ class GrassFolder:
         return _flip(pieces, where)
 
     def notes(self) -> list[str]:
-        """Returns what a user should know."""
+        """Returns a note on the photographs of each split and domain."""
         counts = ", ".join(
             f"{len(self._files[split, domain])} {domain} {split}"
             for split in SPLITS
             for domain in DOMAINS
         )
         return [f"grass: photographs in {self.root}, by their names: {counts}"]
+
+    def file_names(self, split: Split, domain: str) -> list[str]:
+        """Returns the names of the photographs of a split and domain, relative to the root."""
+        return list(self._files[split, domain])
 
     def _frame(self, name: str) -> np.ndarray:
         if name not in self._kept:
@@ -136,6 +159,7 @@ class GrassFolder:
 
 
 def _find_photographs(root: Path) -> Sequence[str]:
+    """Returns the names of all photographs below a folder, sorted."""
     found = (
         Path(here, name).relative_to(root).as_posix()
         for here, _, names in os.walk(root, onerror=raise_unlistable)
@@ -149,7 +173,7 @@ def _find_photographs(root: Path) -> Sequence[str]:
 
 
 def _assign(name: str) -> tuple[str, str]:
-    """Returns split and domain of a photograph."""
+    """Returns split and domain of a photograph, from the hash of its name."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     split = (
         "test" if int.from_bytes(digest[:8], "big") / 2**64 < TEST_SHARE["data_folder"] else "train"
@@ -158,5 +182,8 @@ def _assign(name: str) -> tuple[str, str]:
 
 
 def _flip(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Returns pieces (n, 28, 28), mirrored in either direction where the number for it is below
+    0.5.
+    """
     pieces = np.where(where[:, 3, None, None] < 0.5, pieces[:, :, ::-1], pieces)
     return np.where(where[:, 4, None, None] < 0.5, pieces[:, ::-1], pieces)

@@ -1,4 +1,4 @@
-"""MNIST's digits, from the files as distributed or from the npz that Keras uses."""
+"""MNIST's digits, from the original files or from the npz that Keras uses."""
 
 import struct
 from functools import partial
@@ -27,24 +27,25 @@ __all__ = ["MNIST_LAYOUT", "open_mnist", "pad_digits", "resize_digits"]
 
 SIDE = 28
 FULL: dict[Split, int] = {"train": 60_000, "test": 10_000}
-FOLDERS = ("", "mnist/", "MNIST/", "MNIST/raw/")  # the last as torchvision keeps them
-PARTS: dict[Split, str] = {"train": "train", "test": "t10k"}  # as the files are called
+FOLDERS = ("", "mnist/", "MNIST/", "MNIST/raw/")  # the last is that of torchvision
+PARTS: dict[Split, str] = {"train": "train", "test": "t10k"}  # prefixes of the file names
 MAGIC = {"images-idx3": 0x803, "labels-idx1": 0x801}  # unsigned bytes with three axes or one
 IDX = tuple(f"{part}-{kind}-ubyte" for part in PARTS.values() for kind in MAGIC)
 MNIST_LAYOUT = (
     "MNIST: ROOT/mnist.npz with x_train, y_train, x_test, y_test (Keras' layout), or "
-    f"{', '.join(f'ROOT/{name}' for name in IDX)}, each with or without .gz, in ROOT, ROOT/mnist, ROOT/MNIST or ROOT/MNIST/raw"
+    f"{', '.join(f'ROOT/{name}' for name in IDX)}, each with or without .gz, in ROOT, "
+    "ROOT/mnist, ROOT/MNIST or ROOT/MNIST/raw"
 )
 
 
 def open_mnist(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
-    """Finds MNIST and looks at headers and sizes.
+    """Finds MNIST and checks headers and sizes.
 
     Args:
         root: the folder of the files.
 
     Returns:
-        The two parts, whose images are (n, 28, 28) uint8, and notes on what was found.
+        The two parts, with images (n, 28, 28) uint8, and notes on missing images.
 
     Raises:
         StudioError: a file is missing, cut short or of another kind.
@@ -74,7 +75,9 @@ def open_mnist(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
 
 
 def resize_digits(digits: np.ndarray, side: int) -> "Tensor":
-    """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with antialiasing."""
+    """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with
+    antialiasing.
+    """
     import torch
     from torch.nn.functional import interpolate
 
@@ -117,7 +120,11 @@ def _part(images: StoredArray, labels: StoredArray) -> LabelledImages:
 
 
 def _idx(place: Path, name: str, magic: int) -> StoredArray:
-    """Opens an idx file: four bytes of magic number, the lengths of the axes as big-endian words, then the bytes."""
+    """Opens an idx file.
+
+    It consists of a magic number of four bytes, the lengths of the axes as big-endian words, and
+    the values as bytes.
+    """
     path = first_existing(place, [name, f"{name}.gz"])
     if path is None:
         raise StudioError(
@@ -131,13 +138,15 @@ def _idx(place: Path, name: str, magic: int) -> StoredArray:
         raise read_error(path, error, "damaged") from None
     if len(head) < 4 + 4 * axes or int.from_bytes(head[:4], "big") != magic:
         raise StudioError(
-            f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an idx file of this kind"
+            f"{path}: begins with {head[:4].hex() or 'nothing'}, expected {magic:08x} as an "
+            "idx file of this kind"
         )
     shape = struct.unpack(f">{axes}I", head[4:])
     expected, found = len(head) + int(np.prod(shape)), uncompressed_size(path)
     if found != expected:
         raise StudioError(
-            f"{path}: cut short or damaged: {found} bytes, expected {expected} for {' x '.join(map(str, shape))}"
+            f"{path}: cut short or damaged: {found} bytes, expected {expected} for "
+            f"{' x '.join(map(str, shape))}"
         )
     if path.suffix == ".gz":
         return StoredArray(path, shape, partial(_unzipped, path, shape, len(head)))

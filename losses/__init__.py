@@ -5,43 +5,40 @@ weight. Statistics of a whole batch return one number, shape (). Everything take
 log-variances, never variances, so that it stays finite in bfloat16 and for any input.
 """
 
-from losses.adversarial import looks_fake, looks_real
-from losses.classification import is_background, is_target
-from losses.contrast import shared_coordinate
-from losses.gaussian import bounded, kl_standard, kl_to, reparameterise
-from losses.information import code_error
+from losses.adversarial import discriminator_logistic, generator_nonsaturating
+from losses.classification import bce
+from losses.contrast import contrastive_regulariser
+from losses.gaussian import kl_gaussians, kl_standard_normal, reparameterise, soft_clip_logvar
+from losses.information import latent_regression
 from losses.mmd import mmd, mmd_to_point
 from losses.ratio import (
-    critic_loss,
-    information,
-    kl_from_samples,
-    shuffled,
-    symmetric_kl,
+    critic_bce,
+    kl_estimate,
+    mutual_information,
+    permute_codes,
     tc_as_published,
 )
-from losses.reconstruction import image_error, squared_error
+from losses.reconstruction import l1_per_pixel, sse_unit_scale
 from losses.transport import w2_between, w2_to_point
 
 __all__ = [
-    "bounded",
-    "code_error",
-    "critic_loss",
-    "image_error",
-    "information",
-    "is_background",
-    "is_target",
-    "kl_from_samples",
-    "kl_standard",
-    "kl_to",
-    "looks_fake",
-    "looks_real",
+    "bce",
+    "contrastive_regulariser",
+    "critic_bce",
+    "discriminator_logistic",
+    "generator_nonsaturating",
+    "kl_estimate",
+    "kl_gaussians",
+    "kl_standard_normal",
+    "l1_per_pixel",
+    "latent_regression",
     "mmd",
     "mmd_to_point",
+    "mutual_information",
+    "permute_codes",
     "reparameterise",
-    "shared_coordinate",
-    "shuffled",
-    "squared_error",
-    "symmetric_kl",
+    "soft_clip_logvar",
+    "sse_unit_scale",
     "tc_as_published",
     "w2_between",
     "w2_to_point",

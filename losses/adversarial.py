@@ -1,35 +1,36 @@
 """The non-saturating adversarial loss on logits."""
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
-__all__ = ["looks_fake", "looks_real"]
+from losses.classification import bce
+
+__all__ = ["discriminator_logistic", "generator_nonsaturating"]
 
 
-def looks_real(logits: Tensor) -> Tensor:
-    r"""Penalises logits that call an image fake.
+def discriminator_logistic(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    r"""Penalises a discriminator for each real image that it calls fake and each fake that it calls real.
 
-    $-\log D(I)$ with $D = \sigma(\text{logit})$: the first half of each bracket of Eq. 4 and 15 for real images, and what
-    the generator minimises for its fakes (the non-saturating form of Goodfellow et al. 2014). Carton et al. (2024).
+    $-\log D(I) - \log(1 - D(G(z)))$: each bracket of Eq. 4 and 15, Carton et al. (2024).
 
     Args:
-        logits: of D, shape (B,).
+        real_logits: of D on real images, shape (B,).
+        fake_logits: of D on generated images, shape (B,).
+
+    Returns:
+        (B,), finite for any finite logits.
+    """
+    return bce(real_logits, 1) + bce(fake_logits, 0)
+
+
+def generator_nonsaturating(fake_logits: Tensor) -> Tensor:
+    r"""Penalises the generator for each image that the discriminator calls fake.
+
+    $-\log D(G(z))$: the non-saturating form, Goodfellow et al. (2014), of Eq. 4 and 15, Carton et al. (2024).
+
+    Args:
+        fake_logits: of D on generated images, shape (B,).
 
     Returns:
         (B,), finite for any finite logit.
     """
-    return softplus(-logits.float())
-
-
-def looks_fake(logits: Tensor) -> Tensor:
-    r"""Penalises logits that call an image real.
-
-    $-\log(1 - D(I))$: the second half of each bracket of Eq. 4 and 15, Carton et al. (2024).
-
-    Args:
-        logits: of D, shape (B,).
-
-    Returns:
-        (B,), finite for any finite logit.
-    """
-    return softplus(logits.float())
+    return bce(fake_logits, 1)

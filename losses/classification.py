@@ -1,30 +1,27 @@
-"""The class loss: does an image belong to the background (0) or to the target (1)?"""
+"""Binary cross-entropy on logits: does an image belong to the background (0) or to the target (1)?"""
+
+from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import softplus
 
-__all__ = ["is_background", "is_target"]
+from losses.precision import at_least_float32
+
+__all__ = ["bce"]
 
 
-def is_background(logits: Tensor) -> Tensor:
-    r"""Binary cross-entropy of the classifier with label 0, $\mathcal{B}(C(x), 0)$. Eq. 5, Carton et al. (2024).
+def bce(logits: Tensor, label: Literal[0, 1]) -> Tensor:
+    r"""Binary cross-entropy of logits that all have the same label.
+
+    $-\log \sigma(l)$ for label 1 and $-\log(1 - \sigma(l))$ for label 0: $\mathcal{B}(C(y), 1)$ and
+    $\mathcal{B}(C(x), 0)$ of Eq. 5, Carton et al. (2024).
 
     Args:
-        logits: of C, shape (B,).
+        logits: of the classifier, shape (B,).
+        label: 1 for target (or real, or joint), 0 for background (or fake, or permuted).
 
     Returns:
         (B,), finite for any finite logit.
     """
-    return softplus(logits.float())
-
-
-def is_target(logits: Tensor) -> Tensor:
-    r"""Binary cross-entropy of the classifier with label 1, $\mathcal{B}(C(y), 1)$. Eq. 5, Carton et al. (2024).
-
-    Args:
-        logits: of C, shape (B,).
-
-    Returns:
-        (B,), finite for any finite logit.
-    """
-    return softplus(-logits.float())
+    logits = at_least_float32(logits)
+    return softplus(-logits if label else logits)

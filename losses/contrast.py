@@ -3,10 +3,12 @@
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-__all__ = ["shared_coordinate"]
+from losses.precision import at_least_float32
+
+__all__ = ["contrastive_regulariser"]
 
 
-def shared_coordinate(logits: Tensor, k: Tensor) -> Tensor:
+def contrastive_regulariser(logits: Tensor, k: Tensor) -> Tensor:
     r"""Cross-entropy of naming the coordinate that two images' salient codes share.
 
     $CE(H(G(z, s^1), G(z, s^2)), k)$ with $s^1_k = s^2_k$: Eq. 18 and Fig. 10, Carton et al. (2024); after InfoGAN-CR.
@@ -18,4 +20,4 @@ def shared_coordinate(logits: Tensor, k: Tensor) -> Tensor:
     Returns:
         (B,).
     """
-    return cross_entropy(logits.float(), k, reduction="none")
+    return cross_entropy(at_least_float32(logits), k, reduction="none")

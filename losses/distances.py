@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from losses.precision import widened
+from losses.precision import at_least_float32
 
 __all__ = ["squared_distances"]
 
@@ -28,4 +28,4 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(
             f"expected two batches of codes, (B, n) and (B', n), found {tuple(a.shape)} and {tuple(b.shape)}"
         )
-    return (widened(a)[:, None] - widened(b)[None]).square().sum(2)
+    return (at_least_float32(a)[:, None] - at_least_float32(b)[None]).square().sum(2)

@@ -3,16 +3,22 @@
 import torch
 from torch import Tensor
 
-from losses.precision import widened
+from losses.precision import at_least_float32
 
-__all__ = ["LIMIT", "bounded", "kl_standard", "kl_to", "reparameterise"]
+__all__ = [
+    "LOGVAR_LIMIT",
+    "kl_gaussians",
+    "kl_standard_normal",
+    "reparameterise",
+    "soft_clip_logvar",
+]
 
 # A bounded standard deviation lies between 0.007 and 148: both far beyond what a code of unit prior needs.
-LIMIT = 10.0
+LOGVAR_LIMIT = 10.0
 
 
-def bounded(logvar: Tensor) -> Tensor:
-    r"""Maps a log-variance smoothly into [-LIMIT, LIMIT]: $L \tanh(\text{logvar} / L)$, close to the identity around 0.
+def soft_clip_logvar(logvar: Tensor) -> Tensor:
+    r"""Maps a log-variance smoothly into [-LOGVAR_LIMIT, LOGVAR_LIMIT]: $L \tanh(\text{logvar} / L)$, close to the identity around 0.
 
     No paper does. Unbounded, the exponential overflows, and whatever pulls a posterior towards a point without a KL to
     hold it pushes the log-variance to minus infinity: the KL of MM-cVAE diverged in about 10 % of the trainings of
@@ -26,7 +32,7 @@ def bounded(logvar: Tensor) -> Tensor:
         The same shape; infinities map to the limits, and NaN stays, so that the engine names it. The gradient fades beyond
         the limits and is exactly 0 far beyond.
     """
-    return LIMIT * torch.tanh(widened(logvar) / LIMIT)
+    return LOGVAR_LIMIT * torch.tanh(at_least_float32(logvar) / LOGVAR_LIMIT)
 
 
 def reparameterise(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -41,11 +47,11 @@ def reparameterise(mu: Tensor, logvar: Tensor) -> Tensor:
     Returns:
         Samples, the shape of `mu`.
     """
-    mu = widened(mu)
-    return mu + torch.exp(widened(logvar) / 2) * torch.randn_like(mu)
+    mu = at_least_float32(mu)
+    return mu + torch.exp(at_least_float32(logvar) / 2) * torch.randn_like(mu)
 
 
-def kl_standard(mu: Tensor, logvar: Tensor) -> Tensor:
+def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     r"""KL divergence of a diagonal Gaussian from the standard one, summed over coordinates, in nats.
 
     $KL(\mathcal{N}(\mu, \operatorname{diag} e^\text{logvar}) \| \mathcal{N}(0, I))$: App. B, Kingma and Welling (2014); the
@@ -57,12 +63,12 @@ def kl_standard(mu: Tensor, logvar: Tensor) -> Tensor:
         logvar: log-variances, shape (B, n).
 
     Returns:
-        (B,), finite for any `bounded` log-variance.
+        (B,), finite for any `soft_clip_logvar` log-variance.
     """
-    return kl_to(mu, logvar, 0.0, 0.0)
+    return kl_gaussians(mu, logvar, 0.0, 0.0)
 
 
-def kl_to(
+def kl_gaussians(
     mu: Tensor, logvar: Tensor, prior_mu: Tensor | float, prior_logvar: Tensor | float
 ) -> Tensor:
     r"""KL divergence between diagonal Gaussians, summed over coordinates, in nats.
@@ -79,12 +85,12 @@ def kl_to(
         prior_logvar: the prior's log-variances, broadcastable to (B, n).
 
     Returns:
-        (B,), finite where both log-variances are within `bounded`'s limits.
+        (B,), finite where both log-variances are within `soft_clip_logvar`'s limits.
     """
-    mu = widened(mu)
+    mu = at_least_float32(mu)
     # A number becomes a tensor of no dimension on the CPU, which goes with any device and asks for no copy.
     prior_logvar = torch.as_tensor(prior_logvar, dtype=mu.dtype)
-    d = widened(logvar) - prior_logvar
+    d = at_least_float32(logvar) - prior_logvar
     squares = (mu - torch.as_tensor(prior_mu, dtype=mu.dtype)).square() * torch.exp(-prior_logvar)
     # expm1: near the prior e^d - 1 - d is a difference of near equals.
     return (torch.expm1(d) - d + squares).sum(1) / 2

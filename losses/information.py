@@ -2,10 +2,12 @@
 
 from torch import Tensor
 
-__all__ = ["code_error"]
+from losses.precision import at_least_float32
+
+__all__ = ["latent_regression"]
 
 
-def code_error(read: Tensor, true: Tensor, norm: str = "l1") -> Tensor:
+def latent_regression(read: Tensor, true: Tensor, norm: str = "l1") -> Tensor:
     r"""Negative log-likelihood of a code under Q, up to constants, averaged over the code's elements.
 
     `l1`: $|Q(I) - c|$, Q a Laplace distribution with b = 1, each of the five terms of Eq. 6 and 16, Carton et al. (2024).
@@ -20,5 +22,5 @@ def code_error(read: Tensor, true: Tensor, norm: str = "l1") -> Tensor:
     Returns:
         (B,).
     """
-    difference = read.float() - true.float()
+    difference = at_least_float32(read) - at_least_float32(true)
     return (difference.abs() if norm == "l1" else difference.square() / 2).mean(1)

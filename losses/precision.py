@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["widened"]
+__all__ = ["at_least_float32"]
 
 
-def widened(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """Returns x in float32 at least: half precisions are cast up, float64 stays (finite differences need it).
 
     Args:

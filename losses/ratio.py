@@ -5,21 +5,20 @@ A critic trained to the end has the logit $\\log p / q$: the logit itself is the
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from losses.precision import widened
+from losses.classification import bce
+from losses.precision import at_least_float32
 
 __all__ = [
-    "critic_loss",
-    "information",
-    "kl_from_samples",
-    "shuffled",
-    "symmetric_kl",
+    "critic_bce",
+    "kl_estimate",
+    "mutual_information",
+    "permute_codes",
     "tc_as_published",
 ]
 
 
-def critic_loss(joint_logits: Tensor, shuffled_logits: Tensor) -> Tensor:
+def critic_bce(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
     r"""Binary cross-entropy of the critic: joint codes have label 1, shuffled ones 0.
 
     $-\log D(z) - \log(1 - D(\bar z))$: Alg. 1, line 6, Louiset et al. (2024); App. C, Abid and Zou (2019). For the critic
@@ -27,15 +26,15 @@ def critic_loss(joint_logits: Tensor, shuffled_logits: Tensor) -> Tensor:
 
     Args:
         joint_logits: of the critic on [z_i, s_i], shape (B,).
-        shuffled_logits: of the critic on [z_i, s_j], shape (B,).
+        permuted_logits: of the critic on [z_i, s_j], shape (B,).
 
     Returns:
         (B,), finite for any finite logit; 2 log 2 for a critic that knows nothing.
     """
-    return softplus(-widened(joint_logits)) + softplus(widened(shuffled_logits))
+    return bce(joint_logits, 1) + bce(permuted_logits, 0)
 
 
-def information(joint_logits: Tensor, rectified: bool = False) -> Tensor:
+def mutual_information(joint_logits: Tensor, rectified: bool = False) -> Tensor:
     r"""Estimates the mutual information of z and s, in nats: what the encoder minimises, the critic frozen.
 
     $\log \frac{D}{1 - D}$, which is the logit; its mean over the joint codes estimates $KL(q(z, s) \| q(z) q(s))$. Eq. 14,
@@ -50,31 +49,31 @@ def information(joint_logits: Tensor, rectified: bool = False) -> Tensor:
     Returns:
         (B,).
     """
-    ratio = kl_from_samples(joint_logits)
+    ratio = kl_estimate(joint_logits)
     return ratio.relu() if rectified else ratio
 
 
-def tc_as_published(joint_logits: Tensor, shuffled_logits: Tensor) -> Tensor:
+def tc_as_published(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
     r"""The total correlation and critic terms as published: one optimiser minimises their sum over encoder and critic alike.
 
     Eq. 14 and the critic's loss of App. C, Abid and Zou (2019), by their code:
     $\log \frac{q}{1 - q} - \log q - \log(1 - \bar q) = -\log(1 - q) - \log(1 - \bar q)$ with $q = D([z_i, s_i])$ and
     $\bar q = D([z_i, s_j])$. The critic's reward for knowing the joint codes cancels against the penalty; what is left treats
     joint and shuffled codes alike, so it carries no signal of independence: the critic answers `shuffled` to everything, and
-    the gradient to the encoder fades. For comparison with the published method; what the paper describes is `critic_loss` and
+    the gradient to the encoder fades. For comparison with the published method; what the paper describes is `critic_bce` and
     `information`, each with its own optimiser.
 
     Args:
         joint_logits: of the critic on [z_i, s_i], shape (B,).
-        shuffled_logits: of the critic on [z_i, s_j], shape (B,).
+        permuted_logits: of the critic on [z_i, s_j], shape (B,).
 
     Returns:
         (B,), finite for any finite logit.
     """
-    return softplus(widened(joint_logits)) + softplus(widened(shuffled_logits))
+    return bce(joint_logits, 0) + bce(permuted_logits, 0)
 
 
-def shuffled(s: Tensor) -> Tensor:
+def permute_codes(s: Tensor) -> Tensor:
     r"""Gives every image the salient code of another: samples of $q(z) q(s)$ when z stays in place.
 
     Alg. 1, line 5, Louiset et al. (2024), which shuffles; their Sec. 3 shows $[c_1, s_2], [c_2, s_3], \dots$ Here too the
@@ -96,7 +95,7 @@ def shuffled(s: Tensor) -> Tensor:
     return s[order.roll(1)[order.argsort()]]
 
 
-def kl_from_samples(logits: Tensor, reverse: bool = False) -> Tensor:
+def kl_estimate(logits: Tensor, reverse: bool = False) -> Tensor:
     r"""Estimates $KL(p \| q)$ from samples of p, or in reverse $KL(q \| p)$ from samples of q, in nats.
 
     The mean of $\log p / q$ over p, or of $\log q / p$ over q; the critic has label 1 for p. The two directions of Eq. 5,
@@ -109,19 +108,4 @@ def kl_from_samples(logits: Tensor, reverse: bool = False) -> Tensor:
     Returns:
         (B,), to be averaged; one image's number may be negative.
     """
-    return -widened(logits) if reverse else widened(logits)
-
-
-def symmetric_kl(logits_p: Tensor, logits_q: Tensor) -> Tensor:
-    r"""Estimates $KL(p \| q) + KL(q \| p)$ from as many samples of p as of q, in nats.
-
-    Eq. 5, Choudhuri et al. (2020), who restate sRb-VAE, Ruiz et al. (2019).
-
-    Args:
-        logits_p: of the critic on samples of p, shape (B,).
-        logits_q: of the critic on samples of q, shape (B,).
-
-    Returns:
-        (B,), to be averaged.
-    """
-    return kl_from_samples(logits_p) + kl_from_samples(logits_q, reverse=True)
+    return -at_least_float32(logits) if reverse else at_least_float32(logits)

@@ -2,12 +2,12 @@
 
 from torch import Tensor
 
-from losses.precision import widened
+from losses.precision import at_least_float32
 
-__all__ = ["image_error", "squared_error"]
+__all__ = ["l1_per_pixel", "sse_unit_scale"]
 
 
-def image_error(made: Tensor, real: Tensor) -> Tensor:
+def l1_per_pixel(made: Tensor, real: Tensor) -> Tensor:
     r"""L1 distance between images, averaged over the elements of each.
 
     $|G(\hat z, \hat s) - y_R|$: each term of Eq. 8 and 17, Carton et al. (2024); a Laplace likelihood with b = 1. Table
@@ -20,10 +20,10 @@ def image_error(made: Tensor, real: Tensor) -> Tensor:
     Returns:
         (B,).
     """
-    return (made.float() - real.float()).abs().flatten(1).mean(1)
+    return (at_least_float32(made) - at_least_float32(real)).abs().flatten(1).mean(1)
 
 
-def squared_error(made: Tensor, real: Tensor) -> Tensor:
+def sse_unit_scale(made: Tensor, real: Tensor) -> Tensor:
     r"""Squared L2 distance between images, summed over the elements of each, in the units of images in [0, 1].
 
     $\|x - d_\theta([c, s])\|_2^2$: Eq. 2 a, Louiset et al. (2024), and the likelihood terms of Eq. 3 and 4, Abid and Zou
@@ -37,4 +37,4 @@ def squared_error(made: Tensor, real: Tensor) -> Tensor:
     Returns:
         (B,).
     """
-    return (widened(made) - widened(real)).square().flatten(1).sum(1) / 4
+    return (at_least_float32(made) - at_least_float32(real)).square().flatten(1).sum(1) / 4

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from losses.distances import squared_distances
-from losses.precision import widened
+from losses.precision import at_least_float32
 
 __all__ = ["w2_between", "w2_to_point"]
 
@@ -22,9 +22,9 @@ def w2_to_point(mu: Tensor, logvar: Tensor, point: Tensor | float = 0.0) -> Tens
         point: where the mass is, broadcastable to (B, n).
 
     Returns:
-        (B,), finite for any `bounded` log-variance.
+        (B,), finite for any `soft_clip_logvar` log-variance.
     """
-    return ((widened(mu) - point).square() + torch.exp(widened(logvar))).sum(1)
+    return ((at_least_float32(mu) - point).square() + torch.exp(at_least_float32(logvar))).sum(1)
 
 
 def w2_between(a: Tensor, b: Tensor) -> Tensor:

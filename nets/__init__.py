@@ -8,19 +8,19 @@ nets (`nets.norm`, `nets.upsample`, `nets.attention`). A paper's own architectur
 (`nets.layers`).
 """
 
-from nets.architecture import check_nets, decoder, encoder
+from nets.architecture import build_decoder, build_encoder, check_nets
 from nets.attention import SelfAttention
-from nets.critic import Critic, JointCritic, Reference
-from nets.dimensions import layout
+from nets.critic import Critic, JointCritic
+from nets.dimensions import memory_format
 from nets.generator import Generator
-from nets.init import dcgan_init
+from nets.headed_trunk import HeadedTrunk
+from nets.init import dcgan_init_
 from nets.layers import LAYERS
 from nets.listed import ListedGenerator, ListedTrunk
 from nets.noise import GaussianNoise
-from nets.reader import Reader
-from nets.spectral import followed
-from nets.stages import Stages, stages
-from nets.statistics import untracked
+from nets.spectral import power_iteration_
+from nets.stages import Stages, plan_stages
+from nets.statistics import frozen_statistics
 from nets.trunk import Trunk
 
 __all__ = [
@@ -28,20 +28,19 @@ __all__ = [
     "Critic",
     "GaussianNoise",
     "Generator",
+    "HeadedTrunk",
     "JointCritic",
     "ListedGenerator",
     "ListedTrunk",
-    "Reader",
-    "Reference",
     "SelfAttention",
     "Stages",
     "Trunk",
+    "build_decoder",
+    "build_encoder",
     "check_nets",
-    "dcgan_init",
-    "decoder",
-    "encoder",
-    "followed",
-    "layout",
-    "stages",
-    "untracked",
+    "dcgan_init_",
+    "frozen_statistics",
+    "memory_format",
+    "plan_stages",
+    "power_iteration_",
 ]

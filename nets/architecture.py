@@ -3,28 +3,28 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from nets.dimensions import sides
+from nets.dimensions import spatial_sides
 from nets.generator import Generator
-from nets.layers import flat, trace
+from nets.headed_trunk import HeadedTrunk
+from nets.layers import flattened_shape, trace_shapes
 from nets.listed import ListedGenerator, ListedTrunk
-from nets.reader import Reader
-from nets.stages import attending, stages
+from nets.stages import attention_stage, plan_stages
 from nets.trunk import Trunk
 
-__all__ = ["Nets", "check_nets", "decoder", "encoder"]
+__all__ = ["Nets", "build_decoder", "build_encoder", "check_nets"]
 
 Nets: TypeAlias = Any  # the config's section; its fields are those of `studio.schema.NetsConfig`
 
 
-def encoder(
+def build_encoder(
     shape: Sequence[int],
     heads: Mapping[str, int],
     nets: Nets,
     noise: float = 0.0,
     head_noise: float | None = None,
-    direct: Collection[str] = (),
-    plain: Collection[str] = (),
-) -> Reader:
+    without_bottleneck: Collection[str] = (),
+    unnormalised: Collection[str] = (),
+) -> HeadedTrunk:
     """Makes what reads images: Double InfoGAN's trunk, or the config's list of layers, with named heads.
 
     Without a list all methods read with the same net, so that they differ in their objective only.
@@ -35,8 +35,8 @@ def encoder(
         nets: the config's section. Where `output` is not tanh, listed layers read images on the papers' [0, 1] scale.
         noise: standard deviation of the noise before every layer while training; 0 for a VAE's encoder.
         head_noise: the same before the heads' layers; `noise` when None.
-        direct: heads of one layer, where spectral normalisation gives the others two; see `nets.reader`.
-        plain: heads whose last layer is not spectrally normalised.
+        without_bottleneck: heads of one layer, where spectral normalisation gives the others two; see `nets.headed_trunk`.
+        unnormalised: heads whose last layer is not spectrally normalised.
 
     Returns:
         a net that maps images (B, *shape) to head -> (B, outputs).
@@ -47,15 +47,17 @@ def encoder(
     if nets.encoder is None:
         trunk = Trunk(shape, nets.width, noise, _init(nets, "dcgan"), nets.norm)
         bias = bool(nets.head) and not nets.zero_bias
-        return Reader(trunk, heads, head_noise, nets.head, bias, direct, plain)
+        return HeadedTrunk(
+            trunk, heads, head_noise, nets.head, bias, without_bottleneck, unnormalised
+        )
     bias = not nets.zero_bias
     listed = ListedTrunk(
         shape, nets.encoder, noise, _init(nets, "torch"), bias, unit=nets.output != "tanh"
     )
-    return Reader(listed, heads, head_noise, nets.head, bias)
+    return HeadedTrunk(listed, heads, head_noise, nets.head, bias)
 
 
-def decoder(latents: int, shape: Sequence[int], nets: Nets) -> Generator | ListedGenerator:
+def build_decoder(latents: int, shape: Sequence[int], nets: Nets) -> Generator | ListedGenerator:
     """Makes what makes images: Double InfoGAN's generator, or the config's list of layers.
 
     Args:
@@ -95,20 +97,20 @@ def check_nets(shape: Sequence[int], nets: Nets, latents: int) -> None:
     Raises:
         ValueError: they cannot; all reasons, one a line.
     """
-    faults, dims = [], len(sides(shape))
+    faults, dims = [], len(spatial_sides(shape))
     if nets.encoder is None or nets.decoder is None:
         faults += _fault(_staged, shape, nets)
     if nets.encoder is not None:
-        faults += _fault(trace, "encoder", nets.encoder, tuple(shape), dims)
-    faults += _fault(trace, "head", nets.head, flat(shape), 0)
+        faults += _fault(trace_shapes, "encoder", nets.encoder, tuple(shape), dims)
+    faults += _fault(trace_shapes, "head", nets.head, flattened_shape(shape), 0)
     if nets.decoder is not None:
-        faults += _fault(trace, "decoder", nets.decoder, (latents,), dims, tuple(shape))
+        faults += _fault(trace_shapes, "decoder", nets.decoder, (latents,), dims, tuple(shape))
     if faults:
         raise ValueError("\n".join(faults))
 
 
 def _staged(shape: Sequence[int], nets: Nets) -> None:
-    attending(shape, stages(shape, nets.width), nets.upsample, nets.attention)
+    attention_stage(shape, plan_stages(shape, nets.width), nets.upsample, nets.attention)
 
 
 def _init(nets: Nets, own: str) -> str:

@@ -4,9 +4,9 @@ import torch
 from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 
-from nets.dimensions import KINDS
-from nets.init import initialised
-from nets.spectral import spectrally_normalised
+from nets.dimensions import LAYER_TYPES
+from nets.init import init_weights_
+from nets.spectral import apply_spectral_norm_
 
 __all__ = ["SelfAttention"]
 
@@ -34,14 +34,14 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.dims = dims
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
-        conv = KINDS[dims].conv
+        conv = LAYER_TYPES[dims].conv
         self.query, self.key = (conv(channels, narrow, 1, bias=False) for _ in range(2))
         self.value, self.out = (
             conv(channels, half, 1, bias=False),
             conv(half, channels, 1, bias=False),
         )
-        initialised(self, init)
-        spectrally_normalised(self)
+        init_weights_(self, init)
+        apply_spectral_norm_(self)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

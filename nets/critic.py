@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Critic", "JointCritic", "Reference"]
+__all__ = ["Critic", "JointCritic"]
 
 
 class Critic(nn.Module):
@@ -54,22 +54,3 @@ class JointCritic(nn.Module):
         """Maps images (B, ...) and their codes (B, latents) to logits (B,)."""
         features = self.reader(images)["features"]
         return self.critic(torch.cat([features, code.to(features)], 1))
-
-
-class Reference(nn.Module):
-    """Creates a learnt code that stands for "nothing salient" (the reference of Ruiz et al. 2019).
-
-    It starts uniformly in [0, 1), as in the re-implementations; a Parameter, so that it moves, is saved and goes along to
-    an accelerator.
-
-    Args:
-        length: of the code.
-    """
-
-    def __init__(self, length: int) -> None:
-        super().__init__()
-        self.code = nn.Parameter(torch.rand(length))
-
-    def forward(self, n: int) -> Tensor:
-        """Returns it n times, (n, length)."""
-        return self.code.expand(n, -1)

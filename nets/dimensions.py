@@ -12,20 +12,20 @@ import torch
 from torch import nn
 
 __all__ = [
-    "KINDS",
-    "Kinds",
-    "doubling",
-    "gathering",
-    "halving",
-    "keeping",
-    "layout",
-    "norm",
-    "sides",
-    "spreading",
+    "LAYER_TYPES",
+    "LayerTypes",
+    "code_to_map",
+    "map_to_vector",
+    "memory_format",
+    "norm_layer",
+    "same_conv",
+    "spatial_sides",
+    "strided_conv",
+    "transposed_conv",
 ]
 
 
-class Kinds(NamedTuple):
+class LayerTypes(NamedTuple):
     """The classes of layers for a number of spatial dimensions."""
 
     conv: type[nn.Module]
@@ -34,71 +34,71 @@ class Kinds(NamedTuple):
     instance: type[nn.Module] | None
 
 
-KINDS = {
-    0: Kinds(nn.Linear, nn.Linear, nn.BatchNorm1d, None),
-    2: Kinds(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d),
-    3: Kinds(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.InstanceNorm3d),
+LAYER_TYPES = {
+    0: LayerTypes(nn.Linear, nn.Linear, nn.BatchNorm1d, None),
+    2: LayerTypes(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d),
+    3: LayerTypes(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.InstanceNorm3d),
 }
-LAYOUTS = {2: torch.channels_last, 3: torch.channels_last_3d}
+MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-def sides(shape: Sequence[int]) -> tuple[int, ...]:
+def spatial_sides(shape: Sequence[int]) -> tuple[int, ...]:
     """Returns the spatial sides of a shape: (H, W), (D, H, W) or () for a vector.
 
     Raises:
         ValueError: it is the shape of neither an image, a volume nor a vector.
     """
-    if len(shape) - 1 not in KINDS or min(shape) < 1:
+    if len(shape) - 1 not in LAYER_TYPES or min(shape) < 1:
         raise ValueError(
             f"found shape {tuple(shape)}, expected (C, H, W), (C, D, H, W) or (F,), all at least 1"
         )
     return tuple(shape[1:])
 
 
-def layout(shape: Sequence[int]) -> torch.memory_format:
+def memory_format(shape: Sequence[int]) -> torch.memory_format:
     """Returns the memory format in which nets for a shape, and its batches, are fastest.
 
     Channels-last: on the CPU a whole step of Double InfoGAN takes a tenth less time, of volumes 5 to 15 % less (16^3 and
     32^3, one thread); convolutions of images are faster in it on accelerators, too. Volumes were not timed there.
     """
-    return LAYOUTS.get(len(sides(shape)), torch.contiguous_format)
+    return MEMORY_FORMATS.get(len(spatial_sides(shape)), torch.contiguous_format)
 
 
-def halving(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
+def strided_conv(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
     """Makes the trunk's layer: a 4x4(x4) convolution of stride 2, linear for vectors."""
     if dims == 0:
         return nn.Linear(before, after, bias=bias)
-    return KINDS[dims].conv(before, after, 4, stride=2, padding=1, bias=bias)
+    return LAYER_TYPES[dims].conv(before, after, 4, stride=2, padding=1, bias=bias)
 
 
-def doubling(dims: int, before: int, after: int) -> nn.Module:
+def transposed_conv(dims: int, before: int, after: int) -> nn.Module:
     """Makes the generator's layer: a 4x4(x4) transposed convolution of stride 2, linear for vectors, without bias."""
     if dims == 0:
         return nn.Linear(before, after, bias=False)
-    return KINDS[dims].deconv(before, after, 4, stride=2, padding=1, bias=False)
+    return LAYER_TYPES[dims].deconv(before, after, 4, stride=2, padding=1, bias=False)
 
 
-def keeping(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
+def same_conv(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
     """Makes a layer that leaves the sides as they are: a 3x3(x3) convolution of a map."""
-    return KINDS[dims].conv(before, after, 3, padding=1, bias=bias)
+    return LAYER_TYPES[dims].conv(before, after, 3, padding=1, bias=bias)
 
 
-def spreading(dims: int, latents: int, channels: int, base: int) -> nn.Module:
+def code_to_map(dims: int, latents: int, channels: int, base: int) -> nn.Module:
     """Makes the generator's first layer: a code, as a map of side 1, to a map of side `base`, without bias."""
     if dims == 0:
         return nn.Linear(latents, channels, bias=False)
-    return KINDS[dims].deconv(latents, channels, base, bias=False)
+    return LAYER_TYPES[dims].deconv(latents, channels, base, bias=False)
 
 
-def gathering(shape: Sequence[int], outputs: int, bias: bool = False) -> nn.Module:
+def map_to_vector(shape: Sequence[int], outputs: int, bias: bool = False) -> nn.Module:
     """Makes a head: a valid convolution that covers the whole feature map, linear for vectors."""
-    square = sides(shape)
+    square = spatial_sides(shape)
     if not square:
         return nn.Linear(shape[0], outputs, bias=bias)
-    return KINDS[len(square)].conv(shape[0], outputs, square, bias=bias)
+    return LAYER_TYPES[len(square)].conv(shape[0], outputs, square, bias=bias)
 
 
-def norm(kind: str, shape: Sequence[int]) -> nn.Module:
+def norm_layer(kind: str, shape: Sequence[int]) -> nn.Module:
     """Makes a normalisation of a feature map or vector, with a gain and a shift for each channel.
 
     Args:
@@ -110,7 +110,7 @@ def norm(kind: str, shape: Sequence[int]) -> nn.Module:
     Raises:
         ValueError: instance normalisation of a vector or of a single pixel, whose variance is none.
     """
-    kinds = KINDS[len(sides(shape))]
+    kinds = LAYER_TYPES[len(spatial_sides(shape))]
     if kind == "channel":
         return nn.GroupNorm(1, shape[0])
     if kind == "batch":

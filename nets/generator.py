@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nets.attention import SelfAttention
-from nets.dimensions import KINDS, doubling, keeping, sides, spreading
-from nets.init import initialised
+from nets.dimensions import LAYER_TYPES, code_to_map, same_conv, spatial_sides, transposed_conv
+from nets.init import init_weights_
 from nets.scale import output_layers
-from nets.stages import Stages, attending, stages
+from nets.stages import Stages, attention_stage, plan_stages
 
 __all__ = ["Generator"]
 
@@ -53,10 +53,10 @@ class Generator(nn.Module):
         attention: int = 0,
     ) -> None:
         super().__init__()
-        self.dims = len(sides(shape))
-        plan = stages(shape, width)
-        self.attending = attending(shape, plan, upsample, attention)
-        spread = spreading(self.dims, latents, plan.widths[-1], plan.base)
+        self.dims = len(spatial_sides(shape))
+        plan = plan_stages(shape, width)
+        self.attending = attention_stage(shape, plan, upsample, attention)
+        spread = code_to_map(self.dims, latents, plan.widths[-1], plan.base)
         if upsample == "transposed":
             self.first = nn.Sequential(spread, *self._normalised(plan.widths[-1]))
             blocks, last = self._transposed(plan, shape[0])
@@ -65,7 +65,7 @@ class Generator(nn.Module):
             blocks, last = self._nearest(plan, shape[0])
         self.doublings = nn.Sequential(*blocks)
         self.last = nn.Sequential(last, *output_layers(output))
-        initialised(self, init)
+        init_weights_(self, init)
         if self.attending is not None:
             norms = [m for m in blocks[self.attending] if isinstance(m, _BatchNorm)]
             self.attention = SelfAttention(self.dims, norms[-1].num_features, init)
@@ -74,10 +74,10 @@ class Generator(nn.Module):
         """Makes the blocks of Table 4 behind the first layer, and the layer that makes the image."""
         pairs = zip(plan.widths[::-1], plan.widths[-2::-1], strict=False)
         blocks = [
-            nn.Sequential(doubling(self.dims, wide, narrow), *self._normalised(narrow))
+            nn.Sequential(transposed_conv(self.dims, wide, narrow), *self._normalised(narrow))
             for wide, narrow in pairs
         ]
-        return blocks, doubling(self.dims, plan.widths[0], channels)
+        return blocks, transposed_conv(self.dims, plan.widths[0], channels)
 
     def _nearest(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
         """Makes the blocks of Table 5, as many as there are doublings, and the layer that makes the image."""
@@ -86,18 +86,18 @@ class Generator(nn.Module):
             after = width * min(2 ** max(number, 2), 16) if number else width
             parts = [
                 nn.Upsample(scale_factor=2, mode="nearest"),
-                keeping(self.dims, before, after),
+                same_conv(self.dims, before, after),
                 *self._normalised(after),
             ]
             if number == 1:
                 before, after = after, 2 * width
-                parts += [keeping(self.dims, before, after), *self._normalised(after)]
+                parts += [same_conv(self.dims, before, after), *self._normalised(after)]
             blocks.append(nn.Sequential(*parts))
             before = after
-        return blocks, keeping(self.dims, before, channels, bias=True)
+        return blocks, same_conv(self.dims, before, channels, bias=True)
 
     def _normalised(self, channels: int) -> list[nn.Module]:
-        return [KINDS[self.dims].batch(channels), nn.ReLU(inplace=True)]
+        return [LAYER_TYPES[self.dims].batch(channels), nn.ReLU(inplace=True)]
 
     def forward(self, code: Tensor) -> Tensor:
         """Maps codes (B, latents) to images (B, *shape) in [-1, 1], or beyond for a linear output."""

@@ -2,12 +2,12 @@
 
 from torch import nn
 
-__all__ = ["dcgan_init", "initialised"]
+__all__ = ["dcgan_init_", "init_weights_"]
 
 LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
 
 
-def dcgan_init(net: nn.Module, std: float = 0.02) -> nn.Module:
+def dcgan_init_(net: nn.Module, std: float = 0.02) -> nn.Module:
     """Draws the weights of convolutions and linear layers from N(0, 0.02^2) and zeroes their biases, in place.
 
     The authors of Double InfoGAN do the same and leave batch normalisation as PyTorch makes it (gain 1, shift 0),
@@ -24,6 +24,6 @@ def dcgan_init(net: nn.Module, std: float = 0.02) -> nn.Module:
     return net
 
 
-def initialised(net: nn.Module, init: str) -> nn.Module:
+def init_weights_(net: nn.Module, init: str) -> nn.Module:
     """Initialises a net that has just been made: `dcgan`, or `torch` for what PyTorch has drawn already."""
-    return dcgan_init(net) if init == "dcgan" else net
+    return dcgan_init_(net) if init == "dcgan" else net

@@ -38,35 +38,43 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from nets.dimensions import KINDS, norm, sides
+from nets.dimensions import LAYER_TYPES, norm_layer, spatial_sides
 from nets.noise import GaussianNoise
 
-__all__ = ["LAYERS", "Average", "Layer", "flat", "kind_of", "layers", "trace"]
+__all__ = [
+    "LAYERS",
+    "GlobalAveragePool",
+    "Layer",
+    "build_layers",
+    "flattened_shape",
+    "layer_kind",
+    "trace_shapes",
+]
 
 LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")
 Layer: TypeAlias = Any  # anything with the attributes above; the studio's is `studio.schema.Layer`
 Shape = tuple[int, ...]
 
 
-class Average(nn.Module):
-    """Averages each channel of a map over its pixels; deterministic on accelerators, as torch's adaptive pooling is not."""
+class GlobalAveragePool(nn.Module):
+    """GlobalAveragePools each channel of a map over its pixels; deterministic on accelerators, as torch's adaptive pooling is not."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, ...) to (B, C)."""
         return x.flatten(2).mean(2)
 
 
-def kind_of(layer: Layer) -> str:
+def layer_kind(layer: Layer) -> str:
     """Returns which of `LAYERS` a layer is."""
     return next(kind for kind in LAYERS if getattr(layer, kind) not in (None, False))
 
 
-def flat(shape: Sequence[int]) -> Shape:
+def flattened_shape(shape: Sequence[int]) -> Shape:
     """Returns the shape of the flattened map."""
     return (prod(shape),)
 
 
-def trace(
+def trace_shapes(
     name: str, listed: Sequence[Layer], shape: Shape, dims: int, image: Shape | None = None
 ) -> list[Shape]:
     """Follows a shape through a list of layers without making any.
@@ -92,13 +100,13 @@ def trace(
         except ValueError as error:
             raise ValueError(f"{_called(name, number, layer)}: {error}") from None
     made = shapes[-1]
-    if image is not None and made not in (image, flat(image)):
+    if image is not None and made not in (image, flattened_shape(image)):
         where = _called(name, len(listed) - 1, listed[-1]) if listed else name
         raise ValueError(f"{where}: gives {_text(made)}, expected the image's {_text(image)}")
     return shapes
 
 
-def layers(
+def build_layers(
     name: str,
     listed: Sequence[Layer],
     shape: Shape,
@@ -121,7 +129,7 @@ def layers(
     Returns:
         one module per layer, and the shape of what comes out.
     """
-    shapes = trace(name, listed, shape, dims, image)
+    shapes = trace_shapes(name, listed, shape, dims, image)
     pairs = zip(listed, shapes, shapes[1:], strict=False)
     return [_made(layer, before, after, noise, bias) for layer, before, after in pairs], shapes[-1]
 
@@ -131,16 +139,16 @@ def _text(shape: Shape) -> str:
 
 
 def _called(name: str, number: int, layer: Layer) -> str:
-    kind = kind_of(layer)
+    kind = layer_kind(layer)
     value = getattr(layer, kind)
     return f"{name}.{number} ({kind}{'' if value is True else f' {list(value) if isinstance(value, tuple) else value}'})"
 
 
 def _after(layer: Layer, shape: Shape, dims: int, image: Shape | None) -> Shape:
     """Returns the shape that a layer makes of another."""
-    kind = kind_of(layer)
+    kind = layer_kind(layer)
     if kind == "flatten":
-        return flat(shape)
+        return flattened_shape(shape)
     if kind in ("linear", "unflatten"):
         if len(shape) > 1:
             raise ValueError(f"reads a vector, found {shape}; flatten it first")
@@ -164,7 +172,7 @@ def _after(layer: Layer, shape: Shape, dims: int, image: Shape | None) -> Shape:
         *(_convolved(layer, kind, side, shape) for side in shape[1:]),
     )
     if layer.norm == "instance":
-        norm(layer.norm, after)  # refuses single pixels
+        norm_layer(layer.norm, after)  # refuses single pixels
     return after
 
 
@@ -206,18 +214,18 @@ def _convolved(layer: Layer, kind: str, side: int, shape: Shape) -> int:
 
 
 def _made(layer: Layer, before: Shape, after: Shape, noise: float, bias: bool) -> nn.Module:
-    kind = kind_of(layer)
+    kind = layer_kind(layer)
     if kind == "flatten":
         return nn.Flatten()
     if kind == "unflatten":
         return nn.Unflatten(1, after)
     if kind == "pool":
-        return Average()
+        return GlobalAveragePool()
     if kind == "up":
         return nn.Upsample(scale_factor=layer.up, mode="nearest")
     parts: list[tuple[str, nn.Module]] = [("noise", GaussianNoise(noise))] if noise else []
     parts.append((kind, _weights(layer, kind, before, after, bias and layer.bias)))
-    ends = [] if layer.norm == "none" else [("norm", norm(layer.norm, after))]
+    ends = [] if layer.norm == "none" else [("norm", norm_layer(layer.norm, after))]
     if layer.act != "none":
         ends.insert(len(ends) * (not layer.norm_after_act), ("act", _activation(layer)))
     return nn.Sequential(OrderedDict(parts + ends))
@@ -227,7 +235,7 @@ def _weights(layer: Layer, kind: str, before: Shape, after: Shape, bias: bool) -
     if kind == "linear":
         return nn.Linear(before[0], after[0], bias)
     kinds, options = (
-        KINDS[len(sides(before))],
+        LAYER_TYPES[len(spatial_sides(before))],
         {"stride": layer.stride, "padding": layer.padding, "bias": bias},
     )
     if kind == "deconv":

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from nets.dimensions import sides
-from nets.init import initialised
-from nets.layers import Layer, flat, layers
+from nets.dimensions import spatial_sides
+from nets.init import init_weights_
+from nets.layers import Layer, build_layers, flattened_shape
 from nets.scale import ToUnit, output_layers
 
 __all__ = ["ListedGenerator", "ListedTrunk"]
@@ -41,12 +41,14 @@ class ListedTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.noise, self.init = noise, init
-        dims = len(sides(shape))
-        parts, features = layers("encoder", listed, tuple(shape), dims, noise=noise, bias=bias)
-        self.shape = flat(features)
+        dims = len(spatial_sides(shape))
+        parts, features = build_layers(
+            "encoder", listed, tuple(shape), dims, noise=noise, bias=bias
+        )
+        self.shape = flattened_shape(features)
         self.scale = ToUnit() if unit else nn.Identity()
         self.layers = nn.Sequential(*parts)
-        initialised(self, init)
+        init_weights_(self, init)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps images (B, *shape) to features (B, features)."""
@@ -79,10 +81,12 @@ class ListedGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        parts, _ = layers("decoder", listed, (latents,), len(sides(shape)), self.shape, bias=bias)
+        parts, _ = build_layers(
+            "decoder", listed, (latents,), len(spatial_sides(shape)), self.shape, bias=bias
+        )
         self.layers = nn.Sequential(*parts)
         self.output = nn.Sequential(*output_layers(output))
-        initialised(self, init)
+        init_weights_(self, init)
 
     def forward(self, code: Tensor) -> Tensor:
         """Maps codes (B, latents) to images (B, *shape) in [-1, 1], or beyond for a linear output."""

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrize import ParametrizationList, register_parametriza
 
 from nets.init import LINEAR
 
-__all__ = ["SpectralNorm", "followed", "spectrally_normalised"]
+__all__ = ["SpectralNorm", "apply_spectral_norm_", "power_iteration_"]
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -23,11 +23,11 @@ class SpectralNorm(_SpectralNorm):
             return super().forward(weight)
 
 
-def spectrally_normalised(net: Net) -> Net:
+def apply_spectral_norm_(net: Net) -> Net:
     """Divides the weights of every convolution and linear layer by their largest singular value, in place.
 
     Miyato et al. (2018): W / (u^T W v), W as a matrix with a row for each output channel, u and v from one step of power
-    iteration in every forward pass that trains. In eval mode and inside `untracked` u and v rest. Call it when the net
+    iteration in every forward pass that trains. In eval mode and inside `frozen_statistics` u and v rest. Call it when the net
     has its first weights: an initialisation would not reach the weights afterwards.
 
     Returns:
@@ -40,7 +40,7 @@ def spectrally_normalised(net: Net) -> Net:
 
 
 @torch.no_grad()
-def followed(net: nn.Module) -> None:
+def power_iteration_(net: nn.Module) -> None:
     """Does one step of power iteration everywhere in a net, with the weights as they are now.
 
     For weights that no forward pass trains, such as a moving average's: an average of u or of v has not length 1, and

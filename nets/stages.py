@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from nets.dimensions import sides
+from nets.dimensions import spatial_sides
 
-__all__ = ["Stages", "attending", "stages"]
+__all__ = ["Stages", "attention_stage", "plan_stages"]
 
 BASES = (
     4,
@@ -32,7 +32,7 @@ class Stages(NamedTuple):
     widths: tuple[int, ...]
 
 
-def stages(shape: Sequence[int], width: int) -> Stages:
+def plan_stages(shape: Sequence[int], width: int) -> Stages:
     """Divides a shape into stages that halve its sides.
 
     Args:
@@ -46,7 +46,7 @@ def stages(shape: Sequence[int], width: int) -> Stages:
     Raises:
         ValueError: the sides differ, or no such b and k exist; the message names the nearest sizes that work.
     """
-    square = sides(shape)
+    square = spatial_sides(shape)
     if not square:
         return Stages(1, (WIDEST * width,) * VECTOR)
     if len(set(square)) > 1:
@@ -67,7 +67,9 @@ def stages(shape: Sequence[int], width: int) -> Stages:
     )
 
 
-def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int) -> int | None:
+def attention_stage(
+    shape: Sequence[int], plan: Stages, upsample: str, attention: int
+) -> int | None:
     """Finds the doubling of a generator after which its map attends to itself.
 
     Args:
@@ -82,7 +84,7 @@ def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int)
     Raises:
         ValueError: no map has that side, or it is a vector, which has neither maps nor neighbours.
     """
-    if not sides(shape):
+    if not spatial_sides(shape):
         if attention or upsample != "transposed":
             raise ValueError(
                 "attention and upsample need images or volumes, and the data are vectors"
@@ -94,6 +96,6 @@ def attending(shape: Sequence[int], plan: Stages, upsample: str, attention: int)
     if attention not in made:
         valid = ", ".join(map(str, made)) or "none"
         raise ValueError(
-            f"attention: found {attention}, but a generator of side {max(sides(shape))} makes maps of side {valid}"
+            f"attention: found {attention}, but a generator of side {max(spatial_sides(shape))} makes maps of side {valid}"
         )
     return made.index(attention)

@@ -8,11 +8,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nets.spectral import SpectralNorm
 
-__all__ = ["untracked"]
+__all__ = ["frozen_statistics"]
 
 
 @contextmanager
-def untracked(net: nn.Module, but: Sequence[nn.Module] = ()) -> Iterator[None]:
+def frozen_statistics(net: nn.Module, except_for: Sequence[nn.Module] = ()) -> Iterator[None]:
     """Lets a net normalise by each batch as in training while its running statistics stay as they are.
 
     Eval mode uses the running statistics, so they should describe what the net meets there: a discriminator that also
@@ -21,9 +21,9 @@ def untracked(net: nn.Module, but: Sequence[nn.Module] = ()) -> Iterator[None]:
 
     Args:
         net: whose statistics rest.
-        but: parts of it that go on learning theirs.
+        except_for: parts of it that go on learning theirs.
     """
-    awake = {module for part in but for module in part.modules()}
+    awake = {module for part in except_for for module in part.modules()}
     norms = [
         m
         for m in net.modules()

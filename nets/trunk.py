@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from nets.dimensions import KINDS, halving, sides
-from nets.init import initialised
+from nets.dimensions import LAYER_TYPES, spatial_sides, strided_conv
+from nets.init import init_weights_
 from nets.noise import GaussianNoise
-from nets.spectral import spectrally_normalised
-from nets.stages import stages
+from nets.spectral import apply_spectral_norm_
+from nets.stages import plan_stages
 
 __all__ = ["Trunk"]
 
@@ -46,22 +46,22 @@ class Trunk(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
-        dims = len(sides(shape))
-        self.base, widths = stages(shape, width)
+        dims = len(spatial_sides(shape))
+        self.base, widths = plan_stages(shape, width)
         self.features = widths[-1]
         self.shape = (self.features, *(self.base,) * dims)
         self.noise, self.init, self.norm, self.width = noise, init, norm, width
         layers = []
         for before, after in zip((shape[0], *widths), widths, strict=False):
-            batch = [KINDS[dims].batch(after)] if layers and norm == "batch" else []
-            conv = halving(dims, before, after, bias=norm == "spectral")
+            batch = [LAYER_TYPES[dims].batch(after)] if layers and norm == "batch" else []
+            conv = strided_conv(dims, before, after, bias=norm == "spectral")
             layers.append(
                 nn.Sequential(GaussianNoise(noise), conv, *batch, nn.LeakyReLU(0.2, inplace=True))
             )
         self.halvings = nn.Sequential(*layers)
-        initialised(self, init)
+        init_weights_(self, init)
         if norm == "spectral":
-            spectrally_normalised(self)
+            apply_spectral_norm_(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Maps images (B, *shape) to features (B, features, base, base), (B, features, base, base, base) or (B, features)."""

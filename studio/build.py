@@ -2,7 +2,7 @@
 
 import torch
 
-from nets import check_nets, layout
+from nets import check_nets, memory_format
 from studio.config import Config
 from studio.data import DATASETS, Dataset
 from studio.errors import StudioError
@@ -42,4 +42,4 @@ def build_method(config: Config, shape: tuple[int, ...]) -> Method:
     with torch.random.fork_rng(devices=[]):
         seed_everything("init", config.seed)
         method = METHODS[config.method.name](config.method, config.nets, shape)
-    return method.to(memory_format=layout(shape))
+    return method.to(memory_format=memory_format(shape))

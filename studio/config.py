@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
-from nets import stages
+from nets import plan_stages
 from studio import data as data_sets
 from studio import methods
 from studio.data import DataConfig
@@ -371,7 +371,7 @@ def _conflicts(
     # Listed layers are checked later, when the shape of the images is known.
     if data is not None and (nets is None or nets.encoder is None or nets.decoder is None):
         try:
-            stages((1, data.resolution, data.resolution), 1)
+            plan_stages((1, data.resolution, data.resolution), 1)
         except ValueError as error:
             faults.append(f"data.resolution: {error}")
     if train is not None and train.batch % 2:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from nets import untracked
+from nets import frozen_statistics
 from studio.data import Dataset
 from studio.data.dataset import Split
 from studio.method import Code, Method
@@ -23,7 +23,7 @@ def _training(method: Method) -> Iterator[None]:
     """Noise on and batch statistics, as where a model was never put into eval mode; running statistics stay as they are."""
     method.train()
     try:
-        with untracked(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with frozen_statistics(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
             yield
     finally:
         method.eval()

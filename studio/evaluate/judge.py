@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from nets import Reader, encoder
+from nets import HeadedTrunk, build_encoder
 from studio.data import Dataset
 from studio.method import DOMAINS
 from studio.schema import NetsConfig
@@ -28,7 +28,7 @@ class Oracle(nn.Module):
         cut: the net's output half-way between the two sets.
     """
 
-    def __init__(self, net: Reader, cut: float = 0.0) -> None:
+    def __init__(self, net: HeadedTrunk, cut: float = 0.0) -> None:
         super().__init__()
         self.net, self.cut = net, cut
 
@@ -70,7 +70,7 @@ def train_oracle(dataset: Dataset, device: torch.device, seed: int = 0) -> Oracl
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of("oracle", seed))
         net = (
-            encoder(tuple(images.shape[1:]), {"C": 1}, NetsConfig(width=WIDTH), 0)
+            build_encoder(tuple(images.shape[1:]), {"C": 1}, NetsConfig(width=WIDTH), 0)
             .to(device)
             .train()
         )

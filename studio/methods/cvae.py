@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from losses import critic_loss, information, shuffled, tc_as_published
+from losses import critic_bce, mutual_information, permute_codes, tc_as_published
 from nets import Critic
 from studio.distributed.collectives import gathered
 from studio.method import Code, Step
@@ -86,8 +86,9 @@ class CVAE(VAE):
         """The classifier of App. C: an image's own codes against those of two images."""
         z, s = map(gathered, self._targets(draw))
         return {
-            "critic": critic_loss(
-                self._ratio(z.detach(), s.detach()), self._ratio(z.detach(), shuffled(s.detach()))
+            "critic": critic_bce(
+                self._ratio(z.detach(), s.detach()),
+                self._ratio(z.detach(), permute_codes(s.detach())),
             )
         }
 
@@ -101,9 +102,9 @@ class CVAE(VAE):
             z, s = gathered(z), gathered(s)
         joint = self._ratio(z, s)
         tc = (
-            tc_as_published(joint, self._ratio(z, shuffled(s)))
+            tc_as_published(joint, self._ratio(z, permute_codes(s)))
             if self.config.as_published
-            else information(joint)
+            else mutual_information(joint)
         )
         return {**terms, "tc.target": tc}
 

@@ -29,15 +29,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from losses import (
-    code_error,
-    image_error,
-    is_background,
-    is_target,
-    looks_fake,
-    looks_real,
-    shared_coordinate,
+    bce,
+    contrastive_regulariser,
+    discriminator_logistic,
+    generator_nonsaturating,
+    l1_per_pixel,
+    latent_regression,
 )
-from nets import decoder, encoder, untracked
+from nets import build_decoder, build_encoder, frozen_statistics
 from studio import method
 from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, domain_terms
 from studio.schema import NetsConfig, Section
@@ -134,14 +133,21 @@ class DoubleInfoGAN(Method):
         self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]
     ) -> None:
         super().__init__(config)
-        self.G = decoder(config.z + config.s, shape, nets)
+        self.G = build_decoder(config.z + config.s, shape, nets)
         heads = {"D": 1, "C": 1, "z": config.z, "s": config.s}
-        self.D = encoder(shape, heads, nets, config.noise, direct=("D", "C"), plain=("D", "C"))
+        self.D = build_encoder(
+            shape, heads, nets, config.noise, without_bottleneck=("D", "C"), unnormalised=("D", "C")
+        )
         self.H = None
         if config.weights["cr"]:
             stacked = (2 * shape[0], *shape[1:])
-            self.H = encoder(
-                stacked, {"k": config.s}, nets, min(config.noise, 0.1), head_noise=0, plain=("k",)
+            self.H = build_encoder(
+                stacked,
+                {"k": config.s},
+                nets,
+                min(config.noise, 0.1),
+                head_noise=0,
+                unnormalised=("k",),
             )
 
     def steps(self) -> Sequence[Step]:
@@ -164,7 +170,7 @@ class DoubleInfoGAN(Method):
             read["z"], torch.cat([self.blank(len(pair.x)).to(read["s"]), read["s"][len(pair.x) :]])
         )
         fakes, rebuilt = self.decode(code), self.decode(seen)
-        with untracked(self.G):
+        with frozen_statistics(self.G):
             contrast = None if self.H is None else self.contrast(len(reals))
         return Draw(pair, reals, code, fakes, read, rebuilt, contrast)
 
@@ -179,20 +185,20 @@ class DoubleInfoGAN(Method):
 
     def discriminator_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 4 as D sees it, Eq. 5 on real images, Eq. 6 with its real term, Eq. 8."""
-        with untracked(self.D):
+        with frozen_statistics(self.D):
             fake = self.D(draw.fakes.detach())
         real = draw.read
         x_class, y_class = real["C"].squeeze(1).chunk(2)
         x_salient, _ = real["s"].chunk(2)
         return {
             **domain_terms(
-                "adv", looks_real(real["D"].squeeze(1)) + looks_fake(fake["D"].squeeze(1))
+                "adv", discriminator_logistic(real["D"].squeeze(1), fake["D"].squeeze(1))
             ),
-            "class.background": is_background(x_class),
-            "class.target": is_target(y_class),
+            "class.background": bce(x_class, 0),
+            "class.target": bce(y_class, 1),
             **self._info(fake, draw),
-            "info_real": code_error(x_salient, torch.zeros_like(x_salient)),
-            **domain_terms("image", image_error(draw.rebuilt, draw.reals)),
+            "info_real": latent_regression(x_salient, torch.zeros_like(x_salient)),
+            **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
         }
 
     def generator_terms(self, draw: Draw) -> dict[str, Tensor]:
@@ -200,11 +206,11 @@ class DoubleInfoGAN(Method):
         fake = self.D(draw.fakes)
         x_class, y_class = fake["C"].squeeze(1).chunk(2)
         return {
-            **domain_terms("adv", looks_real(fake["D"].squeeze(1))),
-            "class.background": is_background(x_class),
-            "class.target": is_target(y_class),
+            **domain_terms("adv", generator_nonsaturating(fake["D"].squeeze(1))),
+            "class.background": bce(x_class, 0),
+            "class.target": bce(y_class, 1),
             **self._info(fake, draw),
-            **domain_terms("image", image_error(draw.rebuilt, draw.reals)),
+            **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
             **(
                 {} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)
             ),
@@ -217,13 +223,13 @@ class DoubleInfoGAN(Method):
 
     def _shared(self, images: Tensor, k: Tensor) -> dict[str, Tensor]:
         assert self.H is not None
-        return {"cr": shared_coordinate(self.H(images)["k"], k)}
+        return {"cr": contrastive_regulariser(self.H(images)["k"], k)}
 
     def _info(self, fake: dict[str, Tensor], draw: Draw) -> dict[str, Tensor]:
         norm = self.config.info
         return {
-            **domain_terms("info_z", code_error(fake["z"], draw.code.z, norm)),
-            **domain_terms("info_s", code_error(fake["s"], draw.code.s, norm)),
+            **domain_terms("info_z", latent_regression(fake["z"], draw.code.z, norm)),
+            **domain_terms("info_s", latent_regression(fake["s"], draw.code.s, norm)),
         }
 
     def encode(self, images: Tensor) -> Code:

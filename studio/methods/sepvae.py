@@ -31,7 +31,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from losses import critic_loss, information, is_background, is_target, kl_to, shuffled
+from losses import bce, critic_bce, kl_gaussians, mutual_information, permute_codes
 from nets import Critic
 from studio.distributed.collectives import gathered_halves
 from studio.errors import StudioError
@@ -117,7 +117,7 @@ class SepVAE(VAE):
             all_z, all_s = gathered_halves(z), gathered_halves(s)
             critic = domain_terms(
                 "critic",
-                critic_loss(self._ratio(all_z, all_s), self._ratio(all_z, shuffled(all_s))),
+                critic_bce(self._ratio(all_z, all_s), self._ratio(all_z, permute_codes(all_s))),
             )
         return {**critic, **self._classified("classifier", s)}
 
@@ -125,13 +125,15 @@ class SepVAE(VAE):
         """Eq. 2 with Eq. 3."""
         half, narrow = len(draw.pair.x), log(self.config.sigma_p)
         terms = super().vae_terms(draw)
-        terms["prior_s.background"] = kl_to(draw.s.mu[:half], draw.s.logvar[:half], 0.0, narrow)
+        terms["prior_s.background"] = kl_gaussians(
+            draw.s.mu[:half], draw.s.logvar[:half], 0.0, narrow
+        )
         if draw.pair.severity is not None:
             wide = 2 * draw.pair.severity.nan_to_num(1.0).clamp(min=1e-6).log()
             prior = wide.clamp(min=narrow)[:, None].to(draw.s.mu)
-            terms["kl_s.target"] = kl_to(draw.s.mu[half:], draw.s.logvar[half:], 0.0, prior)
+            terms["kl_s.target"] = kl_gaussians(draw.s.mu[half:], draw.s.logvar[half:], 0.0, prior)
         if self.R is not None:
-            terms |= domain_terms("mi", information(self._ratio(*draw.code), rectified=True))
+            terms |= domain_terms("mi", mutual_information(self._ratio(*draw.code), rectified=True))
         return {**terms, **self._classified("class", draw.code.s)}
 
     def _ratio(self, z: Tensor, s: Tensor) -> Tensor:
@@ -144,8 +146,8 @@ class SepVAE(VAE):
             return {}
         background, target = self.C(s).chunk(2)
         return {
-            f"{name}.background": is_background(background),
-            f"{name}.target": is_target(target),
+            f"{name}.background": bce(background, 0),
+            f"{name}.target": bce(target, 1),
         }
 
     def classify_salient(self, s: Tensor) -> Tensor:

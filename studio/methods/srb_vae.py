@@ -22,8 +22,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from losses import critic_loss, kl_from_samples
-from nets import JointCritic, Reference, encoder, untracked
+from losses import critic_bce, kl_estimate
+from nets import JointCritic, build_encoder, frozen_statistics
 from studio.method import Code, Pair, Step, domain_terms
 from studio.methods import vae
 from studio.methods.vae import VAE, VAEConfig
@@ -55,6 +55,25 @@ class Draw(vae.Draw):
     fakes: Tensor | None = None
 
 
+class Reference(nn.Module):
+    """Creates a learnt code that stands for "nothing salient" (the reference of Ruiz et al. 2019).
+
+    It starts uniformly in [0, 1), as in the re-implementations; a Parameter, so that it moves, is saved and goes along to
+    an accelerator.
+
+    Args:
+        length: of the code.
+    """
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.code = nn.Parameter(torch.rand(length))
+
+    def forward(self, n: int) -> Tensor:
+        """Returns it n times, (n, length)."""
+        return self.code.expand(n, -1)
+
+
 class SRBVAE(VAE):
     """Creates the encoder `E`, the decoder `G`, the reference code and the critics `D_x`, `D_y`; arguments as of VAE."""
 
@@ -71,10 +90,13 @@ class SRBVAE(VAE):
         if config.symmetric:
             features, width = 2 * (config.z + config.s), config.critic_width
             self.D_x = JointCritic(
-                encoder(shape, {"features": features}, nets), features, config.z, width
+                build_encoder(shape, {"features": features}, nets), features, config.z, width
             )
             self.D_y = JointCritic(
-                encoder(shape, {"features": features}, nets), features, config.z + config.s, width
+                build_encoder(shape, {"features": features}, nets),
+                features,
+                config.z + config.s,
+                width,
             )
 
     @property
@@ -103,7 +125,7 @@ class SRBVAE(VAE):
         assert draw.fakes is not None
         read = self._logits(draw.reals, Code(*(part.detach() for part in draw.code)))
         made = self._logits(draw.fakes.detach(), Code(*(part.detach() for part in draw.prior)))
-        return domain_terms("critic", critic_loss(read, made))
+        return domain_terms("critic", critic_bce(read, made))
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Eq. 3 and, where symmetric, the second divergence of Eq. 5."""
@@ -118,13 +140,13 @@ class SRBVAE(VAE):
         ) / 2  # the reference is no code that one reads
         return {
             **terms,
-            **domain_terms("reverse", kl_from_samples(-self._logits(draw.fakes, draw.prior))),
+            **domain_terms("reverse", kl_estimate(-self._logits(draw.fakes, draw.prior))),
             "codes.background": codes[:half],
             "codes.target": codes[half:] + salient,
         }
 
     def _read_back(self, fakes: Tensor) -> Code:
-        with untracked(
+        with frozen_statistics(
             self.E
         ):  # its running statistics are those of real images, which the verbs pass
             z, s = self.posteriors(fakes)

@@ -23,8 +23,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from losses import bounded, kl_standard, reparameterise, squared_error
-from nets import decoder, encoder
+from losses import kl_standard_normal, reparameterise, soft_clip_logvar, sse_unit_scale
+from nets import build_decoder, build_encoder
 from studio import method
 from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, domain_terms
 from studio.schema import NetsConfig
@@ -97,13 +97,14 @@ class VAE(Method):
         super().__init__(config)
         if self.two_encoders:
             self.E_z, self.E_s = (
-                encoder(shape, {"mu": size, "logvar": size}, nets) for size in (config.z, config.s)
+                build_encoder(shape, {"mu": size, "logvar": size}, nets)
+                for size in (config.z, config.s)
             )
         else:
-            self.E = encoder(
+            self.E = build_encoder(
                 shape, {"mu": config.z + config.s, "logvar": config.z + config.s}, nets
             )
-        self.G = decoder(config.z + config.s, shape, nets)
+        self.G = build_decoder(config.z + config.s, shape, nets)
 
     @property
     def two_encoders(self) -> bool:
@@ -119,13 +120,13 @@ class VAE(Method):
         """Reads q(z|x) and q(s|x) from images (B, ...)."""
         if self.two_encoders:
             read = [self.E_z(images), self.E_s(images)]
-            z, s = (Gaussian(r["mu"].float(), bounded(r["logvar"])) for r in read)
+            z, s = (Gaussian(r["mu"].float(), soft_clip_logvar(r["logvar"])) for r in read)
             return z, s
         read = self.E(images)
         sizes = [self.config.z, self.config.s]
         (mu_z, mu_s), (logvar_z, logvar_s) = (
             read["mu"].float().split(sizes, 1),
-            bounded(read["logvar"]).split(sizes, 1),
+            soft_clip_logvar(read["logvar"]).split(sizes, 1),
         )
         return Gaussian(mu_z, logvar_z), Gaussian(mu_s, logvar_s)
 
@@ -139,12 +140,12 @@ class VAE(Method):
 
     def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
         """Reconstruction and KL divergences: for a contrastive VAE Eq. 3 and 4 of Abid and Zou (2019)."""
-        kl_s = domain_terms("kl_s", kl_standard(*draw.s))
+        kl_s = domain_terms("kl_s", kl_standard_normal(*draw.s))
         if self.contrastive:
             del kl_s["kl_s.background"]  # p(s) of a background image is no Gaussian but a point
         return {
-            **domain_terms("recon", squared_error(self.rebuilt(draw), draw.reals)),
-            **domain_terms("kl_z", kl_standard(*draw.z)),
+            **domain_terms("recon", sse_unit_scale(self.rebuilt(draw), draw.reals)),
+            **domain_terms("kl_z", kl_standard_normal(*draw.z)),
             **kl_s,
         }
 

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from nets import followed
+from nets import power_iteration_
 from studio.method import Method
 
 __all__ = ["Ema"]
@@ -38,7 +38,7 @@ class Ema:
         ours, theirs = ([state[name] for name in floating] for state in (average, current))
         torch._foreach_lerp_(ours, theirs, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         if decay:
-            followed(self.method)
+            power_iteration_(self.method)
         for name, value in average.items():
             if not value.is_floating_point():
                 value.copy_(current[name])

@@ -23,7 +23,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from nets import layout, untracked
+from nets import frozen_statistics, memory_format
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
@@ -55,7 +55,7 @@ def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
     for parameter in frozen:
         parameter.requires_grad_(False)
     try:
-        with untracked(method, but=trained):
+        with frozen_statistics(method, except_for=trained):
             yield
     finally:
         for parameter in frozen:
@@ -112,7 +112,7 @@ class Engine:
         half = config.train.batch // (2 * world)
         severity = getattr(config.method, "severity", None)
         self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, severity)
-        self.layout = layout(dataset.shape)
+        self.layout = memory_format(dataset.shape)
         self.method = build_method(config, dataset.shape)
         if world > 1:
             share_batch_norm(self.method, self.accelerator.device)

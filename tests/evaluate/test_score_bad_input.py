@@ -85,7 +85,7 @@ def test_a_number_of_images_that_cannot_be(run: Path) -> None:
         ("dinov2", "no such extractor; valid: domain, inception, module:Class"),
         ("not_a_module:Net", "not_a_module cannot be imported: ModuleNotFoundError"),
         ("broken:Net", "broken cannot be imported: ZeroDivisionError"),
-        ("nets.reader:Raeder", "has no torch.nn.Module 'Raeder'; did you mean 'Reader'?"),
+        ("nets.trunk:Trunc", "has no torch.nn.Module 'Trunc'; did you mean 'Trunk'?"),
         ("os:getcwd", "os has no torch.nn.Module 'getcwd'"),
         (":Net", "--features :Net: no such extractor"),
         ("torch.nn:", "--features torch.nn:: no such extractor"),

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Literal
 
 import pytest
 import torch
@@ -9,41 +10,50 @@ from torch.distributions import Bernoulli, Categorical, Laplace, Normal
 
 import losses
 from losses import (
-    code_error,
-    image_error,
-    is_background,
-    is_target,
-    looks_fake,
-    looks_real,
-    shared_coordinate,
+    bce,
+    contrastive_regulariser,
+    discriminator_logistic,
+    generator_nonsaturating,
+    l1_per_pixel,
+    latent_regression,
 )
 
 LOGITS = torch.tensor([-3.0, -0.5, 0.0, 0.7, 4.0], dtype=torch.float64)
+ON_LOGITS = {
+    "bce 0": lambda x: bce(x, 0),
+    "bce 1": lambda x: bce(x, 1),
+    "generator": generator_nonsaturating,
+    "discriminator": lambda x: discriminator_logistic(x, x),
+}
 
 
-@pytest.mark.parametrize(
-    ("loss", "label"),
-    [(looks_real, 1.0), (looks_fake, 0.0), (is_target, 1.0), (is_background, 0.0)],
-)
-def test_adversarial_and_class_losses_are_bernoulli_likelihoods(loss: object, label: float) -> None:
+@pytest.mark.parametrize("label", [0, 1])
+def test_bce_is_a_bernoulli_likelihood(label: Literal[0, 1]) -> None:
     expected = -Bernoulli(logits=LOGITS).log_prob(torch.full_like(LOGITS, label))
-    torch.testing.assert_close(loss(LOGITS), expected.float())
+    torch.testing.assert_close(bce(LOGITS, label), expected)
     slow = [
         -math.log(1 / (1 + math.exp(-x)) if label else 1 - 1 / (1 + math.exp(-x)))
         for x in LOGITS.tolist()
     ]
-    torch.testing.assert_close(loss(LOGITS), torch.tensor(slow))
-    assert loss(LOGITS).shape == LOGITS.shape
+    torch.testing.assert_close(bce(LOGITS, label), torch.tensor(slow, dtype=torch.float64))
+    assert bce(LOGITS, label).shape == LOGITS.shape
+
+
+def test_adversarial_losses_are_bernoulli_likelihoods() -> None:
+    ones, zeros, fake = torch.ones_like(LOGITS), torch.zeros_like(LOGITS), LOGITS.flip(0)
+    real = Bernoulli(logits=LOGITS).log_prob(ones)
+    torch.testing.assert_close(
+        discriminator_logistic(LOGITS, fake), -real - Bernoulli(logits=fake).log_prob(zeros)
+    )
+    torch.testing.assert_close(generator_nonsaturating(LOGITS), -real)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("loss", [looks_real, looks_fake, is_background, is_target])
-def test_losses_on_logits_stay_finite_with_a_useful_gradient(
-    loss: object, dtype: torch.dtype
-) -> None:
-    # Peers' trap 4: a sigmoid is exactly 1 beyond a logit of 17, and the loss of a saturated D has no gradient.
+@pytest.mark.parametrize("name", ON_LOGITS)
+def test_losses_on_logits_stay_finite_with_a_useful_gradient(name: str, dtype: torch.dtype) -> None:
+    # A sigmoid is exactly 1 beyond a logit of 17. A loss computed from it would have no gradient.
     logits = torch.tensor([-1e4, -100.0, 100.0, 1e4], dtype=dtype, requires_grad=True)
-    value = loss(logits)
+    value = ON_LOGITS[name](logits)
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert torch.isfinite(logits.grad).all()
@@ -51,19 +61,18 @@ def test_losses_on_logits_stay_finite_with_a_useful_gradient(
     assert logits.grad.abs().max().item() == pytest.approx(1.0)
 
 
-def test_opposite_losses_differ_by_the_logit() -> None:
-    torch.testing.assert_close(looks_fake(LOGITS) - looks_real(LOGITS), LOGITS.float())
-    torch.testing.assert_close(is_background(LOGITS) - is_target(LOGITS), LOGITS.float())
+def test_bce_of_opposite_labels_differs_by_the_logit() -> None:
+    torch.testing.assert_close(bce(LOGITS, 0) - bce(LOGITS, 1), LOGITS)
 
 
 def test_code_error_is_a_laplace_or_gaussian_likelihood_per_element() -> None:
     read, true = torch.randn(4, 6), torch.randn(4, 6)
     laplace = -Laplace(read, 1.0).log_prob(true) - math.log(2)
     gaussian = -Normal(read, 1.0).log_prob(true) - math.log(2 * math.pi) / 2
-    torch.testing.assert_close(code_error(read, true), laplace.mean(1))
-    torch.testing.assert_close(code_error(read, true, "l2"), gaussian.mean(1))
-    assert code_error(read, true).shape == (4,)
-    assert not torch.allclose(code_error(read, true), code_error(read, true, "l2"))
+    torch.testing.assert_close(latent_regression(read, true), laplace.mean(1))
+    torch.testing.assert_close(latent_regression(read, true, "l2"), gaussian.mean(1))
+    assert latent_regression(read, true).shape == (4,)
+    assert not torch.allclose(latent_regression(read, true), latent_regression(read, true, "l2"))
 
 
 def test_image_error_is_an_element_mean_per_image() -> None:
@@ -73,15 +82,17 @@ def test_image_error_is_an_element_mean_per_image() -> None:
         / 40
         for x, y in zip(made, real, strict=True)
     ]
-    torch.testing.assert_close(image_error(made, real), torch.tensor(slow))
+    torch.testing.assert_close(l1_per_pixel(made, real), torch.tensor(slow))
 
 
 def test_shared_coordinate_is_a_categorical_likelihood() -> None:
     logits, k = torch.randn(5, 3) * 4, torch.tensor([0, 2, 1, 1, 0])
     torch.testing.assert_close(
-        shared_coordinate(logits, k), -Categorical(logits=logits).log_prob(k)
+        contrastive_regulariser(logits, k), -Categorical(logits=logits).log_prob(k)
     )
-    assert torch.isfinite(shared_coordinate(torch.tensor([[1e4, -1e4]]), torch.tensor([1]))).all()
+    assert torch.isfinite(
+        contrastive_regulariser(torch.tensor([[1e4, -1e4]]), torch.tensor([1]))
+    ).all()
 
 
 def test_every_loss_cites_its_equation() -> None:

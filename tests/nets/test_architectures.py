@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import nets.layers
 import studio.schema
-from nets import check_nets, decoder, encoder, layout
-from nets.layers import trace
+from nets import build_decoder, build_encoder, check_nets, memory_format
+from nets.layers import trace_shapes
 from studio.build import build_dataset, build_method
 from studio.config import resolve
 from studio.data import DataConfig, Dataset
@@ -34,7 +34,7 @@ def misfit(shape: tuple[int, ...], latents: int = 7, **fields: object) -> str:
     with pytest.raises(ValueError, match=r"\w") as caught:
         check_nets(shape, nets, latents)
     with pytest.raises(ValueError, match=r"\w") as built:
-        encoder(shape, {"z": 4}, nets), decoder(latents, shape, nets)
+        build_encoder(shape, {"z": 4}, nets), build_decoder(latents, shape, nets)
     assert str(built.value) in str(caught.value)
     return str(caught.value)
 
@@ -59,11 +59,11 @@ def test_shapes_are_followed_as_torch_makes_them(
             "output_padding": output_padding,
         }
         layer, shape = Layer(**{kind: 3}, **options), (2, *(side,) * dims)
-        parts, after = nets.layers.layers("encoder", [layer], shape, dims)
+        parts, after = nets.layers.build_layers("encoder", [layer], shape, dims)
         assert (
             parts[0](torch.zeros(2, *shape)).shape
             == (2, *after)
-            == (2, *trace("encoder", [layer], shape, dims)[-1])
+            == (2, *trace_shapes("encoder", [layer], shape, dims)[-1])
         )
 
 
@@ -101,7 +101,7 @@ def test_every_word_builds_what_it_says() -> None:
             {"deconv": "image", "kernel": 2, "stride": 2},
         ],
     }
-    E = encoder((2, 8, 8), {"z": 3, "s": 2}, section(**fields))
+    E = build_encoder((2, 8, 8), {"z": 3, "s": 2}, section(**fields))
     assert [
         type(m).__name__
         for part in E.trunk.layers
@@ -117,7 +117,7 @@ def test_every_word_builds_what_it_says() -> None:
         "Conv2d",
         "GroupNorm",
         "Sigmoid",
-        "Average",
+        "GlobalAveragePool",
         "Linear",
         "ReLU",
         "BatchNorm1d",
@@ -133,15 +133,15 @@ def test_every_word_builds_what_it_says() -> None:
     x = torch.randn(4, 2, 8, 8)
     assert {name: out.shape for name, out in E(x).items()} == {"z": (4, 3), "s": (4, 2)}
     torch.testing.assert_close(E.trunk.layers[4](x), x.mean((2, 3)))
-    assert decoder(5, (2, 8, 8), section(**fields))(torch.randn(4, 5)).shape == (4, 2, 8, 8)
+    assert build_decoder(5, (2, 8, 8), section(**fields))(torch.randn(4, 5)).shape == (4, 2, 8, 8)
     # The same words make volumes; only the map to unflatten needs its third side.
     volumes = fields | {
         "decoder": [{"linear": 24}, {"unflatten": [3, 2, 2, 2]}, *fields["decoder"][2:]]
     }
     shape = (1, 8, 8, 8)
-    images = decoder(5, shape, section(**volumes))(torch.randn(4, 5))
+    images = build_decoder(5, shape, section(**volumes))(torch.randn(4, 5))
     assert images.shape == (4, *shape)
-    assert encoder(shape, {"z": 3}, section(**volumes))(images)["z"].shape == (4, 3)
+    assert build_encoder(shape, {"z": 3}, section(**volumes))(images)["z"].shape == (4, 3)
 
 
 def test_the_documented_example_fits_64_pixels() -> None:
@@ -151,15 +151,15 @@ def test_the_documented_example_fits_64_pixels() -> None:
 
 
 def test_an_empty_encoder_reads_the_image_itself_and_lists_may_stand_beside_the_default() -> None:
-    E = encoder((1, 8, 8), {"z": 3}, section(encoder=[]))
+    E = build_encoder((1, 8, 8), {"z": 3}, section(encoder=[]))
     x = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(
         E(x)["z"], x.flatten(1) @ E.heads["z"][1].weight.T + E.heads["z"][1].bias
     )
     mixed = section(width=4, head=[{"linear": 6, "act": "relu"}])
-    E = encoder((1, 8, 8), {"z": 3}, mixed)
+    E = build_encoder((1, 8, 8), {"z": 3}, mixed)
     assert count(E.heads) == 4 * 16 * 6 + 6 + 6 * 3 + 3
-    assert type(decoder(3, (1, 8, 8), mixed)).__name__ == "Generator"
+    assert type(build_decoder(3, (1, 8, 8), mixed)).__name__ == "Generator"
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_listed_layers_need_no_special_resolution() -> None:
     with pytest.raises(StudioError, match="resolution 33 is not"):
         resolve(raw, "x", "x")
     nets = resolve(raw | {"nets": FULLY}, "x", "x").nets
-    assert decoder(4, (1, 33, 33), nets)(torch.zeros(2, 4)).shape == (2, 1, 33, 33)
+    assert build_decoder(4, (1, 33, 33), nets)(torch.zeros(2, 4)).shape == (2, 1, 33, 33)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_without_biases_nothing_is_exactly_black_also_after_training(zero_bias: 
 def test_outputs_on_the_papers_scale(listed: bool) -> None:
     for output in ("tanh", "sigmoid", "linear"):
         torch.manual_seed(0)
-        G = decoder(
+        G = build_decoder(
             3,
             (1, 8, 8),
             section(
@@ -404,7 +404,7 @@ def test_outputs_on_the_papers_scale(listed: bool) -> None:
 def test_listed_encoders_read_the_scale_that_their_decoder_writes() -> None:
     x = torch.rand(2, 1, 8, 8) * 2 - 1
     for output, read in (("tanh", x), ("sigmoid", (x + 1) / 2), ("linear", (x + 1) / 2)):
-        E = encoder((1, 8, 8), {"z": 3}, section(encoder=[], output=output))
+        E = build_encoder((1, 8, 8), {"z": 3}, section(encoder=[], output=output))
         torch.testing.assert_close(E.trunk(x), read.flatten(1))
 
 
@@ -416,7 +416,7 @@ def test_initialisation_is_the_family_of_the_net_unless_the_config_says_otherwis
         ("auto", False, 0.02),
         ("torch", False, None),
     ):
-        E = encoder(
+        E = build_encoder(
             (1, 32, 32),
             {"z": 64},
             section(init=init, width=32, **({"encoder": wide} if lists else {})),
@@ -469,25 +469,27 @@ def test_double_infogan_trains_on_images_volumes_and_vectors(
     images = Blobs(shape).images("test", "target", range(3))
     assert method.decode(method.encode(images)).shape == images.shape
     maps = [p for p in method.parameters() if p.ndim == len(shape) + 1 > 2]
-    assert all(p.is_contiguous(memory_format=layout(shape)) for p in maps)
+    assert all(p.is_contiguous(memory_format=memory_format(shape)) for p in maps)
     assert "listed" in variant or len(shape) == 1 or maps
 
 
 def test_channels_last_is_that_of_the_shape() -> None:
-    assert layout((1, 8, 8)) is torch.channels_last
-    assert layout((1, 8, 8, 8)) is torch.channels_last_3d
-    assert layout((8,)) is torch.contiguous_format
+    assert memory_format((1, 8, 8)) is torch.channels_last
+    assert memory_format((1, 8, 8, 8)) is torch.channels_last_3d
+    assert memory_format((8,)) is torch.contiguous_format
     method = build_method(tiny(), (1, 16, 16, 16))
     assert method.G.doublings[0][0].weight.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_noise_of_a_listed_discriminator_is_before_every_layer_and_off_in_eval() -> None:
-    D = encoder((1, 8, 8), {"D": 1, "z": 2}, section(**FULLY, head=[{"linear": 4}]), noise=0.2)
+    D = build_encoder(
+        (1, 8, 8), {"D": 1, "z": 2}, section(**FULLY, head=[{"linear": 4}]), noise=0.2
+    )
     noises = [name for name, m in D.named_modules() if type(m).__name__ == "GaussianNoise"]
     assert len(noises) == 1 + 2 * 2
     x = torch.randn(3, 1, 8, 8)
     assert not torch.equal(D(x)["z"], D(x)["z"])
     D.eval()
     assert torch.equal(D(x)["z"], D(x)["z"])
-    quiet = encoder((1, 8, 8), {"D": 1}, section(**FULLY))
+    quiet = build_encoder((1, 8, 8), {"D": 1}, section(**FULLY))
     assert not re.search("GaussianNoise", str(quiet.trunk))

@@ -6,14 +6,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nets import GaussianNoise, Generator, Reader, Trunk, layout, stages, untracked
+from nets import (
+    GaussianNoise,
+    Generator,
+    HeadedTrunk,
+    Trunk,
+    frozen_statistics,
+    memory_format,
+    plan_stages,
+)
 
 IMAGES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (4, 48, 48), (3, 64, 64), (1, 96, 96), (1, 128, 128)]
 SHAPES = [*IMAGES, (1, 16, 16, 16), (2, 32, 32, 32), (7,), (77,), (2000,)]
 
 
-def reader(shape: tuple[int, ...] = (1, 32, 32), width: int = 4, noise: float = 0.2) -> Reader:
-    return Reader(Trunk(shape, width, noise), {"D": 1, "C": 1, "z": 5, "s": 2})
+def reader(shape: tuple[int, ...] = (1, 32, 32), width: int = 4, noise: float = 0.2) -> HeadedTrunk:
+    return HeadedTrunk(Trunk(shape, width, noise), {"D": 1, "C": 1, "z": 5, "s": 2})
 
 
 def count(net: nn.Module) -> int:
@@ -65,7 +73,7 @@ def test_generator_is_table_4() -> None:
 
 
 def test_reader_is_table_4() -> None:
-    D = Reader(Trunk((3, 64, 64)), {"D": 1, "C": 1, "z": 64, "s": 36})
+    D = HeadedTrunk(Trunk((3, 64, 64)), {"D": 1, "C": 1, "z": 64, "s": 36})
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.LeakyReLU, GaussianNoise)
     trunk = [type(m).__name__ for m in D.trunk.modules() if isinstance(m, kinds)]
     stage = ["GaussianNoise", "Conv2d", "BatchNorm2d", "LeakyReLU"]
@@ -97,7 +105,7 @@ def test_reader_is_table_4() -> None:
 @pytest.mark.parametrize("shape", [(3, 64, 64), (3, 16, 16, 16), (77,)], ids=str)
 def test_initialisation_is_dcgans(shape: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    for net in (Generator(100, shape), Reader(Trunk(shape), {"z": 64})):
+    for net in (Generator(100, shape), HeadedTrunk(Trunk(shape), {"z": 64})):
         for m in net.modules():
             if isinstance(
                 m, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d | nn.Linear
@@ -111,21 +119,24 @@ def test_initialisation_is_dcgans(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("resolution", [1, 5, 13, 33, 44, 100])
 def test_impossible_resolutions_are_refused_with_the_nearest(resolution: int) -> None:
     with pytest.raises(ValueError, match=r"b = 3\.\.7") as caught:
-        stages((1, resolution, resolution), 64)
+        plan_stages((1, resolution, resolution), 64)
     nearest = [int(word.strip(",")) for word in str(caught.value).split("are: ")[1].split()]
     assert all(
-        stages((1, side, side), 64) and stages((1, side, side, side), 64) for side in nearest
+        plan_stages((1, side, side), 64) and plan_stages((1, side, side, side), 64)
+        for side in nearest
     )
 
 
 def test_stages_prefer_a_base_of_four_and_stop_widening_at_eight_times() -> None:
-    assert stages((3, 64, 64), 64) == (4, (64, 128, 256, 512))
+    assert plan_stages((3, 64, 64), 64) == (4, (64, 128, 256, 512))
     assert (
-        stages((1, 128, 128), 64) == stages((1, 128, 128, 128), 64) == (4, (64, 128, 256, 512, 512))
+        plan_stages((1, 128, 128), 64)
+        == plan_stages((1, 128, 128, 128), 64)
+        == (4, (64, 128, 256, 512, 512))
     )  # Table 5
-    assert stages((1, 28, 28), 8) == (7, (8, 16))
-    assert stages((1, 96, 96), 8) == (3, (8, 16, 32, 64, 64))
-    assert stages((77,), 8) == (1, (64, 64))
+    assert plan_stages((1, 28, 28), 8) == (7, (8, 16))
+    assert plan_stages((1, 96, 96), 8) == (3, (8, 16, 32, 64, 64))
+    assert plan_stages((77,), 8) == (1, (64, 64))
 
 
 @pytest.mark.parametrize(
@@ -149,13 +160,13 @@ def test_volumes_and_vectors_have_the_parameters_that_one_counts_by_hand() -> No
     assert count(Trunk((2, 16, 16, 16), 8)) == 64 * (2 * 8 + 8 * 16) + 2 * 16
     assert count(Generator(5, (2, 16, 16, 16), 8)) == 64 * (5 * 16 + 16 * 8 + 8 * 2) + 2 * (16 + 8)
     assert (
-        count(Reader(Trunk((2, 16, 16, 16), 8), {"z": 3}))
+        count(HeadedTrunk(Trunk((2, 16, 16, 16), 8), {"z": 3}))
         == count(Trunk((2, 16, 16, 16), 8)) + 64 * 16 * 3
     )
     # Vectors: two layers of 8 * 8 = 64.
     assert count(Trunk((77,), 8)) == 77 * 64 + 64 * 64 + 2 * 64
     assert count(Generator(5, (77,), 8)) == 5 * 64 + 64 * 64 + 64 * 77 + 2 * (64 + 64)
-    assert count(Reader(Trunk((77,), 8), {"z": 3})) == count(Trunk((77,), 8)) + 64 * 3
+    assert count(HeadedTrunk(Trunk((77,), 8), {"z": 3})) == count(Trunk((77,), 8)) + 64 * 3
 
 
 def redrawn(layers: list[nn.Module]) -> list[Tensor]:
@@ -200,7 +211,7 @@ def test_names_and_first_weights_of_two_dimensional_nets_never_change() -> None:
 def test_noise_has_its_std_while_training_and_is_off_in_eval(
     shape: tuple[int, ...], last: bool
 ) -> None:
-    order = layout(shape) if last else torch.contiguous_format
+    order = memory_format(shape) if last else torch.contiguous_format
     noise, x = GaussianNoise(0.2), torch.zeros(16, *shape).contiguous(memory_format=order)
     added = noise(x)
     assert added.std().item() == pytest.approx(0.2, rel=0.03)
@@ -236,12 +247,12 @@ def test_untracked_normalises_by_the_batch_and_learns_nothing(shape: tuple[int, 
     D = reader(shape, noise=0.0)
     x = torch.randn(6, *shape) * 3 + 1
     before = {k: v.clone() for k, v in D.named_buffers()}
-    with untracked(D):
+    with frozen_statistics(D):
         inside = D(x)["z"]
     assert all(torch.equal(v, before[k]) for k, v in D.named_buffers())
     torch.testing.assert_close(D(x)["z"], inside)
     assert all(not torch.equal(v, before[k]) for k, v in D.named_buffers())
-    with untracked(D, but=[D.trunk.halvings[1]]):
+    with frozen_statistics(D, except_for=[D.trunk.halvings[1]]):
         moved = {k: v.clone() for k, v in D.named_buffers()}
         D(x)
     changed = {k for k, v in D.named_buffers() if not torch.equal(v, moved[k])}

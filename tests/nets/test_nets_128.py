@@ -12,14 +12,14 @@ from torch.nn.functional import max_pool2d
 from nets import (
     GaussianNoise,
     Generator,
-    Reader,
+    HeadedTrunk,
     SelfAttention,
     Trunk,
+    build_decoder,
+    build_encoder,
     check_nets,
-    decoder,
-    encoder,
-    followed,
-    untracked,
+    frozen_statistics,
+    power_iteration_,
 )
 from studio import Run
 from studio.build import build_dataset, build_method
@@ -59,9 +59,12 @@ def small(name: str = "dig", **train_section: object) -> Config:
     )
 
 
-def reader(width: int = 4, side: int = 32) -> Reader:
-    return Reader(
-        Trunk((1, side, side), width, norm="spectral"), {"D": 1, "z": 5}, direct="D", plain="D"
+def reader(width: int = 4, side: int = 32) -> HeadedTrunk:
+    return HeadedTrunk(
+        Trunk((1, side, side), width, norm="spectral"),
+        {"D": 1, "z": 5},
+        without_bottleneck="D",
+        unnormalised="D",
     )
 
 
@@ -96,7 +99,7 @@ def test_the_preset_is_table_5() -> None:
 
 
 def test_generator_is_table_5() -> None:
-    G = decoder(110, (1, 128, 128), TABLE_5)
+    G = build_decoder(110, (1, 128, 128), TABLE_5)
     kinds = (nn.ConvTranspose2d, nn.Conv2d, nn.Upsample, nn.BatchNorm2d, nn.ReLU, nn.Tanh)
     rows = [
         type(m).__name__
@@ -146,7 +149,9 @@ def test_attention_sees_the_map_of_the_side_that_was_asked_for() -> None:
 
 
 def test_reader_is_table_5() -> None:
-    D = encoder((1, 128, 128), HEADS, TABLE_5, 0.2, direct=("D", "C"), plain=("D", "C"))
+    D = build_encoder(
+        (1, 128, 128), HEADS, TABLE_5, 0.2, without_bottleneck=("D", "C"), unnormalised=("D", "C")
+    )
     convs = [m for m in D.trunk.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.out_channels, m.kernel_size[0], m.stride[0]) for m in convs] == [
         (n, 4, 2) for n in (64, 128, 256, 512, 512)
@@ -190,7 +195,9 @@ def test_other_sizes_and_volumes_are_built_alike_and_every_parameter_gets_a_grad
 ) -> None:
     attention = {8: 0, 24: 12, 64: 32, 256: 32, 16: 8}[shape[1]]
     G = Generator(5, shape, 4, upsample="nearest", attention=attention)
-    D = Reader(Trunk(shape, 4, norm="spectral"), {"D": 1, "z": 5}, direct="D", plain="D")
+    D = HeadedTrunk(
+        Trunk(shape, 4, norm="spectral"), {"D": 1, "z": 5}, without_bottleneck="D", unnormalised="D"
+    )
     if attention:
         nn.init.ones_(G.attention.gain)  # at 0 the block's other weights have no say
     images = G(torch.randn(3, 5))
@@ -265,10 +272,10 @@ def test_eval_mode_and_untracked_leave_the_singular_vectors_alone() -> None:
     assert torch.equal(first, second)
     assert moved(D, before | snapshot(D)) == set()
     D.train()
-    with untracked(D):
+    with frozen_statistics(D):
         D(x)
         assert all(torch.equal(value, before[name]) for name, value in vectors(D).items())
-    with untracked(D, but=[D.trunk.halvings[1]]):
+    with frozen_statistics(D, except_for=[D.trunk.halvings[1]]):
         D(x)
     assert {name for name, v in vectors(D).items() if not torch.equal(v, before[name])} == {
         f"trunk.halvings.1.1.parametrizations.weight.0.{side}" for side in ("_u", "_v")
@@ -278,7 +285,7 @@ def test_eval_mode_and_untracked_leave_the_singular_vectors_alone() -> None:
         not torch.equal(value, before[name]) for name, value in vectors(D).items() if len(value) > 1
     )
     D.eval()
-    with untracked(D):
+    with frozen_statistics(D):
         pass
     assert not any(m.training for m in D.modules())
 
@@ -348,7 +355,7 @@ def test_followed_turns_towards_the_largest_singular_vector_and_touches_nothing_
     before = snapshot(D)
     assert abs(largest(D)["trunk.halvings.1.1"] - 1) > 0.1
     for _ in range(100):
-        followed(D)
+        power_iteration_(D)
     assert largest(D)["trunk.halvings.1.1"] == pytest.approx(1, abs=0.01)
     assert all(name.endswith(("_u", "_v")) for name in moved(D, before))
     assert not any(m.training for m in D.modules())
@@ -436,7 +443,9 @@ def test_vectors_have_no_neighbours() -> None:
         ):
             check_nets((77,), NetsConfig(**options), 5)
     check_nets((77,), NetsConfig(norm="spectral"), 5)
-    assert Reader(Trunk((77,), 4, norm="spectral"), {"z": 2})(torch.randn(3, 77))["z"].shape == (
+    assert HeadedTrunk(Trunk((77,), 4, norm="spectral"), {"z": 2})(torch.randn(3, 77))[
+        "z"
+    ].shape == (
         3,
         2,
     )

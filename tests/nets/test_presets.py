@@ -6,7 +6,7 @@ import yaml
 from support.architectures import RAW, conv, count, fault, section
 
 import studio.config
-from nets import check_nets, decoder, encoder
+from nets import build_decoder, build_encoder, check_nets
 from studio.config import dump, list_presets, resolve
 
 # The size that each paper prints (that of `weinberger_mlp` is its code's), and the features its layers leave.
@@ -102,7 +102,7 @@ def test_a_preset_has_its_papers_size_features_and_parameters(name: str) -> None
     shape, nets = REAL[name], section(preset=name)
     check_nets(shape, nets, 22)
     with torch.device("meta"):
-        E, G = encoder(shape, {"z": 16, "s": 6}, nets), decoder(22, shape, nets)
+        E, G = build_encoder(shape, {"z": 16, "s": 6}, nets), build_decoder(22, shape, nets)
         images = G(torch.empty(4, 22))
         codes = E(images)
     assert images.shape == (4, *shape)
@@ -114,7 +114,10 @@ def test_a_preset_has_its_papers_size_features_and_parameters(name: str) -> None
 @pytest.mark.parametrize("name", [name for name in REAL if "vbm" not in name])
 def test_a_preset_makes_images_and_reads_them_back(name: str) -> None:
     shape = REAL[name]
-    E, G = encoder(shape, {"z": 2}, section(preset=name)), decoder(3, shape, section(preset=name))
+    E, G = (
+        build_encoder(shape, {"z": 2}, section(preset=name)),
+        build_decoder(3, shape, section(preset=name)),
+    )
     out = E(G(torch.randn(2, 3)))["z"]
     out.sum().backward()
     assert out.isfinite().all()

@@ -4,20 +4,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
-from nets.dimensions import gathering
-from nets.init import initialised
-from nets.layers import Layer, flat, layers
+from nets.dimensions import map_to_vector
+from nets.init import init_weights_
+from nets.layers import Layer, build_layers, flattened_shape
 from nets.listed import ListedTrunk
 from nets.noise import GaussianNoise
-from nets.spectral import spectrally_normalised
+from nets.spectral import apply_spectral_norm_
 from nets.trunk import Trunk
 
-__all__ = ["Reader"]
+__all__ = ["HeadedTrunk"]
 
 UNITS = 2  # of the layer before a code's head, in widths of the first stage: 128 in Table 5
 
 
-class Reader(nn.Module):
+class HeadedTrunk(nn.Module):
     """Creates a trunk with named heads, each a valid convolution of the features to a vector, no activation.
 
     Carton et al. (2024), Table 4 and Fig. 2: D, C, Q_z and Q_s share all layers but the last; each head adds noise of
@@ -34,8 +34,8 @@ class Reader(nn.Module):
         noise: standard deviation of the noise before each layer of a head; the trunk's when None.
         hidden: linear layers of each head before its last, see `nets.layers`; they read the flattened features.
         bias: whether the heads' layers may have biases; those of Table 4 have none.
-        direct: heads without the layer of 128 units on a spectrally normalised trunk.
-        plain: heads whose last layer is not normalised there.
+        without_bottleneck: heads without the layer of 128 units on a spectrally normalised trunk.
+        unnormalised: heads whose last layer is not normalised there.
 
     Raises:
         ValueError: the hidden layers do not fit.
@@ -48,8 +48,8 @@ class Reader(nn.Module):
         noise: float | None = None,
         hidden: Sequence[Layer] = (),
         bias: bool = False,
-        direct: Collection[str] = (),
-        plain: Collection[str] = (),
+        without_bottleneck: Collection[str] = (),
+        unnormalised: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -57,13 +57,13 @@ class Reader(nn.Module):
         units = UNITS * trunk.width if isinstance(trunk, Trunk) and trunk.norm == "spectral" else 0
         self.heads = nn.ModuleDict()
         for name, outputs in heads.items():
-            through = 0 if name in direct else units
+            through = 0 if name in without_bottleneck else units
             self.heads[name] = self._head(outputs, noise, hidden, bias or units > 0, through)
-        initialised(self.heads, trunk.init)
+        init_weights_(self.heads, trunk.init)
         if units:
             for name, head in self.heads.items():
                 assert isinstance(head, nn.Sequential)
-                spectrally_normalised(head[:-2] if name in plain else head)
+                apply_spectral_norm_(head[:-2] if name in unnormalised else head)
 
     def _head(
         self, outputs: int, noise: float, hidden: Sequence[Layer], bias: bool, through: int
@@ -72,16 +72,18 @@ class Reader(nn.Module):
         if through:
             before = [
                 GaussianNoise(noise),
-                gathering(shape, through),
+                map_to_vector(shape, through),
                 nn.Flatten(),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             shape = (through,)
         if hidden:
-            parts, shape = layers("head", hidden, flat(shape), noise=noise, bias=bias)
+            parts, shape = build_layers(
+                "head", hidden, flattened_shape(shape), noise=noise, bias=bias
+            )
             before += [nn.Flatten(), *parts]
         return nn.Sequential(
-            *before, GaussianNoise(noise), gathering(shape, outputs, bias), nn.Flatten()
+            *before, GaussianNoise(noise), map_to_vector(shape, outputs, bias), nn.Flatten()
         )
 
     def forward(self, image: Tensor, heads: Iterable[str] | None = None) -> dict[str, Tensor]:

@@ -188,7 +188,7 @@ def test_an_empty_encoder_reads_the_image_itself_and_lists_may_stand_beside_the_
         ({"linear": 3, "act": "rellu"}, "encoder.0.act: found 'rellu'"),
         (
             {"linear": 3, "act": "relu", "slope": 0.1},
-            "slope is that of act: leaky, found act: relu",
+            "slope needs act: leaky, found act: relu",
         ),
         (
             {"linear": 3, "norm_after_act": True, "act": "relu"},

@@ -139,7 +139,7 @@ def textbook_iteration(engine: Engine, pair: Pair) -> None:
     The nets move as in the engine's; there is no moving average, no look at whether all is finite, no reseeding.
     """
     engine.method.train()
-    pair = engine.placed(pair)
+    pair = engine.place(pair)
     for step in engine.method.steps():
         for _ in range(step.times):
             engine.method.zero_grad()

@@ -24,10 +24,12 @@ __all__ = [
     "Config",
     "dump",
     "find_config",
+    "flatten",
     "list_configs",
     "list_presets",
     "load",
     "parse_assignment",
+    "parse_duration",
     "read_yaml",
     "resolve",
     "validate_section",
@@ -386,3 +388,25 @@ def _round_budget(config: Config) -> Config:
     batch = config.train.batch
     images = -(-config.train.images // batch) * batch
     return config.model_copy(update={"train": config.train.model_copy(update={"images": images})})
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the fields of nested sections by their dotted names, for example `train.batch`."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def parse_duration(text: str) -> float:
+    """Reads a duration such as `3h50m`, `90s`, `25m` or plain seconds, and returns seconds.
+
+    Raises:
+        StudioError: the text is not a duration.
+    """
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not text.strip() or match is None:
+        raise StudioError(f"--stop-after {text}: expected a duration such as 3h50m, 25m or 90s")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return hours * 3600 + minutes * 60 + seconds

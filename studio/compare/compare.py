@@ -16,13 +16,13 @@ from studio.build import build_method
 from studio.compare.launch import Job, Launcher, claimed, run_jobs
 from studio.compare.summary import notes, standing
 from studio.compare.sweep import Variant
+from studio.distributed.launcher import usable_processors
 from studio.errors import StudioError
 from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.evaluate.measure import measure
 from studio.runs import checkpoint
+from studio.runs.folder import find_folder
 from studio.runs.run import Run
-from studio.training.engine import usable_processors
-from studio.training.session import find_folder
 
 __all__ = ["Member", "compare", "members", "plan"]
 

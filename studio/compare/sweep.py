@@ -39,8 +39,8 @@ from studio.config import (
     validate_section,
 )
 from studio.errors import StudioError, nearest
+from studio.runs.folder import FREE_TO_CHANGE
 from studio.schema import Section
-from studio.training.session import HARMLESS
 
 __all__ = ["Sweep", "Variant", "available_sweeps", "comparison_name", "values_of", "variants"]
 
@@ -156,7 +156,7 @@ def variants(
             words = [stem if len(sweep.base) > 1 or stem == name else "", row, _words(more)]
             label = _joined([name if len(cfgs) > 1 and stem != name else "", *words]) or name
             folder = _folder(
-                _joined([name if stem != name else "", *words, _words(fixed, HARMLESS)])
+                _joined([name if stem != name else "", *words, _words(fixed, FREE_TO_CHANGE)])
             )
             try:
                 config, given = _resolved(

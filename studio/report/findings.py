@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from studio.config import flatten
 from studio.evaluate.probe_table import METRICS, counterfactual_lines, separation_lines
 from studio.report.facts import Facts
 from studio.report.markup import Child, el, table
 from studio.report.words import Verdict, distance, number, read_out, verdict
-from studio.training.session import flattened
 
 __all__ = ["findings"]
 
@@ -109,7 +109,7 @@ def _of_run(probe: Mapping[str, Any], name: str) -> list[Child]:
     if "separation" in probe:
         parts += _separation(probe["separation"], name)
     if "disentangle" in probe:
-        scores = [[key, number(value)] for key, value in flattened(probe["disentangle"]).items()]
+        scores = [[key, number(value)] for key, value in flatten(probe["disentangle"]).items()]
         parts.append(
             table(
                 f"{name}How the known factors lie in the code",

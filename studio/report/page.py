@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from studio.config import dump
+from studio.config import dump, flatten
 from studio.render.kinds import KINDS
 from studio.report.facts import Facts
 from studio.report.findings import findings
 from studio.report.markup import Child, el, figure, table, text_of, written
 from studio.report.scores import scores
 from studio.report.words import number, span, summary
-from studio.training.session import flattened
 
 __all__ = ["labels_of", "page"]
 
@@ -272,7 +271,7 @@ def _reproduce(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
 
 
 def _differences(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
-    trees = [flattened(facts.config.model_dump(mode="json")) for facts in runs]
+    trees = [flatten(facts.config.model_dump(mode="json")) for facts in runs]
     keys = list(dict.fromkeys(key for tree in trees for key in tree))
     differing = [key for key in keys if any(tree.get(key) != trees[0].get(key) for tree in trees)]
     rows: list[list[Child]] = [

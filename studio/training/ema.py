@@ -1,4 +1,4 @@
-"""An exponential moving average of a method's weights and running statistics."""
+"""The exponential moving average of a method's weights and running statistics."""
 
 import copy
 
@@ -11,18 +11,19 @@ __all__ = ["Ema"]
 
 
 class Ema:
-    """Keeps a copy of a method whose weights follow the trained ones with a half-life counted in images.
+    """A copy of a method whose weights follow the trained ones, with a half-life in images.
 
-    While few images have been seen the half-life is a twentieth of them (as in edm), so that the copy is useful from
-    the start. Batch normalisation's running statistics are averaged alike, since they belong to the averaged weights, and
-    spectral normalisation follows these with a step of power iteration of its own.
+    While few images have been seen, the half-life is a twentieth of their number, as in EDM's
+    training code, so that the copy is useful from the start. The running statistics of batch
+    normalisation are averaged in the same way, because they belong to the averaged weights.
+    Spectral normalisation takes one step of power iteration on the averaged weights.
 
     Args:
         method: the trained method.
-        half_life: in images; 0 makes the copy follow at once.
+        half_life: in images. With 0 the copy equals the trained method.
     """
 
-    RAMP = 0.05
+    RAMP = 0.05  # the half-life as a share of the images seen, while that is the smaller of both
 
     def __init__(self, method: Method, half_life: int) -> None:
         self.method = copy.deepcopy(method).eval().requires_grad_(False)
@@ -30,7 +31,13 @@ class Ema:
 
     @torch.no_grad()
     def update(self, method: Method, batch: int, images_seen: int) -> None:
-        """Moves the copy towards the method after an iteration of `batch` images, `images_seen` in all."""
+        """Moves the copy towards the method after an iteration.
+
+        Args:
+            method: the trained method.
+            batch: images of this iteration.
+            images_seen: images of all iterations so far.
+        """
         half_life = min(self.half_life, self.RAMP * images_seen)
         decay = 0.5 ** (batch / half_life) if half_life > 0 else 0.0
         average, current = self.method.state_dict(), method.state_dict()

@@ -1,25 +1,26 @@
-"""The training loop: one for every method.
+"""The training loop, written once for every method.
 
-An iteration fetches a Pair, reseeds, lets the method draw what its steps share, and walks the steps; each step moves
-only the nets that it trains. Weighting, accumulation, averaging over processes, the refusal of what is not finite, and the
-moving average live here once.
+An iteration fetches a Pair, seeds the random numbers, lets the method draw the data that its steps
+share, and takes the steps in order. Each step trains only the networks that it names. Weighting,
+accumulation, averaging over processes, the check for non-finite numbers and the moving average
+are here and nowhere else.
 
-A batch may be given in parts (`train.accumulate`), whose gradients add up before a net moves: for terms that are means over
-images the same as the whole batch at once, in less memory. Draws are exact, too: what several steps share is drawn before
-the first of them moves anything, and kept until the last has used it. Of one seed and different numbers of parts, noise and
-priors differ, since they are drawn part by part.
+    for terms in engine.iterations(budget):
+        ...  # the means of this iteration's loss terms
+
+A batch can pass through the networks in micro-batches (`train.accumulate`), whose gradients add up
+before a network moves. For terms that are means over images this equals the whole batch at once,
+in less memory. Steps that share a draw see it as it was before the first of them moved a network.
+With one seed and two different numbers of micro-batches, noise and prior codes differ, because
+each micro-batch draws its own.
 """
 
-import gc
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,28 +29,24 @@ from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
 from studio.distributed.collectives import share_batch_norm
-from studio.distributed.processes import SILENCE, Processes, leave_at_exit
+from studio.distributed.launcher import make_accelerator, set_threads
+from studio.distributed.processes import Processes
 from studio.errors import StudioError
 from studio.method import Draw, Pair, Step
 from studio.seeds import seed_everything
 from studio.training.ema import Ema
-from studio.training.failures import SUM, NotFinite, OutOfMemory, inspected
-from studio.training.signals import leave_signals_to_the_main_process
+from studio.training.failures import TOTAL, NotFinite, OutOfMemory, find_fault
+from studio.training.signals import ignore_stop_signals
 
-__all__ = ["Engine", "only", "set_threads", "usable_processors"]
-
-
-# What would split nets over devices, as the launcher tells it; our nets fit one, and the wrappers know one optimiser.
-SHARDED = {
-    "ACCELERATE_USE_FSDP": "FSDP",
-    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
-    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
-}
+__all__ = ["Engine", "only", "refuse_micro_batches", "schedule"]
 
 
 @contextmanager
 def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
-    """Freezes all but the trained nets: parameters get no gradient, running statistics stay as they are."""
+    """Freezes every network of a method except the trained ones, while the block runs.
+
+    Frozen parameters get no gradient, and frozen running statistics stay as they are.
+    """
     moving = {id(parameter) for net in trained for parameter in net.parameters()}
     frozen = [p for p in method.parameters() if id(p) not in moving and p.requires_grad]
     for parameter in frozen:
@@ -62,204 +59,197 @@ def only(trained: Sequence[nn.Module], method: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def usable_processors() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def schedule(steps: Sequence[Step]) -> list[list[Step]]:
+    """Groups an iteration's steps by the draw that they share.
 
+    Args:
+        steps: the method's, in order.
 
-def set_threads(threads: int | str) -> int:
-    """Sets torch's threads: a number, or `auto` = the processors this process may use, shared by the local processes.
-
-    Accelerate's launcher sets OMP_NUM_THREADS=1, which would win without a word.
+    Returns:
+        groups in order. The first step of a group makes a draw, and the others reuse it. The second
+        and later repetitions of a step (`step.times`), and steps marked `fresh`, begin a group.
     """
-    if threads == "auto":
-        threads = max(1, usable_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    torch.set_num_threads(int(threads))
-    return int(threads)
+    groups: list[list[Step]] = []
+    for step in steps:
+        for repetition in range(step.times):
+            if not groups or step.fresh or repetition > 0:
+                groups.append([])
+            groups[-1].append(step)
+    return groups
 
 
 class Engine:
     """Trains a method on pairs.
 
+    Making an engine sets torch's number of threads and Accelerate's global state for the process.
+
     Args:
         config: the experiment.
-        dataset: opened from it.
+        dataset: the opened data set of that config.
 
     Attributes:
-        method: the trained one.
-        ema: its moving average; `ema.method` is what every verb uses.
-        optimizers: one per step, by the step's name.
-        processes: this one and the others.
-        iteration: iterations done.
-        parts: in how many parts a batch goes through the nets.
-        rollbacks: how often the training went back to a checkpoint; each halves the learning rate.
+        method: the trained method.
+        ema: its moving average. Every verb uses `ema.method`.
+        optimizers: one for each step, by the step's name.
+        processes: this process and the others of the training.
+        iteration: the number of finished iterations.
+        accumulate: the number of micro-batches that a batch passes through the networks in.
+        schedule: the method's steps, grouped by the draw that they share.
+        moved: whether a step of the current iteration has moved its networks.
+        rollbacks: how often the training returned to a checkpoint. Each return halves the
+            learning rate.
+        whole_batch: the terms and layers that need the whole batch, which forbid micro-batches.
 
     Raises:
-        StudioError: the machine cannot do what the config asks, or the method what the training asks.
+        StudioError: the machine cannot do what the config asks, or the method cannot do what the
+            training asks.
     """
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
         self.config, self.dataset = config, dataset
         self.threads = set_threads(config.train.threads)
-        self.accelerator = _accelerator(config.train.mixed_precision)
+        self.accelerator = make_accelerator(config.train.mixed_precision)
         self.processes = Processes(self.accelerator)
-        world, parts = self.processes.count, config.train.accumulate
-        if config.train.batch % (2 * world * parts):
-            raise StudioError(
-                f"train.batch: found {config.train.batch}, expected a multiple of {2 * world * parts} for {world} "
-                f"process{'es' * (world > 1)}" + f" and train.accumulate: {parts}" * (parts > 1)
-            )
-        half = config.train.batch // (2 * world)
+        world, device = self.processes.count, self.accelerator.device
+        half = _half_batch(config, world)
         severity = getattr(config.method, "severity", None)
         self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, severity)
         self.layout = memory_format(dataset.shape)
         self.method = build_method(config, dataset.shape)
         if world > 1:
-            share_batch_norm(self.method, self.accelerator.device)
-        self.method.to(self.accelerator.device)
-        self.whole = self.method.batch_statistics()
-        if parts > 1 and self.whole:
-            raise StudioError(
-                f"train.accumulate: found {parts}, but {_not_in_parts(config, self.whole)}"
-            )
+            share_batch_norm(self.method, device)
+        self.method.to(device)
+        self.whole_batch = self.method.batch_statistics()
+        self.accumulate = config.train.accumulate
+        if self.accumulate > 1:
+            refuse_micro_batches(self, f"train.accumulate: found {self.accumulate}, but ")
         self.ema = Ema(self.method, config.train.ema)
-        self._begin()
+        self.schedule = schedule(self.method.steps())
+        self.iteration, self.rollbacks, self.moved = 0, 0, False
+        self.make_optimizers()
 
-    def _begin(self) -> None:
-        self.iteration, self.rollbacks, self.parts = 0, 0, self.config.train.accumulate
-        self.optimizers = self._optimizers()
-
-    def restart(self) -> None:
-        """Goes back to where the training started, which the seed decides; the number of parts stays."""
-        parts, fresh = self.parts, build_method(self.config, self.dataset.shape)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(torch.amp.GradScaler().state_dict())
-        for method in (self.method, self.ema.method):
-            method.load_state_dict(fresh.state_dict())
-        self._begin()
-        self.parts = parts
+    def make_optimizers(self) -> None:
+        """Makes a new optimiser for each step."""
+        # Otherwise Accelerate keeps references to the old optimisers and their moments.
+        self.accelerator._optimizers.clear()
+        self.optimizers = {step.name: _adam(self, step) for step in self.method.steps()}
 
     @property
     def images_seen(self) -> int:
-        """Real images seen, both halves of all processes together."""
+        """The number of real images seen, both halves and all processes together."""
         return self.iteration * self.config.train.batch
 
     @property
     def lr(self) -> float:
-        """The learning rate: the config's, halved at each roll-back."""
+        """The learning rate: the config's, halved at each return to a checkpoint."""
         return self.config.train.lr * 0.5**self.rollbacks
 
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Makes an optimiser for each step."""
-        self.accelerator._optimizers.clear()  # it would keep those of before, with their moments, for ever
-        return {step.name: self._optimizer(step) for step in self.method.steps()}
-
-    def _optimizer(self, step: Step) -> torch.optim.Optimizer:
-        adam = torch.optim.Adam(
-            _parameters(step.trains), self.lr, betas=self.config.train.betas, fused=True
-        )
-        return self.accelerator.prepare_optimizer(adam)
-
-    def fit(self, images: int, after: Callable[[dict[str, Tensor]], bool]) -> bool:
-        """Trains until `images` images have been seen.
+    def iterations(self, images: int) -> Iterator[dict[str, Tensor]]:
+        """Trains until `images` real images have been seen.
 
         Args:
-            images: the budget, counted from the very beginning.
-            after: called after every iteration with the terms' means by "STEP/term"; returning True stops.
+            images: the budget, counted from the start of the training. It rounds up to whole
+                iterations.
 
-        Returns:
-            whether it has.
+        Yields:
+            after each iteration, the mean of every term by "STEP/term". A method in closed form
+            is solved at once and yields one empty dict.
         """
         last = -(-images // self.config.train.batch)
-        if not self.method.steps():
-            return self._solve(last, after)
-        workers = self.config.train.workers
-        loader = DataLoader(
-            self.pairs,
-            batch_size=None,
-            sampler=range(self.iteration, last),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=leave_signals_to_the_main_process,
-            pin_memory=self.accelerator.device.type == "cuda",
-        )
-        for pair in loader:
-            terms = self.advance(Pair(*pair))
-            if after(terms):
-                return True
-        return False
+        if self.iteration >= last:
+            return
+        if not self.schedule:  # a method in closed form
+            yield self._solve(last)
+            return
+        for pair in _loader(self, last):
+            yield self.advance(Pair(*pair))
 
-    def _solve(self, last: int, after: Callable[[dict[str, Tensor]], bool]) -> bool:
+    def _solve(self, last: int) -> dict[str, Tensor]:
         """Fits a method in closed form to as many images as the budget has."""
         seed_everything("fit", self.config.seed)
         self.method.fit(self.dataset, last * self.config.train.batch)
         self.ema.method.load_state_dict(self.method.state_dict())
         self.iteration = last
-        return after({})
+        return {}
 
     def advance(self, pair: Pair) -> dict[str, Tensor]:
         """Does one iteration on a pair and returns the mean of every term by "STEP/term".
 
         Raises:
-            NotFinite: a term or gradient is not, in this process or another.
-            OutOfMemory: this process or another needs more than there is.
+            NotFinite: a term or a gradient is not finite, in this process or another.
+            OutOfMemory: this process or another needs more memory than the machine has.
         """
-        # After the fetch: the loader itself draws random numbers when it starts.
+        # After the fetch, because the loader draws random numbers when it starts.
         seed_everything("iteration", self.config.seed, self.processes.rank, self.iteration)
         self.method.train()
-        parts = self.placed(pair).micro_batches(self.parts)
-        self._forget_moments()
-        plan = [
-            (step, bool(step.fresh or i)) for step in self.method.steps() for i in range(step.times)
-        ]
-        draws: list[Draw | None] = []
+        micro_batches = self.place(pair).micro_batches(self.accumulate)
+        self._reset_optimizers()
+        self.moved = False
         means: dict[str, Tensor] = {}
-        for number, (step, fresh) in enumerate(plan):
-            if fresh or not draws:
-                draws = [None] * len(parts)
-            shared = number + 1 < len(plan) and not plan[number + 1][1]
-            means |= self._step(step, parts, draws, shared, moved=number > 0)
+        for group in self.schedule:
+            draws: list[Draw | None] = [None] * len(micro_batches)
+            for step in group:
+                means |= self.take(step, micro_batches, draws, keep=step is not group[-1])
         self.iteration += 1
         self.ema.update(self.method, self.config.train.batch, self.images_seen)
         return means
 
-    def placed(self, pair: Pair) -> Pair:
-        """Returns a pair on the device, in the nets' order of memory."""
+    def place(self, pair: Pair) -> Pair:
+        """Returns a pair on the device, in the memory order of the networks."""
         pair = pair.to(self.accelerator.device)
         x, y = (half.contiguous(memory_format=self.layout) for half in (pair.x, pair.y))
         return pair._replace(x=x, y=y)
 
-    def _forget_moments(self) -> None:
-        """Makes new optimisers every `train.reset_optimizers` images: Louiset et al. (2024), App. E.1, at each epoch."""
+    def _reset_optimizers(self) -> None:
+        """Makes new optimisers every `train.reset_optimizers` images.
+
+        Louiset et al. (2024), App. E.1, do so at each epoch.
+        """
         every, seen = self.config.train.reset_optimizers, self.images_seen
         if every and seen and seen // every > (seen - self.config.train.batch) // every:
-            self.optimizers = self._optimizers()
+            self.make_optimizers()
 
-    def _step(
-        self, step: Step, parts: Sequence[Pair], draws: list[Draw | None], shared: bool, moved: bool
+    def take(
+        self,
+        step: Step,
+        micro_batches: Sequence[Pair],
+        draws: list[Draw | None],
+        keep: bool,
     ) -> dict[str, Tensor]:
-        """Moves the nets of a step, and nothing else; and only if all is well in every process."""
+        """Takes a step: trains its networks and no others, if all is well in every process.
+
+        Args:
+            step: the step.
+            micro_batches: the pairs of this iteration.
+            draws: one for each micro-batch, None where it is not drawn yet. Changed in place.
+            keep: whether the next step uses the same draws. Otherwise their memory is released.
+
+        Returns:
+            the mean of every term by "STEP/term".
+
+        Raises:
+            NotFinite, OutOfMemory: see `advance`. No network has moved in this step.
+        """
         optimizer, parameters = self.optimizers[step.name], _parameters(step.trains)
         optimizer.zero_grad()
-        means: dict[str, Tensor] = defaultdict(
-            lambda: torch.zeros((), device=self.accelerator.device)
-        )
+        device = self.accelerator.device
+        means: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
         exhausted = False
         try:
-            for number, part in enumerate(parts):
-                draw = draws[number] or self._draw(part)
-                draws[number] = draw if shared else None
-                for name, mean in self._backward(step, draw, parameters, shared).items():
-                    means[name] += mean / len(parts)
+            for number, pair in enumerate(micro_batches):
+                draw = draws[number] or self._draw(pair)
+                draws[number] = draw if keep else None
+                for name, mean in self._backward(step, draw, parameters, keep).items():
+                    means[name] += mean / len(micro_batches)
         except torch.OutOfMemoryError:
-            if (
-                self.whole and self.processes.count > 1
-            ):  # the others wait inside a gather: not to be met from here
+            # The other processes wait inside a collective, which this process cannot reach now.
+            if self.whole_batch and self.processes.count > 1:
                 raise
             exhausted = True
-        self._agree(step, means, parameters, exhausted, moved)
+        self._agree(step, means, parameters, exhausted)
         self.processes.average(parameters)
         optimizer.step()
+        self.moved = True
         return {f"{step.name}/{name}": mean for name, mean in means.items()}
 
     def _draw(self, pair: Pair) -> Draw:
@@ -267,17 +257,17 @@ class Engine:
             return self.method.draw(pair)
 
     def _backward(
-        self, step: Step, draw: Draw, parameters: Sequence[nn.Parameter], shared: bool
+        self, step: Step, draw: Draw, parameters: Sequence[nn.Parameter], keep: bool
     ) -> dict[str, Tensor]:
-        """Adds a part's gradients to those of the parameters, and returns the terms' means."""
+        """Adds a micro-batch's gradients to the parameters', and returns the terms' means."""
         with only(step.trains, self.method):
             with self.accelerator.autocast():
                 terms = step.loss(draw)
                 total = self.method.total(terms)
-            if self.parts > 1:
+            if self.accumulate > 1:
                 _refuse_scalars(step, terms)
-            # `inputs` keeps the gradient out of whatever else the shared graph reaches.
-            self.accelerator.backward(total / self.parts, inputs=parameters, retain_graph=shared)
+            # `inputs` keeps the gradient out of everything else that the shared graph reaches.
+            self.accelerator.backward(total / self.accumulate, inputs=parameters, retain_graph=keep)
         return {name: value.detach().float().mean() for name, value in terms.items()}
 
     def _agree(
@@ -286,143 +276,84 @@ class Engine:
         means: dict[str, Tensor],
         parameters: Sequence[nn.Parameter],
         exhausted: bool,
-        moved: bool,
     ) -> None:
-        """Raises the same fault in every process if there is one in any."""
+        """Raises the same failure in every process if one of them has a failure."""
         mine = None
         if not exhausted:
             weighted = {name: mean for name, mean in means.items() if self.method.weight(name)}
-            weighted[SUM] = self.method.total(means)
-            mine = inspected(
-                self.processes.rank,
-                step.name,
-                weighted,
-                self.method,
-                parameters,
-                self.accelerator.scaler,
-            )
+            weighted[TOTAL] = self.method.total(means)
+            rank, scaler = self.processes.rank, self.accelerator.scaler
+            mine = find_fault(rank, step.name, weighted, self.method, parameters, scaler)
         broken, exhausted = self.processes.any(mine is not None, exhausted)
         if exhausted:
-            raise OutOfMemory(step.name, moved)
+            raise OutOfMemory(step.name, self.moved)
         if broken:
             raise NotFinite(self.iteration, self.images_seen, self.processes.all(mine))
 
-    def halve(self) -> int:
-        """Cuts the batch into parts of half the size, as nearly as its images allow, and returns their number.
 
-        Raises:
-            StudioError: the method needs the batch as a whole, or a part has one image of each domain already.
-        """
-        half = self.pairs.half
-        if self.whole:
-            where = f"out of memory at train.batch: {self.config.train.batch}"
-            raise StudioError(f"{where}; {_not_in_parts(self.config, self.whole)}")
-        more = [n for n in range(2 * self.parts, half + 1) if half % n == 0]
-        if not more:
-            raise StudioError(
-                "out of memory with one image of each domain at a time; expected smaller images or nets"
-            )
-        self.parts = more[0]
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return self.parts
+def _adam(engine: Engine, step: Step) -> AcceleratedOptimizer:
+    parameters, betas = _parameters(step.trains), engine.config.train.betas
+    adam = torch.optim.Adam(parameters, engine.lr, betas=betas, fused=True)
+    return engine.accelerator.prepare_optimizer(adam)
 
-    def slow_down(self, rollbacks: int) -> None:
-        """Counts the roll-backs so far, and sets the learning rate that goes with them (and the config's betas)."""
-        self.rollbacks = rollbacks
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group.update(lr=self.lr, betas=self.config.train.betas)
 
-    def state(self) -> dict[str, object]:
-        """Returns what resuming needs beside the weights, in plain containers and tensors."""
-        return {
-            "iteration": self.iteration,
-            "parts": self.parts,
-            "rollbacks": self.rollbacks,
-            "optimizers": {
-                name: optimizer.state_dict() for name, optimizer in self.optimizers.items()
-            },
-            **(
-                {}
-                if self.accelerator.scaler is None
-                else {"scaler": self.accelerator.scaler.state_dict()}
-            ),
-        }
+def _loader(engine: Engine, last: int) -> DataLoader:
+    """Loads the pairs of the remaining iterations, up to but not including `last`."""
+    workers = engine.config.train.workers
+    return DataLoader(
+        engine.pairs,
+        batch_size=None,
+        sampler=range(engine.iteration, last),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=engine.accelerator.device.type == "cuda",
+    )
 
-    def load(self, weights: dict[str, Tensor], ema: dict[str, Tensor], state: dict) -> None:
-        """Takes up where `state` was taken.
 
-        Raises:
-            StudioError: the state's parts do not divide what this process gets of a batch.
-        """
-        self.method.load_state_dict(weights)
-        self.ema.method.load_state_dict(ema)
-        self.iteration, self.parts = (
-            int(state["iteration"]),
-            max(int(state["parts"]), self.config.train.accumulate),
+def _half_batch(config: Config, world: int) -> int:
+    """Returns how many images of each domain a process takes per iteration."""
+    batch, accumulate = config.train.batch, config.train.accumulate
+    if batch % (2 * world * accumulate):
+        processes = f"{world} process{'es' * (world > 1)}"
+        raise StudioError(
+            f"train.batch: found {batch}, expected a multiple of {2 * world * accumulate} for "
+            f"{processes}" + f" and train.accumulate: {accumulate}" * (accumulate > 1)
         )
-        if self.pairs.half % self.parts:
-            raise StudioError(
-                f"the run gives its batch in {self.parts} parts, into which {self.pairs.half} images of each domain per process "
-                "do not divide; resume it with as many processes as before"
-            )
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.slow_down(int(state["rollbacks"]))
-        if self.accelerator.scaler is not None and "scaler" in state:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+    return batch // (2 * world)
+
+
+def refuse_micro_batches(engine: Engine, reason: str) -> None:
+    """Refuses to split a batch where the method has statistics of the whole batch.
+
+    Args:
+        engine: the engine.
+        reason: the beginning of the message.
+
+    Raises:
+        StudioError: the method has such statistics.
+    """
+    whole = engine.whole_batch
+    if whole:
+        more = f" and {len(whole) - 3} more" * (len(whole) > 3)
+        raise StudioError(
+            f"{reason}{engine.config.method.name} cannot split a batch into micro-batches: "
+            f"each would have statistics of its own in {', '.join(whole[:3])}{more}"
+        )
 
 
 def _parameters(nets: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Returns the parameters of several networks, each once."""
     unique = {id(parameter): parameter for net in nets for parameter in net.parameters()}
     return list(unique.values())
 
 
-def _not_in_parts(config: Config, whole: Sequence[str]) -> str:
-    found = ", ".join(whole[:3]) + f" and {len(whole) - 3} more" * (len(whole) > 3)
-    return f"{config.method.name} cannot be given a batch in parts: each would have statistics of its own in {found}"
-
-
 def _refuse_scalars(step: Step, terms: dict[str, Tensor]) -> None:
-    """A term without a number per image is no mean over images, whatever the method says of itself."""
+    """Refuses a term without a number per image: it is not a mean over images."""
     scalars = [name for name, value in terms.items() if value.ndim == 0]
     if scalars:
         raise StudioError(
-            f"step {step.name} cannot be given a batch in parts: {', '.join(scalars)} of shape () is a statistic of the "
-            "whole batch; name it in the method's batch_terms"
+            f"step {step.name} cannot split a batch into micro-batches: "
+            f"{', '.join(scalars)} of shape () is a statistic of the whole batch; "
+            "name it in the method's batch_terms"
         )
-
-
-def _accelerator(precision: str) -> Accelerator:
-    # The launcher's environment would win over an argument left out, so both are set: the config beats the launcher.
-    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
-    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"  # it would divide the loss
-    for name, what in SHARDED.items():
-        if os.environ.get(name, "false").lower() == "true":
-            raise StudioError(
-                f"{what}: found in the launcher's settings, but a step moves some nets while others rest, and what they share "
-                "stays on every device; expected --multi_gpu, which averages gradients"
-            )
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise StudioError(
-            "train.mixed_precision: found fp16, which needs a GPU; on this machine: no or bf16"
-        )
-    AcceleratorState._reset_state()  # it outlives an Accelerator, and would refuse another precision in the same process
-    started = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-    # Unless told so, Accelerate would make of torchrun's processes on a CPU so many trainings by one process each.
-    cpu = started > 1 and not torch.accelerator.is_available()
-    if "LOCAL_RANK" in os.environ:  # Accelerate makes a group even of one
-        leave_at_exit()
-    accelerator = Accelerator(
-        cpu=cpu,
-        mixed_precision=precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)],
-    )
-    if accelerator.num_processes < started:
-        raise StudioError(
-            f"the launcher started {started} processes, which do not find each other on {accelerator.device}: "
-            f"Accelerate knows of {accelerator.num_processes}; for the CPU set ACCELERATE_USE_CPU=true"
-        )
-    return accelerator

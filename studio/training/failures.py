@@ -1,8 +1,9 @@
-"""What stops a step before it moves anything: numbers that are not finite, and memory that does not suffice.
+"""Failures that stop a step before it moves a network: non-finite numbers and a lack of memory.
 
-Every process checks its own terms and gradients; all of them learn of a fault in any before one optimiser moves. A loss
-scale that overflows in fp16 is no fault: infinite gradients are how the scaler finds the largest scale that works, and it
-skips the step itself. Only where the scale has fallen below 1 and gradients are still infinite have they another cause.
+Every process checks its own terms and gradients. All processes learn of a failure in any of them
+before an optimiser moves. An overflow of the loss scale in fp16 is not a failure, because the
+scaler finds the largest scale that works by trying larger ones, and skips the step itself when
+gradients become infinite. Gradients that are infinite at a scale below 1 have another cause.
 """
 
 import math
@@ -14,21 +15,22 @@ from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["SUM", "Fault", "NotFinite", "OutOfMemory", "inspected"]
+__all__ = ["TOTAL", "Fault", "NotFinite", "OutOfMemory", "find_fault"]
 
 
-SUM = "weighted sum"  # finite terms may add up to more than there are numbers for; named only then
+# Finite terms can add up to more than the largest float. The total is named only in that case.
+TOTAL = "weighted sum"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What one process found in one step.
+    """The non-finite numbers that one process found in one step.
 
     Attributes:
         rank: the process.
         step: the step's name.
-        terms: those that are not finite, by name.
-        gradients: parameters whose gradients are not, each as `NET.PARAMETER`.
+        terms: the non-finite terms, by name.
+        gradients: the parameters with non-finite gradients, each as `NET.PARAMETER`.
     """
 
     rank: int
@@ -39,20 +41,19 @@ class Fault:
     def __str__(self) -> str:
         found = [f"{name} = {value}" for name, value in self.terms.items()]
         if not found:
-            found = [
-                f"the gradient of {', '.join(self.gradients[:3])}{', ...' * (len(self.gradients) > 3)}"
-            ]
+            more = ", ..." * (len(self.gradients) > 3)
+            found = [f"the gradient of {', '.join(self.gradients[:3])}{more}"]
         return f"step {self.step}, rank {self.rank}: {', '.join(found)}"
 
 
 class NotFinite(StudioError):
-    """A term or a gradient is not finite; no process has taken the step.
+    """A term or a gradient is not finite. No process has taken the step.
 
     Args:
-        iteration: during which it happened; those before are done.
-        images_seen: at its start.
-        faults: what the processes found.
-        note: what else to say.
+        iteration: the iteration in which it happened. Those before are finished.
+        images_seen: real images seen at its start.
+        faults: one for each process that found non-finite numbers.
+        note: an addition to the message.
     """
 
     def __init__(
@@ -61,16 +62,17 @@ class NotFinite(StudioError):
         self.iteration, self.images_seen, self.faults = iteration, images_seen, faults
         found = "; ".join(map(str, faults))
         super().__init__(
-            f"not finite at iteration {iteration} ({images_seen} images), {found}; no step was taken{note}"
+            f"not finite at iteration {iteration} ({images_seen} images), {found}; "
+            f"no step was taken{note}"
         )
 
 
 class OutOfMemory(StudioError):
-    """A process ran out of memory in a step; no process has taken it.
+    """A process ran out of memory in a step. No process has taken the step.
 
     Args:
         step: the step's name.
-        moved: whether a step of the same iteration had moved its nets before.
+        moved: whether an earlier step of the same iteration has moved its networks.
     """
 
     def __init__(self, step: str, moved: bool) -> None:
@@ -78,7 +80,7 @@ class OutOfMemory(StudioError):
         super().__init__(f"out of memory in step {step}")
 
 
-def inspected(
+def find_fault(
     rank: int,
     step: str,
     terms: Mapping[str, Tensor],
@@ -86,37 +88,40 @@ def inspected(
     parameters: Sequence[nn.Parameter],
     scaler: "torch.amp.GradScaler | None",
 ) -> Fault | None:
-    """Looks for what is not finite after a backward pass.
+    """Looks for non-finite numbers after a backward pass.
 
     Args:
         rank: of this process.
         step: the step's name.
-        terms: means of shape (), those that weigh nothing left out, and the `SUM` of the terms.
-        module: whose parameters' names the fault gives.
-        parameters: that the step moves.
-        scaler: of the loss, in fp16.
+        terms: means of shape (): the terms with a weight above 0, and the `TOTAL` of the terms.
+        module: the module that names the parameters.
+        parameters: the parameters that the step moves.
+        scaler: the loss scaler in fp16, else None.
 
     Returns:
-        the fault, or None.
+        the fault, or None if all numbers are finite.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    # One thing to wait for as long as all is well. Squares of finite numbers may overflow, hence the second look below.
-    *values, norm = torch.stack(
-        [*terms.values(), nn.utils.get_total_norm(gradients).float()]
-    ).tolist()
+    # All numbers are read from the device at once, so that a healthy step waits only once.
+    norm = nn.utils.get_total_norm(gradients).float()
+    *values, norm = torch.stack([*terms.values(), norm]).tolist()
     broken = {
         f"{step}/{name}": value
         for name, value in zip(terms, values, strict=True)
         if not math.isfinite(value)
     }
     if broken:
-        named = {name: value for name, value in broken.items() if name != f"{step}/{SUM}"}
+        named = {name: value for name, value in broken.items() if name != f"{step}/{TOTAL}"}
         return Fault(rank, step, named or broken)
     if math.isfinite(norm) or (scaler is not None and scaler.get_scale() >= 1):
         return None
+    # The squares of finite gradients can overflow in the norm, so each gradient is checked too.
     ours = {id(parameter) for parameter in parameters}
-    named = (
-        (n, p.grad) for n, p in module.named_parameters() if id(p) in ours and p.grad is not None
-    )
-    names = [name for name, gradient in named if not bool(gradient.isfinite().all())]
-    return Fault(rank, step, gradients=names) if names else None
+    broken_gradients = [
+        name
+        for name, parameter in module.named_parameters()
+        if id(parameter) in ours
+        and parameter.grad is not None
+        and not bool(parameter.grad.isfinite().all())
+    ]
+    return Fault(rank, step, gradients=broken_gradients) if broken_gradients else None

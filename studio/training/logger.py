@@ -1,4 +1,4 @@
-"""What a training leaves to read: `log.jsonl`, `tensorboard/`, and a progress line for the person who waits."""
+"""The log of a training: `log.jsonl`, `tensorboard/`, and progress on the terminal."""
 
 import json
 import sys
@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -16,11 +18,13 @@ from torch import Tensor
 from studio.atomic import write_file, write_text
 from studio.errors import StudioError
 
-__all__ = ["Averages", "Journal"]
+__all__ = ["Averages", "Logger"]
+
+LINE_EVERY = 10  # seconds between progress lines where there is no terminal
 
 
 class Averages:
-    """Means of the terms since the last log line, kept on their device until they are read."""
+    """Means of loss terms over several iterations, kept on their device until they are read."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -33,20 +37,21 @@ class Averages:
             self.counts[name] += 1
 
     def take(self) -> dict[str, float]:
-        """Returns the means and starts anew."""
+        """Returns the means and starts over."""
         means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, defaultdict(int)
         return means
 
 
-class Journal:
+class Logger:
     """Writes log lines to `log.jsonl` and TensorBoard, and shows progress on stderr.
 
     Args:
         folder: the run's directory.
-        images: the budget.
-        images_seen: where the training starts; lines of a lost future (after the checkpoint resumed from) are dropped.
-        quiet: for all processes but the first: writes and shows nothing.
+        images: the budget in real images.
+        images_seen: real images seen at the start. Log lines of later images are dropped, because
+            the training will see those images again.
+        quiet: whether to write and show nothing, as all processes but the first do.
     """
 
     def __init__(self, folder: Path, images: int, images_seen: int, quiet: bool = False) -> None:
@@ -55,7 +60,7 @@ class Journal:
         if quiet:
             return
         self._open_log(images_seen)
-        from torch.utils.tensorboard import SummaryWriter  # half a second to import
+        from torch.utils.tensorboard import SummaryWriter  # takes half a second to import
 
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
         self.console = Console(stderr=True, soft_wrap=True)
@@ -72,35 +77,41 @@ class Journal:
         self.images, self.printed = images, 0.0
         self.bar.start()
 
-    def progress(self, images_seen: int) -> None:
-        """Moves the bar; without a terminal prints a line every ten seconds instead."""
+    def images_per_second(self, images_seen: int) -> float:
+        """Returns the mean rate of real images since the logger was made."""
+        elapsed = time.monotonic() - self.started
+        return (images_seen - self.first) / elapsed if elapsed else 0.0
+
+    def show_progress(self, images_seen: int) -> None:
+        """Moves the progress bar. Without a terminal it prints a line every ten seconds."""
         if self.quiet:
             return
-        elapsed = time.monotonic() - self.started
-        rate = (images_seen - self.first) / elapsed if elapsed else 0.0
+        elapsed, rate = time.monotonic() - self.started, self.images_per_second(images_seen)
         self.bar.update(self.task, completed=images_seen, rate=rate)
-        if not self.console.is_terminal and elapsed - self.printed >= 10:
+        if not self.console.is_terminal and elapsed - self.printed >= LINE_EVERY:
             self.printed = elapsed
-            left = (self.images - images_seen) / rate if rate else 0
+            minutes = (self.images - images_seen) / rate / 60 if rate else 0
             self.say(
-                f"{images_seen:,}/{self.images:,} images, {rate:.0f} images/s, {left / 60:.1f} min left"
+                f"{images_seen:,}/{self.images:,} images, {rate:.0f} images/s, "
+                f"{minutes:.1f} min left"
             )
 
     def _open_log(self, images_seen: int) -> None:
-        _forget_after(self.folder / "log.jsonl", images_seen)
-        self.file = (self.folder / "log.jsonl").open("a", encoding="utf-8")
+        path = self.folder / "log.jsonl"
+        _drop_lines_after(path, images_seen)
+        self.file = path.open("a", encoding="utf-8")
 
-    def forget(self, images_seen: int) -> None:
-        """Drops the lines of images that are to be seen again."""
+    def forget_after(self, images_seen: int) -> None:
+        """Drops the log lines of images that the training will see again."""
         if not self.quiet:
             self.file.close()
             self._open_log(images_seen)
 
     def log(self, images_seen: int, values: dict[str, Any]) -> None:
-        """Writes one line; numbers go to TensorBoard as well.
+        """Writes one log line. Numbers go to TensorBoard as well.
 
         Raises:
-            StudioError: the disk does not take it.
+            StudioError: the line cannot be written.
         """
         if self.quiet:
             return
@@ -108,55 +119,54 @@ class Journal:
             self.file.write(json.dumps({"images_seen": images_seen, **values}) + "\n")
             self.file.flush()
         except OSError as error:
-            raise StudioError(
-                f"{self.folder / 'log.jsonl'}: cannot be written: {error.strerror}"
-            ) from None
-        with self._on_board():
+            path = self.folder / "log.jsonl"
+            raise StudioError(f"{path}: cannot be written: {error.strerror}") from None
+        with self._tensorboard_errors():
             for name, value in values.items():
                 if isinstance(value, int | float):
                     self.board.add_scalar(name, value, images_seen)
 
-    def picture(self, images_seen: int, name: str, picture: Any) -> None:  # noqa: ANN401 - a PIL image
+    def picture(self, images_seen: int, name: str, picture: Image.Image) -> None:
         """Writes `grids/NAME.png`, whole or not at all, and shows it in TensorBoard.
 
         Raises:
-            StudioError: the disk does not take it.
+            StudioError: the picture cannot be written.
         """
         if self.quiet:
             return
-        import numpy as np
-
         write_file(self.folder / "grids" / f"{name}.png", lambda partial: picture.save(partial))
         shown, tag = np.asarray(picture.convert("RGB")), name.lstrip("0123456789-") or "grid"
-        with self._on_board():
+        with self._tensorboard_errors():
             self.board.add_image(tag, shown, images_seen, dataformats="HWC")
 
     @contextmanager
-    def _on_board(self) -> Iterator[None]:
-        """TensorBoard writes later, in a thread of its own, and tells at the next call that the disk did not take it."""
+    def _tensorboard_errors(self) -> Iterator[None]:
+        """Turns a failed write of TensorBoard into a StudioError.
+
+        TensorBoard writes in a thread of its own, and reports a full disk at the next call.
+        """
         try:
             yield
         except OSError as error:
-            raise StudioError(
-                f"{self.folder / 'tensorboard'}: cannot be written: {error.strerror or error}"
-            ) from None
+            path = self.folder / "tensorboard"
+            raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     def say(self, line: str) -> None:
-        """Prints a line on stderr, above the bar."""
+        """Prints a line on stderr, above the progress bar."""
         if not self.quiet:
             self.console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Ends the bar and closes the files."""
+        """Ends the progress bar and closes the files."""
         if not self.quiet:
             self.bar.stop()
             for file in (self.board, self.file):
-                with suppress(OSError):  # a full disk has been told of where the line was written
+                with suppress(OSError):  # `log` has already reported a full disk
                     file.close()
 
 
-def _forget_after(path: Path, images_seen: int) -> None:
-    """Drops log lines of images that the resumed training has not seen, and a last line cut short."""
+def _drop_lines_after(path: Path, images_seen: int) -> None:
+    """Drops log lines of images after `images_seen`, and an incomplete last line."""
     if not path.is_file():
         return
     kept = []

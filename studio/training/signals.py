@@ -1,13 +1,14 @@
-"""How a training is asked to stop: signals, and a launcher that is gone.
+"""Requests to stop a training: signals, and a launcher that has died.
 
-SIGINT, SIGTERM and SIGUSR1 ask for a stop after the running iteration; the training saves and its process ends with exit
-code 75 ("try again": `--resume` continues), or with 130 after SIGINT, so that Ctrl-C stops a shell's loop as well. A second
-signal, two seconds later or more, is taken as it would have been without us and may end the process before it has saved.
-While nothing is trained, as data are read or pictures drawn, there is nothing to save: `preemptible` ends the process at once,
-with the same codes, so that a scheduler's script starts it again.
+SIGINT, SIGTERM and SIGUSR1 ask for a stop after the running iteration. The training saves, and its
+process ends with exit code 75 ("try again": `--resume` continues), or with 130 after SIGINT, so
+that Ctrl-C stops a shell's loop as well. A second signal, two seconds later or more, has its usual
+effect and can end the process before it has saved. Outside training, for example while data are
+read or pictures drawn, nothing has to be saved: `preemptible` then ends the process at once, with
+the same exit codes, so that a scheduler's script starts it again.
 
-Accelerate's launcher for one process dies of a signal without passing it on, and would leave its child behind. A process
-that a launcher has started therefore looks at each iteration whether its parent is still the same.
+Accelerate's launcher for one process dies of a signal without passing it on, and would leave its
+child running. A launched process therefore checks at each iteration that its parent is alive.
 """
 
 import os
@@ -19,11 +20,11 @@ from types import FrameType
 
 __all__ = [
     "UNFINISHED",
-    "Launcher",
+    "ParentProcess",
     "Preempted",
-    "Signals",
+    "StopSignals",
     "exit_code",
-    "leave_signals_to_the_main_process",
+    "ignore_stop_signals",
     "preemptible",
 ]
 
@@ -31,39 +32,56 @@ UNFINISHED = 75  # EX_TEMPFAIL of sysexits.h
 REQUESTS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )
-MARKS = (
-    "ACCELERATE_DYNAMO_BACKEND",
-    "TORCHELASTIC_RUN_ID",
-)  # what accelerate's launcher and torchrun tell their children
-PATIENCE = 2.0  # seconds: a launcher's copy of the same Ctrl-C is no second request
+# Variables that Accelerate's launcher and torchrun set for their children.
+LAUNCHED = ("ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID")
+# Seconds. A launcher passes on the same Ctrl-C within this time, which is not a second request.
+SECOND_REQUEST_AFTER = 2.0
 
 
 def exit_code(stopped: str) -> int:
-    """Returns the exit code of a training that ended for a reason: `Training.stopped`, "" for one that used its budget."""
+    """Returns the exit code of a training.
+
+    Args:
+        stopped: `TrainingSession.stopped`, "" for a training that used its budget.
+    """
     if not stopped:
         return 0
     return 130 if stopped == "SIGINT" else UNFINISHED
 
 
-def leave_signals_to_the_main_process(worker: int = 0) -> None:
-    """A signal to the whole group must not kill the workers while the main process finishes its iteration and saves."""
+def ignore_stop_signals(worker: int = 0) -> None:
+    """Makes a loader's worker process ignore the signals that ask for a stop.
+
+    A signal to the whole process group must not kill the workers, because the main process still
+    finishes its iteration and saves.
+
+    Args:
+        worker: the worker's number, which torch's DataLoader passes.
+    """
     for number in REQUESTS:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Launcher:
-    """The process that started this one, if it is a launcher; others may go (`nohup studio train &`)."""
+class ParentProcess:
+    """The process that started this one, if it is a launcher.
+
+    Other parents may end before a training does (`nohup studio train &`).
+    """
 
     def __init__(self) -> None:
-        self.parent = os.getppid() if any(mark in os.environ for mark in MARKS) else None
+        launched = any(variable in os.environ for variable in LAUNCHED)
+        self.pid = os.getppid() if launched else None
 
-    def gone(self) -> bool:
-        """Whether there was a launcher and it has died."""
-        return self.parent is not None and os.getppid() != self.parent
+    def died(self) -> bool:
+        """Returns whether a launcher started this process and has died since."""
+        return self.pid is not None and os.getppid() != self.pid
 
 
 class Preempted(BaseException):
-    """SIGTERM or SIGUSR1 has come while nothing was trained; its text is the signal's name. Like KeyboardInterrupt, no error."""
+    """Raised on SIGTERM or SIGUSR1 outside the training loop. Its message is the signal's name.
+
+    Like KeyboardInterrupt it derives from BaseException, because it is not an error.
+    """
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
@@ -72,7 +90,10 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def preemptible() -> Iterator[None]:
-    """While inside, and outside of `Signals`, SIGTERM and SIGUSR1 raise Preempted, as SIGINT raises KeyboardInterrupt."""
+    """Makes SIGTERM and SIGUSR1 raise Preempted, as SIGINT raises KeyboardInterrupt.
+
+    Inside a `StopSignals` block they ask for a stop instead.
+    """
     before = {}
     with suppress(ValueError):  # not the main thread
         before = {
@@ -85,12 +106,12 @@ def preemptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Signals:
-    """While inside, signals ask for a stop; afterwards they do what they did before.
+class StopSignals:
+    """A block in which signals ask for a stop. After the block they have their former effect.
 
     Args:
         stop: called with the signal's name.
-        signals: which.
+        signals: the signals.
     """
 
     def __init__(self, stop: Callable[[str], None], signals: Sequence[int] = REQUESTS) -> None:
@@ -102,20 +123,20 @@ class Signals:
         for number in self.signals:
             try:
                 self.before[number] = signal.signal(number, self._received)
-            except ValueError:  # not the main thread: whoever called from a thread handles signals
+            except ValueError:  # Only the main thread can set handlers. A caller's thread cannot.
                 return
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.first is None:
             self.first = now
-        if now - self.first < PATIENCE:
+        if now - self.first < SECOND_REQUEST_AFTER:
             self.stop(signal.Signals(number).name)
             return
-        # An exception would have to wait for whatever the process is stuck in.
-        signal.signal(
-            number, signal.SIG_DFL if self.before[number] is _raise else self.before[number]
-        )
+        # The signal is sent again with its former handler, because an exception raised here would
+        # wait for the call in which the process is stuck.
+        former = self.before[number]
+        signal.signal(number, signal.SIG_DFL if former is _raise else former)
         os.kill(os.getpid(), number)
 
     def __exit__(self, *exception: object) -> None:

@@ -1,4 +1,4 @@
-"""What a training leaves when its budget is used: the probe's table, the pictures and the report."""
+"""The end of a training: its probe table, pictures and report."""
 
 import sys
 from pathlib import Path
@@ -11,59 +11,63 @@ from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show
 from studio.render.kinds import every_picture
 from studio.report import Facts, gather, write_report
-from studio.training.session import Training
+from studio.training.session import TrainingSession
 
 __all__ = ["finish"]
 
 
-def finish(training: Training) -> None:
-    """Writes `probe.json`, `grids/KIND.png`, `grids/training.webp` and `report.html`, and prints tables and sentences.
+def finish(session: TrainingSession) -> None:
+    """Writes `probe.json`, `grids/KIND.png`, `grids/training.webp` and `report.html`.
 
-    In this order, so that what fails later takes nothing along that was measured.
+    It also prints the probe table. The order matters, because a later failure must not lose an
+    earlier measurement.
     """
-    method, seen, config = training.engine.ema.method, training.engine.images_seen, training.config
+    method, seen, config = session.engine.ema.method, session.engine.images_seen, session.config
     head = {
-        "run": str(training.folder),
+        "run": str(session.folder),
         "method": config.method.name,
         "dataset": config.data.name,
         "images_seen": seen,
     }
-    result = {**head, **measure(method, training.dataset)}
-    write_json(training.folder / "probe.json", result)
+    result = {**head, **measure(method, session.dataset)}
+    write_json(session.folder / "probe.json", result)
     pictures: dict[str, Image.Image] = {}
-    for kind, picture in every_picture(method, training.dataset, config.seed):
+    for kind, picture in every_picture(method, session.dataset, config.seed):
         pictures[kind] = picture
-        training.journal.picture(seen, kind, picture)
-    report = _report(training, pictures)
-    training.journal.close()
+        session.logger.picture(seen, kind, picture)
+    report = _report(session, pictures)
+    session.logger.close()
     show(result, stderr=True)
-    print(f"pictures: {training.folder / 'grids'}", file=sys.stderr)
+    print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
     if report:
         print(f"report: {report}", file=sys.stderr)
 
 
-def _report(training: Training, pictures: dict[str, Image.Image]) -> Path | None:
-    """Writes the animation, the curves and the report; says why where it cannot, since all else is there by now."""
-    path, grids = training.folder / "report.html", training.folder / "grids"
-    engine = training.engine
+def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path | None:
+    """Writes the animation, the curves and the report, and returns the report's path.
+
+    A failure is only a warning, because everything else has been written by now.
+    """
+    path, grids = session.folder / "report.html", session.folder / "grids"
+    engine = session.engine
     try:
         facts = gather(
-            training.folder,
-            training.config,
+            session.folder,
+            session.config,
             engine.ema.method,
-            training.dataset,
+            session.dataset,
             engine.images_seen,
             pictures=pictures,
         )
-        _keep(facts, grids)
+        _write_pictures(facts, grids)
         write_report([facts], path)
     except (StudioError, OSError) as error:
-        warn(f"no report: {error}; studio report {training.folder} writes it")
+        warn(f"no report: {error}; studio report {session.folder} writes it")
         return None
     return path
 
 
-def _keep(facts: Facts, grids: Path) -> None:
+def _write_pictures(facts: Facts, grids: Path) -> None:
     if facts.film is not None:
         encoded = facts.film.encoded()
         write_file(grids / "training.webp", lambda partial: partial.write_bytes(encoded))

@@ -76,8 +76,8 @@ def _train(
     allow: list[str],
 ) -> str:
     """Trains, or prints the plan, and returns what stopped it before its end, or nothing."""
-    from studio.config import load
-    from studio.training import session
+    from studio.config import load, parse_duration
+    from studio.training.session import train as run_training
 
     config = load(cfg, assignments)
     if dry_run:
@@ -89,8 +89,8 @@ def _train(
                 "--requeue: needs --run DIR, so that the same command finds the same run"
             )
         resume = resume or (run / "config.yaml").is_file()
-    seconds = session.duration(stop_after) if stop_after is not None else None
-    return session.train(config, run, resume, seconds, deterministic, _finish, allow).stopped
+    seconds = parse_duration(stop_after) if stop_after is not None else None
+    return run_training(config, run, resume, seconds, deterministic, _finish, allow).stopped
 
 
 def _finish(done: Any) -> None:  # noqa: ANN401

@@ -61,7 +61,7 @@ def trained(row: Variant, seed: int, out: Path, **options: object) -> Path:
     """Trains one run of a row in this process."""
     folder = out / f"{row.folder}-seed{seed}"
 
-    def finish(done: session.Training) -> None:
+    def finish(done: session.TrainingSession) -> None:
         measured = probe(done.engine.ema.method, done.dataset, limit=100)
         session.write_json(
             folder / "probe.json", {"images_seen": done.engine.images_seen, **measured}

@@ -30,7 +30,7 @@ import torch.distributed as dist
 from support.experiments import tiny
 from studio.distributed.processes import Processes
 from studio.errors import StudioError
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 
 def talking():
@@ -60,14 +60,14 @@ def average(self, parameters):
     checked.append(len(parameters))
 
 Processes.average = average
-stop = Training._after
+stop = TrainingSession.record
 
 def after(self, terms):
     if self.engine.iteration == 2 and self.engine.accelerator.process_index == 1:
-        self._stop("SIGTERM")  # as if a signal had reached only the second process
+        self.stop("SIGTERM")  # as if a signal had reached only the second process
     return stop(self, terms)
 
-Training._after = after
+TrainingSession.record = after
 done = train(tiny(images=160))
 assert done.engine.accelerator.num_processes == 2
 assert done.engine.iteration == 2 and done.stopped, (done.engine.iteration, done.stopped)
@@ -81,7 +81,7 @@ assert talking()
 try:
     train(tiny(images=160), done.folder)
 except StudioError as error:
-    assert "a run is there already" in str(error)
+    assert "already contains a run" in str(error)
 else:
     raise AssertionError("the run was overwritten")
 print("fine " + str(done.folder) + "\\n", end="")

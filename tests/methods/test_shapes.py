@@ -18,8 +18,7 @@ def test_it_trains_encodes_and_decodes(name: str, kind: str) -> None:
     shape = SHAPES[kind]
     engine = Engine(tiny(name, images=160), Blobs(shape))
     before = {key: value.clone() for key, value in engine.ema.method.state_dict().items()}
-    seen = []
-    engine.fit(160, seen.append)
+    seen = list(engine.iterations(160))
     assert engine.images_seen == 160
     assert all(torch.isfinite(value) for terms in seen for value in terms.values())
     method = engine.ema.method

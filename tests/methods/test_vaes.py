@@ -138,7 +138,8 @@ def test_optimisers_start_anew_where_asked() -> None:
     config = tiny("cvae", images=160, reset_optimizers=48)
     engine = Engine(config, build_dataset(config))
     counts = []
-    engine.fit(160, lambda _: counts.append(_steps_of(engine)))
+    for _ in engine.iterations(160):
+        counts.append(_steps_of(engine))
     assert counts == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
 
 
@@ -318,7 +319,9 @@ def test_severity_comes_with_the_pairs_and_must_be_a_number_of_the_targets() -> 
     )
     data.labels = labels
     engine = Engine(config, data)
-    engine.fit(32, lambda terms: not all(torch.isfinite(t) for t in terms.values()))
+    for terms in engine.iterations(32):
+        if not all(torch.isfinite(t) for t in terms.values()):
+            break
     assert engine.iteration == 2
 
 
@@ -417,9 +420,8 @@ def test_every_vae_lowers_its_reconstruction_error_within_sixty_steps() -> None:
         config = tiny(name, images=960, lr=2e-3)
         engine = Engine(config, build_dataset(config))
         errors = []
-        engine.fit(
-            960, lambda terms, errors=errors: errors.append(float(terms["vae/recon.background"]))
-        )
+        for terms in engine.iterations(960):
+            errors.append(float(terms["vae/recon.background"]))
         assert np.mean(errors[-5:]) < 0.6 * errors[0], name
 
 

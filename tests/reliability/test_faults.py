@@ -16,7 +16,7 @@ from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 
 def engine(method: str = "dig", **train_fields: object) -> Engine:
@@ -133,9 +133,9 @@ def test_it_ends_with_the_evidence_when_going_back_does_not_help(
 ) -> None:
     inject(monkeypatch, "recon.target", lambda e: e.iteration == 3)
     ended = []
-    original = Training.__post_init__
+    original = TrainingSession.__post_init__
     monkeypatch.setattr(
-        Training, "__post_init__", lambda self: (original(self), ended.append(self))[0]
+        TrainingSession, "__post_init__", lambda self: (original(self), ended.append(self))[0]
     )
     with pytest.raises(
         StudioError,
@@ -174,15 +174,15 @@ def test_resuming_after_a_roll_back_is_exact(monkeypatch: pytest.MonkeyPatch, st
     config = tiny("vae", images=96, save_every=32)
     inject(monkeypatch, "gradient", lambda e: (e.iteration, e.rollbacks) in ((3, 0), (4, 1)))
     train(config, Path("straight"))
-    original = Training._after
+    original = TrainingSession.record
 
-    def stops(self: Training, terms: dict) -> bool:
+    def stops(self: TrainingSession, terms: dict) -> bool:
         if self.engine.iteration == stop_at and self.engine.rollbacks:
-            self._stop("SIGTERM")
+            self.stop("SIGTERM")
         return original(self, terms)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_after", stops)
+        patch.setattr(TrainingSession, "record", stops)
         assert train(config, Path("resumed")).stopped
     done = train(config, Path("resumed"), resume=True)
     assert done.engine.rollbacks == 2

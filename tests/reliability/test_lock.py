@@ -16,7 +16,7 @@ from support.waiting import until
 from studio.errors import StudioError
 from studio.runs import lock
 from studio.runs.lock import Lock
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 
 def hold(folder: Path) -> int:
@@ -42,22 +42,22 @@ def test_a_second_training_is_refused_while_the_first_lives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refused = []
-    original = Training._after
+    original = TrainingSession.record
 
-    def after(self: Training, terms: dict) -> bool:
+    def after(self: TrainingSession, terms: dict) -> bool:
         for resume in (True, False):
             with pytest.raises(StudioError) as caught:
                 train(tiny("vae"), Path("run"), resume=resume)
             refused.append(str(caught.value))
         return original(self, terms)
 
-    monkeypatch.setattr(Training, "_after", after)
+    monkeypatch.setattr(TrainingSession, "record", after)
     done = train(tiny("vae", images=16), Path("run"))
     here = f"process {os.getpid()} on {socket.gethostname()}"
     assert refused[0].startswith(
         f"run: another training is running in it: {here}; wait for it, stop it, or give another --run"
     )
-    assert "a run is there already" in refused[1]
+    assert "already contains a run" in refused[1]
     assert done.engine.images_seen == 16
     assert not Path("run/.lock").exists()
 

@@ -10,14 +10,15 @@ from support.plain_nets import plain
 
 from studio.build import build_dataset
 from studio.training.engine import Engine
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 
 def test_optimisers_that_are_made_anew_are_not_kept() -> None:
     config = tiny("vae", images=16 * 40, reset_optimizers=16)
     engine = Engine(config, build_dataset(config))
     counts = []
-    engine.fit(config.train.images, lambda _: counts.append(len(engine.accelerator._optimizers)))
+    for _ in engine.iterations(config.train.images):
+        counts.append(len(engine.accelerator._optimizers))
     assert set(counts) == {1}
 
 
@@ -26,9 +27,9 @@ def test_twenty_thousand_steps_use_no_more_memory_or_handles_than_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     samples: list[tuple[int, int, int, int]] = []
-    original = Training._after
+    original = TrainingSession.record
 
-    def after(self: Training, terms: dict) -> bool:
+    def after(self: TrainingSession, terms: dict) -> bool:
         stop = original(self, terms)
         if self.engine.iteration % 1_000 == 0:
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf(
@@ -45,7 +46,7 @@ def test_twenty_thousand_steps_use_no_more_memory_or_handles_than_the_first(
             )
         return stop
 
-    monkeypatch.setattr(Training, "_after", after)
+    monkeypatch.setattr(TrainingSession, "record", after)
     steps = 20_000
     config = plain(
         "vae",

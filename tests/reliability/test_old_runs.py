@@ -38,7 +38,7 @@ def test_a_frozen_run_opens_and_does_what_verbs_need(frozen: Path) -> None:
 def test_a_frozen_run_goes_on_to_the_weights_that_its_own_studio_found(frozen: Path) -> None:
     config = resolve(read_yaml(frozen / "config.yaml"), "frozen", "frozen")
     done = train(config, frozen, resume=True)
-    assert done.journal.first == 32
+    assert done.logger.first == 32
     expected, start = (
         load_file(HERE / "frozen_after.safetensors"),
         Run.open(frozen, 32, ema=False).method.state_dict(),

@@ -16,7 +16,7 @@ from studio.config import Config
 from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.training.engine import Engine
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 WHOLE = {
     "cvae": "tc",
@@ -126,7 +126,7 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
     with monkeypatch.context() as patch:
         exhaust(patch, most=2)
         done = train(plain("vae", images=96), Path("forced"))
-    assert done.engine.parts == 4
+    assert done.engine.accumulate == 4
     assert done.engine.images_seen == 96
     assert digest(Path("forced"), 96) == digest(Path("asked"), 96)
     assert [line["parts"] for line in lines_of(Path("forced")) if "parts" in line] == [2, 4]
@@ -139,16 +139,16 @@ def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
     config = plain("srb_vae", images=96, save_every=32)
     exhaust(monkeypatch, most=4, step_name="vae", from_iteration=3)
     train(config, Path("straight"))
-    original = Training._after
+    original = TrainingSession.record
 
-    def stops(self: Training, terms: dict) -> bool:
+    def stops(self: TrainingSession, terms: dict) -> bool:
         if self.engine.iteration == 4:
-            self._stop("SIGTERM")
+            self.stop("SIGTERM")
         return original(self, terms)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_after", stops)
-        assert train(config, Path("resumed")).engine.parts == 2
+        patch.setattr(TrainingSession, "record", stops)
+        assert train(config, Path("resumed")).engine.accumulate == 2
     train(config, Path("resumed"), resume=True)
     assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
     (cut,) = (line for line in lines_of(Path("straight")) if "parts" in line)
@@ -192,7 +192,7 @@ def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
         resume=True,
         allowed=["train.accumulate"],
     )
-    assert done.engine.parts == 2
+    assert done.engine.accumulate == 2
 
 
 def test_out_of_memory_with_one_image_is_a_clear_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_processes_agree_on_the_parts(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     def body() -> tuple[int, dict]:
         done = train(plain("vae", images=96), Path("run"))
-        return done.engine.parts, done.engine.method.state_dict()
+        return done.engine.accumulate, done.engine.method.state_dict()
 
     (parts, first), (other, second) = together(2, body, tmp_path / "out")
     assert parts == other == 2

@@ -20,7 +20,7 @@ from studio.config import dump
 from studio.runs import checkpoint
 from studio.training import signals
 from studio.training.session import train
-from studio.training.signals import UNFINISHED, Signals, preemptible
+from studio.training.signals import UNFINISHED, StopSignals, preemptible
 from studio.verbs import train as verb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -119,7 +119,7 @@ def test_copies_of_a_signal_are_one_request_and_a_later_one_is_taken_at_its_word
     stops, late = [], []
     before = signal.signal(signal.SIGUSR1, lambda *_: late.append("as before"))
     try:
-        signals = Signals(stops.append)
+        signals = StopSignals(stops.append)
         with signals:
             for _ in range(3):
                 os.kill(os.getpid(), signal.SIGUSR1)
@@ -184,7 +184,7 @@ def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_th
 
 def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
     def stuck() -> None:
-        with preemptible(), Signals(lambda name: None):
+        with preemptible(), StopSignals(lambda name: None):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(signals.PATIENCE + 0.1)
             os.kill(os.getpid(), signal.SIGTERM)

@@ -26,10 +26,10 @@ from studio.errors import StudioError
 from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.runs import checkpoint
 from studio.runs.lock import Lock
-from studio.training import recovery
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite
-from studio.training.session import Training, train
+from studio.training.recovery import Recovery
+from studio.training.session import TrainingSession, train
 
 STATISTICS = [
     "cvae",
@@ -138,15 +138,15 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
     tmp_path: Path, victim: int
 ) -> None:
     def body() -> None:
-        original = Training._after
+        original = TrainingSession.record
 
-        def dies(self: Training, terms: dict) -> bool:
+        def dies(self: TrainingSession, terms: dict) -> bool:
             if self.engine.iteration == 5 and self.engine.processes.rank == victim:
                 Path("died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(self, terms)
 
-        Training._after = dies
+        TrainingSession.record = dies
         train(tiny(images=16_000, save_every=32), Path("run"))
 
     (tmp_path / "out").mkdir()
@@ -172,7 +172,7 @@ def slowly(owner: object, name: str) -> None:
 def test_nobody_leaves_a_stopped_training_before_the_first_has_saved_it(tmp_path: Path) -> None:
     # A launcher ends whoever is still there once one has left with a code, and after half a minute without mercy.
     def body() -> tuple[bool, bool]:
-        slowly(Training, "save")
+        slowly(TrainingSession, "save")
         slowly(Lock, "release")
         assert train(tiny("vae", images=16_000), Path("run"), stop_after=0.0).stopped
         return checkpoint.newest(Path("run")) is not None, Path("run/.lock").exists()
@@ -188,7 +188,7 @@ def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence
             raise NotFinite(self.iteration, self.images_seen, [])
 
         Engine._agree = broken
-        slowly(recovery, "_save_evidence")
+        slowly(Recovery, "_write_diagnosis")
         with pytest.raises(NotFinite):
             train(tiny("vae", rollbacks=0), Path("run"))
         return len(list(Path("run/not_finite").glob("*")))
@@ -253,12 +253,12 @@ def test_a_signal_that_reaches_one_during_the_last_save_leaves_nobody_waiting_fo
                 os.kill(os.getpid(), signal.SIGTERM)
             return raised
 
-        def save(self: Training) -> None:
+        def save(self: TrainingSession) -> None:
             original(self)
             if late == self.engine.processes.rank == 0:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        original, Training.save, Processes.any = Training.save, save, any_of
+        original, TrainingSession.save, Processes.any = TrainingSession.save, save, any_of
         stopped = train(tiny("vae", images=32), Path("run"), finish=finished.append).stopped
         return stopped, bool(finished)
 

@@ -13,7 +13,7 @@ from support.runs import changed, digest
 from studio.config import Config
 from studio.runs import checkpoint
 from studio.training.engine import Engine
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 IMAGES, SAVE, ALL = 112, 32, 20
 CONFIGS = {
@@ -30,13 +30,13 @@ ENDS = ["SIGTERM", "kill between", "kill within"]
 
 def ends(config: Config, how: str, iteration: int, rank: int = 0) -> None:
     """Trains until something ends it: a clean stop, or `kill -9` between two iterations or in the middle of one."""
-    after, backward = Training._after, Engine._backward
+    after, backward = TrainingSession.record, Engine._backward
     calls = {"backward": 0}
 
     def here(engine: Engine) -> bool:
         return engine.processes.rank == rank and engine.iteration == iteration
 
-    def _after(self: Training, terms: dict) -> bool:
+    def _after(self: TrainingSession, terms: dict) -> bool:
         if here(self.engine) and how != "kill within":
             os.kill(os.getpid(), signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
         return after(self, terms)
@@ -47,7 +47,7 @@ def ends(config: Config, how: str, iteration: int, rank: int = 0) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return backward(self, *rest)
 
-    Training._after, Engine._backward = _after, _backward
+    TrainingSession.record, Engine._backward = _after, _backward
     assert train(config, Path("ended")).stopped in ("SIGTERM", "another process")
 
 
@@ -64,7 +64,7 @@ def resumes(name: str, how: str, iteration: int, workers: int) -> None:
     assert code == (0 if how == "SIGTERM" else -signal.SIGKILL)
     assert getattr(checkpoint.newest(Path("ended")), "images_seen", 0) == last_saved(how, iteration)
     done = train(changed(config, workers=workers), Path("ended"), resume=True)
-    assert done.journal.first == last_saved(how, iteration)
+    assert done.logger.first == last_saved(how, iteration)
     train(config, Path("straight"))
     for number in (64, 96, IMAGES):
         assert digest(Path("ended"), number) == digest(Path("straight"), number)

@@ -22,8 +22,8 @@ from studio.errors import StudioError
 from studio.runs import checkpoint, lock
 from studio.runs.checkpoint import every, newest, prune, save
 from studio.training import logger, summary
-from studio.training.logger import Journal
-from studio.training.session import Training, train
+from studio.training.logger import Logger
+from studio.training.session import TrainingSession, train
 
 EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 
@@ -237,8 +237,8 @@ def fill(disk: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "named"),
     [
-        ((Training, "_grid"), "grids/00000032.png: cannot be written: No space left"),
-        ((Training, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
+        ((TrainingSession, "draw_grid"), "grids/00000032.png: cannot be written: No space left"),
+        ((TrainingSession, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
         ((summary, "write_json"), "probe.json: cannot be written: No space left"),
         ((logger, "_forget_after"), "log.jsonl: cannot be written: No space left"),
     ],
@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
     monkeypatch.setattr(*before, when_full)
     with pytest.raises(StudioError, match=named):
         train(config, run, resume=before[0] is logger, finish=summary.finish)
-    assert newest(run).images_seen == (16 if before[0] is Training else 32)
+    assert newest(run).images_seen == (16 if before[0] is TrainingSession else 32)
     assert not [path for path in run.rglob(".*") if path.name != ".lock"]
     assert not (run / ".lock").exists()
 
@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
 def test_what_tensorboard_could_not_write_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with closing(Journal(Path(), 100, 0)) as log:
+    with closing(Logger(Path(), 100, 0)) as log:
         log.log(10, {"loss": 1.0})
 
         def fails(*arguments: object, **options: object) -> None:
@@ -342,7 +342,7 @@ def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
 
 def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
     Path("run").mkdir()
-    journal = Journal(Path("run"), 64, 0)
+    journal = Logger(Path("run"), 64, 0)
     journal.file.close()
     journal.file = Path("/dev/full").open("a")  # noqa: SIM115
     with pytest.raises(

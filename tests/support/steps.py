@@ -40,5 +40,5 @@ def each_step(engine: Engine) -> Iterator[tuple[Step, dict[str, Tensor]]]:
     draws: list = [engine.method.draw(pair)]
     for number, step in enumerate(steps):
         before = snapshot(engine.method)
-        engine._step(step, [pair], draws, shared=number + 1 < len(steps), moved=number > 0)
+        engine.take(step, [pair], draws, keep=number + 1 < len(steps))
         yield step, before

@@ -16,7 +16,7 @@ from studio.config import resolve
 from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.training import session
-from studio.training.session import Training, train
+from studio.training.session import TrainingSession, train
 
 SMALL = [
     "--set",
@@ -147,14 +147,14 @@ def test_render_writes_where_it_is_told_and_the_same_twice(finished: Path) -> No
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, iterations: int, number: int) -> None:
-    original = Training._after
+    original = TrainingSession.record
 
-    def after(self: Training, terms: dict) -> bool:
+    def after(self: TrainingSession, terms: dict) -> bool:
         if self.engine.iteration == iterations:
             os.kill(os.getpid(), number)
         return original(self, terms)
 
-    monkeypatch.setattr(Training, "_after", after)
+    monkeypatch.setattr(TrainingSession, "record", after)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
@@ -181,7 +181,7 @@ def test_a_resumed_run_continues_from_the_last_whole_checkpoint_after_a_kill() -
     newest = Path("killed/checkpoints/00000096/ema.safetensors")
     newest.write_bytes(newest.read_bytes()[:-7])  # cut short, as by a dying disk
     again = train(config, Path("killed"), resume=True)
-    assert again.journal.first == 64
+    assert again.logger.first == 64
     assert checkpoint.newest(Path("killed")).images_seen == 96
     assert digest(Path("killed"), 96) == digest(Path("straight"), 96)
 
@@ -279,7 +279,7 @@ def test_resuming_with_another_config_is_refused_field_by_field() -> None:
 def test_a_run_is_never_overwritten_and_a_strange_folder_is_left_alone() -> None:
     config = tiny(images=16)
     train(config, Path("run"))
-    with pytest.raises(StudioError, match="a run is there already; --resume continues it"):
+    with pytest.raises(StudioError, match="already contains a run; --resume continues it"):
         train(config, Path("run"))
     Path("photos").mkdir()
     Path("photos/a.jpg").touch()
@@ -309,7 +309,7 @@ def test_keep_leaves_the_newest_checkpoints() -> None:
         (["train", "--cfg", "digits_digg"], "did you mean 'digits_dig.yaml'?"),
         (
             ["train", "--cfg", "digits_dig", "--stop-after", "soon"],
-            "--stop-after soon: expected a time",
+            "--stop-after soon: expected a duration",
         ),
         (["data", "check", "digts"], "no such data set or config"),
     ],

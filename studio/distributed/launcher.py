@@ -1,0 +1,105 @@
+"""Threads, precision and process group of a training, as its config and its launcher ask for them.
+
+The config beats the launcher, so that a run trains the same way under `studio train`,
+`accelerate launch` and `torchrun`.
+"""
+
+import os
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
+
+from studio.distributed.processes import SILENCE, leave_at_exit
+from studio.errors import StudioError
+
+__all__ = ["make_accelerator", "set_threads", "usable_processors"]
+
+# Launcher settings that shard a network. They are refused: our networks fit on one device, and
+# the sharding wrappers support a single optimiser.
+SHARDING = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+
+
+def usable_processors() -> int:
+    """Returns how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_threads(threads: int | str) -> int:
+    """Sets the number of torch's threads for the whole process.
+
+    Accelerate's launcher sets OMP_NUM_THREADS=1, so that without this call torch would silently
+    use one thread.
+
+    Args:
+        threads: a number, or `auto` for the processors that this process may use, shared equally
+            by the processes on this machine.
+
+    Returns:
+        the number that was set.
+    """
+    if threads == "auto":
+        threads = max(1, usable_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.set_num_threads(int(threads))
+    return int(threads)
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """Makes the Accelerator of a training, and joins the launcher's process group if there is one.
+
+    It sets environment variables that Accelerate reads, and resets Accelerate's global state.
+
+    Args:
+        precision: `no`, `bf16` or `fp16`.
+
+    Returns:
+        the accelerator.
+
+    Raises:
+        StudioError: the launcher asks for sharding, the machine lacks the precision, or the
+            launcher's processes do not find each other.
+    """
+    # Accelerate takes these from the launcher's environment even where an argument is given.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = precision
+    # Accelerate would divide the loss by the launcher's value.
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "1"
+    _refuse_sharding()
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise StudioError(
+            "train.mixed_precision: found fp16, which needs a GPU; expected no or bf16 here"
+        )
+    # The state outlives an Accelerator and refuses another precision in the same process.
+    AcceleratorState._reset_state()
+    launched = "LOCAL_RANK" in os.environ
+    started = int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
+    if launched:  # Accelerate makes a process group even for one process
+        leave_at_exit()
+    accelerator = Accelerator(
+        # Without cpu=True, Accelerate treats each torchrun process on a CPU as a run of its own.
+        cpu=started > 1 and not torch.accelerator.is_available(),
+        mixed_precision=precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)],
+    )
+    if accelerator.num_processes < started:
+        raise StudioError(
+            f"the launcher started {started} processes, but Accelerate finds "
+            f"{accelerator.num_processes} on {accelerator.device}; "
+            "on a CPU, set ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
+
+
+def _refuse_sharding() -> None:
+    for variable, name in SHARDING.items():
+        if os.environ.get(variable, "false").lower() == "true":
+            raise StudioError(
+                f"{name}: found in the launcher's settings, expected --multi_gpu, which averages "
+                "gradients; a step trains some networks while the others stay frozen"
+            )

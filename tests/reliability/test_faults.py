@@ -133,9 +133,11 @@ def test_it_ends_with_the_evidence_when_going_back_does_not_help(
 ) -> None:
     inject(monkeypatch, "recon.target", lambda e: e.iteration == 3)
     ended = []
-    original = TrainingSession.__post_init__
+    original = TrainingSession.__init__
     monkeypatch.setattr(
-        TrainingSession, "__post_init__", lambda self: (original(self), ended.append(self))[0]
+        TrainingSession,
+        "__init__",
+        lambda self, *given: (original(self, *given), ended.append(self))[0],
     )
     with pytest.raises(
         StudioError,
@@ -193,7 +195,7 @@ def with_scaler(scale: float) -> Engine:
     """As on a GPU in fp16; torch's scaler works on the CPU as well, where gradients overflow at float32's limit."""
     e = engine("vae")
     e.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    e.optimizers = e._optimizers()
+    e.make_optimizers()
     return e
 
 

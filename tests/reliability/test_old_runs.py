@@ -141,7 +141,7 @@ def test_a_change_that_is_named_is_taken_and_takes_effect() -> None:
         update={"train": config.train.model_copy(update={"lr": 1e-5, "images": 48})}
     )
     with pytest.raises(
-        StudioError, match=r"--allow FIELD takes a change\n  train.lr: .* in the run, 1e-05 now"
+        StudioError, match=r"--allow FIELD accepts a change\n  train.lr: .* in the run, 1e-05 now"
     ):
         train(slow, Path("run"), resume=True)
     with pytest.raises(

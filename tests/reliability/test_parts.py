@@ -17,6 +17,7 @@ from studio.errors import StudioError
 from studio.runs import checkpoint
 from studio.training.engine import Engine
 from studio.training.session import TrainingSession, train
+from studio.training.state import load_state_
 
 WHOLE = {
     "cvae": "tc",
@@ -63,7 +64,7 @@ def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_th
 def test_batch_normalisation_is_refused_by_name(name: str) -> None:
     with pytest.raises(
         StudioError,
-        match=r"cannot be given a batch in parts: .*batch normalisation|in (tc|mi|w2|mmd_z) \(",
+        match=r"cannot split a batch into micro-batches: .*batch normalisation|in (tc|mi|w2|mmd_z) \(",
     ):
         engine(tiny(name, accumulate=2))
 
@@ -72,9 +73,9 @@ def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     e = engine(plain("principled", accumulate=1))
-    e.whole, e.parts = [], 2
+    e.whole_batch, e.accumulate = [], 2
     with pytest.raises(
-        StudioError, match=r"step vae cannot be given a batch in parts: w2 of shape \(\)"
+        StudioError, match=r"step vae cannot split a batch into micro-batches: w2 of shape \(\)"
     ):
         e.advance(e.pairs[0])
 
@@ -166,7 +167,7 @@ def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(
     exhaust(monkeypatch, most=4)
     with pytest.raises(
         StudioError,
-        match=f"out of memory at train.batch: 16; {name} cannot be given a batch in parts",
+        match=f"out of memory at train.batch: 16; {name} cannot split a batch into micro-batches",
     ):
         train(tiny(name), Path("run"))
 
@@ -177,9 +178,9 @@ def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> 
     fewer = engine(plain("vae", batch=8))  # as if two processes shared the batch
     with pytest.raises(
         StudioError,
-        match="in 8 parts, into which 4 images of each domain per process do not divide",
+        match="into 8 micro-batches, but a process has 4 images of each domain",
     ):
-        fewer.load(fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
+        load_state_(fewer, fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
 
 
 def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:

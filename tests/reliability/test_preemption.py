@@ -186,7 +186,7 @@ def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
     def stuck() -> None:
         with preemptible(), StopSignals(lambda name: None):
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(signals.PATIENCE + 0.1)
+            time.sleep(signals.SECOND_REQUEST_AFTER + 0.1)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
 

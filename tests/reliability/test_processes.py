@@ -156,7 +156,7 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == 1
     assert (
-        "StudioError: another process has gone; --resume"
+        "StudioError: another process has ended; --resume"
         in (tmp_path / "out" / f"{1 - victim}.txt").read_text()
     )
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [32, 64]

@@ -240,7 +240,7 @@ def fill(disk: Path) -> None:
         ((TrainingSession, "draw_grid"), "grids/00000032.png: cannot be written: No space left"),
         ((TrainingSession, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
         ((summary, "write_json"), "probe.json: cannot be written: No space left"),
-        ((logger, "_forget_after"), "log.jsonl: cannot be written: No space left"),
+        ((logger, "_drop_lines_after"), "log.jsonl: cannot be written: No space left"),
     ],
 )
 def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(

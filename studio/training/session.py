@@ -182,7 +182,7 @@ class TrainingSession:
         return stop
 
     def _train(self) -> bool:
-        """Trains on, and returns whether the training has ended; if not, it has recovered."""
+        """Trains until the end or a failure. Returns False after it has recovered from a failure."""
         train, failure = self.config.train, None
         try:
             for terms in self.engine.iterations(train.images):

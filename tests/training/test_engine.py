@@ -28,7 +28,7 @@ def weights(e: Engine) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in e.method.state_dict().items()}
 
 
-def test_two_trainings_of_one_seed_are_the_same_and_of_two_seeds_are_not() -> None:
+def test_engine_repeats_a_training_when_the_seed_is_the_same() -> None:
     first, second = engine(), engine()
     other = Engine(tiny().model_copy(update={"seed": 1}), first.dataset)
     for e in (first, second, other):
@@ -41,7 +41,7 @@ def test_two_trainings_of_one_seed_are_the_same_and_of_two_seeds_are_not() -> No
     assert not torch.equal(weights(first)["G.last.0.weight"], weights(other)["G.last.0.weight"])
 
 
-def test_numbers_drawn_between_iterations_do_not_change_the_training() -> None:
+def test_engine_ignores_random_numbers_drawn_between_iterations() -> None:
     first, second = engine(), engine()
     for iteration in range(2):
         first.advance(first.pairs[iteration])
@@ -53,7 +53,7 @@ def test_numbers_drawn_between_iterations_do_not_change_the_training() -> None:
     )
 
 
-def test_state_continues_exactly_where_it_was_taken() -> None:
+def test_load_state_continues_exactly_where_the_state_was_taken() -> None:
     straight, before, after = engine(), engine(), engine()
     for iteration in range(4):
         straight.advance(straight.pairs[iteration])
@@ -72,7 +72,7 @@ def test_state_continues_exactly_where_it_was_taken() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_fit_uses_the_budget_in_whole_steps_whatever_the_workers(workers: int) -> None:
+def test_iterations_round_the_budget_up_whatever_the_workers(workers: int) -> None:
     e = engine(workers=workers)
     seen = []
     for terms in e.iterations(40):
@@ -83,7 +83,7 @@ def test_fit_uses_the_budget_in_whole_steps_whatever_the_workers(workers: int) -
     assert seen == expected
 
 
-def test_fit_stops_when_told() -> None:
+def test_iterations_can_be_left_early() -> None:
     e = engine()
     for _ in e.iterations(1600):
         if e.iteration == 2:
@@ -91,7 +91,7 @@ def test_fit_stops_when_told() -> None:
     assert e.iteration == 2
 
 
-def test_an_infinite_term_stops_before_any_step_and_is_named() -> None:
+def test_advance_names_an_infinite_term_and_moves_nothing() -> None:
     e = engine()
     original = type(e.method).discriminator_terms
     e.method.discriminator_terms = lambda draw: (
@@ -105,7 +105,7 @@ def test_an_infinite_term_stops_before_any_step_and_is_named() -> None:
     assert all(torch.equal(before[n], v) for n, v in weights(e).items() if n in parameters)
 
 
-def test_bf16_trains_and_keeps_weights_in_float32() -> None:
+def test_engine_keeps_weights_in_float32_under_bf16() -> None:
     e = engine(mixed_precision="bf16")
     means = e.advance(e.pairs[0])
     full = engine().advance(e.pairs[0])
@@ -118,17 +118,19 @@ def test_bf16_trains_and_keeps_weights_in_float32() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do fp16")
-def test_fp16_is_refused_by_name_without_a_gpu() -> None:
+def test_make_accelerator_refuses_fp16_without_a_gpu() -> None:
     with pytest.raises(StudioError, match="fp16, which needs a GPU"):
         engine(mixed_precision="fp16")
 
 
-def test_the_config_beats_the_launchers_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_accelerator_takes_the_precision_of_the_config(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert engine(mixed_precision="no").accelerator.mixed_precision == "no"
 
 
-def test_the_launchers_accumulation_does_not_change_the_gradient(
+def test_make_accelerator_ignores_the_launchers_accumulation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
@@ -138,7 +140,7 @@ def test_the_launchers_accumulation_does_not_change_the_gradient(
 @pytest.mark.parametrize(
     ("name", "what"), [("ACCELERATE_USE_FSDP", "FSDP"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")]
 )
-def test_launchers_that_shard_nets_are_refused_with_the_reason(
+def test_make_accelerator_refuses_sharding_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, name: str, what: str
 ) -> None:
     monkeypatch.setenv(name, "true")
@@ -148,7 +150,7 @@ def test_launchers_that_shard_nets_are_refused_with_the_reason(
         engine()
 
 
-def test_processes_that_accelerate_does_not_count_are_refused(
+def test_make_accelerator_refuses_processes_that_accelerate_does_not_find(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
@@ -164,7 +166,7 @@ def test_processes_that_accelerate_does_not_count_are_refused(
         make_accelerator("no")
 
 
-def test_threads_do_not_follow_the_launchers_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_set_threads_ignores_the_launchers_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     usable = len(os.sched_getaffinity(0))
     try:
@@ -176,7 +178,7 @@ def test_threads_do_not_follow_the_launchers_single_thread(monkeypatch: pytest.M
         torch.set_num_threads(1)
 
 
-def test_ema_has_the_half_life_it_says() -> None:
+def test_ema_has_the_half_life_of_the_config() -> None:
     e = engine()
     ema = Ema(e.method, half_life=1000)
     name = "G.last.0.weight"
@@ -204,7 +206,7 @@ def test_ema_follows_quickly_at_first_and_averages_running_statistics() -> None:
     assert not ema.method.training
 
 
-def test_pairs_have_equal_halves_and_go_through_every_image_once_per_round() -> None:
+def test_pair_stream_shows_every_image_once_per_round_in_equal_halves() -> None:
     # Peers' trap 5: one shuffled mixture gives halves of chance sizes, at worst an empty one.
     pairs = engine().pairs
     pairs.sizes = {"background": 40, "target": 24}
@@ -217,7 +219,7 @@ def test_pairs_have_equal_halves_and_go_through_every_image_once_per_round() -> 
     assert len(pair.x) == len(pair.y) == 8
 
 
-def test_processes_share_a_round_without_overlap() -> None:
+def test_pair_stream_splits_a_round_over_processes_without_overlap() -> None:
     whole = engine().pairs
     from studio.data import PairStream
 
@@ -227,7 +229,7 @@ def test_processes_share_a_round_without_overlap() -> None:
         assert np.array_equal(together, whole.indices(t, "target"))
 
 
-def test_due_once_per_multiple() -> None:
+def test_due_is_true_once_per_multiple() -> None:
     times = [n for n in range(16, 400, 16) if due(100, n - 16, n)]
     assert times == [112, 208, 304]
     assert not any(due(0, n - 16, n) for n in range(16, 400, 16))
@@ -237,11 +239,11 @@ def test_due_once_per_multiple() -> None:
     ("text", "seconds"),
     [("3h50m", 13800), ("25m", 1500), ("90s", 90), ("90", 90), ("1h", 3600), ("0.5s", 0.5)],
 )
-def test_durations(text: str, seconds: float) -> None:
+def test_parse_duration_reads_hours_minutes_and_seconds(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-3m", "1:30"])
-def test_wrong_durations(text: str) -> None:
+def test_parse_duration_refuses_other_text(text: str) -> None:
     with pytest.raises(StudioError, match="--stop-after"):
         parse_duration(text)

@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "runs" / "digits_dig-1"
 
 
-def test_a_training_leaves_what_the_design_says(finished: Path) -> None:
+def test_train_writes_every_file_of_a_run_directory(finished: Path) -> None:
     assert {p.name for p in finished.iterdir()} == {
         "config.yaml",
         "log.jsonl",
@@ -99,14 +99,14 @@ def test_a_training_leaves_what_the_design_says(finished: Path) -> None:
     assert "command" in lines[0]["started"]
 
 
-def test_the_saved_config_is_resolved_and_reproduces_the_run(finished: Path) -> None:
+def test_train_saves_a_resolved_config_that_reproduces_the_run(finished: Path) -> None:
     text = (finished / "config.yaml").read_text()
     assert "images: 96" in text
     assert "prior_z: normal" in text
     assert Run.open(finished).config.nets.width == 4
 
 
-def test_a_run_opens_in_eval_mode_with_averaged_weights_and_does_what_the_readme_says(
+def test_run_opens_in_eval_mode_with_averaged_weights(
     finished: Path,
 ) -> None:
     run = Run.open(finished)
@@ -127,7 +127,7 @@ def test_a_run_opens_in_eval_mode_with_averaged_weights_and_does_what_the_readme
     assert Run.open(finished, 48).images_seen == 48
 
 
-def test_json_is_the_only_thing_on_stdout(finished: Path) -> None:
+def test_probe_prints_only_json_on_stdout_with_json(finished: Path) -> None:
     out, _ = studio("probe", finished, "--json")
     result = json.loads(out)
     assert result["images_seen"] == 96
@@ -138,7 +138,7 @@ def test_json_is_the_only_thing_on_stdout(finished: Path) -> None:
     assert carton["rows"][0]["metric"] == "accuracy"
 
 
-def test_render_writes_where_it_is_told_and_the_same_twice(finished: Path) -> None:
+def test_render_writes_the_same_picture_twice_for_one_seed(finished: Path) -> None:
     studio("render", finished, "swap", "--out", "a b.png", "--n", 3)
     studio("render", finished, "swap", "--out", "sub/c.png", "--n", 3)
     assert Path("a b.png").read_bytes() == Path("sub/c.png").read_bytes()
@@ -158,7 +158,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, iterations: int, number: in
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5])
-def test_a_resumed_run_has_the_same_weights_as_an_undisturbed_one(
+def test_train_resumes_to_the_weights_of_an_uninterrupted_run(
     monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     config = tiny(images=96, save_every=32)
@@ -174,7 +174,7 @@ def test_a_resumed_run_has_the_same_weights_as_an_undisturbed_one(
     assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
 
 
-def test_a_resumed_run_continues_from_the_last_whole_checkpoint_after_a_kill() -> None:
+def test_train_resumes_from_the_newest_intact_checkpoint_after_a_kill() -> None:
     config = tiny(images=96, save_every=32)
     train(config, Path("straight"))
     train(config, Path("killed"))
@@ -186,7 +186,7 @@ def test_a_resumed_run_continues_from_the_last_whole_checkpoint_after_a_kill() -
     assert digest(Path("killed"), 96) == digest(Path("straight"), 96)
 
 
-def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one() -> None:
+def test_train_never_replaces_an_intact_checkpoint_by_a_damaged_one() -> None:
     config = tiny(images=96, save_every=32)
     train(config, Path("run"))
     newest = Path("run/checkpoints/00000096/ema.safetensors")
@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_a_whole_one() -> None:
     assert checkpoint.newest(Path("run")).images_seen == 80
 
 
-def test_log_lines_of_a_lost_future_are_dropped() -> None:
+def test_train_drops_log_lines_after_the_checkpoint_it_resumes_from() -> None:
     config = tiny(images=64, log_every=16)
     train(config, Path("run"))
     with open("run/log.jsonl", "a") as file:
@@ -218,7 +218,7 @@ def test_log_lines_of_a_lost_future_are_dropped() -> None:
     )
 
 
-def test_interrupting_exits_with_130_and_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_saves_and_exits_with_130_on_sigint(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(monkeypatch, 2, signal.SIGINT)
     studio(
         "train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=960", "--run", "r", code=130
@@ -226,7 +226,7 @@ def test_interrupting_exits_with_130_and_saves(monkeypatch: pytest.MonkeyPatch) 
     assert checkpoint.newest(Path("r")).images_seen == 32
 
 
-def test_a_second_interrupt_in_the_middle_of_a_save_loses_nothing(
+def test_train_loses_nothing_on_a_second_interrupt_during_a_save(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tiny(images=96, save_every=32)
@@ -249,13 +249,13 @@ def test_a_second_interrupt_in_the_middle_of_a_save_loses_nothing(
     assert digest(Path("run"), 96) == digest(Path("straight"), 96)
 
 
-def test_stop_after_saves_and_stops() -> None:
+def test_train_saves_and_stops_after_the_time_of_stop_after() -> None:
     stopped = train(tiny(images=9600), Path("run"), stop_after=0.0)
     assert stopped.stopped == "--stop-after"
     assert checkpoint.newest(Path("run")).images_seen == stopped.engine.images_seen == 16
 
 
-def test_runs_count_up_and_resume_takes_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_counts_runs_up_and_resumes_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     config = tiny(images=16)
     for number in (1, 2):
         assert train(config).folder == Path(f"runs/tiny-{number}")
@@ -266,7 +266,7 @@ def test_runs_count_up_and_resume_takes_the_last(monkeypatch: pytest.MonkeyPatch
     assert resumed.engine.images_seen == 32
 
 
-def test_resuming_with_another_config_is_refused_field_by_field() -> None:
+def test_train_refuses_to_resume_with_another_config_field_by_field() -> None:
     config = tiny(images=32)
     train(config, Path("run"))
     with pytest.raises(StudioError, match=r"train.lr: 0.0002 in the run, 0.1 now") as caught:
@@ -276,7 +276,7 @@ def test_resuming_with_another_config_is_refused_field_by_field() -> None:
     assert "lr: 0.0002" in Path("run/config.yaml").read_text()  # the run is as it was
 
 
-def test_a_run_is_never_overwritten_and_a_strange_folder_is_left_alone() -> None:
+def test_train_never_overwrites_a_run_or_a_foreign_folder() -> None:
     config = tiny(images=16)
     train(config, Path("run"))
     with pytest.raises(StudioError, match="already contains a run; --resume continues it"):
@@ -292,7 +292,7 @@ def test_a_run_is_never_overwritten_and_a_strange_folder_is_left_alone() -> None
         train(config.model_copy(update={"name": "other"}), resume=True)
 
 
-def test_keep_leaves_the_newest_checkpoints() -> None:
+def test_train_keeps_the_newest_checkpoints() -> None:
     train(tiny(images=96, save_every=16, keep=2), Path("run"))
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [80, 96]
 
@@ -314,13 +314,15 @@ def test_keep_leaves_the_newest_checkpoints() -> None:
         (["data", "check", "digts"], "no such data set or config"),
     ],
 )
-def test_wrong_input_is_one_plain_line(finished: Path, arguments: list[str], expected: str) -> None:
+def test_verbs_answer_wrong_input_with_one_plain_line(
+    finished: Path, arguments: list[str], expected: str
+) -> None:
     _, error = studio(*[finished if a == "RUN" else a for a in arguments], code=2)
     assert expected in error
     assert "\n" not in error.strip()
 
 
-def test_errors_leave_main_as_a_plain_line_on_stderr_with_code_2(
+def test_main_prints_a_plain_line_on_stderr_and_exits_with_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("sys.argv", ["studio", "probe", "nowhere"])
@@ -332,14 +334,14 @@ def test_errors_leave_main_as_a_plain_line_on_stderr_with_code_2(
     assert err == "error: nowhere: no such run\n"
 
 
-def test_dry_run_prints_the_resolved_config_and_trains_nothing() -> None:
+def test_train_dry_run_prints_the_config_and_trains_nothing() -> None:
     out, _ = studio("train", "--cfg", "digits_dig", "--set", "train.lr=1e-5", "--dry-run")
     assert "lr: 1.0e-05" in out
     assert re.search(r"# G: [\d,]+ parameters", out)
     assert not Path("runs").exists()
 
 
-def test_a_damaged_checkpoint_is_named_and_the_older_one_opens(
+def test_run_open_names_a_damaged_checkpoint_and_takes_an_older_one(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     import shutil
@@ -359,7 +361,9 @@ def test_a_damaged_checkpoint_is_named_and_the_older_one_opens(
         Run.open(copy)
 
 
-def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_folder_names_a_folder_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Path("file").touch()
     with pytest.raises(StudioError, match="file/run: cannot be written"):
         train(tiny(images=16), Path("file/run"))
@@ -367,7 +371,7 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatc
     assert "seed: 0" in Path("fine/run/config.yaml").read_text()
 
 
-def test_a_training_that_cannot_start_leaves_nothing_behind() -> None:
+def test_train_leaves_nothing_behind_when_it_cannot_start() -> None:
     raw = {
         "data": {"name": "folders", "root": "nowhere", "resolution": 32},
         "method": {"name": "dig"},
@@ -377,7 +381,7 @@ def test_a_training_that_cannot_start_leaves_nothing_behind() -> None:
     assert not Path("run").exists()
 
 
-def test_requeue_starts_a_run_and_continues_the_same_one() -> None:
+def test_train_requeue_starts_a_run_and_then_continues_it() -> None:
     line = ("train", "--cfg", "digits_dig", *SMALL, "--set", "train.images=96", "--requeue")
     _, error = studio(*line, code=2)
     assert "--requeue: needs --run" in error

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from studio.app.state import STRIP, Choice, Coordinate, Session
 from studio.codes_table import CodesWriter
-from studio.render.grid import READABLE, Scale, to_pixels
+from studio.pixels import to_pixels
+from studio.render.grid import READABLE, Scale
 
 __all__ = ["CHANGE", "change", "codes_csv", "live", "still", "strips", "swaps", "thumbnails"]
 

@@ -183,7 +183,7 @@ def init_example(root: str | Path) -> None:
 def _write_images(folder: Path) -> None:
     from PIL import Image
 
-    from studio.render.grid import to_pixels
+    from studio.pixels import to_pixels
 
     dataset = TexturedDigits(TexturedDigitsConfig(resolution=64))
     with (folder / "attributes.csv").open("w", encoding="utf-8", newline="") as file:

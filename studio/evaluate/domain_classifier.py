@@ -24,8 +24,8 @@ from studio.atomic import write_file, write_json
 from studio.data import Dataset
 from studio.data.dataset import Split, is_known
 from studio.errors import StudioError, warn
-from studio.evaluate.fidelity import windowed
 from studio.method import DOMAINS
+from studio.pixels import quantise
 from studio.seeds import seed_of
 
 __all__ = ["SIDE", "Classifier", "Kept", "open_classifier", "read_classifier", "train_classifier"]
@@ -271,7 +271,7 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
     for domain, size in sizes.items():
         chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
         images += [
-            _small(windowed(dataset.images(split, domain, chunk))).round().to(torch.uint8)
+            _small(quantise(dataset.images(split, domain, chunk))).round().to(torch.uint8)
             for chunk in chunks
         ]
     labels = {domain: dataset.labels(split, domain) for domain in DOMAINS}

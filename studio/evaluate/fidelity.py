@@ -8,13 +8,12 @@ images. It counts on images made as first and real ones as second input.
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
-import torch
 import torch_fidelity
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-__all__ = ["KID_SUBSETS", "NEIGHBOURS", "Features", "distance", "kid_subset_size", "windowed"]
+__all__ = ["KID_SUBSETS", "NEIGHBOURS", "Features", "distance", "kid_subset_size"]
 
 KID_SUBSETS = 20  # whose mean is the score
 LARGEST_SUBSET = 1_000  # as torch-fidelity and Binkowski et al. (2018)
@@ -37,21 +36,6 @@ class Features(NamedTuple):
 
     rows: Tensor
     logits: Tensor | None = None
-
-
-def windowed(images: Tensor) -> Tensor:
-    """Maps [-1, 1] to 0..255, uint8 of the same shape; what lies outside is clipped.
-
-    This is the one window of every image that is scored, real or made: a 16-bit or floating-point image was brought to
-    [-1, 1] by its data set and is never converted by an image library, which would leave black and white of it.
-
-    Raises:
-        ValueError: values that are not finite.
-    """
-    broken = int((~images.isfinite()).flatten(1).any(1).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(images)} images have values that are not finite")
-    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def kid_subset_size(n: int) -> int:

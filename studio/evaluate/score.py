@@ -33,9 +33,9 @@ from studio.evaluate.fidelity import (
     Features,
     distance,
     kid_subset_size,
-    windowed,
 )
 from studio.method import DOMAINS, Code, Domain, Method
+from studio.pixels import quantise
 from studio.runs import checkpoint
 from studio.runs.run import Run
 from studio.seeds import seed_of
@@ -234,7 +234,7 @@ class _Real:
     def pixels(self, indices: np.ndarray) -> Tensor:
         """Returns images as they are scored, uint8."""
         return torch.cat(
-            [_windowed(part, f"{self.domain} test images") for part in self.images(indices)]
+            [_quantise_group(part, f"{self.domain} test images") for part in self.images(indices)]
         )
 
     @cached_property
@@ -295,18 +295,18 @@ def _made(group: str, method: Method, reals: dict[Domain, _Real], seed: int) -> 
         pairs = zip(background.images(background.inputs), target.images(target.inputs), strict=True)
         parts = (sampling.swap(method, x, y) for x, y in pairs)
     for part in parts:
-        yield _windowed(part, group)
+        yield _quantise_group(part, group)
 
 
 def _chunks(indices: np.ndarray) -> list[np.ndarray]:
     return np.split(indices, range(CHUNK, len(indices), CHUNK))
 
 
-def _windowed(images: Tensor, what: str) -> Tensor:
+def _quantise_group(images: Tensor, what: str) -> Tensor:
     try:
-        return windowed(images)
-    except ValueError as error:
-        raise StudioError(f"{what}: {error}: has training diverged?") from None
+        return quantise(images)
+    except StudioError as error:
+        raise StudioError(f"{what}: {error}") from None
 
 
 def _sha256(images: Tensor) -> str:

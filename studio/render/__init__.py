@@ -1,3 +1,3 @@
-"""Pictures with captions: grids of samples, edits, traversals, scatter plots of codes, training curves and animations."""
+"""Pictures with captions: samples, edits, traversals, scatter plots of codes, curves, animations."""
 
 __all__: list[str] = []

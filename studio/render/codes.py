@@ -1,4 +1,4 @@
-"""Where the codes of test images lie, by attribute."""
+"""Scatter plots of the codes of test images, coloured by attribute."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -13,21 +13,25 @@ from studio.errors import StudioError, nearest
 from studio.method import DOMAINS, Domain, Method
 from studio.projection import PLANES, project
 from studio.render.grid import Grid
-from studio.render.scatter import colourings, panels
-from studio.render.selection import count, order, source
+from studio.render.scatter import collect_colourings, draw_panels
+from studio.render.selection import count_rows, describe_source, shuffle_indices
 
-__all__ = ["codes"]
+__all__ = ["draw_codes"]
 
 POINTS = 1000  # images per domain
-MOST_ROWS = 8  # colourings that are drawn where nobody says which: two screens
+MOST_ROWS = 8  # colourings that are drawn by default, which fill two screens
+NEIGHBOURS = (
+    "Points that are neighbours in the code are neighbours in the plane of {}. Distances between "
+    "groups mean nothing."
+)
 MEANING = {
-    "pca": "The plane is that of {}, along which each code varies most.",
-    "tsne": "Points that are neighbours in the code are neighbours in the plane of {}; distances between groups mean nothing.",
-    "umap": "Points that are neighbours in the code are neighbours in the plane of {}; distances between groups mean nothing.",
+    "pca": "The axes are {}, the directions in which each code varies most.",
+    "tsne": NEIGHBOURS,
+    "umap": NEIGHBOURS,
 }
 
 
-def codes(
+def draw_codes(
     method: Method,
     dataset: Dataset,
     n: int | None = None,
@@ -35,66 +39,67 @@ def codes(
     kind: str = "pca",
     attributes: Sequence[str] | None = None,
 ) -> Image.Image:
-    """The salient and the common codes of n test images per domain in two dimensions, coloured by each attribute.
+    """Draws the salient and the common codes of n test images per domain in two dimensions.
 
     Args:
         method: in eval mode.
         dataset: with labels for its attributes.
         n: images of each domain.
-        seed: which images; of t-SNE and UMAP.
-        kind: of the plane, `pca`, `tsne` or `umap`.
-        attributes: what to colour by; by default the domain and as many attributes as fit, of both codes in turn.
+        seed: selects the images. Also the seed of t-SNE and UMAP.
+        kind: projection, `pca`, `tsne` or `umap`.
+        attributes: names of the attributes to colour by. By default the domain and as many
+            attributes as fit, in turn from those that belong to either code.
 
     Raises:
-        StudioError: no such attribute, too few images, or codes that are not finite.
+        StudioError: an attribute does not exist, there are too few images, or codes are not finite.
     """
-    n = count(dataset, n, POINTS, DOMAINS)
+    n = count_rows(dataset, n, POINTS, DOMAINS)
     indices: dict[Domain, np.ndarray] = {
-        domain: order(dataset, domain, seed)[:n] for domain in DOMAINS
+        domain: shuffle_indices(dataset, domain, seed)[:n] for domain in DOMAINS
     }
-    read = [
+    codes = [
         sampling.encode(method, dataset.images("test", domain, indices[domain]))
         for domain in DOMAINS
     ]
-    mixed = np.random.default_rng(seed).permutation(
-        2 * n
-    )  # so that no colour lies on top of the others
+    # Mixed, because otherwise the points of one domain would cover those of the other.
+    mixed = np.random.default_rng(seed).permutation(2 * n)
     planes = {
-        name: project(torch.cat([getattr(code, name) for code in read]).numpy()[mixed], kind, seed)
+        name: project(torch.cat([getattr(code, name) for code in codes]).numpy()[mixed], kind, seed)
         for name in ("s", "z")
     }
-    found = colourings(dataset, indices)
-    chosen = _chosen({name: attribute for name, (attribute, _) in found.items()}, attributes)
-    coloured = {name: (found[name][0], found[name][1][mixed]) for name in chosen}
-    left = len(found) - len(chosen)
+    known = collect_colourings(dataset, indices)
+    chosen = _choose({name: attribute for name, (attribute, _) in known.items()}, attributes)
+    coloured = {name: (known[name][0], known[name][1][mixed]) for name in chosen}
+    left = len(known) - len(chosen)
     more = (
-        f" {left} more attributes are not shown; --attribute NAME draws what it names."
+        f" {left} more attributes are not shown; --attribute NAME draws the named one."
         if left and not attributes
         else ""
     )
     return Grid(
-        [[panels(planes, coloured)]],
+        [[draw_panels(planes, coloured)]],
         "Codes in two dimensions",
-        f"The salient code s (left) and the common code z (right) of {n} background and {n} target test images; one row per "
-        f"attribute. {MEANING[kind].format(PLANES[kind])} What belongs to a code should be seen there and not in the other."
-        f"{more} {source(method, dataset, seed)}",
+        f"The salient code s (left) and the common code z (right) of {n} background and {n} target "
+        f"test images, one row per attribute. {MEANING[kind].format(PLANES[kind])} If the codes "
+        "separate well, the classes of an attribute form groups in the code to which it belongs "
+        f"and are mixed in the other.{more} {describe_source(method, dataset, seed)}",
         zoom=1,
     ).draw()
 
 
-def _chosen(found: Mapping[str, Attribute], wanted: Sequence[str] | None) -> list[str]:
-    """Returns what to colour by: what is wanted, or else the domain, which is the first, and attributes of both codes in turn."""
+def _choose(known: Mapping[str, Attribute], wanted: Sequence[str] | None) -> list[str]:
+    """Returns the attributes to colour by: the wanted ones, or the domain and attributes in turn."""
     for name in wanted or ():
-        if name not in found:
+        if name not in known:
             raise StudioError(
-                f"--attribute {name}: no such attribute of the test images{nearest(name, found)}"
+                f"--attribute {name}: no such attribute of the test images{nearest(name, known)}"
             )
     if wanted:
         return [*dict.fromkeys(wanted)]
-    domain, *names = found
-    homes = [
-        [name for name in names if found[name].belongs == home] for home in ("salient", "common")
+    domain, *names = known
+    by_code = [
+        [name for name in names if known[name].belongs == code] for code in ("salient", "common")
     ]
-    in_turn = [name for both in zip_longest(*homes) for name in both if name is not None]
+    in_turn = [name for pair in zip_longest(*by_code) for name in pair if name is not None]
     kept = {domain, *in_turn[: MOST_ROWS - 1]}
-    return [name for name in found if name in kept]
+    return [name for name in known if name in kept]

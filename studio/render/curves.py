@@ -1,4 +1,4 @@
-"""What a training logged, as small multiples: every term of every step, what was probed, the learning rate and the speed."""
+"""The log of a training as small plots: loss terms, probes, learning rate and speed."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from studio.errors import StudioError
 from studio.render.grid import Grid
 from studio.render.scatter import COLOURS
 
-__all__ = ["Curve", "curves", "events", "read_log", "series"]
+__all__ = ["Curve", "draw_curves", "find_events", "group_curves", "read_log"]
 
 COLUMNS = 4
 ENDINGS = {
@@ -30,15 +30,14 @@ ENDINGS = {
     "common": COLOURS[4],
 }
 OTHER = "#4D4D4D"
-OF_ANY = (
-    "learning rate",
-    "images per second",
-)  # panels of every log, also where nothing was learnt by steps
-DECADES = 10.0  # times by which a positive term must change for a logarithmic scale
+# Panels of every log, also of methods in closed form, which have no loss terms.
+ALWAYS = ("learning rate", "images per second")
+DECADES = 10.0  # a positive term that changes by more than this factor gets a logarithmic scale
+# Events as vertical lines: colour, line style, and their description in the caption.
 EVENTS = {
-    "roll-back": ("#D55E00", ":"),
-    "out of memory": ("#CC79A7", "--"),
-    "resumed": ("#56B4E9", "-"),
+    "roll-back": ("#D55E00", ":", "dotted"),
+    "out of memory": ("#CC79A7", "--", "dashed"),
+    "resumed": ("#56B4E9", "-", "solid, light blue"),
 }
 
 
@@ -50,10 +49,10 @@ class Curve(NamedTuple):
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Reads `log.jsonl`; a last line that was cut short is left out, and so are lines that are none of ours.
+    """Reads `log.jsonl`. Lines that are cut short or not written by a training are skipped.
 
     Raises:
-        StudioError: there is none, or it cannot be read.
+        StudioError: the file is missing or cannot be read.
     """
     path = folder / "log.jsonl"
     try:
@@ -73,33 +72,35 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def series(lines: Sequence[Mapping[str, Any]], lr: float) -> dict[str, dict[str, Curve]]:
-    """Sorts logged numbers into panels: name -> label -> curve.
+def group_curves(lines: Sequence[Mapping[str, Any]], lr: float) -> dict[str, dict[str, Curve]]:
+    """Groups logged numbers into panels: name -> label -> curve.
 
-    `D/adv.background` and `D/adv.target` share the panel `D/adv`, the probe of an attribute in both codes share another. The
-    learning rate is the config's until a roll-back halves it.
+    `D/adv.background` and `D/adv.target` share the panel `D/adv`. The probes of an attribute in
+    both codes share another one.
+
+    Args:
+        lines: of the log.
+        lr: the learning rate of the config, which holds until a roll-back halves it.
     """
-    found: dict[str, list[tuple[int, float]]] = {}
+    points: dict[str, list[tuple[int, float]]] = {}
     for line in lines:
         for name, value in line.items():
             if name not in ("images_seen", "parts", "lr") and isinstance(value, int | float):
-                found.setdefault(name, []).append((line["images_seen"], float(value)))
+                points.setdefault(name, []).append((line["images_seen"], float(value)))
     panels: dict[str, dict[str, Curve]] = {}
     last = ("images_per_second",)
-    for name in sorted(found, key=lambda name: (name in last, name.startswith("probe/"))):
+    for name in sorted(points, key=lambda name: (name in last, name.startswith("probe/"))):
         panel, label = _place(name)
-        panels.setdefault(panel, {})[label] = Curve(*np.array(found[name], float).T)
-    if found:
-        panels["learning rate"] = {"": _rates(lines, lr)}
-        if "images per second" in panels:
-            panels["images per second"] = panels.pop(
-                "images per second"
-            )  # behind the learning rate
+        panels.setdefault(panel, {})[label] = Curve(*np.array(points[name], float).T)
+    if points:
+        panels["learning rate"] = {"": _learning_rate(lines, lr)}
+        if "images per second" in panels:  # the last panel
+            panels["images per second"] = panels.pop("images per second")
     return panels
 
 
 def _place(name: str) -> tuple[str, str]:
-    """Returns the panel of a logged number and its line there."""
+    """Returns the panel of a logged number and the label of its line there."""
     if name == "images_per_second":
         return "images per second", ""
     for separator in (".", "/"):
@@ -109,7 +110,7 @@ def _place(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _rates(lines: Sequence[Mapping[str, Any]], lr: float) -> Curve:
+def _learning_rate(lines: Sequence[Mapping[str, Any]], lr: float) -> Curve:
     seen = [line["images_seen"] for line in lines]
     steps = [
         (min(seen), lr),
@@ -119,8 +120,11 @@ def _rates(lines: Sequence[Mapping[str, Any]], lr: float) -> Curve:
     return Curve(*np.array(steps, float).T)
 
 
-def events(lines: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """Returns what happened at how many images: roll-backs, batches cut for want of memory, and resumed trainings."""
+def find_events(lines: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """Returns the events of a training with the images seen at each of them.
+
+    Events are roll-backs, batches that were split for lack of memory, and resumed trainings.
+    """
     names = {"rollback": "roll-back", "out_of_memory": "out of memory", "started": "resumed"}
     return [
         (line["images_seen"], name)
@@ -130,55 +134,53 @@ def events(lines: Sequence[Mapping[str, Any]]) -> list[tuple[int, str]]:
     ]
 
 
-def curves(folder: Path, config: Config) -> Image.Image:
+def draw_curves(folder: Path, config: Config) -> Image.Image:
     """Draws every logged number of a run against the images seen.
 
     Raises:
-        StudioError: the log is missing or has no numbers: a method in closed form has no terms, and a training shorter than
-            `train.log_every` logs none.
+        StudioError: the log is missing or holds no terms, because the method has a closed form or
+            the training was shorter than `train.log_every`.
     """
     lines = read_log(folder)
-    panels = series(lines, config.train.lr)
-    if not set(panels) - set(OF_ANY):
+    panels = group_curves(lines, config.train.lr)
+    if not set(panels) - set(ALWAYS):
         raise StudioError(
-            f"{folder / 'log.jsonl'}: no curves: no term was logged; a line comes every {config.train.log_every:,} images "
-            "(train.log_every), and methods in closed form have no terms"
+            f"{folder / 'log.jsonl'}: no curves: no term was logged; a line is written every "
+            f"{config.train.log_every:,} images (train.log_every), and methods in closed form have "
+            "no terms"
         )
-    marks = [(at, what) for at, what in events(lines)]
-    happened = [what for what in EVENTS if any(what == name for _, name in marks)]
-    said = (
-        f" Vertical lines: {', '.join(f'{what} ({EVENT_WORDS[what]})' for what in happened)}."
-        if happened
+    marks = find_events(lines)
+    present = [event for event in EVENTS if any(event == name for _, name in marks)]
+    legend = (
+        f" Vertical lines: {', '.join(f'{event} ({EVENTS[event][2]})' for event in present)}."
+        if present
         else ""
     )
     return Grid(
-        [[_drawn(panels, marks)]],
-        "What was logged",
-        "Every term of every step as the mean over its images since the line before, without its weight; then what was probed "
-        "on the way, the learning rate and the speed. The axis below counts real images, both sets together. Scales are "
-        f"logarithmic where a positive number changes more than tenfold.{said} ({config.method.name} on {config.data.name}, "
-        f"seed {config.seed})",
+        [[_draw_figure(panels, marks)]],
+        "Training log",
+        "Every loss term of every step, without its weight, as the mean over the images since the "
+        "previous line of the log. Then the probes during the training, the learning rate and the "
+        "speed. The horizontal axis counts the real images seen, of both sets together. The scale "
+        f"is logarithmic where a positive number changes more than tenfold.{legend} "
+        f"({config.method.name} on {config.data.name}, seed {config.seed})",
         zoom=1,
     ).draw()
 
 
-EVENT_WORDS = {"roll-back": "dotted", "out of memory": "dashed", "resumed": "solid, light blue"}
-
-
-def _drawn(
+def _draw_figure(
     panels: Mapping[str, Mapping[str, Curve]], marks: Sequence[tuple[int, str]]
 ) -> np.ndarray:
+    columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / COLUMNS)
-    figure = Figure(
-        figsize=(2.7 * min(COLUMNS, len(panels)), 1.75 * rows + 0.3), dpi=100, layout="constrained"
-    )
+    figure = Figure(figsize=(2.7 * columns, 1.75 * rows + 0.3), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, min(COLUMNS, len(panels)), squeeze=False, sharex=True).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
     for panel, (name, lines) in zip(axes, panels.items(), strict=False):
-        _panel(panel, name, lines, marks)
+        _draw_panel(panel, name, lines, marks)
     for spare in axes[len(panels) :]:
         spare.axis("off")
-    for panel in axes[max(0, len(panels) - min(COLUMNS, len(panels))) : len(panels)]:
+    for panel in axes[max(0, len(panels) - columns) : len(panels)]:
         panel.tick_params(labelbottom=True)
     labels = [label for label in ENDINGS if any(label in lines for lines in panels.values())]
     if labels:
@@ -191,7 +193,7 @@ def _drawn(
     return np.asarray(Image.open(picture).convert("RGB"))
 
 
-def _panel(
+def _draw_panel(
     panel: Axes, name: str, lines: Mapping[str, Curve], marks: Sequence[tuple[int, str]]
 ) -> None:
     panel.set_title(name, fontsize=9, loc="left")
@@ -199,19 +201,17 @@ def _panel(
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.locator_params(axis="x", nbins=5)
     panel.grid(alpha=0.25, linewidth=0.6)
-    for at, what in marks:
-        colour, style = EVENTS[what]
+    for at, event in marks:
+        colour, style, _ = EVENTS[event]
         panel.axvline(at, color=colour, linestyle=style, linewidth=1)
     for label, curve in lines.items():
-        marker = "o" if len(curve.values) == 1 else ""
-        steps = "steps-post" if name == "learning rate" else "default"
         panel.plot(
             *curve,
             color=ENDINGS.get(label, OTHER),
             linewidth=1.3,
-            marker=marker,
+            marker="o" if len(curve.values) == 1 else "",
             markersize=3,
-            drawstyle=steps,
+            drawstyle="steps-post" if name == "learning rate" else "default",
         )
     values = np.concatenate([curve.values for curve in lines.values()])
     values = values[np.isfinite(values)]
@@ -219,5 +219,5 @@ def _panel(
         panel.text(0.5, 0.5, "never finite", transform=panel.transAxes, ha="center", fontsize=8)
     elif values.min() > 0 and values.max() > DECADES * values.min():
         panel.set_yscale("log")
-    elif name in ("images per second", "learning rate"):
+    elif name in ALWAYS:
         panel.set_ylim(0, 1.1 * values.max())

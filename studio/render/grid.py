@@ -1,95 +1,38 @@
-"""Images in [-1, 1] as pixels, and captioned grids of them.
+"""Captioned grids of images.
 
-A grid is a table whose cells are images, words or nothing: column titles are a row of words, row titles a column of
-words. Every text is measured before anything is placed, so none is cut off or overlaps another.
+A grid is a table. Its cells are images, texts or empty. Column titles are a row of texts, row
+titles a column of texts. Every text is measured before anything is placed, so that no text is cut
+off or overlaps another one.
 """
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import matplotlib
 import numpy as np
-import torch
-from einops import rearrange
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from PIL import Image
 
-from studio.errors import StudioError
+from studio.render.text import PAPER, TITLE_SIZE, draw_text
 
-__all__ = ["Cell", "Grid", "Scale", "flat", "from_pixels", "to_pixels"]
+__all__ = ["READABLE", "Cell", "Grid", "Scale", "enlargement"]
 
-Cell = np.ndarray | str | None  # uint8 (H, W, 1 or 3), words, or nothing
+Cell = np.ndarray | str | None  # uint8 (H, W, 1 or 3), a text, or an empty cell
 
-PAPER, INK = (255, 255, 255), (26, 26, 26)
-TITLE_SIZE, TEXT_SIZE = 16, 13  # pixels
-OVERHANG = 1  # letters such as j reach this far out of the width that the font says
-READABLE = 96  # images with shorter sides are enlarged until they have this many pixels
-GAP, WIDE_GAP, GAP_OF_PARTS, MARGIN = 3, 15, 10, 12
-NARROWEST, WIDEST_WORDS = (
-    420,
-    150,
-)  # a picture's text has at least the one, a column of words at most the other
-
-
-def to_pixels(images: Tensor) -> np.ndarray:
-    """Turns images (B, C, *space) in [-1, 1] with C = 1 or 3 into uint8 (B, *space, C); what lies outside is clipped.
-
-    Raises:
-        StudioError: another shape, or values that are not finite.
-    """
-    if images.ndim not in (3, 4, 5) or images.shape[1] not in (1, 3):
-        raise StudioError(
-            f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}"
-        )
-    broken = int((~images.isfinite()).flatten(1).any(1).sum())
-    if broken:
-        raise StudioError(
-            f"{broken} of {len(images)} images have values that are not finite: has training diverged?"
-        )
-    levels = ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255)
-    return rearrange(levels, "b c ... -> b ... c").numpy().astype(np.uint8)
-
-
-def flat(pixels: np.ndarray) -> np.ndarray:
-    """Lays out uint8 pixels (B, *space, C) in two dimensions, (B, h, w, C), white where nothing is.
-
-    Images stay as they are. Of a volume (D, H, W) the three planes through its middle are shown as a drawing of three views:
-    (H, W) at the top left, (D, W) under it and (H, D) beside it. A vector (F,) fills a square row by row.
-    """
-    if pixels.ndim == 4:
-        return pixels
-    if pixels.ndim == 3:
-        side = math.isqrt(pixels.shape[1] - 1) + 1
-        height = -(-pixels.shape[1] // side)
-        filled = np.pad(
-            pixels, ((0, 0), (0, side * height - pixels.shape[1]), (0, 0)), constant_values=255
-        )
-        return filled.reshape(len(pixels), height, side, -1)
-    count, depth, height, width, channels = pixels.shape
-    views = np.full((count, height + 1 + depth, width + 1 + depth, channels), 255, np.uint8)
-    views[:, :height, :width] = pixels[:, depth // 2]
-    views[:, height + 1 :, :width] = pixels[:, :, height // 2]
-    views[:, :height, width + 1 :] = pixels[:, :, :, width // 2].swapaxes(1, 2)
-    return views
-
-
-def from_pixels(pixels: np.ndarray) -> Tensor:
-    """Turns uint8 (B, H, W, C) into images (B, C, H, W), float32 in [-1, 1]; undoes `to_pixels` exactly."""
-    return rearrange(torch.from_numpy(pixels).float() / 127.5 - 1, "b h w c -> b c h w")
+READABLE = 96  # pixels. An image with a shorter side is enlarged to at least this side
+GAP, WIDE_GAP, BLOCK_GAP, MARGIN = 3, 15, 10, 12  # pixels
+NARROWEST = 420  # pixels that titles and captions get at least
+WIDEST_WORDS = 150  # pixels that a column of texts takes at most
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Which colour means which number.
+    """A map from numbers to colours.
 
     Attributes:
-        label: what the numbers are.
+        label: the quantity that is coloured.
         low: the number of the first colour.
         high: the number of the last colour.
-        palette: a matplotlib colour map that colour-blind people can read.
+        palette: name of a matplotlib colour map that colour-blind people can read.
     """
 
     label: str
@@ -98,31 +41,31 @@ class Scale:
     palette: str
 
     def paint(self, values: np.ndarray) -> np.ndarray:
-        """Turns numbers of any shape into colours, uint8 (..., 3)."""
+        """Returns the colours of numbers of any shape, uint8 (..., 3)."""
         share = (values - self.low) / (self.high - self.low)
         return matplotlib.colormaps[self.palette](np.clip(share, 0, 1), bytes=True)[..., :3]
 
-    def bar(self) -> Image.Image:
+    def draw_key(self) -> Image.Image:
         """Draws the colours from low to high with both numbers and the label."""
         strip = np.broadcast_to(self.paint(np.linspace(self.low, self.high, 140)), (12, 140, 3))
-        words = [
-            _words(text) for text in (f"{self.low:.2g}", f"{self.high:.2g}", f"  {self.label}")
-        ]
-        return _beside([words[0], Image.fromarray(np.ascontiguousarray(strip)), *words[1:]], gap=6)
+        low, high, label = (
+            draw_text(text) for text in (f"{self.low:.2g}", f"{self.high:.2g}", f"  {self.label}")
+        )
+        return _join([low, Image.fromarray(np.ascontiguousarray(strip)), high, label], gap=6)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of images and words under a title and over a caption.
+    """A table of images and texts with a title above and a caption below.
 
     Attributes:
-        rows: of equal length.
+        rows: rows of cells, all of the same length.
         title: one line, if it fits.
-        caption: what is shown, and how to read it.
-        scales: colour keys, between the table and the caption.
-        breaks: numbers of the rows above which the gap is wide.
-        column_breaks: numbers of the columns left of which the gap is wide.
-        zoom: times by which images are enlarged, pixel by pixel; by default as needed to be readable.
+        caption: describes the picture and how to read it.
+        scales: colour keys, drawn between the table and the caption.
+        breaks: indices of the rows that have a wide gap above them.
+        column_breaks: indices of the columns that have a wide gap to their left.
+        zoom: factor by which images are enlarged, pixel by pixel. None enlarges them to `READABLE`.
     """
 
     rows: Sequence[Sequence[Cell]]
@@ -136,17 +79,18 @@ class Grid:
     def draw(self) -> Image.Image:
         """Draws the grid as an RGB picture, dark on white.
 
-        Its `info` has the `title` and the `caption` as text, and as `body` the box (left, top, right, bottom) without them.
+        Its `info` holds the `title` and the `caption` as text, and as `body` the box (left, top,
+        right, bottom) of the picture without them.
         """
-        table = self._table()
+        table = self.draw_table()
         width = max(table.width, NARROWEST)
-        title = [_words(self.title, width, TITLE_SIZE, bold=True)] if self.title else []
-        body = [table, *(scale.bar() for scale in self.scales)]
-        caption = [_words(self.caption, width, align="left")] if self.caption else []
-        picture = _below([*title, *body, *caption], gap=GAP_OF_PARTS, margin=MARGIN)
-        top = MARGIN + sum(part.height + GAP_OF_PARTS for part in title)
+        title = [draw_text(self.title, width, TITLE_SIZE, bold=True)] if self.title else []
+        body = [table, *(scale.draw_key() for scale in self.scales)]
+        caption = [draw_text(self.caption, width, align="left")] if self.caption else []
+        picture = _stack([*title, *body, *caption], gap=BLOCK_GAP, margin=MARGIN)
+        top = MARGIN + sum(part.height + BLOCK_GAP for part in title)
         right = MARGIN + max(part.width for part in body)
-        bottom = top + sum(part.height + GAP_OF_PARTS for part in body) - GAP_OF_PARTS
+        bottom = top + sum(part.height + BLOCK_GAP for part in body) - BLOCK_GAP
         picture.info = {
             "title": self.title,
             "caption": self.caption,
@@ -154,14 +98,16 @@ class Grid:
         }
         return picture
 
-    def _table(self) -> Image.Image:
-        cells = [[self._enlarged(cell) for cell in row] for row in self.rows]
-        widths = [_column_width(column) for column in zip(*cells, strict=True)]
+    def draw_table(self) -> Image.Image:
+        """Draws the cells alone, without margins, title and caption."""
+        cells = [[self._enlarge(cell) for cell in row] for row in self.rows]
+        widths = [_measure_column(column) for column in zip(*cells, strict=True)]
         drawn = [
-            [_drawn(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells
+            [_draw_cell(cell, width) for cell, width in zip(row, widths, strict=True)]
+            for row in cells
         ]
         heights = [max(cell.height for cell in row) for row in drawn]
-        lefts, tops = _starts(widths, self.column_breaks), _starts(heights, self.breaks)
+        lefts, tops = _offsets(widths, self.column_breaks), _offsets(heights, self.breaks)
         table = Image.new("RGB", (lefts[-1] + widths[-1], tops[-1] + heights[-1]), PAPER)
         for row, top, height in zip(drawn, tops, heights, strict=True):
             for cell, left, width in zip(row, lefts, widths, strict=True):
@@ -170,100 +116,47 @@ class Grid:
                 )
         return table
 
-    def _enlarged(self, cell: Cell) -> Cell:
+    def _enlarge(self, cell: Cell) -> Cell:
         if not isinstance(cell, np.ndarray):
             return cell
-        zoom = self.zoom or -(-READABLE // min(cell.shape[:2]))
+        zoom = self.zoom or enlargement(min(cell.shape[:2]))
         return cell.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def _column_width(column: Sequence[Cell]) -> int:
-    """As wide as the images; words wrap to that, or where there are no images, to a width of their own."""
+def enlargement(side: int) -> int:
+    """Returns the factor by which a side must be enlarged to have at least `READABLE` pixels."""
+    return -(-READABLE // side)
+
+
+def _measure_column(column: Sequence[Cell]) -> int:
+    """Returns the width of a column: that of its images, or else of its texts."""
     texts = [cell for cell in column if isinstance(cell, str)]
     images = [cell.shape[1] for cell in column if isinstance(cell, np.ndarray)]
-    unbreakable = [_words(word, WIDEST_WORDS).width for text in texts for word in text.split()]
+    unbreakable = [draw_text(word, WIDEST_WORDS).width for text in texts for word in text.split()]
     if images or not texts:
         return max([1, *images, *unbreakable])
-    return max(_words(text, WIDEST_WORDS).width for text in texts) + 2 * GAP
+    return max(draw_text(text, WIDEST_WORDS).width for text in texts) + 2 * GAP
 
 
-def _drawn(cell: Cell, width: int) -> Image.Image:
+def _draw_cell(cell: Cell, width: int) -> Image.Image:
     if cell is None:
         return Image.new("RGB", (1, 1), PAPER)
     if isinstance(cell, str):
-        return _words(cell, width)
+        return draw_text(cell, width)
     return Image.fromarray(np.broadcast_to(cell, (*cell.shape[:2], 3)))
 
 
-def _starts(lengths: Sequence[int], breaks: Collection[int]) -> list[int]:
-    """Returns where each row or column begins."""
+def _offsets(lengths: Sequence[int], breaks: Collection[int]) -> list[int]:
+    """Returns the position at which each row or column begins."""
     gaps = [WIDE_GAP if i in breaks else GAP for i in range(1, len(lengths))]
-    return [
-        0,
-        *np.cumsum([length + gap for length, gap in zip(lengths, gaps, strict=False)]).tolist(),
-    ]
+    ends = np.cumsum([length + gap for length, gap in zip(lengths, gaps, strict=False)])
+    return [0, *ends.tolist()]
 
 
-def _words(
-    text: str,
-    width: int | None = None,
-    size: int = TEXT_SIZE,
-    *,
-    bold: bool = False,
-    align: str = "center",
-) -> Image.Image:
-    """Draws a text on an image that is just large enough for it and at most `width` wide."""
-    font = _font(size, bold)
-    lines = [text] if width is None else _wrapped(text, font, width - 2 * OVERHANG)
-    pitch = sum(font.getmetrics()) + 1
-    lengths = [font.getlength(line) + 2 * OVERHANG for line in lines]
-    image = Image.new("RGB", (int(np.ceil(max(lengths))), pitch * len(lines)), PAPER)
-    for i, (line, length) in enumerate(zip(lines, lengths, strict=True)):
-        left = OVERHANG + (0 if align == "left" else (image.width - length) // 2)
-        ImageDraw.Draw(image).text((left, i * pitch), line, INK, font)
-    return image
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Breaks a text into lines that fit a width: between words, and inside a word only if it is wider by itself."""
-    lines = [""]
-    for word in text.split():
-        for piece in _broken(word, font, width):
-            longer = f"{lines[-1]} {piece}".strip()
-            if font.getlength(longer) <= width:
-                lines[-1] = longer
-            else:
-                lines.append(piece)
-    return lines
-
-
-def _broken(word: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    pieces = [""]
-    for letter in word:
-        if pieces[-1] and font.getlength(pieces[-1] + letter) > width:
-            pieces.append("")
-        pieces[-1] += letter
-    return pieces
-
-
-@lru_cache
-def _font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    # DejaVu comes with matplotlib on every machine and has the signs that Pillow's own font lacks; the basic layout is
-    # the one that every build of Pillow has, so that pictures are the same everywhere.
-    file = Path(
-        matplotlib.get_data_path(),
-        "fonts",
-        "ttf",
-        "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf",
-    )
-    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
-
-
-def _beside(images: Sequence[Image.Image], gap: int) -> Image.Image:
+def _join(images: Sequence[Image.Image], gap: int) -> Image.Image:
     """Joins images from left to right, centred."""
-    row = Image.new(
-        "RGB", (sum(i.width + gap for i in images) - gap, max(i.height for i in images)), PAPER
-    )
+    size = sum(i.width + gap for i in images) - gap, max(i.height for i in images)
+    row = Image.new("RGB", size, PAPER)
     left = 0
     for image in images:
         row.paste(image, (left, (row.height - image.height) // 2))
@@ -271,8 +164,8 @@ def _beside(images: Sequence[Image.Image], gap: int) -> Image.Image:
     return row
 
 
-def _below(images: Sequence[Image.Image], gap: int, margin: int) -> Image.Image:
-    """Joins images from top to bottom, flush left, with a margin all round."""
+def _stack(images: Sequence[Image.Image], gap: int, margin: int) -> Image.Image:
+    """Joins images from top to bottom, aligned on the left, with a margin on all sides."""
     size = (
         max(i.width for i in images) + 2 * margin,
         sum(i.height + gap for i in images) - gap + 2 * margin,

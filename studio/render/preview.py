@@ -7,7 +7,8 @@ from PIL.Image import Image
 
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels
 from studio.domains import DOMAINS
-from studio.render.grid import Grid, to_pixels
+from studio.pixels import to_pixels
+from studio.render.grid import Grid
 
 __all__ = ["preview", "preview_grid"]
 

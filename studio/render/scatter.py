@@ -1,8 +1,4 @@
-"""Codes in two dimensions: the scatter plots of `studio render RUN codes`.
-
-The plane is that of the first two principal components, where distances are those of the code; t-SNE and UMAP show which
-points are neighbours, and neither distances between groups nor their sizes mean anything there.
-"""
+"""Scatter plots of codes in two dimensions, coloured by attribute."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -19,46 +15,55 @@ from studio.data.dataset import Attribute, Dataset
 from studio.method import DOMAINS, Domain
 from studio.projection import Plane
 
-__all__ = ["COLOURS", "MARKERS", "colourings", "panels"]
+__all__ = [
+    "COLOURS",
+    "LONGEST_NAME",
+    "MARKERS",
+    "MOST_CLASSES",
+    "collect_colourings",
+    "colour_by_class",
+    "draw_panels",
+]
 
-COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-)  # Okabe and Ito, less yellow
+# Okabe and Ito's palette for colour-blind readers, without its yellow.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = "o^sDv"
-NOTHING = "#CCCCCC"
-MOST_CLASSES, LONGEST_NAME = 20, 28  # of what a legend names, and in letters
+UNKNOWN = "#CCCCCC"  # points without a value, and classes that the legend does not name
+MOST_CLASSES = 20  # classes that a legend names
+LONGEST_NAME = 28  # letters of a name
 
 
-def colourings(
+def collect_colourings(
     dataset: Dataset, indices: dict[Domain, np.ndarray]
 ) -> dict[str, tuple[Attribute, np.ndarray]]:
-    """Returns what to colour points by: name -> attribute and values, NaN where there is none; the domain first."""
+    """Returns the attributes by which points can be coloured: name -> attribute and values.
+
+    The domain comes first. Unknown values are NaN. Attributes without any known value are left out.
+    """
     labels = {domain: dataset.labels("test", domain) for domain in DOMAINS}
     domains = np.repeat([0.0, 1.0], [len(indices[domain]) for domain in DOMAINS])
-    found = {"background or target": (Attribute("salient", DOMAINS), domains)}
+    colourings = {"background or target": (Attribute("salient", DOMAINS), domains)}
     for name, attribute in dataset.attributes.items():
-        known = [
+        columns = [
             labels[d].get(name, np.full(dataset.size("test", d), np.nan))[indices[d]]
             for d in DOMAINS
         ]
-        values = np.concatenate(known)
+        values = np.concatenate(columns)
         if attribute.classes:
             values = np.where(values < 0, np.nan, values)
         if np.isfinite(values).any():
-            found[name] = (attribute, values)
-    return found
+            colourings[name] = (attribute, values)
+    return colourings
 
 
-def panels(
+def draw_panels(
     planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.ndarray]]
 ) -> np.ndarray:
-    """Draws one row per colouring: the panels of s and z, and the key to the colours; returns uint8 (H, W, 3)."""
+    """Draws one row per attribute: the panels of s and z, and the key to the colours.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
     layout = ConstrainedLayoutEngine()
     figure = Figure(figsize=(8.4, 4 * len(coloured)), dpi=100, layout=layout)
     FigureCanvasAgg(figure)
@@ -68,16 +73,16 @@ def panels(
         for panel, (code, plane) in zip(panels, planes.items(), strict=True):
             belongs = {"s": "salient", "z": "common"}[code] == attribute.belongs
             panel.set_title(
-                f"{code} by {_short(name)}{' (belongs here)' if belongs else ''}", fontsize=10
+                f"{code} by {_shorten(name)}{' (belongs here)' if belongs else ''}", fontsize=10
             )
-            _name_axes(panel, plane)
+            _label_axes(panel, plane)
         points = [plane.points.T for plane in planes.values()]
         if attribute.classes:
-            legends.append((side, _colour_by_class(panels, points, values, attribute.classes)))
+            legends.append((side, colour_by_class(panels, points, values, attribute.classes)))
             side.axis("off")
         else:
             _colour_by_number(panels, side, points, values)
-    # Legends come after the layout, which would make room for long names by squeezing the panels.
+    # Legends are added after the layout, because it would squeeze the panels for long names.
     layout.execute(figure)
     figure.set_layout_engine("none")
     for side, keys in legends:
@@ -90,13 +95,12 @@ def panels(
             handletextpad=0.2,
         )
     picture = BytesIO()
-    figure.savefig(
-        picture, format="png", bbox_inches="tight", pad_inches=0.05
-    )  # grows around the longest name
+    # A tight box, because it grows around the longest name.
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)
     return np.asarray(Image.open(picture).convert("RGB"))
 
 
-def _name_axes(panel: Axes, plane: Plane) -> None:
+def _label_axes(panel: Axes, plane: Plane) -> None:
     panel.locator_params(nbins=6)
     panel.ticklabel_format(scilimits=(-2, 4))
     for axis, name in zip((panel.xaxis, panel.yaxis), plane.axes, strict=True):
@@ -105,26 +109,29 @@ def _name_axes(panel: Axes, plane: Plane) -> None:
         axis.get_offset_text().set_fontsize(7)
 
 
-def _colour_by_class(
+def colour_by_class(
     panels: Sequence[Axes], points: Sequence[np.ndarray], values: np.ndarray, classes: Sequence[str]
 ) -> list[Line2D]:
-    """Gives each class a colour and a marker, gray beyond the most frequent and without a value; returns the keys."""
-    found, counts = np.unique(values[~np.isnan(values)].astype(int), return_counts=True)
-    named = np.sort(found[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
+    """Gives each class a colour and a marker, and returns the keys of the legend.
+
+    The most frequent classes get a look of their own. All others and unknown values are gray.
+    """
+    present, counts = np.unique(values[~np.isnan(values)].astype(int), return_counts=True)
+    named = np.sort(present[np.argsort(-counts, kind="stable")[:MOST_CLASSES]])
     rank = {value: i for i, value in enumerate(named)}
     gray = ~np.isin(values, named)
     for panel, (x, y) in zip(panels, points, strict=True):
-        panel.scatter(x[gray], y[gray], 9, NOTHING, linewidths=0)
+        panel.scatter(x[gray], y[gray], 9, UNKNOWN, linewidths=0)
         for i, marker in enumerate(MARKERS):
             chosen = np.isin(values, named[i * len(COLOURS) : (i + 1) * len(COLOURS)])
             colours = [COLOURS[rank[value] % len(COLOURS)] for value in values[chosen]]
             panel.scatter(x[chosen], y[chosen], 12, colours, marker=marker, alpha=0.8, linewidths=0)
     looks = [
-        (_short(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)])
+        (_shorten(classes[int(v)]), COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS)])
         for v, i in rank.items()
     ]
     if gray.any():
-        looks.append(("other or none" if len(found) > len(named) else "none", NOTHING, "o"))
+        looks.append(("other or none" if len(present) > len(named) else "none", UNKNOWN, "o"))
     return [
         Line2D([], [], linestyle="", label=label, color=c, marker=m, markersize=5)
         for label, c, m in looks
@@ -134,18 +141,18 @@ def _colour_by_class(
 def _colour_by_number(
     panels: Sequence[Axes], side: Axes, points: Sequence[np.ndarray], values: np.ndarray
 ) -> None:
-    """Colours by a number, gray where there is none."""
+    """Colours points by a number. Points without one are gray."""
     known = np.isfinite(values)
     low, high = values[known].min(), values[known].max()
     for panel, (x, y) in zip(panels, points, strict=True):
-        panel.scatter(x[~known], y[~known], 9, NOTHING, linewidths=0)
+        panel.scatter(x[~known], y[~known], 9, UNKNOWN, linewidths=0)
         dots = panel.scatter(
             x[known], y[known], 12, values[known], cmap="cividis", vmin=low, vmax=high, linewidths=0
         )
     side.figure.colorbar(dots, cax=side).ax.tick_params(labelsize=8)
 
 
-def _short(name: str) -> str:
-    """Shortens a name in its middle, since the names of a family often differ at their ends."""
+def _shorten(name: str) -> str:
+    """Shortens a name in its middle, because names of one family often differ at their ends."""
     half = LONGEST_NAME // 2
     return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"

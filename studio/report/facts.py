@@ -15,9 +15,9 @@ from studio.errors import StudioError, warn
 from studio.evaluate.score import read_scores
 from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
-from studio.render.animation import Film, film, frame_of
-from studio.render.curves import curves, read_log
-from studio.render.kinds import every_picture
+from studio.render.animation import Animation, animate, checkpoint_painter
+from studio.render.curves import draw_curves, read_log
+from studio.render.registry import draw_pictures
 from studio.runs import checkpoint
 
 __all__ = ["Facts", "gather", "scores_of", "seconds_of"]
@@ -41,7 +41,7 @@ class Facts:
         probe: as `probe.json`, or None.
         scores: as `score.json`, each with its rows.
         pictures: kind -> picture.
-        film: of the training.
+        animation: of the training.
         missing: what is not there -> why.
     """
 
@@ -58,7 +58,7 @@ class Facts:
     probe: dict[str, Any] | None = None
     scores: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, Image.Image] = field(default_factory=dict)
-    film: Film | None = None
+    animation: Animation | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,16 +112,19 @@ def gather(
     elif facts.probe is None:
         facts.missing["probe"] = "not measured"
     facts.pictures = dict(
-        every_picture(method, dataset, config.seed) if pictures is None else pictures
+        draw_pictures(method, dataset, config.seed) if pictures is None else pictures
     )
     try:
         facts.seconds = seconds_of(read_log(folder))
-        facts.pictures["curves"] = curves(folder, config)
+        facts.pictures["curves"] = draw_curves(folder, config)
     except StudioError as error:
         facts.missing["curves"] = str(error)
     try:
-        facts.film = film(
-            folder, images_seen, frame_of(folder, dataset, config.seed, averaged), saved=averaged
+        facts.animation = animate(
+            folder,
+            images_seen,
+            checkpoint_painter(folder, dataset, config.seed, averaged),
+            saved=averaged,
         )
     except StudioError as error:
         facts.missing["training"] = str(error)

@@ -63,10 +63,12 @@ def render(
     ema: Weights = True,
 ) -> None:
     """Draw a captioned picture."""
-    from studio.render.kinds import KINDS, OF_RUNS
+    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES
 
-    if kind not in (*KINDS, *OF_RUNS):
-        raise StudioError(f"render {kind}: no such picture{nearest(kind, (*KINDS, *OF_RUNS))}")
+    if kind not in (*PICTURES, *PICTURES_OF_DIRECTORIES):
+        raise StudioError(
+            f"render {kind}: no such picture{nearest(kind, (*PICTURES, *PICTURES_OF_DIRECTORIES))}"
+        )
     given = {"--range": span, "--plane": plane, "--attribute": attributes or None}
     for option, owner in OWN.items():
         if given[option] is not None and kind != owner:
@@ -75,7 +77,7 @@ def render(
         check_picture(out)
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
-    if kind in OF_RUNS:
+    if kind in PICTURES_OF_DIRECTORIES:
         path = _of_run(run, kind, out, n, seed, checkpoint, ema)
     else:
         from studio.runs.run import Run
@@ -86,7 +88,7 @@ def render(
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema)
         path = out or opened.folder / "grids" / f"{kind}.png"
-        _save(KINDS[kind](opened.method, opened.data, n, seed or 0, **options), path)
+        _save(PICTURES[kind](opened.method, opened.data, n, seed or 0, **options), path)
     print(path)
 
 
@@ -100,28 +102,30 @@ def _of_run(
     ema: bool,
 ) -> Path:
     from studio.atomic import write_file
-    from studio.render.animation import film, frame_of
-    from studio.render.curves import curves
+    from studio.render.animation import animate, checkpoint_painter
+    from studio.render.curves import draw_curves
     from studio.runs.run import Run
 
     opened = Run.open(folder, number, ema)
     if kind == "curves":
         path = out or folder / "grids" / "curves.png"
-        _save(curves(folder, opened.config), path)
+        _save(draw_curves(folder, opened.config), path)
         return path
     path = out or folder / "grids" / "training.webp"
-    draw = frame_of(folder, opened.data, opened.config.seed if seed is None else seed, ema)
+    draw = checkpoint_painter(
+        folder, opened.data, opened.config.seed if seed is None else seed, ema
+    )
     options = {} if n is None else {"most": max(2, n)}
-    made = film(
+    animation = animate(
         folder,
         opened.images_seen,
         draw,
         saved=ema and seed in (None, opened.config.seed),
         **options,
     )
-    encoded = made.encoded()
+    encoded = animation.to_webp()
     write_file(path, lambda partial: partial.write_bytes(encoded))
-    print(f"{len(made.frames)} frames: {made.origin}", file=sys.stderr)
+    print(f"{len(animation.frames)} frames: {animation.origin}", file=sys.stderr)
     return path
 
 

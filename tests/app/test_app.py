@@ -34,7 +34,7 @@ from studio.app.state import STRIP, Choice, Explorer, Session, Shelf
 from studio.data import Attribute
 from studio.errors import StudioError
 from studio.method import Code
-from studio.render.grid import to_pixels
+from studio.pixels import to_pixels
 from studio.training.engine import Engine
 from studio.training.session import train
 

@@ -37,8 +37,9 @@ paper:
 QUICK = f"""
 import sys
 sys.path[0] = {str(Path(__file__).parent.parent.parent)!r}
-from studio import cli, render
-render.KINDS.clear()
+from studio import cli
+from studio.render import registry
+registry.PICTURES.clear()
 cli.train_main()
 """
 

@@ -14,10 +14,12 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from studio.data import Attribute, DataConfig, Dataset
+from studio.errors import StudioError
 from studio.evaluate import domain_classifier
 from studio.evaluate.domain_classifier import open_classifier, read_classifier
 from studio.evaluate.extractors import extract, open_extractor
-from studio.evaluate.fidelity import Features, distance, kid_subset_size, windowed
+from studio.evaluate.fidelity import Features, distance, kid_subset_size
+from studio.pixels import quantise
 
 KEYS = {
     "fid": torch_fidelity.KEY_METRIC_FID,
@@ -120,7 +122,7 @@ def folders(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]
 def images_of(folder: Path) -> Tensor:
     """Reads a folder as a data set would, into [-1, 1], and puts it through the window of scores."""
     pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
-    return windowed(torch.from_numpy(pixels).float()[:, None] / 127.5 - 1)
+    return quantise(torch.from_numpy(pixels).float()[:, None] / 127.5 - 1)
 
 
 def called_directly(a: Path, b: Path, name: str, **options: object) -> dict[str, float]:
@@ -216,11 +218,11 @@ def domain_features(rows: Tensor) -> Features:
 def test_the_window_keeps_what_image_libraries_lose_of_16_bits() -> None:
     sixteen = np.linspace(0, 65535, 256).astype(np.uint16)
     images = torch.from_numpy(sixteen / 65535).float().reshape(1, 1, 16, 16) * 2 - 1
-    assert windowed(images).flatten().tolist() == list(range(256))
-    assert windowed(images * 2).min() == 0
-    assert windowed(images * 2).max() == 255
-    with pytest.raises(ValueError, match="1 of 2 images"):
-        windowed(torch.stack([images[0], images[0] / 0]))
+    assert quantise(images).flatten().tolist() == list(range(256))
+    assert quantise(images * 2).min() == 0
+    assert quantise(images * 2).max() == 255
+    with pytest.raises(StudioError, match="1 of 2 images"):
+        quantise(torch.stack([images[0], images[0] / 0]))
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 5), (60, 30), (2_000, 1_000), (9_000, 1_000)])
@@ -240,8 +242,8 @@ def test_the_classifier_learns_what_there_is_and_says_how_well(
     assert accuracy["kind"]["n"] < 300, "what has no label does not count"
     assert accuracy["level"]["value"] > 0.8
     assert accuracy["level"]["metric"] == "r2"
-    images = windowed(Made(channels).images("train", "target", range(300)))
-    background = windowed(Made(channels).images("train", "background", range(300)))
+    images = quantise(Made(channels).images("train", "target", range(300)))
+    background = quantise(Made(channels).images("train", "background", range(300)))
     rows = kept.net.read(torch.cat([background, images]))[0]
     assert rows.mean(0).abs().max() < 1e-4
     assert (rows.std(0) - 1).abs().max() < 1e-3, (

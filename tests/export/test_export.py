@@ -22,7 +22,7 @@ from studio.build import build_method
 from studio.errors import StudioError
 from studio.export import graphs
 from studio.export.write import export, push
-from studio.render.kinds import grid
+from studio.render.samples import draw_grid
 from studio.runs.checkpoint import sha256
 from studio.runs.run import Run
 from studio.training.session import train
@@ -92,7 +92,9 @@ def test_an_export_is_the_run_and_needs_nothing_else(
     assert torch.equal(digits.heal(images), again.heal(images))
     assert again.images_seen == digits.images_seen
     assert again.shape == digits.shape
-    assert grid(again.method, again.data, 2).size == grid(digits.method, digits.data, 2).size
+    assert (
+        draw_grid(again.method, again.data, 2).size == draw_grid(digits.method, digits.data, 2).size
+    )
     pictures = []
     for folder in (digits.folder, moved):
         result = CliRunner().invoke(

@@ -15,7 +15,7 @@ from studio.errors import StudioError
 from studio.evaluate.probes import probe
 from studio.method import Code
 from studio.methods import METHODS
-from studio.render.kinds import kinds
+from studio.render.registry import pictures_of
 from studio.training.engine import Engine, only
 from studio.training.session import train
 
@@ -182,7 +182,7 @@ def test_resuming_is_exact_and_a_run_reopens_for_every_verb(name: str) -> None:
     assert moved(straight.engine.ema.method, snapshot(resumed.engine.ema.method)) == set()
     run = Run.open("straight")
     assert moved(run.method, snapshot(straight.engine.ema.method)) == set()
-    for kind, draw in kinds(run.data).items():
+    for kind, draw in pictures_of(run.data).items():
         assert draw(run.method, run.data, 2, 0).size > (50, 50), kind
     rows = probe(run.method, run.data, limit=200)["rows"]
     assert [row["attribute"] for row in rows] == ["digit", "texture", "target"]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from studio import cli
 from studio.errors import StudioError
-from studio.render.animation import LAST, Film, film
+from studio.render.animation import LAST, Animation, animate
 from studio.runs import checkpoint
 from studio.training import session
 
@@ -41,7 +41,7 @@ def never(found: checkpoint.Checkpoint) -> Image.Image:
 
 
 def test_frames_keep_their_order_and_the_last_one_stays() -> None:
-    file = Film(levels(5), range(5), "made here").encoded()
+    file = Animation(levels(5), range(5), "made here").to_webp()
     assert seen_in(file) == [0, 1, 2, 3, 4]
     with Image.open(BytesIO(file)) as animation:
         assert animation.info["loop"] == 0
@@ -51,7 +51,7 @@ def test_frames_keep_their_order_and_the_last_one_stays() -> None:
 
 
 def test_many_frames_are_thinned_to_both_ends() -> None:
-    kept = seen_in(Film(levels(62), range(62), "").encoded())
+    kept = seen_in(Animation(levels(62), range(62), "").to_webp())
     assert len(kept) == 60
     assert (kept[0], kept[-1]) == (0, 61)
     assert kept == sorted(kept)
@@ -60,10 +60,13 @@ def test_many_frames_are_thinned_to_both_ends() -> None:
 def test_a_film_is_made_to_fit() -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 255, (96, 96, 3), np.uint8)) for _ in range(12)]
-    free, tight = Film(noise, range(12), "").encoded(), Film(noise, range(12), "").encoded(15_000)
+    free, tight = (
+        Animation(noise, range(12), "").to_webp(),
+        Animation(noise, range(12), "").to_webp(15_000),
+    )
     assert len(tight) <= 15_000 < len(free)
     assert 2 <= len(seen_in(tight)) < 12
-    assert len(seen_in(Film(noise, range(12), "").encoded(10))) == 2, (
+    assert len(seen_in(Animation(noise, range(12), "").to_webp(10))) == 2, (
         "two frames stay, however little room there is"
     )
 
@@ -74,16 +77,16 @@ def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> Non
     for number, picture in zip((96, 8, 112, 1000), levels(4), strict=True):
         picture.save(folder / f"{number:08d}.png")
     levels(1)[0].save(folder / "grid.png")
-    made = film(Path("run"), 112, never)
+    made = animate(Path("run"), 112, never)
     assert list(made.images_seen) == [8, 96, 112]
     assert made.origin == "grids that the training drew"
     levels(1, (10, 10))[0].save(folder / "00000008.png")
-    assert list(film(Path("run"), 112, never).images_seen) == [96, 112], (
+    assert list(animate(Path("run"), 112, never).images_seen) == [96, 112], (
         "a frame of another size is left out"
     )
     (folder / "00000096.png").write_text("no picture")
     with pytest.raises(StudioError, match=r"00000096\.png: not a picture"):
-        film(Path("run"), 112, never)
+        animate(Path("run"), 112, never)
 
 
 def test_without_two_frames_the_reason_is_given() -> None:
@@ -93,7 +96,7 @@ def test_without_two_frames_the_reason_is_given() -> None:
         StudioError,
         match=r"two frames, found 1 grids of the training and 0 checkpoints; see train.grid_every",
     ):
-        film(Path("run"), 8, never)
+        animate(Path("run"), 8, never)
 
 
 def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None:

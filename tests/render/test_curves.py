@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from support.experiments import tiny
 
 from studio.errors import StudioError
-from studio.render.curves import curves, events, read_log, series
+from studio.render.curves import draw_curves, find_events, group_curves, read_log
 
 LINES = [
     {"images_seen": 0, "started": {"torch": "2"}},
@@ -35,7 +35,7 @@ LINES = [
 
 
 def test_every_named_number_has_its_line_and_halves_share_a_panel() -> None:
-    panels = series(LINES, lr=2e-4)
+    panels = group_curves(LINES, lr=2e-4)
     assert {(panel, label) for panel, lines in panels.items() for label in lines} == {
         ("D/adv", "background"),
         ("D/adv", "target"),
@@ -53,7 +53,7 @@ def test_every_named_number_has_its_line_and_halves_share_a_panel() -> None:
 
 
 def test_what_happened_is_marked_but_not_the_beginning() -> None:
-    assert events(LINES) == [(16, "roll-back"), (24, "out of memory"), (32, "resumed")]
+    assert find_events(LINES) == [(16, "roll-back"), (24, "out of memory"), (32, "resumed")]
 
 
 def test_panels_are_drawn_with_scales_that_fit_and_marks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +75,8 @@ def test_panels_are_drawn_with_scales_that_fit_and_marks(monkeypatch: pytest.Mon
         lambda axes, kind: (drawn.update({names[id(axes)]: (1, kind)}), scale(axes, kind))[1],
     )
     Path("log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in LINES))
-    picture = curves(Path(), tiny(lr=2e-4))
-    assert set(names.values()) == set(series(LINES, 2e-4))
+    picture = draw_curves(Path(), tiny(lr=2e-4))
+    assert set(names.values()) == set(group_curves(LINES, 2e-4))
     assert drawn == {"D/adv": (1, "log")}, (
         "the only one that is positive and changes more than tenfold"
     )
@@ -97,7 +97,7 @@ def test_a_log_that_was_cut_short_is_read_to_its_last_whole_line() -> None:
     Path("log.jsonl").write_text("\n".join(whole) + '\n{"im')
     lines = read_log(Path())
     assert [line["images_seen"] for line in lines] == [16, 32]
-    assert curves(Path(), tiny()), "what is not finite is a gap"
+    assert draw_curves(Path(), tiny()), "what is not finite is a gap"
 
 
 @pytest.mark.parametrize("text", ["", '{"images_seen": 0, "started": {}}\n'])
@@ -105,9 +105,9 @@ def test_without_a_number_there_are_no_curves_and_the_reason_is_given(text: str)
     Path("log.jsonl").write_text(text)
     with pytest.raises(
         StudioError,
-        match=r"no term was logged; a line comes every 2,000 images \(train.log_every\)",
+        match=r"no term was logged; a line is written every 2,000 images \(train.log_every\)",
     ):
-        curves(Path(), tiny())
+        draw_curves(Path(), tiny())
 
 
 def test_a_speed_alone_is_no_curve_of_a_training() -> None:
@@ -117,10 +117,10 @@ def test_a_speed_alone_is_no_curve_of_a_training() -> None:
     ]
     Path("log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
     with pytest.raises(StudioError, match="methods in closed form have no terms"):
-        curves(Path(), tiny("cpca"))
+        draw_curves(Path(), tiny("cpca"))
     with Path("log.jsonl").open("a") as log:
         log.write(json.dumps({"images_seen": 20_032, "probe/digit/salient": 0.9}) + "\n")
-    assert curves(Path(), tiny("cpca"))
+    assert draw_curves(Path(), tiny("cpca"))
 
 
 def test_a_missing_or_unreadable_log_is_named() -> None:

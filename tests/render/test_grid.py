@@ -2,23 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
 
-from studio.errors import StudioError
-from studio.render.grid import (
-    GAP,
-    MARGIN,
-    NARROWEST,
-    READABLE,
-    WIDE_GAP,
-    Grid,
-    Scale,
-    from_pixels,
-    to_pixels,
-)
-from studio.render.grid import _font as font
-from studio.render.grid import _words as words_of
-from studio.render.grid import _wrapped as wrapped
+from studio.render.grid import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale
+from studio.render.text import draw_text, load_font, wrap
 
 RED, GREEN, BLUE = (
     np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])
@@ -29,41 +15,6 @@ CAPTION = "Every line of this caption has to be seen whole, from its first lette
 def ink(pixels: np.ndarray) -> int:
     """Returns how dark a picture is in all."""
     return int((255 - np.asarray(pixels).astype(int)).sum())
-
-
-def test_pixels_of_known_values() -> None:
-    values = torch.tensor([-1.0, 0.0, 1.0, -7.0, 7.0, -1 + 1.01 / 127.5]).reshape(1, 1, 2, 3)
-    assert to_pixels(values).ravel().tolist() == [0, 128, 255, 0, 255, 1]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_level_survives_the_way_to_an_image_and_back(channels: int) -> None:
-    levels = np.random.default_rng(0).permutation(256 * channels) % 256
-    pixels = levels.reshape(1, 16, 16, channels).astype(np.uint8)
-    images = from_pixels(pixels)
-    assert images.shape == (1, channels, 16, 16)
-    assert (images.min(), images.max()) == (-1, 1)
-    assert np.array_equal(to_pixels(images), pixels)
-
-
-def test_an_image_survives_within_half_a_level() -> None:
-    images = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert (from_pixels(to_pixels(images)) - images).abs().max() <= 0.5 / 127.5 + 1e-6
-
-
-@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (1, 4, 4), (1, 1, 4, 4, 4, 4), (3, 7)])
-def test_other_shapes_are_refused_by_name(shape: tuple[int, ...]) -> None:
-    with pytest.raises(
-        StudioError, match="found " + str(shape).replace("(", r"\(").replace(")", r"\)")
-    ):
-        to_pixels(torch.zeros(shape))
-
-
-def test_values_that_are_not_finite_are_refused_and_counted() -> None:
-    images = torch.zeros(3, 1, 4, 4)
-    images[0, 0, 0, 0], images[2, 0, 1, 1] = float("nan"), float("inf")
-    with pytest.raises(StudioError, match="2 of 3 images"):
-        to_pixels(images)
 
 
 def test_a_diverging_scale_is_white_in_the_middle_and_clips() -> None:
@@ -111,25 +62,25 @@ def test_small_images_are_enlarged_pixel_by_pixel(side: int, zoom: int) -> None:
 @pytest.mark.parametrize("width", [30, 96, 150, 420])
 @pytest.mark.parametrize("text", [CAPTION * 3, "a" * 300, "", "one", "jfjf Qgyp_ÅÉ |x| → ≤"])
 def test_words_are_never_cut_off(text: str, width: int) -> None:
-    drawn = words_of(text, width)
-    lines = wrapped(text, font(13, False), width - 2)
+    drawn = draw_text(text, width)
+    lines = wrap(text, load_font(13, False), width - 2)
     assert drawn.width <= width
     assert "".join("".join(lines).split()) == "".join(text.split()), "every letter is in a line"
-    alone = [words_of(line, 10_000) for line in lines]
+    alone = [draw_text(line, 10_000) for line in lines]
     assert ink(drawn) == pytest.approx(sum(ink(line) for line in alone), rel=0.02), (
         "lines do not overlap"
     )
-    padded = [words_of(f"x {line} x", 10_000) for line in lines if line]
-    rest = [ink(whole) - 2 * ink(words_of("x", 99)) for whole in padded]
+    padded = [draw_text(f"x {line} x", 10_000) for line in lines if line]
+    rest = [ink(whole) - 2 * ink(draw_text("x", 99)) for whole in padded]
     assert sum(rest) == pytest.approx(ink(drawn), rel=0.05), "no letter reaches out of its image"
 
 
 def test_a_column_is_as_wide_as_its_longest_word_and_no_wider() -> None:
     def table(title: str) -> tuple[int, int]:
-        return Grid([[title], [RED]], zoom=8)._table().size
+        return Grid([[title], [RED]], zoom=8).draw_table().size
 
-    line = words_of("x", 99).height
-    word = words_of("reconstruction", 999).width
+    line = draw_text("x", 99).height
+    word = draw_text("reconstruction", 999).width
     assert word > 32
     assert table("reconstruction") == (word, line + GAP + 32), "a word is not broken"
     assert table("a b") == (32, line + GAP + 32)
@@ -152,9 +103,9 @@ def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
         "and no more margin than needed"
     )
     images = sum(ink(cell) * 16 for row in rows for cell in row if isinstance(cell, np.ndarray))
-    text = sum(ink(words_of(text, 10_000)) for text in (*head[1:], side, CAPTION, CAPTION * 2))
-    title = ink(words_of("A title " * 12, 10_000, 16, bold=True))
-    assert ink(pixels) == pytest.approx(images + text + title + ink(scale.bar()), rel=0.02)
+    text = sum(ink(draw_text(text, 10_000)) for text in (*head[1:], side, CAPTION, CAPTION * 2))
+    title = ink(draw_text("A title " * 12, 10_000, 16, bold=True))
+    assert ink(pixels) == pytest.approx(images + text + title + ink(scale.draw_key()), rel=0.02)
 
 
 def test_the_same_grid_gives_the_same_bytes() -> None:

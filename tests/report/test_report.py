@@ -149,7 +149,7 @@ def test_the_page_needs_nothing_but_itself(told: Facts) -> None:
 
 def test_pictures_of_any_size_leave_the_page_small(told: Facts) -> None:
     large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
-    noisy = replace(told, pictures={"heal": large}, film=None)
+    noisy = replace(told, pictures={"heal": large}, animation=None)
     assert large.width * large.height * 3 > MOST_BYTES, "more than there is room for"
     text = page([noisy, replace(noisy, pictures={}), replace(noisy, pictures={})])
     assert 500_000 < len(text) < 6_000_000
@@ -188,7 +188,7 @@ def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
         },
         scores=[scored(96, extractor=EVIL, notes=[EVIL])],
         pictures={"heal": picture},
-        film=None,
+        animation=None,
         missing={"training": EVIL, "curves": EVIL},
     )
     for text in (page([evil]), page([evil, told])):
@@ -215,7 +215,7 @@ def test_several_runs_stand_side_by_side(told: Facts) -> None:
         folder=Path("runs/third"),
         probe=None,
         pictures={},
-        film=None,
+        animation=None,
         missing={"probe": "not measured"},
     )
     read = check(page([told, second, third]))
@@ -263,7 +263,7 @@ def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
     found = json.loads(path.read_text())
     fresh = json.loads(json.dumps({**found, "rows": [{**row, "n": 4242} for row in found["rows"]]}))
     monkeypatch.setattr("studio.evaluate.measure.measure", lambda method, dataset: fresh)
-    for slow in ("curves", "film"):
+    for slow in ("draw_curves", "animate"):
         monkeypatch.setattr(
             facts,
             slow,

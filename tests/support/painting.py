@@ -93,3 +93,15 @@ class Healable(Painted):
 
 def levels(numbers: Tensor | Sequence[float]) -> list[int]:
     return ((torch.as_tensor(numbers) + 1) * 127.5).round().clamp(0, 255).int().tolist()
+
+
+def read_codes(cell: np.ndarray) -> tuple[list[int], list[int]]:
+    """Returns the levels of z and s in a cell of a picture."""
+    return cell[0, :Z, 0].tolist(), cell[1 : 1 + S, 0, 0].tolist()
+
+
+def codes_of(name: str, dataset: Painted) -> tuple[list[int], list[int]]:
+    """Returns the levels of the codes of an image by its name, e.g. `target 12`."""
+    domain, index = name.split()
+    code = dataset.code(domain, [int(index)])
+    return levels(code.z[0]), levels(code.s[0])

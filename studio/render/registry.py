@@ -1,0 +1,66 @@
+"""The registry of pictures of `studio render`: one function per kind, all with one signature.
+
+Each function takes a method in eval mode, a data set, a number of rows and a seed. The number is
+optional. By default it is a number that looks well, or fewer if the test split has fewer images.
+The seed selects the test images and draws the codes. The same seed gives the same pixels.
+
+`curves` and `training` are drawn from a run's directory, by `studio.render.curves` and
+`studio.render.animation`.
+"""
+
+from collections.abc import Callable, Iterator
+
+from PIL import Image
+
+from studio.data.dataset import Dataset, MaskedDataset
+from studio.errors import StudioError, warn
+from studio.method import Method
+from studio.render.codes import draw_codes
+from studio.render.edits import (
+    draw_counterfactual,
+    draw_heal,
+    draw_overview,
+    draw_reconstruct,
+    draw_swap,
+)
+from studio.render.samples import draw_grid
+from studio.render.traversals import draw_interpolate, draw_isolate, draw_traverse
+
+__all__ = ["PICTURES", "PICTURES_OF_DIRECTORIES", "draw_pictures", "pictures_of"]
+
+PICTURES: dict[str, Callable[..., Image.Image]] = {
+    "overview": draw_overview,
+    "grid": draw_grid,
+    "reconstruct": draw_reconstruct,
+    "swap": draw_swap,
+    "heal": draw_heal,
+    "isolate": draw_isolate,
+    "traverse": draw_traverse,
+    "interpolate": draw_interpolate,
+    "codes": draw_codes,
+    "counterfactual": draw_counterfactual,
+}
+# Drawn from the files of a run's directory: its log, and the grids or checkpoints of its training.
+PICTURES_OF_DIRECTORIES = ("curves", "training")
+
+
+def pictures_of(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:
+    """Returns the pictures that can be drawn of a data set: `counterfactual` needs masks."""
+    return {
+        kind: draw
+        for kind, draw in PICTURES.items()
+        if kind != "counterfactual" or isinstance(dataset, MaskedDataset)
+    }
+
+
+def draw_pictures(method: Method, dataset: Dataset, seed: int) -> Iterator[tuple[str, Image.Image]]:
+    """Yields each kind with its picture.
+
+    A picture that cannot be drawn is skipped with a warning, e.g. if one test image is too few to
+    swap.
+    """
+    for kind, draw in pictures_of(dataset).items():
+        try:
+            yield kind, draw(method, dataset, seed=seed)
+        except StudioError as error:
+            warn(f"no picture {kind}: {error}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from studio.config import dump, flatten
-from studio.render.kinds import KINDS
+from studio.render.registry import PICTURES
 from studio.report.facts import Facts
 from studio.report.findings import findings
 from studio.report.markup import Child, el, figure, table, text_of, written
@@ -164,7 +164,7 @@ def _notes(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
 
 def _room(runs: Sequence[Facts]) -> tuple[int, int]:
     """Returns the bytes that each picture and each animation may take, so that the page stays small."""
-    films = sum(facts.film is not None for facts in runs)
+    films = sum(facts.animation is not None for facts in runs)
     pictures = sum(len(facts.pictures) for facts in runs)
     film = int(MOST_BYTES * OF_FILMS / max(1, len(runs)))
     return int((MOST_BYTES - films * film) / max(1, pictures)), film
@@ -173,7 +173,7 @@ def _room(runs: Sequence[Facts]) -> tuple[int, int]:
 def _pictures(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     most, _ = _room(runs)
     parts: list[Child] = []
-    for kind in KINDS:
+    for kind in PICTURES:
         if not any(kind in facts.pictures for facts in runs):
             continue
         figures = []
@@ -202,7 +202,7 @@ def _training(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
     films, logs = [], []
     for facts, name in zip(runs, names, strict=True):
         named = f"{name}. " if len(runs) > 1 else ""
-        if facts.film is None:
+        if facts.animation is None:
             films.append(
                 el(
                     "p",
@@ -211,14 +211,14 @@ def _training(runs: Sequence[Facts], names: Sequence[str]) -> list[Child]:
                 )
             )
         else:
-            seen = facts.film.images_seen
+            seen = facts.animation.images_seen
             caption = (
-                f"{named}The same codes after {seen[0]:,} to {seen[-1]:,} images: {len(seen)} frames, {facts.film.origin}; "
+                f"{named}The same codes after {seen[0]:,} to {seen[-1]:,} images: {len(seen)} frames, {facts.animation.origin}; "
                 "rows share z, columns s, and the first column's s is blank."
             )
             films.append(
                 figure(
-                    facts.film.encoded(of_film),
+                    facts.animation.to_webp(of_film),
                     caption,
                     _alt("Animation of the training", facts),
                     most,

@@ -230,10 +230,12 @@ class TrainingSession:
     def draw_grid(self) -> None:
         """Draws a grid of samples into the log and `grids/`."""
         if self.processes.first:
-            from studio.render.kinds import KINDS  # takes a second that the first step need not
+            from studio.render.registry import (
+                PICTURES,  # takes a second that the first step need not
+            )
 
             seen = self.engine.images_seen
-            picture = KINDS["grid"](self.engine.ema.method, self.dataset, seed=self.config.seed)
+            picture = PICTURES["grid"](self.engine.ema.method, self.dataset, seed=self.config.seed)
             self.logger.picture(seen, f"{seen:08d}", picture)
 
     def probe(self) -> None:

@@ -9,7 +9,7 @@ from studio.atomic import write_file, write_json
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show
-from studio.render.kinds import every_picture
+from studio.render.registry import draw_pictures
 from studio.report import Facts, gather, write_report
 from studio.training.session import TrainingSession
 
@@ -32,7 +32,7 @@ def finish(session: TrainingSession) -> None:
     result = {**head, **measure(method, session.dataset)}
     write_json(session.folder / "probe.json", result)
     pictures: dict[str, Image.Image] = {}
-    for kind, picture in every_picture(method, session.dataset, config.seed):
+    for kind, picture in draw_pictures(method, session.dataset, config.seed):
         pictures[kind] = picture
         session.logger.picture(seen, kind, picture)
     report = _report(session, pictures)
@@ -68,8 +68,8 @@ def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path 
 
 
 def _write_pictures(facts: Facts, grids: Path) -> None:
-    if facts.film is not None:
-        encoded = facts.film.encoded()
+    if facts.animation is not None:
+        encoded = facts.animation.to_webp()
         write_file(grids / "training.webp", lambda partial: partial.write_bytes(encoded))
     if "curves" in facts.pictures:
         write_file(grids / "curves.png", lambda partial: facts.pictures["curves"].save(partial))

@@ -400,7 +400,7 @@ def test_a_report_that_fails_takes_nothing_along(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(summary, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
-    monkeypatch.setattr(summary, "every_picture", lambda method, dataset, seed: [])
+    monkeypatch.setattr(summary, "draw_pictures", lambda method, dataset, seed: [])
     for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
         monkeypatch.setattr(
             summary, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error)

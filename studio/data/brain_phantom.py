@@ -93,7 +93,7 @@ class BrainPhantom(Dataset):
         return SIZES[split]
 
     def labels(self, split: Split, domain: str) -> Labels:
-        table = self._table(split, domain)
+        table = self.composition(split, domain)
         return {name: table[name] for name in self.attributes if name in table}
 
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
@@ -164,10 +164,11 @@ class BrainPhantom(Dataset):
     ) -> dict[str, np.ndarray]:
         """Returns the factors of some items: factor -> (n,)."""
         return {
-            name: values[np.asarray(indices)] for name, values in self._table(split, domain).items()
+            name: values[np.asarray(indices)]
+            for name, values in self.composition(split, domain).items()
         }
 
-    def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
+    def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Returns the factors of all items of a domain, factor -> (N,) float32, and the positions
         of their noise.
         """

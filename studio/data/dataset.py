@@ -7,6 +7,7 @@ and names its section of the config in `Config`. It may also define
   messages;
 - `notes`: facts about this copy of the data that a user should know;
 - `quarantined`: (file, reason) for each file that it could not use;
+- `item_names`, or `composition` for generated images: the file or the parts of each item;
 - `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
   counterfactual images (`MaskedDataset`, `CounterfactualDataset`), so that `studio probe` can
   measure counterfactuals;

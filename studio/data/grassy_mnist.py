@@ -111,6 +111,9 @@ class GrassyMnist(Dataset):
     Args:
         config: the data set's section.
 
+    Attributes:
+        grass: source of the pieces of grass.
+
     Raises:
         StudioError: a file of MNIST is missing, cut short or of another kind, or the folder of
             grass has too few images.
@@ -123,7 +126,7 @@ class GrassyMnist(Dataset):
     def __init__(self, config: GrassyMnistConfig) -> None:
         super().__init__(config)
         self._mnist, self._notes = open_mnist(data_folder(config, self.LAYOUT))
-        self._grass = GrassFolder(config.grass_root) if config.grass_root else GrassPhotograph()
+        self.grass = GrassFolder(config.grass_root) if config.grass_root else GrassPhotograph()
         self.shape = (1, SIDE, SIDE)
         classes = tuple("0123456789")[: DIGITS[config.mode]]
         self.attributes = self._declare({"digit": Attribute("salient", classes, target_only=True)})
@@ -155,7 +158,7 @@ class GrassyMnist(Dataset):
 
         indices = np.asarray(indices)
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
-        grass = torch.from_numpy(self._grass.take(split, domain, table["where"]))
+        grass = torch.from_numpy(self.grass.take(split, domain, table["where"]))
         salient = torch.from_numpy(table["salient"])[:, None, None]
         unit = 1 / (1 + SCALE[self.config.mode])  # amplitude of a digit
         digits = unit * pad_digits(self._mnist[split].take(table["digit"]), SIDE)
@@ -171,7 +174,7 @@ class GrassyMnist(Dataset):
     def notes(self) -> list[str]:
         clipped = []
         if self.config.background_noise:
-            grass = self._grass.take(
+            grass = self.grass.take(
                 "train", "background", self._tables["train", "background"]["where"][:200]
             )
             noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
@@ -180,7 +183,7 @@ class GrassyMnist(Dataset):
                 f"background_noise takes {share:.1%} of the training background's pixels "
                 "beyond black or white"
             ]
-        return [*self._notes, *self._repetitions(), *self._grass.notes(), *clipped]
+        return [*self._notes, *self._repetitions(), *self.grass.notes(), *clipped]
 
     def _repetitions(self) -> Iterator[str]:
         for split in SPLITS:
@@ -202,7 +205,7 @@ class GrassyMnist(Dataset):
 
     def _noise(self, indices: np.ndarray) -> np.ndarray:
         """Returns each item's own noise (n, 28, 28) float32."""
-        std = self.config.background_noise * self._background_amplitude() * self._grass.std
+        std = self.config.background_noise * self._background_amplitude() * self.grass.std
         drawn = [
             np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32)
             for i in indices

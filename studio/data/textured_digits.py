@@ -21,7 +21,13 @@ from studio.domains import DOMAINS
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TexturedDigits"]
+__all__ = [
+    "TexturedDigits",
+    "TexturedDigitsConfig",
+    "digit_numbers",
+    "photograph_windows",
+    "digit_images",
+]
 
 SIDE = 64  # pixels of photograph per image. At resolution 32 they are averaged two by two.
 SIZES: dict[Split, int] = {"train": 25_000, "test": 5_000}  # per domain, as in CIFAR-10-MNIST
@@ -123,11 +129,13 @@ class TexturedDigits(Dataset):
 
     @cached_property
     def _digits(self) -> "Tensor":
-        return _resized(self.config.resolution)
+        return digit_images(self.config.resolution)
 
     @cached_property
     def _windows(self) -> list[dict[str, np.ndarray]]:
-        return [_windows(name, self.config.resolution) for name in self.config.photographs]
+        return [
+            photograph_windows(name, self.config.resolution) for name in self.config.photographs
+        ]
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws the columns of `composition`. Every column has its own generator, so none depends
@@ -139,7 +147,7 @@ class TexturedDigits(Dataset):
             name: np.random.default_rng((2024, *which, i)).random(SIZES[split])
             for i, name in enumerate(columns)
         }
-        members = _digits_of(split)
+        members = digit_numbers(split)
         return {
             "texture": (drawn["texture"] * len(self.config.photographs)).astype(np.int64),
             "digit": members[(drawn["digit"] * len(members)).astype(np.int64)],
@@ -149,7 +157,7 @@ class TexturedDigits(Dataset):
         }
 
 
-def _resized(resolution: int) -> "Tensor":
+def digit_images(resolution: int) -> "Tensor":
     """Returns all digits in [0, 1], resized to the frame, (1797, side, side)."""
     import torch
     from torch.nn.functional import interpolate
@@ -159,13 +167,13 @@ def _resized(resolution: int) -> "Tensor":
     return resized.clamp(0, 1)[:, 0]
 
 
-def _digits_of(split: Split) -> np.ndarray:
+def digit_numbers(split: Split) -> np.ndarray:
     """Returns the numbers of the digit images of a split."""
     order = np.random.default_rng(2024).permutation(DIGITS)
     return order[:TEST_DIGITS] if split == "test" else order[TEST_DIGITS:]
 
 
-def _windows(name: str, resolution: int) -> dict[str, np.ndarray]:
+def photograph_windows(name: str, resolution: int) -> dict[str, np.ndarray]:
     """Returns all windows of the two regions of a photograph, (rows, columns, side, side) in [0,
     1], without copying.
     """

@@ -229,7 +229,7 @@ def test_the_python_version_of_cifar_is_never_opened(problem, root: Path) -> Non
     assert "is the python version, which consists of pickles and is not opened" in problem(
         "cifar_mnist"
     )
-    assert not Path("open_maybe_gzip").exists()
+    assert not Path("opened").exists()
     write_bin(root / "cifar-10-batches-bin", cifar_arrays())
     path = root / "cifar-10-batches-bin/test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])

@@ -74,7 +74,7 @@ def test_sprites_have_the_geometry_of_the_data_set() -> None:
     assert [len(r) for r in rows] == [19, 15, 19]
     square = render_sprites(np.array([[0, scale, 0, 0, 0] for scale in range(6)])).sum((1, 2))
     assert (np.diff(square) > 0).all()
-    # The first position is at 16 and the last at 48 px; x is the column, y the row.
+    # The first position is at 16 and the last at 48 px; x is the column and y is the row.
     for x, y in ((0, 31), (31, 0)):
         row, column = np.argwhere(render_sprites(np.array([[1, 3, 0, x, y]]))[0]).mean(0) + 0.5
         assert (column, row) == pytest.approx((16 + 32 * x / 31, 16 + 32 * y / 31), abs=0.05)
@@ -130,7 +130,7 @@ def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
     assert x.shape == (16, 1, 64, 64)
     assert x.dtype == torch.float32
     assert x.max() <= 0
-    table = data._tables["train", "background"][:16]
+    table = data.composition("train", "background")["digits"][:16]
     assert (classes[table] == [1, 2, 3, 4]).all()
     bright = mnist_arrays()
     for digit in (1, 2, 3, 4):  # one class alone is bright
@@ -201,7 +201,7 @@ def test_splits_share_no_picture(root: Path) -> None:
 
 
 def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
-    # Peers' trap 13: the authors' evaluation showed digits of the training part.
+    # The authors' evaluation shows digits of the training part.
     arrays = mnist_arrays()
     dark, bright = np.zeros_like, lambda images: np.full_like(images, 255)
     for train, test in ((dark, bright), (bright, dark)):
@@ -227,7 +227,7 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
     columns = [
         data.factors("train")[:500],
         data.factors("test")[:500],
-        data._tables["train", "target"][:500],
+        data.composition("train", "target")["digits"][:500],
     ]
     digest = hashlib.sha256(np.concatenate(columns, 1).astype("<i8").tobytes()).hexdigest()
     assert digest.startswith("e94e9e75add8982c"), digest

@@ -76,7 +76,7 @@ def image(dataset: Folders, split: str, domain: str, index: int) -> torch.Tensor
 
 
 def names(dataset: Folders, split: str, domain: str) -> list[str]:
-    return [dataset._items[row].name for row in dataset._rows[split, domain]]
+    return dataset.item_names(split, domain)
 
 
 def sides(dataset: Folders) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """grassy_mnist: the three published forms, where grass comes from, splits, and the options of the studies."""
 
 import hashlib
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from studio.data import grassy_mnist
 from studio.data.grassy_mnist import GrassyMnist, GrassyMnistConfig
 from studio.data.sources.grass import GrassFolder, GrassPhotograph
 from studio.errors import StudioError
+
+PLACES = tuple(product(("train", "test"), ("background", "target")))
 
 
 @pytest.fixture
@@ -45,8 +48,8 @@ def parts(
     data: GrassyMnist, split: str, domain: str, n: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns grass and digits in [0, 1], and the images in [0, 1]."""
-    table = data._tables[split, domain]
-    grass = torch.from_numpy(data._grass.take(split, domain, table["where"][:n]))
+    table = data.composition(split, domain)
+    grass = torch.from_numpy(data.grass.take(split, domain, table["where"][:n]))
     digits = torch.from_numpy(mnist_arrays()[f"x_{split}"][table["digit"][:n]] / np.float32(255))
     return grass, digits, (data.images(split, domain, range(n))[:, 0] + 1) / 2
 
@@ -82,17 +85,16 @@ def test_abid_has_only_three_digits(root: Path) -> None:
         assert data.labels(split, "background") == {}
         assert np.array_equal(
             data.labels(split, "target")["digit"],
-            mnist_arrays()[f"y_{split}"][data._tables[split, "target"]["digit"]],
+            mnist_arrays()[f"y_{split}"][data.composition(split, "target")["digit"]],
         )
 
 
 def test_no_digit_comes_twice_before_all_have_come(root: Path) -> None:
-    shown = open_data(root, train_target=200)._tables["train", "target"]["digit"]
+    shown = open_data(root, train_target=200).composition("train", "target")["digit"]
     assert sorted(shown[:90]) == sorted(shown[90:180]) == list(range(90))
 
 
 def test_splits_share_no_region_of_the_photograph() -> None:
-    # Peers' trap 13.
     import skimage.data
 
     grass = GrassPhotograph()
@@ -120,7 +122,8 @@ def test_every_photograph_of_a_folder_serves_one_split_and_domain(
     root: Path, photographs: Path
 ) -> None:
     data = open_data(root, grass_root=str(photographs), dim_background=False)
-    names = [name for files in data._grass._files.values() for name in files]
+    before = {place: data.grass.file_names(*place) for place in PLACES}
+    names = [name for files in before.values() for name in files]
     assert len(names) == len(set(names)) == 60
     shown = {}
     for split in ("train", "test"):
@@ -129,14 +132,13 @@ def test_every_photograph_of_a_folder_serves_one_split_and_domain(
             shown[split, domain] = {
                 round(float(value) * 255 / 4) for value in grass.flatten(1).mean(1)
             }
-            own = {int(Path(name).stem) for name in data._grass._files[split, domain]}
+            own = {int(Path(name).stem) for name in before[split, domain]}
             assert shown[split, domain] <= own
             assert len(shown[split, domain]) > len(own) / 2
     assert "by their names: " in data.notes()[-1]
-    before = dict(data._grass._files)
     Image.new("L", (64, 64), 9).save(photographs / "a_new_one.png")
-    after = GrassFolder(str(photographs))._files
-    assert all(set(before[side]) <= set(after[side]) for side in before)
+    after = GrassFolder(str(photographs))
+    assert all(set(names) <= set(after.file_names(*place)) for place, names in before.items())
 
 
 def test_a_folder_that_will_not_do_is_named(root: Path, photographs: Path, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
 def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path) -> None:
     clean, noisy = open_data(root, mode="abid"), open_data(root, mode="abid", background_noise=1)
     a, b = (data.images("train", "background", range(50)) for data in (clean, noisy))
-    assert (b - a).std() == pytest.approx(2 * (2 / 3) * clean._grass.std, rel=0.1)
+    assert (b - a).std() == pytest.approx(2 * (2 / 3) * clean.grass.std, rel=0.1)
     assert torch.equal(noisy.images("train", "background", [7, 3])[1], b[3])
     for split, domain in (("train", "target"), ("test", "background"), ("test", "target")):
         assert torch.equal(
@@ -199,7 +201,7 @@ def test_contamination_and_sizes(root: Path) -> None:
     ) == (50, 60, 40)
     assert clean.images("train", "target", [59]).shape == (1, 1, 28, 28)
     for domain, usual in (("background", False), ("target", True)):
-        odd = mixed._tables["train", domain]["salient"] != usual
+        odd = mixed.composition("train", domain)["salient"] != usual
         assert 10 < odd.sum() < 40
         a, b = clean.images("train", domain, range(50)), mixed.images("train", domain, range(50))
         assert np.array_equal((a != b).flatten(1).any(1), odd[:50])
@@ -207,7 +209,7 @@ def test_contamination_and_sizes(root: Path) -> None:
             clean.images("test", domain, range(9)), mixed.images("test", domain, range(9))
         )
     missing = mixed.labels("train", "target")["digit"] == -1
-    assert np.array_equal(missing, ~mixed._tables["train", "target"]["salient"])
+    assert np.array_equal(missing, ~mixed.composition("train", "target")["salient"])
 
 
 def test_more_items_do_not_change_the_first(root: Path) -> None:
@@ -223,9 +225,11 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
     chosen = data.images("train", "target", [3, 44])
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
     where = (
-        np.concatenate([data._tables[split, "target"]["where"][:20] for split in ("train", "test")])
+        np.concatenate(
+            [data.composition(split, "target")["where"][:20] for split in ("train", "test")]
+        )
         * 2**30
     ).astype("<i8")
-    digits = data._tables["train", "target"]["digit"].astype("<i8")
+    digits = data.composition("train", "target")["digit"].astype("<i8")
     digest = hashlib.sha256(where.tobytes() + digits.tobytes()).hexdigest()
     assert digest.startswith("64e9f9a292fe17f9"), digest

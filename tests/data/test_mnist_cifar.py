@@ -16,6 +16,7 @@ from studio.config import resolve
 from studio.data import DATASETS
 from studio.data.catalogue import check
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
+from studio.data.io.files import open_npz
 from studio.data.sources.cifar import open_cifar
 from studio.data.sources.mnist import open_mnist, pad_digits, resize_digits
 from studio.errors import StudioError
@@ -88,13 +89,14 @@ def test_every_layout_of_cifar_gives_channels_first(tmp_path: Path, layout: str)
 
 
 def test_plain_arrays_are_mapped_and_opening_reads_no_images(root: Path) -> None:
-    parts, _ = open_cifar(root)
-    array = parts["train"]._images[0]
-    assert array._values is None
-    assert isinstance(array.values, np.memmap)
-    assert (
-        pickle.loads(pickle.dumps(array))._values is None
-    )  # a loader process maps the file itself
+    arrays = open_npz(root / "cifar10.npz", {"x_train": (None, 32, 32, 3)})
+    assert not arrays["x_train"].is_open
+    assert isinstance(arrays["x_train"].values, np.memmap)
+    # A loader process maps the file itself.
+    assert not pickle.loads(pickle.dumps(arrays["x_train"])).is_open
+    data = open_data(root)
+    assert not any(array.is_open for part in open_cifar(root)[0].values() for array in part.arrays)
+    assert data.size("train", "target")
 
 
 def test_what_is_missing_is_named_with_its_place_and_layout(
@@ -145,7 +147,7 @@ def test_the_python_version_is_refused_by_name_and_never_opened(tmp_path: Path) 
         match=r"cifar-10-batches-py is the python version.*pickles.*cifar-10-batches-bin",
     ):
         open_cifar(tmp_path)
-    assert not Path("open_maybe_gzip").exists()
+    assert not Path("opened").exists()
 
 
 def read(root: Path, which: str) -> None:
@@ -244,7 +246,7 @@ def test_target_is_half_of_either_and_background_half_alone(root: Path) -> None:
         x, y = (data.images(split, domain, range(20)) for domain in ("background", "target"))
         assert x.shape == y.shape == (20, 3, 32, 32)
         assert x.dtype == torch.float32
-        tables = [data._tables[split, domain] for domain in ("background", "target")]
+        tables = [data.composition(split, domain) for domain in ("background", "target")]
         photographs = [
             torch.from_numpy(cifar[f"x_{split}"][t["object"][:20]] / 255).permute(0, 3, 1, 2)
             for t in tables
@@ -280,13 +282,13 @@ def test_both_sizes_show_the_same_items_resized_to_the_frame(root: Path) -> None
 
 
 def test_domains_share_no_image_and_splits_share_no_digit(root: Path) -> None:
-    # Peers' trap 13: the authors' evaluation showed digits of the training part.
+    # The authors' evaluation shows digits of the training part.
     data = open_data(root)
     for split, n in (("train", TRAIN), ("test", TEST)):
-        used = [data._tables[split, domain]["object"] for domain in ("background", "target")]
+        used = [data.composition(split, domain)["object"] for domain in ("background", "target")]
         assert sorted(np.concatenate(used)) == list(range(n))
         assert data.size(split, "background") == data.size(split, "target") == n // 2
-        assert data._tables[split, "target"]["digit"].max() < n
+        assert data.composition(split, "target")["digit"].max() < n
     shown = {}
     for split in ("train", "test"):
         y = open_data(root, resolution=32, background_amplitude=0).images(
@@ -308,7 +310,7 @@ def test_labels_say_what_is_shown(root: Path) -> None:
         "common",
     )
     assert set(data.labels("train", "background")) == {"object"}
-    labels, table = data.labels("test", "target"), data._tables["test", "target"]
+    labels, table = data.labels("test", "target"), data.composition("test", "target")
     assert np.array_equal(labels["object"], cifar["y_test"][table["object"]])
     assert np.array_equal(labels["digit"], mnist["y_test"][table["digit"]])
 
@@ -319,7 +321,7 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
     assert torch.equal(open_data(root).images("train", "target", [3, 44]), chosen)
     columns = [
-        data._tables[split, "target"][name]
+        data.composition(split, "target")[name]
         for split in ("train", "test")
         for name in ("object", "digit")
     ]
@@ -334,7 +336,7 @@ def test_contamination_is_seeded_nested_and_only_in_train(root: Path) -> None:
         for share in (0.3, 0.6)
     )
     for domain, usual in (("background", False), ("target", True)):
-        odd = [d._tables["train", domain]["salient"] != usual for d in (clean, some, more)]
+        odd = [d.composition("train", domain)["salient"] != usual for d in (clean, some, more)]
         assert odd[0].sum() == 0 < odd[1].sum() < odd[2].sum() < 45
         assert not (odd[1] & ~odd[2]).any()
         a, b = clean.images("train", domain, range(45)), some.images("train", domain, range(45))
@@ -343,7 +345,8 @@ def test_contamination_is_seeded_nested_and_only_in_train(root: Path) -> None:
             clean.images("test", domain, range(20)), some.images("test", domain, range(20))
         )
     assert np.array_equal(
-        some.labels("train", "target")["digit"] == -1, ~some._tables["train", "target"]["salient"]
+        some.labels("train", "target")["digit"] == -1,
+        ~some.composition("train", "target")["salient"],
     )
 
 
@@ -384,13 +387,14 @@ def test_the_real_files() -> None:
     if not check(config)["ok"]:
         pytest.skip(check(config)["problems"][0])
     data = CifarMnist(config)
-    assert data._mnist["train"].classes[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
-    assert data._mnist["test"].classes[:5].tolist() == [7, 2, 1, 0, 4]
-    assert np.bincount(data._cifar["test"].classes, minlength=10).std() == 0
+    mnist, cifar = (open_source(Path(config.root))[0] for open_source in (open_mnist, open_cifar))
+    assert mnist["train"].classes[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
+    assert mnist["test"].classes[:5].tolist() == [7, 2, 1, 0, 4]
+    assert np.bincount(cifar["test"].classes, minlength=10).std() == 0
     for domain in ("background", "target"):
         images = data.images("train", domain, range(64))
         assert images.abs().max() <= 1
-        # Neighbouring pixels of a photograph are alike in every channel; those of a scrambled one are not.
+        # Neighbouring pixels of a photograph are alike in every channel. Those of a scrambled photograph are not.
         assert (images[..., 1:] - images[..., :-1]).abs().mean() < 0.5 * images.std()
 
 

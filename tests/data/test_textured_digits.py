@@ -9,7 +9,14 @@ from support.experiments import tiny
 
 from studio.build import build_dataset
 from studio.config import resolve
-from studio.data.textured_digits import DIGITS, TEST_DIGITS, TexturedDigits, _digits_of, _windows
+from studio.data.textured_digits import (
+    DIGITS,
+    TEST_DIGITS,
+    TexturedDigits,
+    digit_numbers,
+    photograph_windows,
+    digit_images,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +35,7 @@ def test_item_i_is_the_same_for_ever(digits: TexturedDigits) -> None:
     assert torch.equal(build_dataset(tiny()).images("train", "target", [0, 1, 24_999]), chosen)
     labels = digits.labels("train", "target")
     assert labels["digit"][:8].tolist() == [1, 6, 4, 6, 9, 3, 7, 4]
-    table = digits._tables["test", "target"]
+    table = digits.composition("test", "target")
     digest = hashlib.sha256(
         np.stack([table["texture"], table["digit"], table["flip"]]).astype("<i8").tobytes()
     ).hexdigest()
@@ -44,22 +51,21 @@ def test_target_is_half_photograph_plus_half_digit(digits: TexturedDigits) -> No
     assert x.max() <= 0  # half of the range, as in CIFAR-10-MNIST
     assert y.min() >= -1
     assert 0 < y.max() <= 1
-    number = digits._tables["train", "target"]["digit"][:64]
-    rest = y[:, 0] - digits._digits[number]
+    number = digits.composition("train", "target")["digit"][:64]
+    rest = y[:, 0] - digit_images(32)[number]
     assert rest.min() >= -1 - 1e-6
     assert rest.max() <= 1e-6
 
 
 def test_splits_share_neither_digit_nor_region(digits: TexturedDigits) -> None:
-    # Peers' trap 13.
-    train, test = set(_digits_of("train")), set(_digits_of("test"))
+    train, test = set(digit_numbers("train")), set(digit_numbers("test"))
     assert not train & test
     assert len(train) == DIGITS - TEST_DIGITS
     assert len(test) == TEST_DIGITS
     for split, allowed in (("train", train), ("test", test)):
-        assert set(digits._tables[split, "target"]["digit"]) == allowed
+        assert set(digits.composition(split, "target")["digit"]) == allowed
     for name in ("brick", "coins", "grass", "gravel"):
-        windows = _windows(name, 32)
+        windows = photograph_windows(name, 32)
         memory = [
             (w.__array_interface__["data"][0], w.shape) for w in (windows["train"], windows["test"])
         ]

@@ -90,6 +90,11 @@ class StoredArray:
     _values: np.ndarray | None = field(default=None, repr=False)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the values have been opened or read."""
+        return self._values is not None
+
+    @property
     def values(self) -> np.ndarray:
         """The array.
 
@@ -117,6 +122,7 @@ class LabelledImages:
         arrange: converts a few images from the file's layout to ours.
 
     Attributes:
+        arrays: all arrays, of images and labels.
         size: number of images.
     """
 
@@ -126,6 +132,7 @@ class LabelledImages:
         labels: Sequence[StoredArray],
         arrange: Callable[[np.ndarray], np.ndarray] = np.asarray,
     ) -> None:
+        self.arrays = (*images, *labels)
         self._images, self._labels, self._arrange = images, labels, arrange
         self._starts = np.cumsum([0, *(array.shape[0] for array in images)])
         self.size = int(self._starts[-1])

@@ -37,7 +37,7 @@ def one(**factors: float) -> dict[str, np.ndarray]:
     return {name: np.array([value], np.float32) for name, value in {**middle, **factors}.items()}
 
 
-def test_item_i_is_the_same_for_ever(heads: BrainPhantom) -> None:
+def test_items_never_change(heads: BrainPhantom) -> None:
     chosen = heads.images("train", "target", [3, 99_999])
     assert chosen.shape == (2, 1, 64, 64)
     assert chosen.dtype == torch.float32
@@ -55,7 +55,7 @@ def test_item_i_is_the_same_for_ever(heads: BrainPhantom) -> None:
     assert digest.startswith("6405bcd77fa08b78"), digest
 
 
-def test_seed_split_domain_and_item_all_matter(heads: BrainPhantom) -> None:
+def test_images_differ_by_seed_split_domain_and_item(heads: BrainPhantom) -> None:
     images = [
         heads.images("train", "background", [0, 1]),
         heads.images("test", "background", [0]),
@@ -67,7 +67,7 @@ def test_seed_split_domain_and_item_all_matter(heads: BrainPhantom) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 128, 256])
-def test_a_head_is_the_same_at_any_resolution(heads: BrainPhantom, side: int) -> None:
+def test_images_show_the_same_head_at_any_resolution(heads: BrainPhantom, side: int) -> None:
     images, others = (
         heads.images("test", "target", range(6)),
         open_data(resolution=side).images("test", "target", range(6)),
@@ -83,7 +83,7 @@ def test_a_head_is_the_same_at_any_resolution(heads: BrainPhantom, side: int) ->
     )
 
 
-def test_every_factor_is_an_attribute_of_the_right_code_in_its_range(heads: BrainPhantom) -> None:
+def test_labels_are_in_range_and_belong_to_the_right_code(heads: BrainPhantom) -> None:
     assert {name for name, a in heads.attributes.items() if a.belongs == "common"} == set(ANATOMY)
     assert {
         name for name, a in heads.attributes.items() if a.belongs == "salient" and a.target_only
@@ -103,7 +103,7 @@ def test_every_factor_is_an_attribute_of_the_right_code_in_its_range(heads: Brai
 
 
 @pytest.mark.parametrize("name", [*ANATOMY, *TUMOUR])
-def test_every_factor_can_be_seen(name: str) -> None:
+def test_draw_slices_shows_every_factor(name: str) -> None:
     low, high = {**ANATOMY, **TUMOUR}[name]
     a, b = (draw_slices(one(**{name: value}), 64) for value in (low, high))
     assert np.abs(a - b).max() > 0.05
@@ -125,7 +125,7 @@ def test_every_factor_can_be_seen(name: str) -> None:
         assert tumours == 0, "brightness and what lies inside the brain move no mask"
 
 
-def test_a_factor_means_what_its_name_says() -> None:
+def test_draw_slices_changes_the_property_that_a_factor_names() -> None:
     def width(picture: np.ndarray, axis: int) -> int:
         return int((picture[0] > 0.1).any(axis).sum())
 
@@ -162,7 +162,7 @@ def test_a_factor_means_what_its_name_says() -> None:
     assert draw_slices(one(), 128, "t2", tumours=False)[fluid].mean() > 0.7
 
 
-def test_a_slice_has_the_layers_of_a_head() -> None:
+def test_draw_slices_shows_the_layers_of_a_head() -> None:
     """From the outside inwards along the row through the centre: air, bright scalp, dark bone, brain, dark ventricle."""
     line = draw_slices(one(level=0.8, tilt=0.0, midline=0.0, gain=1.0), 256, tumours=False)[0, 118]
     assert line[:3].max() == 0
@@ -176,7 +176,7 @@ def test_a_slice_has_the_layers_of_a_head() -> None:
     assert np.abs(line - line[::-1]).mean() > 0.01, "the halves' folds differ"
 
 
-def test_healthy_differs_where_the_tumour_is_and_nowhere_else(heads: BrainPhantom) -> None:
+def test_healthy_differs_only_at_the_tumour(heads: BrainPhantom) -> None:
     assert isinstance(heads, CounterfactualDataset)
     assert isinstance(heads, MaskedDataset)
     assert not isinstance(TexturedDigits(TexturedDigitsConfig()), MaskedDataset)
@@ -194,7 +194,7 @@ def test_healthy_differs_where_the_tumour_is_and_nowhere_else(heads: BrainPhanto
         assert masks.float().mean() == pytest.approx(0.045, abs=0.01)
 
 
-def test_a_transplant_has_the_head_of_one_and_the_tumour_of_the_other(heads: BrainPhantom) -> None:
+def test_transplant_has_one_head_and_the_other_tumour(heads: BrainPhantom) -> None:
     a, b = [4, 9, 2], [7, 7, 30]
     made = heads.transplant("test", a, b)
     background = heads.images("test", "background", a)
@@ -219,7 +219,7 @@ def test_a_transplant_has_the_head_of_one_and_the_tumour_of_the_other(heads: Bra
     torch.testing.assert_close(noise[0][:, 0][quiet], noise[1][:, 0][quiet])
 
 
-def test_noise_is_as_strong_as_it_says_and_its_own_for_each_image() -> None:
+def test_noise_has_the_configured_strength_per_image() -> None:
     noisy, clean = (
         open_data(noise=v).images("train", "background", range(32)) for v in (0.05, 0.0)
     )
@@ -233,7 +233,7 @@ def test_noise_is_as_strong_as_it_says_and_its_own_for_each_image() -> None:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_modalities_and_chunks_agree_with_one_by_one(modality: str) -> None:
+def test_draw_slices_is_the_same_in_chunks_and_one_by_one(modality: str) -> None:
     table = {
         name: values[:40] for name, values in open_data().composition("test", "target").items()
     }
@@ -246,7 +246,7 @@ def test_modalities_and_chunks_agree_with_one_by_one(modality: str) -> None:
     assert together.max() < 1.5
 
 
-def test_drawing_keeps_up_with_training() -> None:
+def test_images_are_drawn_fast_enough_for_training() -> None:
     """2,000 images of 64 px per second of one core, with room: half of that, at best of three, whatever else runs."""
     data, spent = BrainPhantom(BrainPhantomConfig()), []
     data.images("train", "target", range(64))
@@ -257,7 +257,7 @@ def test_drawing_keeps_up_with_training() -> None:
     assert 256 / min(spent) > 1_000
 
 
-def test_without_files_it_is_ready_and_wrong_options_are_named() -> None:
+def test_check_passes_without_files_and_names_wrong_options() -> None:
     report = check(BrainPhantomConfig())
     assert report["ok"]
     assert report["notes"] == []
@@ -284,7 +284,7 @@ def read(root: Path, number: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(image.dataobj), image.affine
 
 
-def test_volumes_have_brats_layout(volumes: Path) -> None:
+def test_write_brats_has_the_layout_of_brats(volumes: Path) -> None:
     assert sorted(p.name for p in volumes.iterdir()) == [f"BraTS2021_{i:05d}" for i in range(3)]
     for kind in (*MODALITIES, "seg"):
         values, affine = read(volumes, 0, kind)
@@ -297,7 +297,7 @@ def test_volumes_have_brats_layout(volumes: Path) -> None:
     assert {tuple(np.unique(read(volumes, i, "seg")[0])) for i in range(3)} == {(0, 1, 2, 4)}
 
 
-def test_every_patient_has_slices_with_a_tumour_and_without(volumes: Path) -> None:
+def test_write_brats_gives_slices_with_and_without_tumour(volumes: Path) -> None:
     for number in range(3):
         area = (read(volumes, number, "seg")[0] > 0).sum((0, 1))[80:100]
         assert 3 <= (area > 10).sum() <= 12
@@ -309,7 +309,7 @@ def test_every_patient_has_slices_with_a_tumour_and_without(volumes: Path) -> No
         assert not (read(volumes, number, "seg")[0] > 0)[~brain].any()
 
 
-def test_slices_of_a_volume_fit_together(volumes: Path) -> None:
+def test_write_brats_gives_slices_that_fit_together(volumes: Path) -> None:
     t1 = read(volumes, 0, "t1")[0].astype(float)[:, :, 80:100]
     near, far = np.abs(np.diff(t1, axis=2)).mean(), np.abs(t1[:, :, 0] - t1[:, :, -1]).mean()
     assert 0 < near < 0.5 * far
@@ -317,7 +317,7 @@ def test_slices_of_a_volume_fit_together(volumes: Path) -> None:
     assert near < 0.5 * other
 
 
-def test_volumes_depend_on_seed_and_patient_alone(volumes: Path, tmp_path: Path) -> None:
+def test_write_brats_depends_only_on_seed_and_patient(volumes: Path, tmp_path: Path) -> None:
     write_brats(tmp_path, 1, seed=1, side=60)
     assert np.array_equal(read(tmp_path, 0, "flair")[0], read(volumes, 0, "flair")[0])
     write_brats(tmp_path, 1, seed=2, side=60, slices=range(0, 1))
@@ -330,7 +330,9 @@ def test_volumes_depend_on_seed_and_patient_alone(volumes: Path, tmp_path: Path)
     ("patients", "slices"),
     [(0, range(80, 90)), (1, range(0)), (1, range(150, 156)), (1, range(-1, 3))],
 )
-def test_impossible_volumes_are_refused(tmp_path: Path, patients: int, slices: range) -> None:
+def test_write_brats_refuses_impossible_volumes(
+    tmp_path: Path, patients: int, slices: range
+) -> None:
     with pytest.raises(StudioError, match="found"):
         write_brats(tmp_path, patients, slices=slices)
     assert not any(tmp_path.iterdir())

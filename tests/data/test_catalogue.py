@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +19,6 @@ from studio.data.folders import Folders, FoldersConfig
 from studio.data.sources import bundled
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.errors import StudioError
-from studio.render import preview as sheet
-from studio.render.preview import preview
 
 BELONGS = {"digit": "salient", "texture": "common"}
 
@@ -40,7 +37,7 @@ def config(root: Path, **fields: object) -> FoldersConfig:
 # ---- list ----
 
 
-def test_every_set_is_listed_with_where_its_files_are_expected() -> None:
+def test_list_datasets_states_where_files_are_expected() -> None:
     rows = list_datasets()
     assert [row["name"] for row in rows] == list(DATASETS)
     assert all(list(row) == ["name", "what", "needs_files", "expected"] for row in rows)
@@ -63,7 +60,7 @@ print(results, [name for name in ("torch", "sklearn", "scipy", "skimage", "matpl
 """
 
 
-def test_list_and_check_do_not_wait_for_what_only_training_needs(tmp_path: Path) -> None:
+def test_list_and_check_import_no_training_libraries(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", **mnist_arrays())
     np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
     place = {
@@ -82,7 +79,7 @@ def test_list_and_check_do_not_wait_for_what_only_training_needs(tmp_path: Path)
 
 
 @pytest.mark.parametrize("here", [True, False])
-def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(
+def test_bundled_images_match_their_packages_own_loaders(
     monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
     import skimage.data
@@ -101,7 +98,7 @@ def test_what_comes_with_other_packages_is_as_their_own_loaders_give_it(
 # ---- init and check ----
 
 
-def test_the_example_is_complete_and_checks_out(root: Path) -> None:
+def test_init_example_is_complete_and_passes_check(root: Path) -> None:
     report = check(config(root))
     assert report == json.loads(json.dumps(report))
     assert report["ok"]
@@ -122,7 +119,7 @@ def test_the_example_is_complete_and_checks_out(root: Path) -> None:
     assert report["notes"] == ["split: 400 files as attributes.csv says", few]
 
 
-def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> None:
+def test_init_example_has_the_images_and_labels_of_textured_digits(root: Path) -> None:
     dataset, source = Folders(config(root)), TexturedDigits(TexturedDigitsConfig(resolution=64))
     for split in ("train", "test"):
         for domain in ("background", "target"):
@@ -138,7 +135,7 @@ def test_the_examples_images_and_labels_are_those_of_the_digits(root: Path) -> N
                 assert [classes[i] for i in values] == [others[i] for i in true]
 
 
-def test_the_examples_config_works_as_it_is(root: Path) -> None:
+def test_init_example_writes_a_config_that_loads(root: Path) -> None:
     loaded = load(str(root / "folders_dig.yaml"))
     assert loaded.data.root == str(root)
     assert loaded.data.attributes == BELONGS
@@ -147,7 +144,7 @@ def test_the_examples_config_works_as_it_is(root: Path) -> None:
     assert f"'{root}/folders_dig.yaml'" in (root / "README.txt").read_text(encoding="utf-8")
 
 
-def test_the_examples_subjects_are_on_one_side(root: Path) -> None:
+def test_init_example_puts_each_subject_into_one_split(root: Path) -> None:
     with (root / "attributes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 400
@@ -158,7 +155,7 @@ def test_the_examples_subjects_are_on_one_side(root: Path) -> None:
     )
 
 
-def test_an_empty_folder_is_filled_and_nothing_else_is_left(
+def test_init_example_fills_an_empty_folder_and_leaves_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "EXAMPLE", {"train": 2, "test": 1})
@@ -179,7 +176,7 @@ def test_an_empty_folder_is_filled_and_nothing_else_is_left(
         ("below a file", "cannot be written: "),
     ],
 )
-def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: str) -> None:
+def test_init_example_never_overwrites_files(tmp_path: Path, kind: str, message: str) -> None:
     root = tmp_path / "mine"
     if kind == "folder":
         root.mkdir()
@@ -193,7 +190,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str, message: 
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_an_interrupted_example_leaves_nothing(
+def test_init_example_leaves_nothing_when_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def interrupted(folder: Path) -> None:
@@ -206,7 +203,7 @@ def test_an_interrupted_example_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bundled_set_checks_out() -> None:
+def test_check_passes_for_a_bundled_data_set() -> None:
     report = check(TexturedDigitsConfig())
     assert report["ok"]
     assert report["counts"]["train"] == {"background": 25_000, "target": 25_000}
@@ -215,7 +212,7 @@ def test_a_bundled_set_checks_out() -> None:
     )
 
 
-def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
+def test_check_reports_a_fault_instead_of_raising(root: Path, tmp_path: Path) -> None:
     report = check(config(tmp_path / "nowhere"))
     assert not report["ok"]
     assert "no folder" in report["problems"][0]
@@ -226,7 +223,7 @@ def test_a_fault_is_reported_and_not_raised(root: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: Path) -> None:
+def test_check_lists_quarantined_files_in_either_case(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for domain in ("background", "target"):
         (tmp_path / domain).mkdir()
@@ -245,91 +242,3 @@ def test_files_set_aside_are_listed_whether_or_not_they_are_too_many(tmp_path: P
     )
     assert describe(many).count("set aside: ") == 15
     assert json.loads(json.dumps([few, many])) == [few, many]
-
-
-# ---- preview ----
-
-
-def test_the_preview_shows_every_domain_and_split_and_is_seeded(root: Path) -> None:
-    dataset = Folders(config(root))
-    first, again, other = (np.asarray(preview(dataset, 5, seed)) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert first.shape != other.shape or (first != other).any()
-    wider = preview(dataset, 9, 0)
-    assert wider.width > first.shape[1]
-    assert wider.height == first.shape[0]
-
-
-def test_a_preview_of_fewer_images_than_asked_for_and_without_attributes(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    lines = ["file,split"]
-    for domain in ("background", "target"):
-        (tmp_path / domain).mkdir()
-        for i in range(3):
-            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(
-                tmp_path / domain / f"{i}.png"
-            )
-            lines.append(f"{domain}/{i}.png,{'test' if i else 'train'}")
-    (tmp_path / "attributes.csv").write_text("\n".join(lines))
-    dataset = Folders(FoldersConfig(root=str(tmp_path), resolution=8))
-    assert preview(dataset, 6, 0).height > 4 * 96
-
-
-def test_long_and_missing_values_are_written_out(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words: list[str] = []
-    monkeypatch.setattr(
-        sheet, "Grid", lambda rows, *_, **__: Drawn([words.extend(map(str, row)) for row in rows])
-    )
-    text = (
-        (root / "attributes.csv")
-        .read_text(encoding="utf-8")
-        .replace("gravel", "a very long name of gravel")
-    )
-    lines = text.splitlines()
-    lines = [
-        f"{line},age" if i == 0 else f"{line},{'' if i % 2 else i + 0.5}"
-        for i, line in enumerate(lines)
-    ]
-    for name in ("background", "target"):
-        (tmp_path / name).symlink_to(root / name)
-    (tmp_path / "attributes.csv").write_text("\n".join(lines), encoding="utf-8")
-    preview(Folders(config(tmp_path, attributes={**BELONGS, "age": "common"})), 12, 0)
-    assert any("a very long name of gravel" in word for word in words)
-    assert any(word.endswith(", age=-") for word in words)
-    assert any(re.search(r", age=\d+\.5$", word) for word in words)
-    assert {
-        "background train: 160",
-        "background test: 40",
-        "target train: 160",
-        "target test: 40",
-    } < set(words)
-
-
-def test_values_come_in_the_order_that_the_caption_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list = []
-    monkeypatch.setattr(
-        sheet, "Grid", lambda rows, title, caption, **_: Drawn(seen.extend((rows, caption)))
-    )
-    dataset = TexturedDigits(TexturedDigitsConfig())
-    preview(dataset, 6, 3)
-    rows, caption = seen
-    assert caption.endswith("; below each image: texture; below each target image: digit")
-    indices = np.sort(np.random.default_rng(3).permutation(5_000)[:6])
-    labels = dataset.labels("test", "target")
-    photographs = ("brick", "coins", "grass", "gravel")
-    assert rows[-1][1:] == [
-        f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices
-    ]
-    assert set(rows[1][1:]) <= set(photographs)
-
-
-class Drawn:
-    """Stands in for a Grid, to see what it is given."""
-
-    def __init__(self, _: object) -> None:
-        pass
-
-    def draw(self) -> None:
-        pass

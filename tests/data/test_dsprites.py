@@ -45,7 +45,7 @@ def some_factors(n: int, seed: int = 0) -> np.ndarray:
     )
 
 
-def test_the_published_frames_come_out_exactly() -> None:
+def test_render_sprites_matches_the_published_frames() -> None:
     """All 258 different frames of the authors' animation, by the digest of the genuine ones."""
     turned = [[5, orientation, 0, 0] for orientation in range(40)] + [
         [scale, 0, 0, 0] for scale in range(6)
@@ -66,7 +66,7 @@ def test_the_published_frames_come_out_exactly() -> None:
         assert digest.startswith(genuine), (factors[0], digest)
 
 
-def test_sprites_have_the_geometry_of_the_data_set() -> None:
+def test_render_sprites_has_the_geometry_of_the_data_set() -> None:
     largest = [[shape, 5, 0, 15, 15] for shape in range(3)]
     rows = [np.flatnonzero(frame.any(1)) for frame in render_sprites(np.array(largest))]
     columns = [np.flatnonzero(frame.any(0)) for frame in render_sprites(np.array(largest))]
@@ -80,7 +80,7 @@ def test_sprites_have_the_geometry_of_the_data_set() -> None:
         assert (column, row) == pytest.approx((16 + 32 * x / 31, 16 + 32 * y / 31), abs=0.05)
 
 
-def test_turning_is_anticlockwise_and_the_last_orientation_is_the_first() -> None:
+def test_render_sprites_turns_anticlockwise_by_a_full_circle() -> None:
     factors = some_factors(90)
     first, last = factors.copy(), factors.copy()
     first[:, 2], last[:, 2] = 0, 39
@@ -99,7 +99,7 @@ def test_turning_is_anticlockwise_and_the_last_orientation_is_the_first() -> Non
     assert column[tip] > column.mean()
 
 
-def test_rendering_refuses_what_is_no_class_number() -> None:
+def test_render_sprites_refuses_invalid_class_numbers() -> None:
     for factors in ([[3, 0, 0, 0, 0]], [[0, 0, -1, 0, 0]], [[0, 0, 0, 0]], [0, 0, 0, 0, 0]):
         with pytest.raises(ValueError, match="class numbers"):
             render_sprites(np.array(factors))
@@ -109,7 +109,7 @@ def test_rendering_refuses_what_is_no_class_number() -> None:
     "STUDIO_DATA" not in os.environ,
     reason="needs dSprites' genuine frames: set STUDIO_DATA to their folder",
 )
-def test_the_packed_genuine_frames_come_out_exactly() -> None:
+def test_render_sprites_matches_the_genuine_frames() -> None:
     """The packed frames of the authors' animation: `gif_bits` (320, 512) and `gif_latents` (320, 5) of dsprites.npz."""
     path = Path(os.environ["STUDIO_DATA"]) / "dsprites.npz"
     if not path.is_file() or "gif_bits.npy" not in zipfile.ZipFile(path).namelist():
@@ -124,7 +124,7 @@ def test_the_packed_genuine_frames_come_out_exactly() -> None:
     assert exact.sum() >= 300, f"{exact.sum()} of 320"
 
 
-def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
+def test_background_is_a_grid_of_digits_at_half_brightness(root: Path) -> None:
     data, classes = open_data(root), mnist_arrays()["y_train"]
     x = data.images("train", "background", range(16))
     assert x.shape == (16, 1, 64, 64)
@@ -144,7 +144,7 @@ def test_the_grid_has_1_2_above_3_4_and_half_brightness(root: Path) -> None:
         assert (image == 0).sum() == 32 * 32
 
 
-def test_a_target_is_a_grid_with_its_sprite_on_top(root: Path) -> None:
+def test_target_is_a_grid_with_a_sprite_on_top(root: Path) -> None:
     data = open_data(root)
     y, frames = (
         data.images("test", "target", range(40)),
@@ -155,7 +155,7 @@ def test_a_target_is_a_grid_with_its_sprite_on_top(root: Path) -> None:
     assert y.min() >= -1
 
 
-def test_images_of_given_factors_keep_the_sprite_and_change_the_grid(root: Path) -> None:
+def test_images_of_keeps_the_sprite_and_changes_the_grid(root: Path) -> None:
     data, factors = open_data(root), some_factors(6)
     a, b, other = (data.images_of(factors, seed) for seed in (1, 1, 2))
     assert torch.equal(a, b)
@@ -168,7 +168,7 @@ def test_images_of_given_factors_keep_the_sprite_and_change_the_grid(root: Path)
         data.images_of(np.array([[0, 6, 0, 0, 0]]), 1)
 
 
-def test_factors_are_the_sprites_and_labels_follow_from_them(root: Path) -> None:
+def test_labels_follow_from_factors(root: Path) -> None:
     data = open_data(root)
     assert list(data.attributes) == ALL
     assert all(a.belongs == "salient" and a.target_only for a in data.attributes.values())
@@ -188,7 +188,7 @@ def test_factors_are_the_sprites_and_labels_follow_from_them(root: Path) -> None
     assert labels["pos_x"][0] == factors[0, 3] / 31
 
 
-def test_splits_share_no_picture(root: Path) -> None:
+def test_splits_share_no_sprite_picture(root: Path) -> None:
     data = open_data(root)
     looks = {}
     for split, size in (("train", FRAMES // 10), ("test", 7000)):
@@ -200,7 +200,7 @@ def test_splits_share_no_picture(root: Path) -> None:
     assert data.images("test", "background", [6999]).shape == (1, 1, 64, 64)
 
 
-def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
+def test_splits_show_digits_of_their_own_part(root: Path) -> None:
     # The authors' evaluation shows digits of the training part.
     arrays = mnist_arrays()
     dark, bright = np.zeros_like, lambda images: np.full_like(images, 255)
@@ -219,7 +219,7 @@ def test_each_split_shows_digits_of_its_own_part_alone(root: Path) -> None:
         assert data.images_of(factors, 0).min() == {dark: -1.0, bright: 0.0}[test]
 
 
-def test_item_i_is_the_same_for_ever(root: Path) -> None:
+def test_items_never_change(root: Path) -> None:
     data = open_data(root)
     chosen = data.images("train", "target", [3, 70_000])
     assert torch.equal(data.images("train", "target", [70_000, 0])[0], chosen[1])
@@ -233,7 +233,7 @@ def test_item_i_is_the_same_for_ever(root: Path) -> None:
     assert digest.startswith("e94e9e75add8982c"), digest
 
 
-def test_without_a_digit_that_every_image_shows_there_is_no_set(root: Path) -> None:
+def test_dsprites_mnist_refuses_mnist_without_a_digit(root: Path) -> None:
     arrays = mnist_arrays()
     np.savez(
         root / "mnist.npz",
@@ -270,7 +270,7 @@ def write_sprites(
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_the_original_file_is_mapped_or_packed_once(
+def test_sprites_file_is_mapped_or_unpacked_once(
     small: int, tmp_path: Path, compressed: bool
 ) -> None:
     path = tmp_path / "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
@@ -288,9 +288,7 @@ def test_the_original_file_is_mapped_or_packed_once(
         assert np.array_equal(sprites.take(factors), images[rows])
 
 
-def test_a_damaged_or_foreign_file_is_refused_and_leaves_nothing(
-    small: int, tmp_path: Path
-) -> None:
+def test_sprites_file_refuses_a_damaged_file_and_leaves_nothing(small: int, tmp_path: Path) -> None:
     path, factors = tmp_path / "dsprites.npz", np.zeros((1, 5), int)
     write_sprites(path, small, True, classes=np.zeros((small, 6), np.int64))
     with pytest.raises(StudioError, match="not in the original order"):
@@ -307,7 +305,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_leaves_nothing(
         SpritesFile(path)
 
 
-def test_a_mapped_file_is_checked_as_a_packed_one_is(small: int, tmp_path: Path) -> None:
+def test_sprites_file_checks_a_mapped_file(small: int, tmp_path: Path) -> None:
     path, factors = tmp_path / "dsprites.npz", np.zeros((1, 5), int)
     for classes in (np.zeros((small, 6), np.int64), np.full((small, 6), 99)):
         write_sprites(path, small, False, classes=classes)
@@ -318,7 +316,7 @@ def test_a_mapped_file_is_checked_as_a_packed_one_is(small: int, tmp_path: Path)
         SpritesFile(path).take(factors)
 
 
-def test_without_the_file_sprites_are_rendered_and_the_note_says_so(root: Path) -> None:
+def test_sprites_are_rendered_and_noted_without_the_file(root: Path) -> None:
     assert "sprites are rendered" in open_data(root).notes()[-1]
     with pytest.raises(
         StudioError,

@@ -58,7 +58,7 @@ def parts(
 @pytest.mark.parametrize(
     ("mode", "amplitude"), [("linear", 0.5), ("nonlinear", 0.5), ("abid", 2 / 3)]
 )
-def test_each_form_is_as_published_and_in_range(
+def test_images_follow_the_published_mode_and_stay_in_range(
     root: Path, mode: str, amplitude: float, split: str
 ) -> None:
     data = open_data(root, mode=mode)
@@ -76,7 +76,7 @@ def test_each_form_is_as_published_and_in_range(
     assert torch.allclose(images, grass, atol=1e-6)
 
 
-def test_abid_has_only_three_digits(root: Path) -> None:
+def test_abid_mode_has_three_digits(root: Path) -> None:
     assert open_data(root).attributes["digit"].classes == tuple("0123456789")
     data = open_data(root, mode="abid")
     assert data.attributes["digit"].classes == ("0", "1", "2")
@@ -89,12 +89,12 @@ def test_abid_has_only_three_digits(root: Path) -> None:
         )
 
 
-def test_no_digit_comes_twice_before_all_have_come(root: Path) -> None:
+def test_targets_show_all_digits_before_one_repeats(root: Path) -> None:
     shown = open_data(root, train_target=200).composition("train", "target")["digit"]
     assert sorted(shown[:90]) == sorted(shown[90:180]) == list(range(90))
 
 
-def test_splits_share_no_region_of_the_photograph() -> None:
+def test_grass_photograph_has_separate_regions_per_split() -> None:
     import skimage.data
 
     grass = GrassPhotograph()
@@ -118,7 +118,7 @@ def test_splits_share_no_region_of_the_photograph() -> None:
     assert np.array_equal(pieces[3], train[:28, :28][::-1])
 
 
-def test_every_photograph_of_a_folder_serves_one_split_and_domain(
+def test_grass_folder_uses_a_photograph_for_one_split_and_domain(
     root: Path, photographs: Path
 ) -> None:
     data = open_data(root, grass_root=str(photographs), dim_background=False)
@@ -141,7 +141,7 @@ def test_every_photograph_of_a_folder_serves_one_split_and_domain(
     assert all(set(names) <= set(after.file_names(*place)) for place, names in before.items())
 
 
-def test_a_folder_that_will_not_do_is_named(root: Path, photographs: Path, tmp_path: Path) -> None:
+def test_grass_folder_is_named_when_unusable(root: Path, photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(
         StudioError, match=r"data.grass_root: no folder .*nowhere; expected data.grass_root=FOLDER"
     ):
@@ -157,7 +157,7 @@ def test_a_folder_that_will_not_do_is_named(root: Path, photographs: Path, tmp_p
         open_data(root, grass_root=str(photographs)).images("train", "target", range(4))
 
 
-def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
+def test_grass_scale_dims_only_the_targets_grass(root: Path) -> None:
     usual, none, half = (
         open_data(root, mode="abid", grass_scale=scale) for scale in (None, 0, 1.0)
     )
@@ -174,7 +174,7 @@ def test_a_smaller_scale_dims_the_targets_grass_alone(root: Path) -> None:
         open_data(root, grass_scale=1.5)
 
 
-def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path) -> None:
+def test_noise_is_per_item_and_only_in_the_training_background(root: Path) -> None:
     clean, noisy = open_data(root, mode="abid"), open_data(root, mode="abid", background_noise=1)
     a, b = (data.images("train", "background", range(50)) for data in (clean, noisy))
     assert (b - a).std() == pytest.approx(2 * (2 / 3) * clean.grass.std, rel=0.1)
@@ -189,7 +189,7 @@ def test_noise_is_each_items_own_and_in_the_training_background_alone(root: Path
     assert loud.images("train", "background", range(9)).abs().max() == 1
 
 
-def test_contamination_and_sizes(root: Path) -> None:
+def test_contamination_and_sizes_follow_the_config(root: Path) -> None:
     clean, mixed = (
         open_data(root),
         open_data(root, contamination_background=0.5, contamination_target=0.5),
@@ -212,7 +212,7 @@ def test_contamination_and_sizes(root: Path) -> None:
     assert np.array_equal(missing, ~mixed.composition("train", "target")["salient"])
 
 
-def test_more_items_do_not_change_the_first(root: Path) -> None:
+def test_items_do_not_change_when_there_are_more(root: Path) -> None:
     few, many = open_data(root), open_data(root, train_background=500, train_target=500)
     for domain in ("background", "target"):
         assert torch.equal(
@@ -220,7 +220,7 @@ def test_more_items_do_not_change_the_first(root: Path) -> None:
         )
 
 
-def test_item_i_is_the_same_for_ever(root: Path) -> None:
+def test_items_never_change(root: Path) -> None:
     data = open_data(root)
     chosen = data.images("train", "target", [3, 44])
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])

@@ -13,9 +13,9 @@ from studio.data.textured_digits import (
     DIGITS,
     TEST_DIGITS,
     TexturedDigits,
+    digit_images,
     digit_numbers,
     photograph_windows,
-    digit_images,
 )
 
 
@@ -29,7 +29,7 @@ def at(resolution: int) -> TexturedDigits:
     return build_dataset(resolve(raw, "x", "x"))
 
 
-def test_item_i_is_the_same_for_ever(digits: TexturedDigits) -> None:
+def test_items_never_change(digits: TexturedDigits) -> None:
     chosen = digits.images("train", "target", [0, 1, 24_999])
     assert torch.equal(digits.images("train", "target", [24_999, 0])[0], chosen[2])
     assert torch.equal(build_dataset(tiny()).images("train", "target", [0, 1, 24_999]), chosen)
@@ -77,7 +77,7 @@ def test_splits_share_neither_digit_nor_region(digits: TexturedDigits) -> None:
         assert last_of_train <= first_of_test < row
 
 
-def test_every_class_occurs_in_every_split(digits: TexturedDigits) -> None:
+def test_splits_have_every_class(digits: TexturedDigits) -> None:
     for split in ("train", "test"):
         assert set(digits.labels(split, "target")["digit"]) == set(range(10))
         for domain in ("background", "target"):
@@ -85,7 +85,7 @@ def test_every_class_occurs_in_every_split(digits: TexturedDigits) -> None:
         assert "digit" not in digits.labels(split, "background")
 
 
-def test_an_item_shows_the_same_scene_at_either_resolution() -> None:
+def test_items_show_the_same_scene_at_either_resolution() -> None:
     small, large = at(32), at(64)
     a = small.images("test", "background", range(16))
     b = torch.nn.functional.avg_pool2d(large.images("test", "background", range(16)), 2)
@@ -96,7 +96,7 @@ def test_an_item_shows_the_same_scene_at_either_resolution() -> None:
     )
 
 
-def test_config_chooses_photographs_and_can_move_an_attribute() -> None:
+def test_config_chooses_photographs_and_moves_an_attribute() -> None:
     raw = {
         "data": {
             "name": "digits",

@@ -1,9 +1,7 @@
-"""MNIST and CIFAR-10 from their layouts, files that are missing or cut short, and cifar_mnist's composition and splits."""
+"""cifar_mnist: composition, splits, options, and the real files."""
 
 import hashlib
 import os
-import pickle
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,90 +14,15 @@ from studio.config import resolve
 from studio.data import DATASETS
 from studio.data.catalogue import check
 from studio.data.cifar_mnist import CifarMnist, CifarMnistConfig
-from studio.data.io.files import open_npz
 from studio.data.sources.cifar import open_cifar
 from studio.data.sources.mnist import open_mnist, pad_digits, resize_digits
-from studio.errors import StudioError
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    place = tmp_path / "files"
-    place.mkdir()
-    np.savez(place / "mnist.npz", **mnist_arrays())
-    np.savez(place / "cifar10.npz", **cifar_arrays())
-    return place
 
 
 def open_data(root: Path, **options: object) -> CifarMnist:
     return CifarMnist(CifarMnistConfig(root=str(root), **options))
 
 
-@pytest.mark.parametrize("layout", ["stored", "compressed", "idx", "idx.gz", "torchvision"])
-def test_every_layout_of_mnist_gives_the_same(tmp_path: Path, layout: str) -> None:
-    arrays = mnist_arrays()
-    if layout in ("stored", "compressed"):
-        (np.savez if layout == "stored" else np.savez_compressed)(tmp_path / "mnist.npz", **arrays)
-    else:
-        write_idx(
-            tmp_path / ("MNIST/raw" if layout == "torchvision" else ""), arrays, layout == "idx.gz"
-        )
-    parts, notes = open_mnist(tmp_path)
-    assert (
-        f"{TRAIN} of the 60000 train digits and {TEST} of the 10000 test digits are here"
-        in notes[0]
-    )
-    for split in ("train", "test"):
-        assert np.array_equal(
-            parts[split].take(np.array([5, 0, 39])), arrays[f"x_{split}"][[5, 0, 39]]
-        )
-        assert np.array_equal(parts[split].classes, arrays[f"y_{split}"])
-
-
-@pytest.mark.parametrize("layout", ["stored", "compressed", "labels (N, 1)", "binary"])
-def test_every_layout_of_cifar_gives_channels_first(tmp_path: Path, layout: str) -> None:
-    # Peers' trap 3: a reshape instead of a permutation scrambles colour images.
-    arrays = cifar_arrays()
-    arrays["x_train"][17] = 0
-    arrays["x_train"][17, 3, 20] = (
-        255,
-        128,
-        7,
-    )  # one pixel, off the diagonal, three different channels
-    if layout == "binary":
-        write_bin(tmp_path / "cifar-10-batches-bin", arrays)
-    else:
-        labels = (
-            {k: v[:, None].astype(np.int64) for k, v in arrays.items() if k[0] == "y"}
-            if "1" in layout
-            else {}
-        )
-        (np.savez_compressed if layout == "compressed" else np.savez)(
-            tmp_path / "cifar10.npz", **(arrays | labels)
-        )
-    parts, _ = open_cifar(tmp_path)
-    taken = parts["train"].take(
-        np.array([89, 17, 18])
-    )  # from three of the five files of the binary version
-    assert taken.shape == (3, 3, 32, 32)
-    assert taken[1, :, 3, 20].tolist() == [255, 128, 7]
-    assert taken[1].astype(int).sum() == 255 + 128 + 7
-    assert np.array_equal(taken[[0, 2]], arrays["x_train"][[89, 18]].transpose(0, 3, 1, 2))
-    assert np.array_equal(parts["train"].classes, arrays["y_train"])
-
-
-def test_plain_arrays_are_mapped_and_opening_reads_no_images(root: Path) -> None:
-    arrays = open_npz(root / "cifar10.npz", {"x_train": (None, 32, 32, 3)})
-    assert not arrays["x_train"].is_open
-    assert isinstance(arrays["x_train"].values, np.memmap)
-    # A loader process maps the file itself.
-    assert not pickle.loads(pickle.dumps(arrays["x_train"])).is_open
-    data = open_data(root)
-    assert not any(array.is_open for part in open_cifar(root)[0].values() for array in part.arrays)
-    assert data.size("train", "target")
-
-
-def test_what_is_missing_is_named_with_its_place_and_layout(
+def test_check_names_missing_files_with_place_and_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("STUDIO_DATA", raising=False)
@@ -128,7 +51,7 @@ def problems(root: Path | None) -> str:
     return "\n".join(report["problems"])
 
 
-def test_the_environment_says_where_files_are_unless_the_config_does(
+def test_root_comes_from_the_environment_without_a_config(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STUDIO_DATA", str(root))
@@ -138,109 +61,7 @@ def test_the_environment_says_where_files_are_unless_the_config_does(
     assert check(resolve(raw, "x", "x").data)["ok"]
 
 
-def test_the_python_version_is_refused_by_name_and_never_opened(tmp_path: Path) -> None:
-    place = tmp_path / "cifar-10-batches-py"
-    place.mkdir()
-    (place / "data_batch_1").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    with pytest.raises(
-        StudioError,
-        match=r"cifar-10-batches-py is the python version.*pickles.*cifar-10-batches-bin",
-    ):
-        open_cifar(tmp_path)
-    assert not Path("opened").exists()
-
-
-def read(root: Path, which: str) -> None:
-    parts, _ = open_cifar(root) if which == "cifar" else open_mnist(root)
-    parts["train"].take(np.arange(3))
-    _ = parts["test"].classes
-
-
-def cut(path: Path, by: int = 5) -> None:
-    path.write_bytes(path.read_bytes()[:-by])
-
-
-@pytest.mark.parametrize(
-    "kind", ["idx", "idx.gz", "idx.gz content", "idx magic", "npz", "bin", "labels", "label value"]
-)
-def test_damaged_files_are_named(tmp_path: Path, kind: str) -> None:
-    arrays, packed, expected = mnist_arrays(), kind.startswith("idx.gz"), "cut short or damaged"
-    write_idx(tmp_path, arrays, packed)
-    path = tmp_path / f"train-images-idx3-ubyte{'.gz' * packed}"
-    if kind in ("idx", "idx.gz"):
-        cut(path)
-    elif kind == "idx.gz content":
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 255
-        path.write_bytes(data)
-        expected = "damaged"
-    elif kind == "idx magic":
-        path.write_bytes(b"\0" * 4 + path.read_bytes()[4:])
-        expected = "begins with 00000000, expected 00000803"
-    elif kind in ("labels", "label value"):
-        path = tmp_path / "mnist.npz"
-        wrong = (
-            {"y_test": arrays["y_test"][1:]}
-            if kind == "labels"
-            else {"y_test": arrays["y_test"] + np.uint8(1)}
-        )
-        np.savez(path, **(arrays | wrong))
-        expected = (
-            "39 labels for 40 images" if kind == "labels" else "a label is 10, expected 0 to 9"
-        )
-    elif kind == "npz":
-        path = tmp_path / "mnist.npz"
-        np.savez(path, **arrays)
-        cut(path, 5000)
-        expected = "not a whole npz file"
-    else:
-        write_bin(tmp_path / "cifar-10-batches-bin", cifar_arrays())
-        path = tmp_path / "cifar-10-batches-bin/data_batch_2.bin"
-        cut(path)
-    with pytest.raises(StudioError) as caught:
-        read(tmp_path, "cifar" if kind == "bin" else "mnist")
-    assert str(path) in str(caught.value)
-    assert expected in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (
-            {"x_train": None},
-            "no array 'x_train', found y_train, x_test, y_test; expected the arrays",
-        ),
-        (
-            {"x_train": np.zeros((3, 32, 32), np.uint8)},
-            r"x_train has the shape (3, 32, 32), expected (N, 28, 28)",
-        ),
-        ({"x_train": np.zeros((3, 28, 28), np.float32)}, "x_train holds float32, expected uint8"),
-        ({"y_train": np.array([{}] * TRAIN)}, "y_train holds object, expected integers"),
-    ],
-)
-def test_an_npz_of_another_layout_is_refused_with_what_was_found(
-    tmp_path: Path, change: dict, expected: str
-) -> None:
-    arrays = {k: v for k, v in (mnist_arrays() | change).items() if v is not None}
-    np.savez(tmp_path / "mnist.npz", **arrays)
-    with pytest.raises(StudioError) as caught:
-        open_mnist(tmp_path)
-    assert expected in str(caught.value)
-
-
-def test_an_entry_that_is_shorter_than_its_header_says_is_found(tmp_path: Path) -> None:
-    np.savez(tmp_path / "whole.npz", **mnist_arrays())
-    with (
-        zipfile.ZipFile(tmp_path / "whole.npz") as whole,
-        zipfile.ZipFile(tmp_path / "mnist.npz", "w") as short,
-    ):
-        for name in whole.namelist():
-            short.writestr(name, whole.read(name)[: -100 if name == "x_train.npy" else None])
-    with pytest.raises(StudioError, match="x_train is cut short"):
-        open_mnist(tmp_path)
-
-
-def test_target_is_half_of_either_and_background_half_alone(root: Path) -> None:
+def test_images_are_half_cifar_and_half_digit(root: Path) -> None:
     data, cifar, mnist = open_data(root, resolution=32), cifar_arrays(), mnist_arrays()
     for split in ("train", "test"):
         x, y = (data.images(split, domain, range(20)) for domain in ("background", "target"))
@@ -261,7 +82,7 @@ def test_target_is_half_of_either_and_background_half_alone(root: Path) -> None:
         assert y.abs().max() <= 1
 
 
-def test_both_sizes_show_the_same_items_resized_to_the_frame(root: Path) -> None:
+def test_images_show_the_same_items_at_both_sizes(root: Path) -> None:
     small, large = open_data(root, resolution=32), open_data(root)
     assert large.shape == (3, 64, 64)
     a, b = (
@@ -302,7 +123,7 @@ def test_domains_share_no_image_and_splits_share_no_digit(root: Path) -> None:
     assert not shown["train"] & shown["test"]
 
 
-def test_labels_say_what_is_shown(root: Path) -> None:
+def test_labels_match_the_composition(root: Path) -> None:
     data, cifar, mnist = open_data(root), cifar_arrays(), mnist_arrays()
     assert data.attributes["digit"].target_only
     assert (data.attributes["digit"].belongs, data.attributes["object"].belongs) == (
@@ -315,7 +136,7 @@ def test_labels_say_what_is_shown(root: Path) -> None:
     assert np.array_equal(labels["digit"], mnist["y_test"][table["digit"]])
 
 
-def test_item_i_is_the_same_for_ever(root: Path) -> None:
+def test_items_never_change(root: Path) -> None:
     data = open_data(root)
     chosen = data.images("train", "target", [3, 44])
     assert torch.equal(data.images("train", "target", [44, 0])[0], chosen[1])
@@ -350,7 +171,7 @@ def test_contamination_is_seeded_nested_and_only_in_train(root: Path) -> None:
     )
 
 
-def test_background_amplitude_dims_the_targets_alone(root: Path) -> None:
+def test_background_amplitude_dims_only_the_targets(root: Path) -> None:
     full, none = (
         open_data(root, resolution=32),
         open_data(root, resolution=32, background_amplitude=0),
@@ -365,7 +186,7 @@ def test_background_amplitude_dims_the_targets_alone(root: Path) -> None:
         open_data(root, background_amplitude=0.8)
 
 
-def test_a_spare_image_is_stated(root: Path) -> None:
+def test_notes_state_an_unused_image(root: Path) -> None:
     arrays = cifar_arrays()
     np.savez(
         root / "cifar10.npz",
@@ -382,7 +203,7 @@ def test_a_spare_image_is_stated(root: Path) -> None:
     "STUDIO_DATA" not in os.environ,
     reason="needs the real MNIST and CIFAR-10: set STUDIO_DATA to their folder",
 )
-def test_the_real_files() -> None:
+def test_real_files_have_the_known_classes() -> None:
     config = CifarMnistConfig(root=os.environ["STUDIO_DATA"])
     if not check(config)["ok"]:
         pytest.skip(check(config)["problems"][0])

@@ -1,0 +1,52 @@
+"""The command `studio` and small source files."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support.data_check import KEYS
+from support.source_files import cifar_arrays, mnist_arrays
+
+from studio import cli
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "files"
+    place.mkdir()
+    np.savez(place / "mnist.npz", **mnist_arrays())
+    np.savez(place / "cifar10.npz", **cifar_arrays())
+    monkeypatch.setenv("STUDIO_DATA", str(place))
+    return place
+
+
+@pytest.fixture
+def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Runs a command as the console script does; whatever escapes it, escapes here."""
+
+    def run(*words: str) -> SimpleNamespace:
+        monkeypatch.setattr("sys.argv", ["studio", *words])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return SimpleNamespace(code=stopped.value.code or 0, **capsys.readouterr()._asdict())
+
+    return run
+
+
+@pytest.fixture
+def problem(studio):
+    """Checks a data set that is not usable; returns its one problem, and sees that `preview` says the same."""
+
+    def run(name: str, *words: str) -> str:
+        checked = studio("data", "check", name, "--json", *words)
+        report = json.loads(checked.out)
+        assert (checked.code, checked.err, report["ok"], list(report)) == (1, "", False, KEYS)
+        (text,) = report["problems"]
+        drawn = studio("data", "preview", name, *words)
+        assert (drawn.code, drawn.out, drawn.err) == (2, "", f"error: {text}\n")
+        assert not Path("preview.png").exists()
+        return text
+
+    return run

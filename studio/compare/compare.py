@@ -1,7 +1,8 @@
-"""Comparing methods: trains what is missing, resumes what is half done, and sums up what the runs have measured.
+"""Comparison of methods: trains missing runs, resumes incomplete ones and summarises all of them.
 
-Everything is under one folder: `OUT/ROW-seedN` are the runs, `OUT/logs/` what their trainings said, `OUT/probes/` what was
-measured by another protocol than the runs' own, and `OUT/compare.md`, `.csv` and `.json` the result.
+A comparison lives in one folder. `OUT/ROW-seedN` are the runs, `OUT/logs/` the output of their
+trainings, `OUT/probes/` the results of a protocol other than that of the runs, and
+`OUT/compare.md`, `.csv` and `.json` the result.
 """
 
 import json
@@ -13,13 +14,14 @@ from typing import Any, Literal
 
 from studio.atomic import write_json
 from studio.build import build_method
-from studio.compare.launch import Job, Launcher, claimed, run_jobs
-from studio.compare.summary import notes, standing
+from studio.compare.launch import LaunchTemplate, TrainingJob, lock_folder, run_jobs
+from studio.compare.summary import notes, summarise
 from studio.compare.sweep import Variant
 from studio.distributed.launcher import usable_processors
 from studio.errors import StudioError
 from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.evaluate.measure import measure
+from studio.evaluate.probes import DEFAULTS, ProbeOptions
 from studio.runs import checkpoint
 from studio.runs.folder import find_folder
 from studio.runs.run import Run
@@ -27,12 +29,9 @@ from studio.runs.run import Run
 __all__ = ["Member", "compare", "members", "plan"]
 
 State = Literal["missing", "half", "done", "submitted", "stopped", "failed"]
-INTERRUPTED = (
-    130,
-    143,
-    -2,
-    -15,
-)  # exit codes of a training that was asked to stop, or died of it before it began
+# Exit codes of a training that stopped on request, or that a signal killed before it began.
+INTERRUPTED = (130, 143, -2, -15)
+Log = Callable[[str], None]
 
 
 @dataclass
@@ -43,10 +42,11 @@ class Member:
         variant: the row that it belongs to.
         seed: of the training.
         run: its folder.
-        state: `missing`, `half` (resumed next), `done`, `submitted` (to a scheduler, not complete), `stopped`, `failed`.
-        images_seen: of its newest whole checkpoint.
+        state: `missing`, `half` (will be resumed), `done`, `submitted` (to a scheduler and not
+            complete), `stopped` or `failed`.
+        images_seen: by its newest intact checkpoint.
         manifest: of that checkpoint.
-        error: why it failed.
+        error: reason of a failure.
     """
 
     variant: Variant
@@ -59,11 +59,11 @@ class Member:
 
     @property
     def title(self) -> str:
-        """What to call it in messages."""
+        """The name of the training in messages."""
         return f"{self.variant.label}, seed {self.seed}"
 
     def describe(self) -> dict[str, Any]:
-        """Returns the training as JSON has it."""
+        """Returns the entry of the training in the JSON result."""
         return {
             "row": self.variant.label,
             "seed": self.seed,
@@ -76,16 +76,16 @@ class Member:
 
 
 def plan(variants: Sequence[Variant], out: Path) -> list[Member]:
-    """Looks at what stands in the folder; writes nothing.
+    """Determines the state of every training. Writes nothing.
 
     Args:
         variants: the rows.
-        out: the comparison's folder.
+        out: folder of the comparison.
 
     Returns:
-        a member per row and seed, in the order of training: first every row's first seed.
+        a member per row and seed, in the order of training: the first seeds of all rows first.
     """
-    submitted = _submitted(out)
+    submitted = _read_submitted(out)
     most = max(variant.seeds for variant in variants)
     found = [
         Member(variant, seed, out / f"{variant.folder}-seed{seed}")
@@ -94,7 +94,7 @@ def plan(variants: Sequence[Variant], out: Path) -> list[Member]:
         if seed < variant.seeds
     ]
     for member in found:
-        _look(member)
+        _update(member)
         if member.state != "done" and member.run.name in submitted:
             member.state = "submitted"
     return found
@@ -108,64 +108,66 @@ def members(result: dict[str, Any], state: State) -> list[dict[str, Any]]:
 def compare(
     variants: Sequence[Variant],
     out: Path,
-    launcher: Launcher | None = None,
+    template: LaunchTemplate | None = None,
     at_once: int = 1,
     resubmit: bool = False,
-    protocol: str | None = None,
-    regime: str | None = None,
+    options: ProbeOptions | None = None,
     central: bool = False,
-    tell: Callable[[str], None] = print,
+    log: Log = print,
 ) -> dict[str, Any]:
-    """Trains what is missing and sums up what there is.
+    """Trains missing runs, resumes incomplete ones and summarises the complete ones.
 
     Args:
         variants: the rows.
-        out: the comparison's folder.
-        launcher: what starts a training; this Python when None.
-        at_once: trainings at a time; they share the processors.
-        resubmit: launch again what was submitted and is not complete.
-        protocol: probe the runs anew by this protocol; their own probe.json when both this and `regime` are None.
-        regime: of the probe, `clean` or `authors`.
-        central: also find each row's most central training, without labels.
-        tell: takes lines for the person who waits.
+        out: folder of the comparison.
+        template: command that starts a training. None starts it with this Python.
+        at_once: number of simultaneous trainings. They share the processors.
+        resubmit: launch incomplete runs again that were submitted to a scheduler.
+        options: probe the complete runs with these. None takes the probe.json of each run.
+        central: also find the most central training of each row, without labels.
+        log: receives progress messages.
 
     Returns:
-        what `compare --json` prints: `rows` with their `numbers` and `runs`, and `stopped`, the signal that ended it or "".
+        the object that `compare --json` prints: `rows` with their `numbers` and `runs`, and
+        `stopped`, the signal that ended the comparison, or "".
 
     Raises:
-        StudioError: the folder is in use or cannot be written. What is wrong with one run is in the result instead.
+        StudioError: the folder is in use or cannot be written. The failure of a single run is part
+            of the result instead.
     """
     plans = plan(variants, out)
-    _forget(out, [member.run.name for member in plans if member.state == "done"])
+    _forget_submitted(out, [member.run.name for member in plans if member.state == "done"])
     todo = [
         m for m in plans if m.state in ("missing", "half") or (m.state == "submitted" and resubmit)
     ]
     stopped = ""
     if todo:
-        with claimed(out) as keep:
-            stopped = _train(todo, out, launcher or Launcher(), at_once, tell, keep)
-    anew = (
-        None if protocol is None and regime is None else (protocol or "held-out", regime or "clean")
-    )
+        with lock_folder(out) as descriptors:
+            stopped = _train(todo, out, template or LaunchTemplate(), at_once, log, descriptors)
     rows = []
     for variant in variants:
         own = [member for member in plans if member.variant is variant]
-        probes = {m.seed: found for m in own if (found := _probed(m, out, anew, tell, not stopped))}
-        row = standing(variant, [m.describe() for m in own], probes, _cost(own))
-        rows.append(row | ({"centrality": _central(own, tell)} if central and not stopped else {}))
+        probes = {
+            m.seed: found for m in own if (found := _probe(m, out, options, log, not stopped))
+        }
+        row = summarise(variant, [m.describe() for m in own], probes, _cost(own))
+        rows.append(
+            row | ({"centrality": _find_central(own, log)} if central and not stopped else {})
+        )
+    shown = options or DEFAULTS
     result = {
         "name": out.name,
         "out": str(out),
-        "protocol": anew[0] if anew else "held-out",
-        "eval": anew[1] if anew else "clean",
+        "protocol": shown.protocol,
+        "eval": shown.eval_mode,
         "stopped": stopped,
         "rows": rows,
     }
     return {**result, "notes": notes(result)}
 
 
-def _look(member: Member) -> None:
-    """Finds out how far a training is, and whether its folder holds this training at all."""
+def _update(member: Member) -> None:
+    """Reads the progress of a training from its folder. Fails if the folder holds another run."""
     member.state, member.error = "missing", ""
     if not member.run.exists() or (member.run.is_dir() and not any(member.run.iterdir())):
         return
@@ -174,10 +176,8 @@ def _look(member: Member) -> None:
         find_folder(config, member.run, resume=True)
         newest = checkpoint.newest(member.run)
     except StudioError as error:
-        member.state, member.error = (
-            "failed",
-            "; ".join(line.strip() for line in str(error).splitlines()),
-        )
+        reason = "; ".join(line.strip() for line in str(error).splitlines())
+        member.state, member.error = "failed", reason
         return
     member.state = "half"
     if newest is not None:
@@ -187,7 +187,7 @@ def _look(member: Member) -> None:
 
 
 def _own_probe(member: Member) -> dict[str, Any] | None:
-    """Reads the probe.json that belongs to the newest checkpoint, if there is one."""
+    """Returns the probe.json of the newest checkpoint, or None if it does not exist."""
     try:
         result = json.loads((member.run / "probe.json").read_text(encoding="utf-8"))
         return (
@@ -202,32 +202,32 @@ def _own_probe(member: Member) -> dict[str, Any] | None:
 def _train(
     todo: Sequence[Member],
     out: Path,
-    launcher: Launcher,
+    template: LaunchTemplate,
     at_once: int,
-    tell: Callable[[str], None],
-    keep: Sequence[int],
+    log: Log,
+    descriptors: Sequence[int],
 ) -> str:
-    """Trains, and brings the members up to date; returns the signal that stopped it all, or nothing."""
-    jobs = [_job(member, out, at_once if not launcher.words else 1) for member in todo]
-    _forget(out, [member.run.name for member in todo])
-    endings, stopped = run_jobs(jobs, launcher, at_once, tell, keep)
+    """Trains and updates the members. Returns the signal that stopped the comparison, or ""."""
+    jobs = [_job(member, out, at_once if not template.words else 1) for member in todo]
+    _forget_submitted(out, [member.run.name for member in todo])
+    endings, stopped = run_jobs(jobs, template, at_once, log, descriptors)
     for member in todo:
         ending = endings.get(member.run.name)
-        _look(member)
+        _update(member)
         if ending is None or member.state in ("done", "failed"):
             continue
         if ending.code in INTERRUPTED or (stopped and ending.code):
             member.state = "stopped"
-        elif ending.code == 0 and launcher.words:
+        elif ending.code == 0 and template.words:
             member.state = "submitted"
-            _remember(out, member.run.name, launcher.command(_job(member, out, 1)))
+            _add_submitted(out, member.run.name, template.command(_job(member, out, 1)))
         else:
-            member.state, member.error = "failed", ending.said
+            member.state, member.error = "failed", ending.message
     return stopped
 
 
-def _job(member: Member, out: Path, share: int) -> Job:
-    """Describes a training for the launcher; `share` trainings share this machine's processors."""
+def _job(member: Member, out: Path, share: int) -> TrainingJob:
+    """Describes a training. `share` trainings share the processors of this machine."""
     settings = [*member.variant.assignments, f"seed={member.seed}"]
     if share > 1 and member.variant.config.train.threads == "auto":
         settings.append(f"train.threads={max(1, usable_processors() // share)}")
@@ -235,15 +235,17 @@ def _job(member: Member, out: Path, share: int) -> Job:
         "--cfg",
         member.variant.cfg,
         *(word for setting in settings for word in ("--set", setting)),
+        "--run",
+        str(member.run),
     ]
-    resume = ["--resume"] if (member.run / "config.yaml").is_file() else []
+    if (member.run / "config.yaml").is_file():
+        words.append("--resume")
     log = out / "logs" / f"{member.run.name}.log"
-    return Job(
-        member.run.name, member.title, member.run, [*words, "--run", str(member.run), *resume], log
-    )
+    return TrainingJob(member.run.name, member.title, member.run, words, log)
 
 
-def _submitted(out: Path) -> dict[str, Any]:
+def _read_submitted(out: Path) -> dict[str, Any]:
+    """Returns run -> command of the trainings that were submitted to a scheduler."""
     try:
         found = json.loads((out / "submitted.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
@@ -251,47 +253,42 @@ def _submitted(out: Path) -> dict[str, Any]:
         return {}
 
 
-def _remember(out: Path, name: str, command: Sequence[str]) -> None:
-    write_json(out / "submitted.json", {**_submitted(out), name: list(command)})
+def _add_submitted(out: Path, name: str, command: Sequence[str]) -> None:
+    write_json(out / "submitted.json", {**_read_submitted(out), name: list(command)})
 
 
-def _forget(out: Path, names: Sequence[str]) -> None:
-    known = _submitted(out)
+def _forget_submitted(out: Path, names: Sequence[str]) -> None:
+    known = _read_submitted(out)
     if any(name in known for name in names):
-        write_json(
-            out / "submitted.json",
-            {name: command for name, command in known.items() if name not in names},
-        )
+        kept = {name: command for name, command in known.items() if name not in names}
+        write_json(out / "submitted.json", kept)
 
 
-def _probed(
-    member: Member,
-    out: Path,
-    anew: tuple[str, str] | None,
-    tell: Callable[[str], None],
-    may_measure: bool,
+def _probe(
+    member: Member, out: Path, options: ProbeOptions | None, log: Log, may_measure: bool
 ) -> dict[str, Any] | None:
-    """Returns what was measured on a complete run: its own probe.json, or by another protocol, measured once."""
+    """Returns the measurements of a complete run, None for others.
+
+    These are its own probe.json, or the results of another protocol, which are measured once and
+    then kept in `OUT/probes/`.
+    """
     if member.state != "done":
         return None
-    if anew is None or anew == ("held-out", "clean"):
+    if options is None or options == DEFAULTS:
         return _own_probe(member)
-    weights = member.manifest["files"]["ema.safetensors"][
-        :12
-    ]  # a run that was trained anew is measured anew
-    cache = out / "probes" / f"{member.run.name}-{weights}-{anew[0]}-{anew[1]}.json"
+    # The hash in the name makes sure that a run is measured again after another training.
+    weights = member.manifest["files"]["ema.safetensors"][:12]
+    name = f"{member.run.name}-{weights}-{options.protocol}-{options.eval_mode}.json"
+    cache = out / "probes" / name
     try:
         return json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         if not may_measure:
             return None
     try:
-        tell(f"{member.title}: probing by {anew[0]}, {anew[1]}")
+        log(f"{member.title}: probing by {options.protocol}, {options.eval_mode}")
         opened = Run.open(member.run)
-        result = {
-            **opened.describe(),
-            **measure(opened.method, opened.data, anew[0], regime=anew[1]),
-        }  # type: ignore[arg-type]
+        result = {**opened.describe(), **measure(opened.method, opened.data, options)}
     except StudioError as error:
         member.state, member.error = "failed", str(error)
         return None
@@ -300,11 +297,14 @@ def _probed(
     return result
 
 
-def _central(own: Sequence[Member], tell: Callable[[str], None]) -> dict[str, Any]:
-    """Compares a row's complete trainings with each other by ModelCentrality; where that cannot be, a note says why."""
+def _find_central(own: Sequence[Member], log: Log) -> dict[str, Any]:
+    """Compares the complete trainings of a row by ModelCentrality.
+
+    If that is impossible, a note says why.
+    """
     done = [member for member in own if member.state == "done"]
     try:
-        tell(f"{own[0].variant.label}: which of {len(done)} trainings is the most central")
+        log(f"{own[0].variant.label}: which of {len(done)} trainings is the most central")
         found = centrality({f"seed {member.seed}": Run.open(member.run).method for member in done})
     except StudioError as error:
         return {"note": str(error)}
@@ -312,7 +312,7 @@ def _central(own: Sequence[Member], tell: Callable[[str], None]) -> dict[str, An
 
 
 def _cost(own: Sequence[Member]) -> dict[str, Any]:
-    """Returns a row's parameters and the median rate that its trainings logged, in images per second."""
+    """Returns the parameters of a row and the median of its logged images per second."""
     rates = [
         rate
         for member in own
@@ -321,12 +321,12 @@ def _cost(own: Sequence[Member]) -> dict[str, Any]:
     ]
     done = next((member for member in own if member.state == "done"), None)
     return {
-        "parameters": None if done is None else _parameters(done),
+        "parameters": None if done is None else _count_parameters(done),
         "images_per_second": round(statistics.median(rates), 1) if rates else None,
     }
 
 
-def _parameters(member: Member) -> int:
+def _count_parameters(member: Member) -> int:
     method = build_method(member.variant.config, tuple(member.manifest["shape"]))
     return sum(parameter.numel() for parameter in method.parameters())
 

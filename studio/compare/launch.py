@@ -1,4 +1,7 @@
-"""Trainings in processes of their own: a crash of one takes no other along, and an interrupt lets each save."""
+"""Trainings in separate processes.
+
+A crash of one training leaves the others running, and an interrupt lets each of them save.
+"""
 
 import contextlib
 import os
@@ -16,27 +19,30 @@ from types import FrameType
 
 from studio.errors import StudioError, nearest
 
-__all__ = ["Ending", "Job", "Launcher", "claimed", "run_jobs"]
+__all__ = ["Ending", "LaunchTemplate", "TrainingJob", "lock_folder", "run_jobs"]
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 PLACES = ("train", "args", "run", "name")
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-POLL, TELL = 0.1, 10.0  # seconds between looks at the processes, and between lines about a training
+POLL_SECONDS = 0.1  # between two looks at the processes
+REPORT_SECONDS = 10.0  # between two messages about a training
+TAIL_BYTES = 8192  # of a log file
+Log = Callable[[str], None]
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """One training to be run.
 
     Attributes:
         name: of the run's folder.
-        title: what to call it in messages.
+        title: the name of the training in messages.
         run: the run's folder.
         arguments: of `studio train`.
-        log: where its output goes, appended.
-        start: length of the log before.
+        log: file for its output, which is appended.
+        start: length of the log in bytes before the training.
     """
 
     name: str
@@ -47,40 +53,45 @@ class Job:
     start: int = field(default=0, init=False)
 
     def tail(self) -> list[str]:
-        """Returns what this training has printed lately, a line each, without blank ones."""
+        """Returns the last lines that this training has printed, without blank ones."""
         if not self.log.is_file():
             return []
         with self.log.open("rb") as stream:
-            stream.seek(max(self.start, self.log.stat().st_size - 8192))
+            stream.seek(max(self.start, self.log.stat().st_size - TAIL_BYTES))
             text = stream.read().decode(errors="replace")
         return [line.rstrip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a process ended: its exit code (negative: the signal that killed it), and what it said last."""
+    """How a process ended.
+
+    Attributes:
+        code: exit code. A negative code is the number of the signal that killed the process.
+        message: the last message of the process.
+    """
 
     code: int
-    said: str
+    message: str
 
 
 @dataclass(frozen=True)
-class Launcher:
-    """How a training is started: here, or by a command of the user's.
+class LaunchTemplate:
+    """The command that starts a training.
 
     Attributes:
-        words: of the command, with places `{train}` (path of train.py), `{args}`, `{run}` (the run's folder) and `{name}`
-            (its name); empty: by this Python.
+        words: of the command, with the places `{train}` (path of train.py), `{args}`, `{run}` (the
+            run's folder) and `{name}` (its name). Without words, this Python starts the training.
     """
 
     words: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, template: str) -> "Launcher":
-        """Reads a template such as `accelerate launch {train} {args}`; no shell is involved.
+    def parse(cls, template: str) -> "LaunchTemplate":
+        """Parses a template such as `accelerate launch {train} {args}`. No shell is involved.
 
         Raises:
-            StudioError: it has no `{args}`, a place that does not exist, or names no program.
+            StudioError: it lacks `{args}`, has an unknown place, or names no program.
         """
         try:
             words = tuple(shlex.split(template))
@@ -100,8 +111,11 @@ class Launcher:
             raise StudioError(f"--launcher {template}: no program is called {words[0]!r}")
         return cls(words)
 
-    def command(self, job: Job) -> list[str]:
-        """Returns the words of the command. A place inside a word (`--wrap 'python {train} {args}'`) is quoted for a shell."""
+    def command(self, job: TrainingJob) -> list[str]:
+        """Returns the words of the command for a training.
+
+        A place inside a word, as in `--wrap 'python {train} {args}'`, is quoted for a shell.
+        """
         if not self.words:
             return [sys.executable, str(TRAIN), *job.arguments]
         values = {
@@ -123,106 +137,112 @@ class Launcher:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    launcher: Launcher,
+    jobs: Sequence[TrainingJob],
+    template: LaunchTemplate,
     at_once: int,
-    tell: Callable[[str], None],
-    keep: Sequence[int] = (),
+    log: Log,
+    descriptors: Sequence[int] = (),
 ) -> tuple[dict[str, Ending], str]:
-    """Runs trainings, some at a time. SIGINT, SIGTERM and SIGHUP are handed on to those that run, and no more are started.
+    """Runs trainings, some at the same time.
+
+    SIGINT, SIGTERM and SIGHUP are passed on to the running trainings, and no other one starts.
 
     Args:
         jobs: in order.
-        launcher: what starts them.
-        at_once: how many run at a time.
-        tell: takes lines for the person who waits.
-        keep: file descriptors that the trainings inherit.
+        template: the command that starts them.
+        at_once: number of simultaneous trainings.
+        log: receives progress messages.
+        descriptors: file descriptors that the trainings inherit.
 
     Returns:
-        endings by the job's name, and the signal that stopped it all, or "".
+        endings by the job's name, and the signal that stopped the comparison, or "".
     """
-    waiting, running = list(jobs), dict[str, tuple[Job, subprocess.Popen]]()
+    waiting, running = list(jobs), dict[str, tuple[TrainingJob, subprocess.Popen]]()
     endings: dict[str, Ending] = {}
-    told: dict[str, tuple[float, str]] = {}
-    with _signals() as (arrived, stopped):
+    reported: dict[str, tuple[float, str]] = {}
+    with _collect_signals() as (arrived, stopped):
         while running or (waiting and not stopped):
-            _hand_on(arrived, [process for _, process in running.values()])
+            _pass_on(arrived, [process for _, process in running.values()])
             while waiting and len(running) < at_once and not stopped:
                 job = waiting.pop(0)
-                tell(
-                    f"{job.title}: {'launching' if launcher.words else 'training'}; its output: {job.log}"
-                )
-                told[job.name] = (time.monotonic(), "")
+                action = "launching" if template.words else "training"
+                log(f"{job.title}: {action}, output in {job.log}")
+                reported[job.name] = (time.monotonic(), "")
                 try:
-                    running[job.name] = job, _started(job, launcher, keep)
+                    running[job.name] = job, _start(job, template, descriptors)
                 except OSError as error:
+                    program = template.command(job)[0]
                     endings[job.name] = Ending(
-                        127, f"{launcher.command(job)[0]}: cannot be started: {error.strerror}"
+                        127, f"{program}: cannot be started: {error.strerror}"
                     )
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
             for name, (job, process) in list(running.items()):
-                if process.poll() is not None:
-                    del running[name]
-                    ending = endings[name] = Ending(
-                        process.returncode, _last_words(job.tail(), process.returncode)
-                    )
-                    tell(
-                        f"{job.title}: {f'exit code {ending.code}: {ending.said}' if ending.code else 'ended'}"
-                    )
-                else:
-                    told[name] = _progress(job, *told[name], tell)
+                code = process.poll()
+                if code is None:
+                    reported[name] = _report(job, *reported[name], log)
+                    continue
+                del running[name]
+                ending = endings[name] = Ending(code, _last_message(job.tail(), code))
+                log(f"{job.title}: {f'exit code {code}: {ending.message}' if code else 'ended'}")
     return endings, stopped[0] if stopped else ""
 
 
-def _started(job: Job, launcher: Launcher, keep: Sequence[int]) -> subprocess.Popen:
+def _start(
+    job: TrainingJob, template: LaunchTemplate, descriptors: Sequence[int]
+) -> subprocess.Popen:
     job.log.parent.mkdir(parents=True, exist_ok=True)
     job.start = job.log.stat().st_size if job.log.is_file() else 0
     with job.log.open("ab") as log:
-        # A process group of its own: the terminal's Ctrl-C would reach it a second time, and a second one does not save.
+        # A separate process group, because otherwise Ctrl-C in the terminal would reach the
+        # training a second time, and a training that is interrupted twice does not save.
         return subprocess.Popen(
-            launcher.command(job),
+            template.command(job),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             process_group=0,
-            pass_fds=tuple(keep),
+            pass_fds=tuple(descriptors),
         )
 
 
-def _progress(job: Job, when: float, line: str, tell: Callable[[str], None]) -> tuple[float, str]:
-    """Tells the newest line of a training now and then."""
-    if time.monotonic() - when < TELL:
+def _report(job: TrainingJob, when: float, line: str, log: Log) -> tuple[float, str]:
+    """Logs the newest line of a training at intervals. Returns the time and the line of the last."""
+    if time.monotonic() - when < REPORT_SECONDS:
         return when, line
     newest = next(iter(reversed(job.tail())), "")
     if newest and newest != line:
-        tell(f"{job.title}: {newest.removeprefix(f'{job.run}: ')}")
+        log(f"{job.title}: {newest.removeprefix(f'{job.run}: ')}")
     return time.monotonic(), newest
 
 
-def _last_words(lines: Sequence[str], code: int) -> str:
-    """Returns the error that a training ended with, in one line; what a launcher says after it is passed over."""
+def _last_message(lines: Sequence[str], code: int) -> str:
+    """Returns the error that ended a training, in one line, without the launcher's output."""
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     errors = [i for i, line in enumerate(lines) if line.startswith("error: ")]
     if not errors:
-        return lines[-1] if lines else f"exit code {code}, and not a word"
+        return lines[-1] if lines else f"exit code {code}, no output"
     more = [line.strip() for line in lines[errors[-1] + 1 :] if line.startswith("  ")]
     return "; ".join([lines[errors[-1]].removeprefix("error: "), *more])
 
 
-def _hand_on(arrived: list[int], processes: Sequence[subprocess.Popen]) -> None:
-    """Hands the signals that have arrived on to the processes' groups."""
+def _pass_on(arrived: list[int], processes: Sequence[subprocess.Popen]) -> None:
+    """Passes the collected signals on to the process groups and clears the list."""
     while arrived:
         number = arrived.pop(0)
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                # A training knows SIGINT and SIGTERM; a closed terminal asks for the latter.
+                # A training handles SIGINT and SIGTERM. SIGHUP of a closed terminal becomes SIGTERM.
                 os.killpg(process.pid, number if number == signal.SIGINT else signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[tuple[list[int], list[str]]]:
-    """While inside, collects signals instead of dying of them; yields those to be handed on, and the names of all."""
+def _collect_signals() -> Iterator[tuple[list[int], list[str]]]:
+    """Collects signals inside the block, which would otherwise end this process.
+
+    Yields:
+        numbers of the signals to be passed on, and names of all signals.
+    """
     arrived: list[int] = []
     names: list[str] = []
 
@@ -232,9 +252,8 @@ def _signals() -> Iterator[tuple[list[int], list[str]]]:
 
     before = {}
     for number in SIGNALS:
-        with contextlib.suppress(
-            ValueError
-        ):  # not the main thread: whoever called from a thread handles signals
+        # ValueError: this is not the main thread. Then the caller handles signals.
+        with contextlib.suppress(ValueError):
             before[number] = signal.signal(number, collect)
     try:
         yield arrived, names
@@ -244,15 +263,21 @@ def _signals() -> Iterator[tuple[list[int], list[str]]]:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
-    """While inside, no other comparison trains in the folder, nor a training that one left behind; yields what they inherit.
+def lock_folder(folder: Path) -> Iterator[tuple[int, ...]]:
+    """Locks the folder of a comparison inside the block.
+
+    No other comparison can train there. Trainings inherit the lock, so the folder stays locked
+    while a training that outlives its comparison is still running.
+
+    Yields:
+        file descriptors that the trainings must inherit.
 
     Raises:
-        StudioError: one does, or the folder cannot be written.
+        StudioError: the folder is locked or cannot be written.
     """
     try:
         import fcntl
-    except ImportError:  # no such locks on this system
+    except ImportError:  # this system has no such locks
         yield ()
         return
     try:
@@ -265,7 +290,7 @@ def claimed(folder: Path) -> Iterator[tuple[int, ...]]:
     except OSError:
         os.close(descriptor)
         raise StudioError(
-            f"{folder}: another comparison, or a training that it started, is still at work there"
+            f"{folder}: another comparison, or a training that it started, is still running there"
         ) from None
     try:
         yield (descriptor,)

@@ -1,7 +1,8 @@
-"""Numbers of several trainings summed up: mean, spread, best and worst, with the paper's beside them.
+"""Statistics over several trainings: mean, spread, best and worst, with the values of the paper.
 
-A number's key is `ATTRIBUTE.SPACE` for a row of the probe (`digit.salient`), else its path in probe.json
-(`reconstruction.target`, `separation.w2_common`, `disentangle.factorvae`).
+The key of a number is `ATTRIBUTE.SPACE` for a row of the probe (`digit.salient`). For other numbers
+it is the path in probe.json (`reconstruction.target`, `separation.w2_common`,
+`disentangle.factorvae`).
 """
 
 import math
@@ -12,12 +13,12 @@ from typing import Any, Literal
 
 from studio.compare.sweep import Variant
 from studio.errors import nearest
-from studio.evaluate.probes import SPACES
+from studio.evaluate.codes import SPACES
 from studio.schema import PaperConfig
 
-__all__ = ["better", "notes", "numbers", "standing"]
+__all__ = ["collect_numbers", "desired_direction", "notes", "summarise"]
 
-Better = Literal["higher", "lower"]
+Direction = Literal["higher", "lower"]
 HIGHER = {
     "factorvae",
     "factorvae_as_published",
@@ -36,8 +37,8 @@ LOWER = {"w2_common"}
 PER_SPACE = re.compile(r"(?:silhouette|clustering_accuracy)_(salient|common)")
 
 
-def numbers(probed: Mapping[str, Any]) -> dict[str, float]:
-    """Returns every number of a probe.json by its key: what can be read from which code, and whatever else was measured."""
+def collect_numbers(probed: Mapping[str, Any]) -> dict[str, float]:
+    """Returns every number of a probe.json by its key: the probes and all other measurements."""
     found = {
         f"{row['attribute']}.{space}": row.get(space) for row in probed["rows"] for space in SPACES
     }
@@ -47,12 +48,12 @@ def numbers(probed: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if _is_number(value)}
 
 
-def better(key: str, belongs: Mapping[str, str]) -> Better | None:
-    """Says which way a number should go, or None where neither is better.
+def desired_direction(key: str, belongs: Mapping[str, str]) -> Direction | None:
+    """Returns whether a higher or a lower number is better, or None if neither is.
 
     Args:
         key: of the number.
-        belongs: attribute -> the code that it should be in.
+        belongs: attribute -> the code where it belongs.
     """
     head, *path = key.split(".")
     last = path[-1] if path else head
@@ -66,23 +67,24 @@ def better(key: str, belongs: Mapping[str, str]) -> Better | None:
     return "higher" if last in HIGHER else None
 
 
-def standing(
+def summarise(
     variant: Variant,
     runs: Sequence[dict[str, Any]],
     probes: Mapping[int, dict[str, Any]],
     cost: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Sums up a row.
+    """Summarises the trainings of a row.
 
     Args:
         variant: the row.
-        runs: its trainings, as JSON has them.
-        probes: seed -> what was measured, of the trainings that are complete.
+        runs: JSON entries of its trainings.
+        probes: seed -> measurements of the complete trainings.
         cost: `parameters` and `images_per_second`.
 
     Returns:
-        the row as JSON has it: `label`, `config`, `set`, `budget`, `images_seen`, `attributes`, `numbers` (by key: `n`, `mean`,
-        `sd` over seeds, `best`, `worst`, `better`, `values` by seed, `paper`), the cost, `show`, `runs` and `paper`.
+        the JSON entry of the row: `label`, `config`, `set`, `budget`, `images_seen`, `attributes`,
+        `numbers` (by key: `n`, `mean`, `sd` over seeds, `best`, `worst`, `better`, `values` by
+        seed, `paper`), the cost, `show`, `runs` and `paper`.
     """
     rows = [row for probed in probes.values() for row in probed["rows"]]
     attributes = {
@@ -91,9 +93,9 @@ def standing(
     belongs = {name: row["belongs"] for name, row in attributes.items()}
     values: dict[str, dict[str, float]] = {}
     for seed, probed in probes.items():
-        for key, value in numbers(probed).items():
+        for key, value in collect_numbers(probed).items():
             values.setdefault(key, {})[str(seed)] = value
-    paper = _published(variant.config.paper)
+    paper = _paper_numbers(variant.config.paper)
     return {
         "label": variant.label,
         "config": variant.cfg,
@@ -102,7 +104,7 @@ def standing(
         "images_seen": sorted({probed["images_seen"] for probed in probes.values()}),
         "attributes": attributes,
         "numbers": {
-            key: _summary(values.get(key, {}), better(key, belongs), paper.get(key))
+            key: _summary(values.get(key, {}), desired_direction(key, belongs), paper.get(key))
             for key in {**values, **paper}
         },
         **cost,
@@ -115,56 +117,61 @@ def standing(
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """Returns what a reader must know before comparing the rows, or ours with the paper's."""
-    said = [
-        f"{row['label']}: measured at {', '.join(f'{n:,}' for n in row['images_seen'])} images, its budget is {row['budget']:,}"
+    """Returns differences between the rows, and between our runs and the paper, as sentences."""
+    lines = [
+        f"{row['label']}: measured at {', '.join(f'{n:,}' for n in row['images_seen'])} images, "
+        f"its budget is {row['budget']:,}"
         for row in result["rows"]
         if row["images_seen"] and row["images_seen"] != [row["budget"]]
     ]
     for row in result["rows"]:
-        found = row.get("centrality", {})
-        if "winner" in found:
-            scores = ", ".join(f"{name} {score:.3f}" for name, score in found["scores"].items())
-            said.append(
-                f"{row['label']}: most central, without labels: {found['winner']} ({scores})"
+        central = row.get("centrality", {})
+        if "winner" in central:
+            scores = ", ".join(f"{name} {score:.3f}" for name, score in central["scores"].items())
+            lines.append(
+                f"{row['label']}: most central, without labels: {central['winner']} ({scores})"
             )
-        elif found:
-            said.append(f"{row['label']}: no most central training: {found['note']}")
+        elif central:
+            lines.append(f"{row['label']}: no most central training: {central['note']}")
     budgets = sorted({row["budget"] for row in result["rows"]})
     if len(budgets) > 1:
-        said.append(
-            f"budgets differ: {', '.join(f'{n:,}' for n in budgets)} images; --budget gives every row the same"
+        lines.append(
+            f"budgets differ: {', '.join(f'{n:,}' for n in budgets)} images; "
+            "--budget gives every row the same"
         )
     named = {row["label"]: row["paper"] for row in result["rows"] if row["paper"]}
     for option in ("protocol", "eval"):
         theirs = {paper[option] for paper in named.values() if option in paper} - {result[option]}
-        said += [
+        lines += [
             f"the paper measured by {other}, this table by {result[option]}: --{option} {other}"
             for other in sorted(theirs)
         ]
-    said += [
+    lines += [
         f"the paper's values: {source}"
         for source in sorted({paper["source"] for paper in named.values()})
     ]
     for row in result["rows"]:
         paper = named.get(row["label"], {})
         if paper.get("images", row["budget"]) != row["budget"]:
-            said.append(
-                f"{row['label']}: the paper trained on {paper['images']:,} images, this is {row['budget']:,}"
+            lines.append(
+                f"{row['label']}: the paper trained on {paper['images']:,} images, "
+                f"this comparison on {row['budget']:,}"
             )
         unknown = [
             name
             for name in paper.get("attributes", {})
             if row["attributes"] and name not in row["attributes"]
         ]
-        said += [
-            f"{row['label']}: paper.attributes.{n}: not measured here{nearest(n, row['attributes'])}"
+        lines += [
+            f"{row['label']}: paper.attributes.{n}: not measured here"
+            f"{nearest(n, row['attributes'])}"
             for n in unknown
         ]
-    return said
+    return lines
 
 
-def _published(paper: PaperConfig | None) -> dict[str, dict[str, float]]:
+def _paper_numbers(paper: PaperConfig | None) -> dict[str, dict[str, float]]:
+    """Returns the paper's values by the key of the number."""
     if paper is None:
         return {}
     whole = paper.model_dump(mode="json")
@@ -177,8 +184,9 @@ def _published(paper: PaperConfig | None) -> dict[str, dict[str, float]]:
 
 
 def _summary(
-    values: Mapping[str, float], better: Better | None, paper: Mapping[str, float] | None
+    values: Mapping[str, float], better: Direction | None, paper: Mapping[str, float] | None
 ) -> dict[str, Any]:
+    """Returns the statistics of one number over the seeds."""
     several = list(values.values())
     best, worst = (max, min) if better == "higher" else (min, max)
     return {
@@ -194,6 +202,7 @@ def _summary(
 
 
 def _leaves(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yields path -> value of everything in a nested dict."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from _leaves(value, f"{path}.{name}")

@@ -1,4 +1,4 @@
-"""A comparison as tables: in the terminal, and as Markdown, CSV and JSON, which hold the same numbers."""
+"""Tables of a comparison: in the terminal, and with the same numbers as Markdown, CSV and JSON."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from rich.table import Table
 from studio.errors import StudioError, nearest
 from studio.evaluate.probe_table import METRICS
 
-__all__ = ["show_comparison", "shown_keys", "tables", "write_comparison"]
+__all__ = ["check_keys", "show_comparison", "tables", "write_comparison"]
 
 NOTHING = "-"
 COLUMNS = (
@@ -31,52 +31,58 @@ COLUMNS = (
     "paper_best",
     "paper_worst",
 )
-Lines = tuple[str, list[str], list[list[str]]]  # title, columns, cells
+TableText = tuple[str, list[str], list[list[str]]]  # title, columns, cells
 
 
-def tables(result: Mapping[str, Any], show: Sequence[str] = (), wide: bool = False) -> list[Lines]:
-    """Lays a comparison out.
+def tables(
+    result: Mapping[str, Any], show: Sequence[str] = (), wide: bool = False
+) -> list[TableText]:
+    """Arranges a comparison in tables.
 
     Args:
         result: of `compare`.
         show: keys of further numbers.
-        wide: also what is read from both codes together.
+        wide: also show the probes of both codes together.
 
     Returns:
-        tables of text, each a title, the columns and the cells: what is read, further numbers, what it took.
+        tables of text, each with a title, columns and cells: the probes, further numbers, the cost.
     """
     by = f"{result['protocol']}, {result['eval']}"
-    read = _read(result["rows"], ("salient", "common", "whole") if wide else ("salient", "common"))
-    wanted = [key for row in result["rows"] for key in [*_paper_numbers(row), *row["show"]]]
-    further = list(_further(result["rows"], [*wanted, *show, *_reconstruction(result["rows"])]))
+    probes = _probe_rows(
+        result["rows"], ("salient", "common", "whole") if wide else ("salient", "common")
+    )
+    wanted = [key for row in result["rows"] for key in [*_paper_keys(row), *row["show"]]]
+    further = list(
+        _number_rows(result["rows"], [*wanted, *show, *_reconstruction_keys(result["rows"])])
+    )
     head = ["row", "number", "mean ± sd", "best", "worst", "paper", "n"]
     cost = [
         [
             row["label"],
             *(str(_count(row, state)) for state in ("done", "failed")),
-            str(_others(row)),
-            _seen(row),
-            _count_of(row["images_per_second"]),
-            _count_of(row["parameters"]),
+            str(_count_incomplete(row)),
+            _images_text(row),
+            _integer_text(row["images_per_second"]),
+            _integer_text(row["parameters"]),
         ]
         for row in result["rows"]
     ]
     return [
-        *([(f"{result['name']}: what is read from which code ({by})", *read)] if read[1] else []),
+        *([(f"{result['name']}: probes of each code ({by})", *probes)] if probes[1] else []),
         *([(f"{result['name']}: further numbers", head, further)] if further else []),
         (
-            f"{result['name']}: what it took",
+            f"{result['name']}: cost",
             ["row", "done", "failed", "not complete", "images", "images/s", "parameters"],
             cost,
         ),
     ]
 
 
-def shown_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
-    """Checks the keys that are to be shown; a key that no run has is refused only where a run has any.
+def check_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
+    """Checks the keys given by `--show`. They are accepted unchecked while no run has any number.
 
     Raises:
-        StudioError: no run has such a number; names the nearest.
+        StudioError: no run has a number of this name. The message suggests the nearest.
     """
     known = {key for row in result["rows"] for key in row["numbers"]}
     unknown = [key for key in show if key not in known]
@@ -87,12 +93,11 @@ def shown_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
     return list(show)
 
 
-def show_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> None:
-    """Prints the tables, the failures and the notes; a name is never cut off, however narrow the terminal."""
-    console = Console(
-        soft_wrap=True, highlight=False, width=1_000
-    )  # a table is as wide as its cells
-    for title, columns, cells in laid_out:
+def show_comparison(result: Mapping[str, Any], shown: Sequence[TableText]) -> None:
+    """Prints the tables, the failures and the notes. Names are never cut off."""
+    # The console is wide, so that a table is as wide as its cells.
+    console = Console(soft_wrap=True, highlight=False, width=1_000)
+    for title, columns, cells in shown:
         table = Table(
             title=title,
             box=box.SIMPLE_HEAD,
@@ -107,19 +112,21 @@ def show_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> Non
         for line in cells:
             table.add_row(*line)
         console.print(table)
-    for line in _remarks(result):
+    for line in _remark_lines(result):
         console.print(line, markup=False)
 
 
-def write_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> list[Path]:
-    """Writes `compare.md`, `compare.csv` and `compare.json`, each whole or not at all, and returns their paths.
+def write_comparison(result: Mapping[str, Any], shown: Sequence[TableText]) -> list[Path]:
+    """Writes `compare.md`, `compare.csv` and `compare.json` and returns their paths.
+
+    Each file is written completely or not at all.
 
     Raises:
         StudioError: the folder cannot be written.
     """
     out = Path(result["out"])
     texts = {
-        "compare.md": _markdown(result, laid_out),
+        "compare.md": _markdown(result, shown),
         "compare.csv": _csv(result["rows"]),
         "compare.json": json.dumps(result, indent=2, allow_nan=False) + "\n",
     }
@@ -133,10 +140,13 @@ def write_comparison(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> li
     return [out / name for name in texts]
 
 
-def _read(
+def _probe_rows(
     rows: Sequence[Mapping[str, Any]], spaces: Sequence[str]
 ) -> tuple[list[str], list[list[str]]]:
-    """Lays out a line per row and attribute; best, worst and paper only where some row has them."""
+    """Returns a line per row and attribute.
+
+    Columns for best, worst and paper exist only if some row has such values.
+    """
     names = dict.fromkeys(
         key.rpartition(".")[0] for row in rows for key in row["numbers"] if key.endswith(".salient")
     )
@@ -157,15 +167,19 @@ def _read(
             line = [row["label"], name, METRICS.get(known.get("metric"), known.get("metric") or "")]
             for number in numbers:
                 line += [
-                    _mean(number),
-                    *([_plain(number.get("best")), _plain(number.get("worst"))] if spread else []),
+                    _mean_text(number),
+                    *(
+                        [_number_text(number.get("best")), _number_text(number.get("worst"))]
+                        if spread
+                        else []
+                    ),
                 ]
-                line += [_paper(number)] if published else []
+                line += [_paper_text(number)] if published else []
             cells.append([*line, str(max(number.get("n", 0) for number in numbers))])
     return [*columns, "n"], cells
 
 
-def _further(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator[list[str]]:
+def _number_rows(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator[list[str]]:
     for row in rows:
         for key in dict.fromkeys(keys):
             number = row["numbers"].get(key)
@@ -173,19 +187,19 @@ def _further(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator
                 yield [
                     row["label"],
                     key,
-                    _mean(number),
-                    _plain(number["best"]),
-                    _plain(number["worst"]),
-                    _paper(number),
+                    _mean_text(number),
+                    _number_text(number["best"]),
+                    _number_text(number["worst"]),
+                    _paper_text(number),
                     str(number["n"]),
                 ]
 
 
-def _paper_numbers(row: Mapping[str, Any]) -> list[str]:
+def _paper_keys(row: Mapping[str, Any]) -> list[str]:
     return list((row["paper"] or {}).get("numbers", {}))
 
 
-def _reconstruction(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _reconstruction_keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     errors = ("reconstruction.background", "reconstruction.target")
     return [key for key in errors if any(key in row["numbers"] for row in rows)]
 
@@ -194,48 +208,51 @@ def _count(row: Mapping[str, Any], state: str) -> int:
     return sum(run["state"] == state for run in row["runs"])
 
 
-def _others(row: Mapping[str, Any]) -> int:
+def _count_incomplete(row: Mapping[str, Any]) -> int:
     return len(row["runs"]) - _count(row, "done") - _count(row, "failed")
 
 
-def _count_of(value: float | None) -> str:
+def _integer_text(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
-def _seen(row: Mapping[str, Any]) -> str:
-    """Writes at how many images a row was measured, marked where that is not its budget."""
+def _images_text(row: Mapping[str, Any]) -> str:
+    """Returns the numbers of images at which a row was measured.
+
+    A star marks a row that was not measured at its budget.
+    """
     mark = "" if row["images_seen"] in ([], [row["budget"]]) else " *"
     return f"{', '.join(f'{n:,}' for n in row['images_seen']) or NOTHING}{mark}"
 
 
-def _mean(number: Mapping[str, Any]) -> str:
+def _mean_text(number: Mapping[str, Any]) -> str:
     if number.get("mean") is None:
         return NOTHING
     arrow = {"higher": " ↑", "lower": " ↓"}.get(number["better"], "")
-    spread = "" if number["sd"] is None else f" ± {_plain(number['sd'])}"
-    return f"{_plain(number['mean'])}{spread}{arrow}"
+    spread = "" if number["sd"] is None else f" ± {_number_text(number['sd'])}"
+    return f"{_number_text(number['mean'])}{spread}{arrow}"
 
 
-def _paper(number: Mapping[str, Any]) -> str:
-    """Writes the paper's value: the average with its spread, or with the best and the worst training in brackets."""
+def _paper_text(number: Mapping[str, Any]) -> str:
+    """Returns the paper's average with its spread, or with the best and worst training in brackets."""
     paper = number.get("paper")
     if not paper:
         return NOTHING
-    text = _plain(paper["average"]) if "average" in paper else ""
+    text = _number_text(paper["average"]) if "average" in paper else ""
     if "sd" in paper:
-        text += f" ± {_plain(paper['sd'])}"
-    ends = [_plain(paper[end]) for end in ("best", "worst") if end in paper]
+        text += f" ± {_number_text(paper['sd'])}"
+    ends = [_number_text(paper[end]) for end in ("best", "worst") if end in paper]
     return f"{text} ({', '.join(ends)})".strip() if ends else text
 
 
-def _plain(value: float | None) -> str:
+def _number_text(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _remarks(result: Mapping[str, Any]) -> list[str]:
-    said = [f"note: {note}" for note in result["notes"]]
+def _remark_lines(result: Mapping[str, Any]) -> list[str]:
+    lines = [f"note: {note}" for note in result["notes"]]
     for row in result["rows"]:
         for run in row["runs"]:
             if run["state"] != "done":
@@ -243,26 +260,26 @@ def _remarks(result: Mapping[str, Any]) -> list[str]:
                     run["state"], run["state"]
                 )
                 progress = f"{run['images_seen']:,} of {run['images']:,} images"
-                said.append(f"{Path(run['run']).name}: {state}: {run['error'] or progress}")
-    return said
+                lines.append(f"{Path(run['run']).name}: {state}: {run['error'] or progress}")
+    return lines
 
 
-def _markdown(result: Mapping[str, Any], laid_out: Sequence[Lines]) -> str:
+def _markdown(result: Mapping[str, Any], shown: Sequence[TableText]) -> str:
     parts = [f"# {result['name']}"]
-    for title, columns, cells in laid_out:
+    for title, columns, cells in shown:
         lines = [columns, ["---"] * len(columns), *cells]
         table = "\n".join(
             "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
         )
         parts.append(f"## {title.removeprefix(result['name'] + ': ')}\n\n{table}")
-    remarks = _remarks(result)
+    remarks = _remark_lines(result)
     if remarks:
         parts.append("\n".join(f"- {line}" for line in remarks))
     return "\n\n".join(parts) + "\n"
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Writes a line per row and number, with every training's value."""
+    """Returns a line per row and number, with the values of all trainings."""
     seeds = [str(seed) for seed in range(max(len(row["runs"]) for row in rows))]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,7 +1,8 @@
-"""The regime of the published evaluation, for comparison with published numbers."""
+"""The evaluation mode of the authors of Double InfoGAN, for comparison with their numbers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,15 +13,19 @@ from studio.data.dataset import Split
 from studio.method import Code, Method
 from studio.seeds import seed_everything
 
-__all__ = ["REGIMES", "encode_as_authors"]
+__all__ = ["EVAL_MODES", "EvalMode", "encode_as_authors"]
 
-REGIMES = ("clean", "authors")
-BATCH = 128  # the authors' evaluation, and the caption of Table 4 of Carton et al. (2024)
+EvalMode = Literal["clean", "authors"]
+EVAL_MODES: tuple[EvalMode, ...] = ("clean", "authors")
+BATCH = 128  # as in the authors' evaluation and the caption of Table 4 of Carton et al. (2024)
 
 
 @contextmanager
-def _training(method: Method) -> Iterator[None]:
-    """Noise on and batch statistics, as where a model was never put into eval mode; running statistics stay as they are."""
+def _training_mode(method: Method) -> Iterator[None]:
+    """Switches on noise and batch statistics, as in a model whose `eval()` was never called.
+
+    Running statistics keep their values.
+    """
     method.train()
     try:
         with frozen_statistics(method), torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -32,14 +37,15 @@ def _training(method: Method) -> Iterator[None]:
 def encode_as_authors(
     method: Method, dataset: Dataset, split: Split, indices: dict[str, np.ndarray], seed: int
 ) -> dict[str, Code]:
-    """Encodes images of both domains in shuffled, mixed batches of 128 with noise and batch statistics.
+    """Encodes images of both domains in shuffled, mixed batches of 128 with noise.
 
-    The published numbers of Double InfoGAN were made so, since its evaluation never calls `eval()`; a code then depends on
-    the noise and on the other images of its batch.
+    Normalisation uses the statistics of each batch. The published numbers of Double InfoGAN were
+    computed in this way, because its evaluation never calls `eval()`. A code then depends on the
+    noise and on the other images of its batch.
 
     Args:
-        method: in eval mode, as it is again afterwards.
-        dataset: where the images come from.
+        method: in eval mode. It is in eval mode again afterwards.
+        dataset: source of the images.
         split: of the images.
         indices: domain -> indices (n,).
         seed: of the order and of the noise.
@@ -49,11 +55,11 @@ def encode_as_authors(
     """
     where = [(domain, row) for domain, chosen in indices.items() for row in range(len(chosen))]
     order = np.random.default_rng(seed).permutation(len(where))
-    parts = {
-        domain: (torch.empty(len(i), method.config.z), torch.empty(len(i), method.config.s))
+    codes = {
+        domain: Code(torch.empty(len(i), method.config.z), torch.empty(len(i), method.config.s))
         for domain, i in indices.items()
     }
-    with _training(method):
+    with _training_mode(method):
         seed_everything("authors", seed)
         for chunk in np.array_split(order, max(1, -(-len(order) // BATCH))):
             rows = {
@@ -65,11 +71,8 @@ def encode_as_authors(
             ]
             code = method.encode(torch.cat(images).to(method.device))
             sizes = [len(rows[domain]) for domain in present]
-            for domain, z, s in zip(
-                present, code.z.cpu().split(sizes), code.s.cpu().split(sizes), strict=True
-            ):
-                parts[domain][0][rows[domain]], parts[domain][1][rows[domain]] = (
-                    z.float(),
-                    s.float(),
-                )
-    return {domain: Code(*pair) for domain, pair in parts.items()}
+            parts = zip(present, code.z.cpu().split(sizes), code.s.cpu().split(sizes), strict=True)
+            for domain, z, s in parts:
+                codes[domain].z[rows[domain]] = z.float()
+                codes[domain].s[rows[domain]] = s.float()
+    return codes

@@ -1,4 +1,4 @@
-"""Images -> codes, with what is known of each image."""
+"""Codes of images together with the labels of the images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ import torch
 from studio.data import Dataset
 from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
-from studio.evaluate.authors_eval import encode_as_authors
+from studio.evaluate.authors_eval import EvalMode, encode_as_authors
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.sampling import encode
 
-__all__ = ["LIMIT", "SPACES", "Codes", "codes"]
+__all__ = ["LIMIT", "SPACES", "Codes", "encode_split"]
 
 SPACES = ("salient", "common", "whole")
-LIMIT = 5_000  # images per split and domain; a linear probe on some 100 numbers needs no more
+LIMIT = 5_000  # images per split and domain. A linear probe of about 100 numbers needs no more
 CHUNK = 1_000  # images in memory at a time
 
 
 @dataclass
 class Codes:
-    """Codes of some images and what is known of them.
+    """Codes of n images with their labels.
 
     Attributes:
-        spaces: "salient" (n, m), "common" (n, k), "whole" (n, k + m).
-        values: attribute -> (n,) class numbers or floats, -1 or NaN where unknown; "target" is the domain, 0 or 1.
+        spaces: "salient" (n, m), "common" (n, k), and "whole", both codes together (n, k + m).
+        values: attribute -> (n,) class numbers or floats, -1 or NaN where unknown. "target" is the
+            domain: 0 for background, 1 for target.
     """
 
     spaces: dict[str, np.ndarray]
@@ -37,7 +38,10 @@ class Codes:
         return self.take(self.values["target"] == int(domain == "target"))
 
     def has(self, name: str) -> np.ndarray:
-        """Returns which rows have a value of an attribute, (n,); none if the data set has no such labels."""
+        """Returns a mask (n,) of the rows with a value of an attribute.
+
+        It is False everywhere if the data set has no such labels.
+        """
         value = self.values.get(name, np.full(len(self.values["target"]), -1))
         return np.isfinite(value) & ~((value == -1) & np.issubdtype(value.dtype, np.integer))
 
@@ -53,37 +57,39 @@ class Codes:
         )
 
 
-def codes(
+def encode_split(
     method: Method,
     dataset: Dataset,
     split: Split,
     domains: Sequence[Domain] = DOMAINS,
     limit: int = LIMIT,
-    regime: str = "clean",
+    eval_mode: EvalMode = "clean",
     seed: int = 0,
 ) -> Codes:
-    """Encodes the first `limit` images of each domain of a split, or all where there are fewer; each image once.
+    """Encodes the first `limit` images of each domain of a split, each image once.
 
-    An attribute that only some of the domains have is unknown on the others.
+    An attribute that only one domain has is unknown on the other.
 
     Args:
         method: in eval mode.
-        dataset: where images and labels come from.
+        dataset: source of images and labels.
         split: of the images.
         domains: whose codes to return, in this order.
-        limit: images per domain.
-        regime: `clean`, or `authors` (`studio.evaluate.authors_eval`), whose batches mix both domains whichever are asked for.
+        limit: images per domain. A smaller domain is encoded completely.
+        eval_mode: `clean`, or `authors` (`studio.evaluate.authors_eval`), whose batches mix both
+            domains even if only one is requested.
         seed: of the authors' order and noise.
 
     Raises:
         StudioError: the method is in training mode, or a code is not finite.
     """
     indices = {domain: np.arange(min(limit, dataset.size(split, domain))) for domain in DOMAINS}
-    if regime == "authors":
+    if eval_mode == "authors":
         read = encode_as_authors(method, dataset, split, indices, seed)
     else:
         read = {
-            domain: _clean(method, dataset, split, domain, indices[domain]) for domain in domains
+            domain: _encode_clean(method, dataset, split, domain, indices[domain])
+            for domain in domains
         }
     common = np.concatenate([read[domain].z.numpy() for domain in domains])
     salient = np.concatenate([read[domain].s.numpy() for domain in domains])
@@ -91,7 +97,8 @@ def codes(
     broken = np.count_nonzero(~np.isfinite(spaces["whole"]).all(1))
     if broken:
         raise StudioError(
-            f"{method.config.name}: {broken} of {len(common)} codes of {split} images hold NaN or infinity"
+            f"{method.config.name}: {broken} of {len(common)} codes of {split} images "
+            "are NaN or infinite"
         )
     labels = [
         {k: v[indices[domain]] for k, v in dataset.labels(split, domain).items()}
@@ -99,11 +106,11 @@ def codes(
     ]
     sizes = [len(indices[domain]) for domain in domains]
     target = np.repeat([int(domain == "target") for domain in domains], sizes)
-    return Codes(spaces, {**_together(labels, sizes), "target": target})
+    return Codes(spaces, {**_concatenate(labels, sizes), "target": target})
 
 
-def _together(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
-    """Joins the domains' labels; an attribute that a domain lacks is unknown there."""
+def _concatenate(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
+    """Joins the labels of the domains. An attribute that a domain lacks is unknown there."""
     kinds = {name: value.dtype for domain in labels for name, value in domain.items()}
     unknown = {
         name: -1 if np.issubdtype(kind, np.integer) else np.nan for name, kind in kinds.items()
@@ -119,7 +126,7 @@ def _together(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
     }
 
 
-def _clean(
+def _encode_clean(
     method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray
 ) -> Code:
     chunks = np.array_split(indices, max(1, len(indices) // CHUNK))

@@ -1,12 +1,11 @@
-"""All that is measured on a method's codes: what `studio probe --json` and a training's `probe.json` hold."""
+"""All measurements of a method's codes: the content of `studio probe --json` and `probe.json`."""
 
 from typing import Any
 
 from studio.data import Dataset
-from studio.evaluate.codes import LIMIT
 from studio.evaluate.counterfactual import counterfactual
 from studio.evaluate.disentanglement.scores import disentangle
-from studio.evaluate.probes import Protocol, encode_splits, probe_codes
+from studio.evaluate.probes import DEFAULTS, ProbeOptions, encode_train_and_test, probe_codes
 from studio.evaluate.reconstruction import reconstruction
 from studio.evaluate.separation import separation
 from studio.method import Method
@@ -15,41 +14,36 @@ __all__ = ["measure"]
 
 
 def measure(
-    method: Method,
-    dataset: Dataset,
-    protocol: Protocol = "held-out",
-    limit: int = LIMIT,
-    seed: int = 0,
-    regime: str = "clean",
-    tsne: bool = False,
+    method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS, tsne: bool = False
 ) -> dict[str, Any]:
-    """Probes a method and measures how far its codes are separated; each image is encoded once for both.
+    """Probes a method and measures its codes, its reconstructions and its counterfactuals.
+
+    Probes and separation share the codes of the images. Reconstruction, disentanglement and
+    counterfactuals encode their images themselves, always in eval mode.
 
     Args:
         method: in eval mode.
         dataset: with labels for its attributes.
-        protocol: of the probes; see `studio.evaluate.probes.probe`.
-        limit: images per split and domain.
-        seed: of everything that is drawn.
-        regime: `clean` or `authors`.
-        tsne: also cluster in a t-SNE plane, which takes longer than all the rest.
+        options: protocol, number of images, seed and eval mode of the probes. The seed is that of
+            all random draws.
+        tsne: also cluster the codes in a t-SNE plane. This takes longer than everything else.
 
     Returns:
-        what `probe` returns; `separation`, of test codes; `reconstruction`, the error on test images; `disentangle`, where
-        the data set can make images of given factors; and `counterfactual`, where it knows where the salient content of an
-        image is. See the modules of these names.
+        the result of `probe` with these sections added: `separation`, of test codes;
+        `reconstruction`, the error on test images; `disentangle`, if the data set can generate
+        images of given factors; `counterfactual`, if the data set knows where the salient content
+        of an image is. See the modules of these names.
 
     Raises:
         StudioError: see `probe`.
     """
-    train, test = encode_splits(method, dataset, protocol, limit, regime, seed)
-    rows = probe_codes(method, dataset, train, test, protocol, seed, regime)
-    beside = {
-        "separation": separation(
-            test, dataset.attributes, method.blank(1)[0].detach().cpu().numpy(), seed, tsne
-        ),
+    train, test = encode_train_and_test(method, dataset, options)
+    blank = method.blank(1)[0].detach().cpu().numpy()
+    probed = probe_codes(method, dataset, train, test, options)
+    sections = {
+        "separation": separation(test, dataset.attributes, blank, options.seed, tsne),
         "reconstruction": reconstruction(method, dataset),
-        "disentangle": disentangle(method, dataset, seed),
-        "counterfactual": counterfactual(method, dataset, seed),
+        "disentangle": disentangle(method, dataset, options.seed),
+        "counterfactual": counterfactual(method, dataset, options.seed),
     }
-    return rows | {name: part for name, part in beside.items() if part is not None}
+    return probed | {name: section for name, section in sections.items() if section is not None}

@@ -1,9 +1,12 @@
-"""What reads an attribute from codes: models, metrics, standard errors. Arrays in, a Reading out."""
+"""Models that predict an attribute from codes, with their metrics and standard errors.
+
+Every probe model takes arrays and returns a Reading.
+"""
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.stats import rankdata
@@ -20,30 +23,39 @@ from studio.data import Attribute
 
 __all__ = [
     "FOLDS",
-    "Reader",
+    "Examples",
+    "ProbeModel",
     "Reading",
-    "balanced",
-    "folded",
-    "held_out",
-    "least_squares",
-    "read_by_logits",
-    "two_layers",
+    "auc_error",
+    "balanced_accuracy",
+    "cross_validate_linear",
+    "fit_least_squares",
+    "fit_linear",
+    "fit_two_layers",
+    "score_logits",
 ]
 
 FOLDS = 5
-RESAMPLES = 200
-WIDTH = 32  # of the two layers, at least
-Score = float | None  # None where it is not defined, e.g. the AUC of one class
+RESAMPLES = 200  # of the bootstrap
+WIDTH = 32  # hidden units of the two layers, at least
+Score = float | None  # None where a metric is undefined, e.g. the AUC of a single class
+
+
+class Examples(NamedTuple):
+    """Codes (n, d) of images and the values (n,) of one attribute on them."""
+
+    codes: np.ndarray
+    values: np.ndarray
 
 
 @dataclass
 class Reading:
-    """How well one attribute is read from one space.
+    """How well a model predicts one attribute from one space.
 
     Attributes:
         scores: metric -> value.
-        error: standard error of the headline.
-        converged: whether every fit did; None where nothing was fitted.
+        error: standard error of the headline metric.
+        converged: whether every fit converged. None where nothing was fitted.
     """
 
     scores: dict[str, Score]
@@ -51,168 +63,152 @@ class Reading:
     converged: bool | None
 
 
-class Reader(Protocol):
-    """Fits on training codes a (n, d) with values x (n,), scores on test codes b (m, d) with values y (m,)."""
+class ProbeModel(Protocol):
+    """Fits on training examples and scores on test examples."""
 
     def __call__(
-        self,
-        attribute: Attribute,
-        a: np.ndarray,
-        x: np.ndarray,
-        b: np.ndarray,
-        y: np.ndarray,
-        headline: str,
-        seed: int,
+        self, attribute: Attribute, train: Examples, test: Examples, headline: str, seed: int
     ) -> Reading:
-        """Reads an attribute; `error` is the standard error of the metric `headline`."""
+        """Predicts an attribute. `Reading.error` is the standard error of the metric `headline`."""
         ...
 
 
-def held_out(
-    attribute: Attribute,
-    a: np.ndarray,
-    x: np.ndarray,
-    b: np.ndarray,
-    y: np.ndarray,
-    headline: str,
-    seed: int,
+def fit_linear(
+    attribute: Attribute, train: Examples, test: Examples, headline: str, seed: int
 ) -> Reading:
-    """A linear model of standardised codes (a ridge for numbers); the standard error is a bootstrap's over the test images."""
-    return _linear(
-        _linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed
-    )
+    """Fits a linear model on standardised codes: logistic regression, or ridge for numbers.
+
+    The standard error comes from a bootstrap over the test images.
+    """
+    model = _linear_model(attribute, standardise=True)
+    return _fit_and_bootstrap(model, attribute, train, test, headline, seed)
 
 
-def least_squares(
-    attribute: Attribute,
-    a: np.ndarray,
-    x: np.ndarray,
-    b: np.ndarray,
-    y: np.ndarray,
-    headline: str,
-    seed: int,
+def fit_least_squares(
+    attribute: Attribute, train: Examples, test: Examples, headline: str, seed: int
 ) -> Reading:
-    """As `held_out`, with plain linear regression for numbers: Louiset et al. (2024), App. D."""
-    model = None if attribute.classes else make_pipeline(StandardScaler(), LinearRegression())
-    return _linear(
-        model or _linear_model(attribute, standardise=True), attribute, a, x, b, y, headline, seed
-    )
+    """As `fit_linear`, with ordinary least squares for numbers: Louiset et al. (2024), App. D."""
+    if attribute.classes:
+        model = _linear_model(attribute, standardise=True)
+    else:
+        model = make_pipeline(StandardScaler(), LinearRegression())
+    return _fit_and_bootstrap(model, attribute, train, test, headline, seed)
 
 
-def _linear(
-    model: Pipeline,
-    attribute: Attribute,
-    a: np.ndarray,
-    x: np.ndarray,
-    b: np.ndarray,
-    y: np.ndarray,
-    headline: str,
-    seed: int,
+def cross_validate_linear(
+    attribute: Attribute, train: Examples, test: Examples, headline: str, seed: int
 ) -> Reading:
-    model, converged = _fit(model, a, x)
-    scores: dict[str, Score] = {
-        name: metric(b, y) for name, metric in _metrics(attribute, model).items()
-    }
-    rng, read = np.random.default_rng(seed), model.predict(b)
-    point = {
-        "r2": r2_score,
-        "balanced_accuracy": balanced,
-        "accuracy": lambda y, read: np.mean(y == read),
-    }[headline]
-    resamples = (rng.integers(len(y), size=len(y)) for _ in range(RESAMPLES))
-    return Reading(
-        scores, float(np.std([point(y[rows], read[rows]) for rows in resamples])), converged
-    )
+    """Cross-validates a linear model of raw codes within the test examples.
 
-
-def folded(
-    attribute: Attribute,
-    a: np.ndarray,
-    x: np.ndarray,
-    b: np.ndarray,
-    y: np.ndarray,
-    headline: str,
-    seed: int,
-) -> Reading:
-    """A linear model of raw codes, cross-validated inside (b, y); the standard error is that of the folds' mean."""
+    The standard error is that of the mean over the folds. Training examples are not used.
+    """
+    codes, values = test
     folds = StratifiedKFold(FOLDS) if attribute.classes else KFold(FOLDS)
     scores, converged = [], True
-    for fit, held in folds.split(b, y):
-        model, done = _fit(_linear_model(attribute, standardise=False), b[fit], y[fit])
+    for fit, held in folds.split(codes, values):
+        model = _linear_model(attribute, standardise=False)
+        model, done = _fit(model, codes[fit], values[fit])
         converged &= done
-        scores.append(
-            {name: metric(b[held], y[held]) for name, metric in _metrics(attribute, model).items()}
-        )
+        scores.append(_scores(attribute, model, codes[held], values[held]))
     means: dict[str, Score] = {
         name: float(np.mean([s[name] for s in scores]))
         for name in scores[0]
         if None not in [s[name] for s in scores]
     }
-    return Reading(
-        means, float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS)), converged
-    )
+    error = float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS))
+    return Reading(means, error, converged)
 
 
-def two_layers(
-    attribute: Attribute,
-    a: np.ndarray,
-    x: np.ndarray,
-    b: np.ndarray,
-    y: np.ndarray,
-    headline: str,
-    seed: int,
+def fit_two_layers(
+    attribute: Attribute, train: Examples, test: Examples, headline: str, seed: int
 ) -> Reading:
-    """Two linear layers with a ReLU between, on standardised codes of two classes; the standard error is that of the AUC.
+    """Fits two linear layers with a ReLU between them on standardised codes of two classes.
 
-    Louiset et al. (2024), App. D: "a 2 layers MLPs is independently trained"; in their code as wide as the code. Here at
-    least 32 wide, in at least fifty steps an epoch where there are images for it, until a tenth of the training codes, held
-    back, is read no better for twenty epochs: with scikit-learn's own batch, rate and patience a net of few inputs or few
-    images stops before it has learnt anything, and would call a leak unreadable.
+    Louiset et al. (2024), App. D: "a 2 layers MLPs is independently trained". In their code it is
+    as wide as the code. Here it is at least 32 wide and takes at least fifty steps per epoch if
+    there are enough images. It stops once its score on a tenth of the training codes, held back
+    for this purpose, has not improved for twenty epochs. With scikit-learn's default batch size,
+    learning rate and patience, a net with few inputs or few images stops before it has learnt
+    anything, and a leak would go unnoticed.
+
+    The standard error is that of the AUC.
     """
-    batch: Any = int(
-        np.clip(len(x) // 50, 8, 200)
-    )  # typed as text in scikit-learn, where "auto" is the default
+    # scikit-learn types the batch size as text, because "auto" is its default.
+    batch: Any = int(np.clip(len(train.values) // 50, 8, 200))
     net = MLPClassifier(
-        (max(WIDTH, a.shape[1]),),
+        (max(WIDTH, train.codes.shape[1]),),
         batch_size=batch,
         learning_rate_init=3e-3,
         early_stopping=True,
         n_iter_no_change=20,
         random_state=seed,
     )
-    model, converged = _fit(make_pipeline(StandardScaler(), net), a, x)
-    scores: dict[str, Score] = {
-        name: metric(b, y) for name, metric in _metrics(attribute, model).items()
-    }
-    return Reading(scores, _auc_error(y, model.predict_proba(b)[:, 1]), converged)
+    model, converged = _fit(make_pipeline(StandardScaler(), net), *train)
+    scores = _scores(attribute, model, *test)
+    error = auc_error(test.values, model.predict_proba(test.codes)[:, 1])
+    return Reading(scores, error, converged)
 
 
-def read_by_logits(logits: np.ndarray, y: np.ndarray) -> Reading:
-    """Scores a classifier of two classes that was trained elsewhere: logits (m,), classes y (m,); nothing is fitted."""
-    read = (logits > 0).astype(y.dtype)
+def score_logits(logits: np.ndarray, values: np.ndarray) -> Reading:
+    """Scores a classifier of two classes that the method has trained. Nothing is fitted.
+
+    Args:
+        logits: of class 1, (n,).
+        values: classes (n,), 0 or 1.
+    """
+    predicted = (logits > 0).astype(values.dtype)
     scores: dict[str, Score] = {
-        "auc": float(roc_auc_score(y, logits)),
-        "accuracy": float(accuracy_score(y, read)),
-        "balanced_accuracy": balanced(y, read),
+        "auc": float(roc_auc_score(values, logits)),
+        "accuracy": float(accuracy_score(values, predicted)),
+        "balanced_accuracy": balanced_accuracy(values, predicted),
     }
-    return Reading(scores, _auc_error(y, logits), None)
+    return Reading(scores, auc_error(values, logits), None)
 
 
 def _linear_model(attribute: Attribute, standardise: bool) -> Pipeline:
-    last = (
-        LogisticRegression(max_iter=1000)
-        if attribute.classes
-        else RidgeCV(alphas=np.logspace(-3, 3, 7))
-    )
+    if attribute.classes:
+        last = LogisticRegression(max_iter=1000)
+    else:
+        last = RidgeCV(alphas=np.logspace(-3, 3, 7))
     return make_pipeline(*([StandardScaler()] if standardise else []), last)
 
 
-def _fit(model: Pipeline, features: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
-    # One thread: these matrices are small, and BLAS threads that wait for each other cost more than they bring.
+def _fit_and_bootstrap(
+    model: Pipeline,
+    attribute: Attribute,
+    train: Examples,
+    test: Examples,
+    headline: str,
+    seed: int,
+) -> Reading:
+    model, converged = _fit(model, *train)
+    scores = _scores(attribute, model, *test)
+    rng, predicted = np.random.default_rng(seed), model.predict(test.codes)
+    metric = {
+        "r2": r2_score,
+        "balanced_accuracy": balanced_accuracy,
+        "accuracy": lambda values, predicted: np.mean(values == predicted),
+    }[headline]
+    n = len(test.values)
+    resamples = (rng.integers(n, size=n) for _ in range(RESAMPLES))
+    resampled = [metric(test.values[rows], predicted[rows]) for rows in resamples]
+    return Reading(scores, float(np.std(resampled)), converged)
+
+
+def _fit(model: Pipeline, codes: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
+    # One thread, because these matrices are small and BLAS threads spend more time waiting for
+    # each other than computing.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(features.astype(np.float64), values)
+        model.fit(codes.astype(np.float64), values)
     return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+
+
+def _scores(
+    attribute: Attribute, model: Pipeline, codes: np.ndarray, values: np.ndarray
+) -> dict[str, Score]:
+    """Returns metric -> score of a fitted model on codes (n, d) with values (n,)."""
+    return {name: metric(codes, values) for name, metric in _metrics(attribute, model).items()}
 
 
 def _metrics(
@@ -220,45 +216,51 @@ def _metrics(
 ) -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
     if not attribute.classes:
         return {
-            "r2": lambda b, y: r2_score(y, model.predict(b)),
-            "mae": lambda b, y: mean_absolute_error(y, model.predict(b)),
+            "r2": lambda codes, values: r2_score(values, model.predict(codes)),
+            "mae": lambda codes, values: mean_absolute_error(values, model.predict(codes)),
         }
     return {
-        "balanced_accuracy": lambda b, y: balanced(y, model.predict(b)),
-        "accuracy": lambda b, y: accuracy_score(y, model.predict(b)),
-        "auc": lambda b, y: _auc(y, model.predict_proba(b), model.classes_),
+        "balanced_accuracy": lambda codes, values: balanced_accuracy(values, model.predict(codes)),
+        "accuracy": lambda codes, values: accuracy_score(values, model.predict(codes)),
+        "auc": lambda codes, values: _auc(values, model.predict_proba(codes), model.classes_),
     }
 
 
-def balanced(y: np.ndarray, read: np.ndarray) -> float:
-    """Balanced accuracy, the mean recall of the classes that occur in y; scikit-learn's, but fast enough to resample."""
-    members = np.bincount(y)
-    hits = np.bincount(y[y == read], minlength=len(members))
+def balanced_accuracy(values: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the mean recall of the classes that occur in `values`.
+
+    The result is that of scikit-learn, computed fast enough for a bootstrap.
+    """
+    members = np.bincount(values)
+    hits = np.bincount(values[values == predicted], minlength=len(members))
     return float(np.mean(hits[members > 0] / members[members > 0]))
 
 
-def _auc(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Score:
-    """One class against the rest, averaged over the classes that occur; None where there is but one."""
-    present = [i for i, c in enumerate(classes) if 0 < np.sum(y == c) < len(y)]
+def _auc(values: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> Score:
+    """Returns the AUC of one class against the rest, averaged over the classes that occur.
+
+    None if only one class occurs.
+    """
+    present = [i for i, c in enumerate(classes) if 0 < np.sum(values == c) < len(values)]
     if len(classes) == 2:
         present = present[-1:]
-    return (
-        float(np.mean([roc_auc_score(y == classes[i], probabilities[:, i]) for i in present]))
-        if present
-        else None
-    )
+    if not present:
+        return None
+    areas = [roc_auc_score(values == classes[i], probabilities[:, i]) for i in present]
+    return float(np.mean(areas))
 
 
-def _auc_error(y: np.ndarray, score: np.ndarray) -> float:
-    """Standard error of the AUC of scores (n,) for classes y (n,) of 0 and 1; ties count one half.
+def auc_error(values: np.ndarray, score: np.ndarray) -> float:
+    """Returns the standard error of the AUC of scores (n,) for classes (n,) of 0 and 1.
 
-    DeLong, DeLong and Clarke-Pearson (1988), with their placements taken from ranks: which share of the other class an item
-    beats, and how much that varies over the items. An item alone in its class adds no variance.
+    DeLong, DeLong and Clarke-Pearson (1988). The placement of an item is the share of the other
+    class that it outscores. Ties count one half. The placements are computed from ranks, and
+    their variances over the items of each class add up. A class of one item adds no variance.
     """
     ranks = rankdata(score)
     variance = 0.0
     for kind in (0, 1):
-        own, others = y == kind, np.sum(y != kind)
+        own, others = values == kind, np.sum(values != kind)
         placements = (ranks[own] - rankdata(score[own])) / others
         variance += np.var(placements, ddof=1) / own.sum() if own.sum() > 1 else 0.0
     return float(np.sqrt(variance))

@@ -1,4 +1,4 @@
-"""What was measured as tables and as sentences."""
+"""Measurements as tables and as sentences for the terminal."""
 
 from typing import Any, Literal
 
@@ -12,166 +12,195 @@ __all__ = [
     "probe_table",
     "separation_lines",
     "separation_table",
-    "show",
+    "show_probe",
     "verdict",
 ]
 
-METRICS = {"balanced_accuracy": "bal. acc.", "r2": "R2", "accuracy": "accuracy", "auc": "AUC"}
+METRICS = {
+    "balanced_accuracy": "balanced accuracy",
+    "r2": "R2",
+    "accuracy": "accuracy",
+    "auc": "AUC",
+}
+Columns = tuple[tuple[str, Literal["left", "right"]], ...]
+PROBE_COLUMNS: Columns = (
+    ("attribute", "left"),
+    ("belongs", "left"),
+    ("metric", "left"),
+    ("salient", "right"),
+    ("common", "right"),
+    ("both", "right"),
+    ("chance", "right"),
+    ("s.e.", "right"),
+    ("n", "right"),
+)
+SEPARATION_COLUMNS: Columns = (
+    ("attribute", "left"),
+    ("measure", "left"),
+    ("salient", "right"),
+    ("common", "right"),
+    ("chance", "right"),
+    ("n", "right"),
+)
+MEASURES = {"clustering_accuracy": "clustering", "silhouette": "silhouette"}
 
 
 def probe_table(result: dict[str, Any]) -> Table:
-    """Returns the rows as a table; arrows say which way a column should go for the attribute."""
-    title = f"{result['method']} on {result['dataset']}, {result['images_seen']:,} images, {result['protocol']}"
+    """Returns the rows of a probe as a table.
+
+    Arrows show the desired direction of a value: up for the space where the attribute belongs,
+    down for the other one.
+    """
+    title = (
+        f"{result['method']} on {result['dataset']}, {result['images_seen']:,} images, "
+        f"{result['protocol']}"
+    )
     if result.get("eval") == "authors":
-        title += ", in the published regime (noise on, batch statistics)"
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold"
-    )
-    columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("attribute", "left"),
-        ("belongs", "left"),
-        ("metric", "left"),
-        ("salient", "right"),
-        ("common", "right"),
-        ("both", "right"),
-        ("chance", "right"),
-        ("s.e.", "right"),
-        ("n", "right"),
-    )
-    for column, justify in columns:
-        table.add_column(column, justify=justify, no_wrap=True)
+        title += ", in the authors' eval mode (noise on, batch statistics)"
+    table = _empty_table(title, PROBE_COLUMNS, title_style="bold")
     for row in result["rows"]:
-        up = row["belongs"] == "salient"
+        head, n = (row["attribute"], row["belongs"]), f"{row['n']:,}"
         if row["salient"] is None:
-            table.add_row(
-                row["attribute"], row["belongs"], "", "-", "-", "-", "-", "-", f"{row['n']:,}"
-            )
+            table.add_row(*head, "", "-", "-", "-", "-", "-", n)
             continue
+        salient, common = _arrows(row["belongs"])
         table.add_row(
-            row["attribute"],
-            row["belongs"],
+            *head,
             METRICS.get(row["metric"], row["metric"]),
-            f"{row['salient']:.3f} {'↑' if up else '↓'}",
-            f"{row['common']:.3f} {'↓' if up else '↑'}",
+            f"{row['salient']:.3f} {salient}",
+            f"{row['common']:.3f} {common}",
             f"{row['whole']:.3f}",
             f"{row['chance']:.3f}",
             f"{row['error']:.3f}",
-            f"{row['n']:,}",
+            n,
         )
     return table
 
 
 def separation_table(result: dict[str, Any]) -> Table:
-    """Returns how the classes lie in each space, a row per attribute and measure; arrows as in the probe's table."""
-    table = Table(
-        title="classes of target images in each space",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        title_justify="left",
-    )
-    columns: tuple[tuple[str, Literal["left", "right"]], ...] = (
-        ("attribute", "left"),
-        ("measure", "left"),
-        ("salient", "right"),
-        ("common", "right"),
-        ("chance", "right"),
-        ("n", "right"),
-    )
-    for column, justify in columns:
-        table.add_column(column, justify=justify, no_wrap=True)
+    """Returns how well the classes separate in each space, a row per attribute and measure.
+
+    Arrows have the same meaning as in `probe_table`.
+    """
+    table = _empty_table("classes of target images in each space", SEPARATION_COLUMNS)
     belongs = {row["attribute"]: row["belongs"] for row in result["rows"]}
     for name, found in result["separation"]["attributes"].items():
-        up, n = belongs[name] == "salient", f"{found['n']:,}"
+        n = f"{found['n']:,}"
         if "note" in found:
             table.add_row(name, found["note"], "-", "-", "-", n)
             continue
+        arrows = _arrows(belongs[name])
         for place, values in {"": found, ", t-SNE": found.get("tsne", {})}.items():
-            for measure, words in {
-                "clustering_accuracy": "clustering",
-                "silhouette": "silhouette",
-            }.items():
+            for measure, words in MEASURES.items():
                 if f"{measure}_salient" not in values:
                     continue
-                salient, common = (
-                    f"{values[f'{measure}_{space}']:.3f}" for space in ("salient", "common")
-                )
+                cells = [
+                    f"{values[f'{measure}_{space}']:.3f} {arrow}"
+                    for space, arrow in zip(("salient", "common"), arrows, strict=True)
+                ]
                 chance = "/".join(
                     f"{values[f'clustering_chance_{space}']:.3f}" for space in ("salient", "common")
                 )
-                table.add_row(
-                    name,
-                    words + place,
-                    f"{salient} {'↑' if up else '↓'}",
-                    f"{common} {'↓' if up else '↑'}",
-                    chance if measure == "clustering_accuracy" else "-",
-                    n,
-                )
+                if measure != "clustering_accuracy":
+                    chance = "-"
+                table.add_row(name, words + place, *cells, chance, n)
     return table
 
 
+def _empty_table(title: str, columns: Columns, title_style: str = "") -> Table:
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        title_justify="left",
+        title_style=title_style or None,
+    )
+    for column, justify in columns:
+        table.add_column(column, justify=justify, no_wrap=True)
+    return table
+
+
+def _arrows(belongs: str) -> tuple[str, str]:
+    """Returns the arrows of the salient and of the common column."""
+    return ("↑", "↓") if belongs == "salient" else ("↓", "↑")
+
+
 def separation_lines(separation: dict[str, Any]) -> list[str]:
-    """Says in words how background and target codes differ; what could not be measured is said with its reason."""
+    """Describes how background and target codes differ, with the reason for every missing value."""
     lines = []
     if separation["w2_common"] is not None:
-        distance, floor = separation["w2_common"], separation["w2_floor"]
         lines.append(
-            f"common codes of background and target: squared W2 {distance:.4g}; between two halves of the background "
-            f"{floor:.4g} ({separation['w2_n']:,} images a side)"
+            "common codes, background against target: squared W2 "
+            f"{separation['w2_common']:.4g}, between two halves of the background "
+            f"{separation['w2_floor']:.4g} ({separation['w2_n']:,} images per half)"
         )
-    if (
-        separation.get("salient_distance_auc") is not None
-    ):  # runs that were probed before it existed have none
+    # Older probe.json files have no such key.
+    if separation.get("salient_distance_auc") is not None:
         auc = separation["salient_distance_auc"]
         lines.append(
-            f"distance of salient codes from the blank one, target against background: AUC {auc:.3f}"
+            "distance of salient codes from the blank code, target against background: "
+            f"AUC {auc:.3f}"
         )
     if separation["salient_variance_ratio"] is not None:
         lines.append(
-            f"variance of salient codes, target over background: {separation['salient_variance_ratio']:.4g}"
+            "variance of salient codes, target divided by background: "
+            f"{separation['salient_variance_ratio']:.4g}"
         )
     return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])
 
 
 def counterfactual_lines(found: dict[str, Any]) -> list[str]:
-    """Says in words what healed images, transplants and maps are worth; see `studio.evaluate.counterfactual`."""
+    """Describes the quality of healed images, transplants and maps in sentences.
+
+    See `studio.evaluate.counterfactual`.
+    """
     if "note" in found:
         return [f"counterfactuals: {found['note']}"]
 
     def times(key: str) -> str:
         return "-" if found[key] is None else f"{found[key]:.2f} times"
 
-    map_line = (
-        f"map of the salient content: Dice {found['dice']:.3f} (s.e. {found['dice_error']:.3f}), AUROC per pixel "
-        f"{found['auroc']:.3f} ({found['n']:,} target images; threshold {found['threshold']:.3g}, chosen on training images)"
+    lines = [
+        f"map of the salient content: Dice {found['dice']:.3f} (s.e. {found['dice_error']:.3f}), "
+        f"AUROC per pixel {found['auroc']:.3f} ({found['n']:,} target images; threshold "
+        f"{found['threshold']:.3g}, chosen on training images)"
+    ]
+    outside = (
+        f"outside {found['error_outside']:.3f}, {times('error_outside_ratio')} that of the plain "
+        "reconstruction"
     )
-    outside = f"outside {found['error_outside']:.3f}, {times('error_outside_ratio')} plain reconstruction's"
-    lines = [map_line]
     if "error_inside" in found:
         lines += [
-            f"healed images against the true healthy ones: error inside the mask {found['error_inside']:.3f}, "
-            f"{times('error_inside_ratio')} the unhealed image's; {outside}",
-            f"SSIM of healed images inside the mask {found['ssim_inside']:.3f} (unhealed {found['ssim_inside_unhealed']:.3f}), "
-            f"outside {found['ssim_outside']:.3f} (plain reconstruction {found['ssim_outside_reconstructed']:.3f})",
-            f"transplants against the true ones: error inside the mask {found['transplant_error_inside']:.3f}, "
-            f"{times('transplant_error_inside_ratio')} the untouched image's; outside "
-            f"{found['transplant_error_outside']:.3f}, {times('transplant_error_outside_ratio')} plain reconstruction's",
+            "healed images against the true healthy images: error inside the mask "
+            f"{found['error_inside']:.3f}, {times('error_inside_ratio')} that of the original "
+            f"image; {outside}",
+            f"SSIM of healed images inside the mask {found['ssim_inside']:.3f} (original "
+            f"{found['ssim_inside_unhealed']:.3f}), outside {found['ssim_outside']:.3f} (plain "
+            f"reconstruction {found['ssim_outside_reconstructed']:.3f})",
+            "transplants against the true transplants: error inside the mask "
+            f"{found['transplant_error_inside']:.3f}, {times('transplant_error_inside_ratio')} "
+            f"that of the original image; outside {found['transplant_error_outside']:.3f}, "
+            f"{times('transplant_error_outside_ratio')} that of the plain reconstruction",
         ]
     else:
-        lines.append(f"healed images against the images: error {outside}")
+        lines.append(f"healed images against the original images: error {outside}")
     inside = "-" if found["minimality"] is None else f"{found['minimality']:.1%}"
     return [
         *lines,
-        f"axioms: composition {found['composition']:.3f} (error of reconstruction), reversibility "
-        f"{found['reversibility']:.3f} (of healing and undoing it), effectiveness {found['effectiveness']:.1%} of healed "
-        f"images look like background ({found['effectiveness_background']:.1%} of reconstructed background images do, "
-        f"{found['effectiveness_reconstructed']:.1%} of reconstructed target images; the oracle's AUC is "
-        f"{found['oracle_auc']:.3f}), minimality {inside} of the change is inside the mask ({found['mask_share']:.1%} of the "
-        "pixels)",
+        f"composition: error of the reconstruction {found['composition']:.3f}",
+        f"reversibility: error after healing and undoing it {found['reversibility']:.3f}",
+        f"effectiveness: {found['effectiveness']:.1%} of healed images look like background, "
+        f"{found['effectiveness_background']:.1%} of reconstructed background images, "
+        f"{found['effectiveness_reconstructed']:.1%} of reconstructed target images "
+        f"(judged by a classifier with AUC {found['oracle_auc']:.3f})",
+        f"minimality: {inside} of the change lies inside the mask, which covers "
+        f"{found['mask_share']:.1%} of the pixels",
     ]
 
 
-def show(result: dict[str, Any], stderr: bool = False) -> None:
-    """Prints the tables, and a sentence per attribute; a name is never cut off, however narrow the terminal."""
+def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
+    """Prints the tables and a sentence per attribute. Names are never cut off."""
     console = Console(stderr=stderr, soft_wrap=True, highlight=False)
     console.width = max(console.width, 100)
     console.print(probe_table(result))
@@ -189,19 +218,16 @@ def show(result: dict[str, Any], stderr: bool = False) -> None:
 
 
 def verdict(row: dict[str, Any]) -> str:
-    """Says in words how clean the split is for one attribute."""
+    """Describes in a sentence how well the codes separate one attribute."""
+    name, home, chance = row["attribute"], row["belongs"], row["chance"]
     if row["salient"] is None:
-        return f"{row['attribute']}: {row['also']['note']}"
-    home, away = (
-        (row["salient"], row["common"])
-        if row["belongs"] == "salient"
-        else (row["common"], row["salient"])
+        return f"{name}: {row['also']['note']}"
+    other = "common" if home == "salient" else "salient"
+    margin = 2 * row["error"]
+    right = "in the right place" if row[home] - row[other] > margin else "not separated"
+    leaks = row[other] - chance > margin
+    leak = f"leaks into {other} at" if leaks else f"not readable from {other}:"
+    return (
+        f"{name}: {right}; read from {home} at {row[home]:.3f} (chance {chance:.3f}), "
+        f"{leak} {row[other]:.3f}"
     )
-    other = "common" if row["belongs"] == "salient" else "salient"
-    right = "in the right place" if home - away > 2 * row["error"] else "not separated"
-    leak = (
-        f"leaks into {other} at"
-        if away - row["chance"] > 2 * row["error"]
-        else f"not readable from {other}:"
-    )
-    return f"{row['attribute']}: {right}; read from {row['belongs']} at {home:.3f} (chance {row['chance']:.3f}), {leak} {away:.3f}"

@@ -1,145 +1,163 @@
-"""Probes: which attribute can be read from which code?
+"""Probes: which attribute can be predicted from which code?
 
-A data set declares for every attribute where it belongs; a clean split reads it there and not elsewhere. Everything is
-measured in eval mode (no noise, running statistics) unless the published regime is asked for.
+A data set declares for every attribute the code it belongs to. If the codes separate well, the
+attribute can be predicted from this code and not from the other one. Everything is measured in eval
+mode (no noise, running statistics) unless the authors' published evaluation is requested.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from studio.data import Attribute, Dataset
-from studio.errors import StudioError
-from studio.evaluate.codes import LIMIT, SPACES, Codes, codes
+from studio.domains import DOMAINS
+from studio.errors import StudioError, nearest
+from studio.evaluate.authors_eval import EVAL_MODES, EvalMode
+from studio.evaluate.codes import LIMIT, SPACES, Codes, encode_split
 from studio.evaluate.probe_models import (
     FOLDS,
-    Reader,
-    folded,
-    held_out,
-    least_squares,
-    read_by_logits,
-    two_layers,
+    Examples,
+    ProbeModel,
+    cross_validate_linear,
+    fit_least_squares,
+    fit_linear,
+    fit_two_layers,
+    score_logits,
 )
 from studio.method import Method
 
-__all__ = ["PROTOCOLS", "Codes", "codes", "encode_splits", "probe", "probe_codes"]
+__all__ = [
+    "DEFAULTS",
+    "PROTOCOLS",
+    "ProbeOptions",
+    "ProbeProtocol",
+    "encode_train_and_test",
+    "probe",
+    "probe_codes",
+]
 
-Protocol = Literal["held-out", "carton", "louiset"]
-PROTOCOLS: tuple[Protocol, ...] = ("held-out", "carton", "louiset")
-DOMAIN = "target"  # the row of the domain itself
-FEWEST = (
-    20  # training images of the two-layer reader, which keeps a tenth of them back to stop early
-)
-Classifier = Callable[[np.ndarray], np.ndarray]
+ProbeProtocol = Literal["held-out", "carton", "louiset"]
+PROTOCOLS: tuple[ProbeProtocol, ...] = ("held-out", "carton", "louiset")
+TARGET_ROW = "target"  # name of the row whose attribute is the domain itself
+# Training images that two layers need, because a tenth of them is held back for early stopping.
+FEWEST = 20
 
 
-def probe(
-    method: Method,
-    dataset: Dataset,
-    protocol: Protocol = "held-out",
-    limit: int = LIMIT,
-    seed: int = 0,
-    regime: str = "clean",
-) -> dict[str, Any]:
-    """Reads every attribute, and the domain itself, from the salient code, the common code and both together.
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How codes are computed and probed.
+
+    Attributes:
+        protocol: see `probe`.
+        limit: images per split and domain.
+        seed: of the bootstrap behind the standard errors, of the two-layer probe and of the noise
+            in the authors' evaluation.
+        eval_mode: `clean` (noise off, running statistics), or `authors` (noise on and batch
+            statistics, as in the published evaluation).
+    """
+
+    protocol: ProbeProtocol = "held-out"
+    limit: int = LIMIT
+    seed: int = 0
+    eval_mode: EvalMode = "clean"
+
+    @classmethod
+    def parse(cls, protocol: str | None = None, eval_mode: str | None = None) -> "ProbeOptions":
+        """Checks the values of `--protocol` and `--eval`. None stands for the default.
+
+        Raises:
+            StudioError: an unknown protocol or eval mode, with the nearest valid name.
+        """
+        protocol, eval_mode = protocol or "held-out", eval_mode or "clean"
+        if protocol not in PROTOCOLS:
+            raise StudioError(
+                f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}"
+            )
+        if eval_mode not in EVAL_MODES:
+            raise StudioError(
+                f"--eval {eval_mode}: no such eval mode{nearest(eval_mode, EVAL_MODES)}"
+            )
+        return cls(protocol, eval_mode=eval_mode)
+
+
+DEFAULTS = ProbeOptions()
+
+
+def probe(method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS) -> dict[str, Any]:
+    """Predicts every attribute, and the domain, from the salient code, the common code and both.
 
     Protocols:
-        held-out: standardised features, probe fitted on training codes and scored on test codes. Attributes are read
-            on target images, or on both sets where both have them.
-        carton: Carton et al. (2024), Sec. 5: logistic regression on raw codes with 5-fold cross-validation inside the
-            test split; attributes on target images only (their code reads objects on both sets); accuracy.
-        louiset: Louiset et al. (2024), Sec. 4 and App. D: as held-out, on target images only, with accuracy as the
-            headline of categories and plain linear regression for numbers. The row `target` is read by two linear layers
-            trained on both sets, and its headline is the AUC; a method with a trained `classify_salient` reads its own
-            salient codes, as the paper's SepVAE does. The features are standardised by the training codes that a
-            probe is fitted on (the authors' code takes background codes along for that).
+        held-out: probe models are fitted on standardised training codes and scored on test codes.
+            Attributes are probed on target images, or on both domains if both have them.
+        carton: Carton et al. (2024), Sec. 5. Logistic regression on raw codes with 5-fold
+            cross-validation within the test split. The headline is the accuracy. Attributes are
+            probed on target images only (the authors' code predicts objects on both domains).
+        louiset: Louiset et al. (2024), Sec. 4 and App. D. As held-out, with three differences.
+            Attributes are probed on target images only. The headline of categories is the
+            accuracy, and numbers are predicted by ordinary least squares. The row `target` is
+            predicted by two linear layers trained on both domains, and its headline is the AUC. A
+            method with a trained `classify_salient` classifies its own salient codes, as the
+            paper's SepVAE does. Codes are standardised by the training codes that the probe model
+            is fitted on (the authors' code includes background codes).
 
     Args:
         method: in eval mode.
         dataset: with labels for its attributes.
-        protocol: see above.
-        limit: images per split and domain.
-        seed: of the bootstrap behind the standard errors, of the two-layer reader and of the authors' noise.
-        regime: `clean` (eval mode), or `authors` (noise on and batch statistics, as in the published evaluation).
+        options: protocol, number of images, seed and eval mode.
 
     Returns:
-        `protocol`, `eval`, `n_train`, `n_test` and `rows`, one per attribute as in the README.
+        `protocol`, `eval`, `n_train`, `n_test` and `rows`. Each row has `attribute`, `belongs`,
+        `metric` (the headline), its value from each space (`salient`, `common`, `whole` for both
+        codes together), `chance`, `error` (the largest standard error of the three), `n` and
+        `also` (other metrics by space, or a `note` that says why the attribute was not probed).
 
     Raises:
-        StudioError: the method is in training mode, or its codes or its classifier's logits are unusable.
+        StudioError: the method is in training mode, or its codes or the logits of its own
+            classifier are not finite.
     """
-    train, test = encode_splits(method, dataset, protocol, limit, regime, seed)
-    return probe_codes(method, dataset, train, test, protocol, seed, regime)
+    train, test = encode_train_and_test(method, dataset, options)
+    return probe_codes(method, dataset, train, test, options)
 
 
-def encode_splits(
-    method: Method, dataset: Dataset, protocol: Protocol, limit: int, regime: str, seed: int
+def encode_train_and_test(
+    method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS
 ) -> tuple[Codes, Codes]:
-    """Encodes both domains of the training and test split, each image once; `carton` has only the test split.
+    """Encodes each training and test image of both domains once. `carton` uses only test images.
 
     Returns:
         training codes (the test codes for `carton`), test codes.
     """
-    test = codes(method, dataset, "test", limit=limit, regime=regime, seed=seed)
-    train = (
-        test
-        if protocol == "carton"
-        else codes(method, dataset, "train", limit=limit, regime=regime, seed=seed)
-    )
+    limit, mode, seed = options.limit, options.eval_mode, options.seed
+    test = encode_split(method, dataset, "test", limit=limit, eval_mode=mode, seed=seed)
+    if options.protocol == "carton":
+        return test, test
+    train = encode_split(method, dataset, "train", limit=limit, eval_mode=mode, seed=seed)
     return train, test
 
 
 def probe_codes(
-    method: Method,
-    dataset: Dataset,
-    train: Codes,
-    test: Codes,
-    protocol: Protocol,
-    seed: int,
-    regime: str,
+    method: Method, dataset: Dataset, train: Codes, test: Codes, options: ProbeOptions = DEFAULTS
 ) -> dict[str, Any]:
-    """Probes codes that are there already: `probe` after `encode_splits`, with its arguments and result."""
-    rows = []
-    for name, attribute in {
-        **dataset.attributes,
-        DOMAIN: Attribute("salient", ("background", "target")),
-    }.items():
-        targets = name != DOMAIN and (attribute.target_only or protocol != "held-out")
+    """Probes codes from `encode_train_and_test`. Arguments and result are those of `probe`."""
+    protocol, rows = options.protocol, []
+    attributes = {**dataset.attributes, TARGET_ROW: Attribute("salient", DOMAINS)}
+    for name, attribute in attributes.items():
+        only_targets = name != TARGET_ROW and (attribute.target_only or protocol != "held-out")
         fit, scored = (
-            (part.of("target") if targets else part).known(name) for part in (train, test)
+            (part.of("target") if only_targets else part).known(name) for part in (train, test)
         )
-        own = _own_classifier(method) if protocol == "louiset" and name == DOMAIN else None
-        row = _row(name, attribute, fit, scored, protocol, seed, own)
+        own = method if protocol == "louiset" and name == TARGET_ROW else None
+        row = _row(name, attribute, fit, scored, options, own)
         rows.append({"attribute": name, "belongs": attribute.belongs} | row)
     return {
         "protocol": protocol,
-        "eval": regime,
+        "eval": options.eval_mode,
         "n_train": 0 if protocol == "carton" else len(train.spaces["common"]),
         "n_test": len(test.spaces["common"]),
         "rows": rows,
     }
-
-
-def _own_classifier(method: Method) -> Classifier | None:
-    """Returns what maps salient codes (n, m) to the logits (n,) of "target", if the method has trained such a thing."""
-    if method.classify_salient(torch.zeros(1, method.config.s, device=method.device)) is None:
-        return None
-
-    @torch.no_grad()
-    def logits(salient: np.ndarray) -> np.ndarray:
-        read: Any = method.classify_salient(
-            torch.from_numpy(salient).to(method.device, torch.float32)
-        )
-        if read.shape != (len(salient),) or not torch.isfinite(read).all():
-            expected = f"expected {len(salient)} finite logits of shape ({len(salient)},)"
-            raise StudioError(
-                f"classify_salient of {method.config.name}: {expected}, found shape {tuple(read.shape)}"
-            )
-        return read.double().cpu().numpy()
-
-    return logits
 
 
 def _row(
@@ -147,26 +165,26 @@ def _row(
     attribute: Attribute,
     train: Codes,
     test: Codes,
-    protocol: Protocol,
-    seed: int,
-    own: Classifier | None,
+    options: ProbeOptions,
+    own: Method | None,
 ) -> dict[str, Any]:
-    reader, headline = _plan(name, attribute, protocol)
+    """Probes one attribute. `own` is a method that may classify its salient codes by itself."""
+    model, headline = _plan(name, attribute, options.protocol)
     x, y = train.values.get(name, np.empty(0, int)), test.values.get(name, np.empty(0, int))
-    impossible = _impossible(attribute, x, y, reader)
-    if impossible:
+    obstacle = _obstacle(attribute, x, y, model)
+    if obstacle:
         nothing = dict.fromkeys((*SPACES, "chance", "error"))
-        return {"metric": headline, **nothing, "n": len(y), "also": {"note": impossible}}
+        return {"metric": headline, **nothing, "n": len(y), "also": {"note": obstacle}}
     values: dict[str, Any] = {}
-    also: dict[str, Any] = {"n_train": 0 if reader is folded else len(x)}
+    also: dict[str, Any] = {"n_train": 0 if model is cross_validate_linear else len(x)}
+    own_logits = None if own is None else _classify_salient(own, test.spaces["salient"])
     for space in SPACES:
-        if own is not None and space == "salient":
-            reading = read_by_logits(own(test.spaces[space]), y)
+        if own_logits is not None and space == "salient":
+            reading = score_logits(own_logits, y)
             also["salient_read_by"] = "the method's own classifier"
         else:
-            reading = reader(
-                attribute, train.spaces[space], x, test.spaces[space], y, headline, seed
-            )
+            examples = Examples(train.spaces[space], x), Examples(test.spaces[space], y)
+            reading = model(attribute, *examples, headline, options.seed)
         values[space] = reading.scores.pop(headline)
         also |= {f"{metric}_{space}": score for metric, score in reading.scores.items()}
         also[f"error_{space}"] = reading.error
@@ -183,51 +201,61 @@ def _row(
     }
 
 
-def _plan(name: str, attribute: Attribute, protocol: Protocol) -> tuple[Reader, str]:
-    """Returns what reads an attribute under a protocol, and the metric that stands first."""
-    if protocol == "louiset" and name == DOMAIN:
-        return two_layers, "auc"
-    reader: dict[Protocol, Reader] = {
-        "held-out": held_out,
-        "carton": folded,
-        "louiset": least_squares,
+@torch.no_grad()
+def _classify_salient(method: Method, salient: np.ndarray) -> np.ndarray | None:
+    """Returns the method's own logits (n,) of "target" for salient codes (n, m).
+
+    None if the method has not trained such a classifier.
+    """
+    logits = method.classify_salient(torch.from_numpy(salient).to(method.device, torch.float32))
+    if logits is None:
+        return None
+    if logits.shape != (len(salient),) or not torch.isfinite(logits).all():
+        raise StudioError(
+            f"classify_salient of {method.config.name}: expected {len(salient)} finite logits of "
+            f"shape ({len(salient)},), found shape {tuple(logits.shape)}"
+        )
+    return logits.double().cpu().numpy()
+
+
+def _plan(name: str, attribute: Attribute, protocol: ProbeProtocol) -> tuple[ProbeModel, str]:
+    """Returns the probe model and the headline metric of an attribute under a protocol."""
+    if protocol == "louiset" and name == TARGET_ROW:
+        return fit_two_layers, "auc"
+    models: dict[ProbeProtocol, ProbeModel] = {
+        "held-out": fit_linear,
+        "carton": cross_validate_linear,
+        "louiset": fit_least_squares,
     }
-    headline = (
-        "r2"
-        if not attribute.classes
-        else "balanced_accuracy"
-        if protocol == "held-out"
-        else "accuracy"
-    )
-    return reader[protocol], headline
+    categorical = "balanced_accuracy" if protocol == "held-out" else "accuracy"
+    return models[protocol], categorical if attribute.classes else "r2"
 
 
 def _chance(y: np.ndarray, headline: str) -> float:
-    """Returns what the best reader that sees no code reaches: the mean, or the largest class."""
+    """Returns the score of the best prediction without a code: the mean, or the largest class."""
     if headline in ("r2", "auc"):
         return {"r2": 0.0, "auc": 0.5}[headline]
     counts = np.bincount(y)
-    return float(
-        1 / np.count_nonzero(counts)
-        if headline == "balanced_accuracy"
-        else counts.max() / counts.sum()
-    )
+    if headline == "balanced_accuracy":
+        return float(1 / np.count_nonzero(counts))
+    return float(counts.max() / counts.sum())
 
 
-def _impossible(attribute: Attribute, x: np.ndarray, y: np.ndarray, reader: Reader) -> str:
-    """Says why an attribute cannot be probed, or nothing."""
-    for split, values in ({"test": y} if reader is folded else {"training": x, "test": y}).items():
+def _obstacle(attribute: Attribute, x: np.ndarray, y: np.ndarray, model: ProbeModel) -> str:
+    """Returns why an attribute with training values x and test values y cannot be probed, or ""."""
+    crossed = model is cross_validate_linear
+    for split, values in ({"test": y} if crossed else {"training": x, "test": y}).items():
         if len(np.unique(values)) < 2:
-            found = (
-                f"always the same on the {len(values)} {split} images"
-                if len(values)
-                else f"unknown on every {split} image"
-            )
-            return f"not probed: {found}"
-    if reader is folded and attribute.classes and np.unique(y, return_counts=True)[1].min() < FOLDS:
+            if not len(values):
+                return f"not probed: unknown on every {split} image"
+            return f"not probed: always the same on the {len(values)} {split} images"
+    if crossed and attribute.classes and np.unique(y, return_counts=True)[1].min() < FOLDS:
         return f"not probed: {FOLDS} folds need at least {FOLDS} test images of each class"
-    if reader is folded and len(y) < 2 * FOLDS:
+    if crossed and len(y) < 2 * FOLDS:
         return f"not probed: {FOLDS} folds need at least {2 * FOLDS} test images, found {len(y)}"
-    if reader is two_layers and (len(x) < FEWEST or np.bincount(x).min() < 2):
-        return f"not probed: two layers need at least {FEWEST} training images, 2 of each set; found {np.bincount(x).tolist()}"
+    if model is fit_two_layers and (len(x) < FEWEST or np.bincount(x).min() < 2):
+        return (
+            f"not probed: two layers need at least {FEWEST} training images, 2 of each domain; "
+            f"found {np.bincount(x).tolist()}"
+        )
     return ""

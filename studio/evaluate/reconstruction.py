@@ -1,4 +1,4 @@
-"""How far decoded images are from the images that were encoded."""
+"""The error of reconstructed images."""
 
 from math import isfinite
 
@@ -10,24 +10,26 @@ from studio.sampling import reconstruct
 
 __all__ = ["reconstruction"]
 
-IMAGES = 1_000  # per domain: the standard error of the mean is then about a fiftieth of it
+# Images per domain. The standard error of the mean is then about a fiftieth of the mean.
+IMAGES = 1_000
 
 
 def reconstruction(
     method: Method, dataset: Dataset, limit: int = IMAGES
 ) -> dict[str, float | int | None]:
-    """Returns the mean absolute difference per element between test images and their reconstructions.
+    """Returns the mean absolute difference per element between test images and reconstructions.
 
-    Images run from -1 to 1, so that 2 is the most. Background images are decoded as in training: with a blank salient
-    code where the method has one.
+    Images lie in [-1, 1], so the largest possible error is 2. Background images are decoded as in
+    training: with the blank salient code if the method has one.
 
     Args:
         method: in eval mode.
-        dataset: of the images.
+        dataset: source of the images.
         limit: images per domain.
 
     Returns:
-        `background`, `target`, None where decoded images hold NaN or infinity; and `n`, the number of images of each.
+        `background` and `target`, None if decoded images are NaN or infinite; and `n`, the number
+        of images of each domain.
     """
     errors: dict[str, float | int | None] = {}
     n = min(limit, *(dataset.size("test", domain) for domain in DOMAINS))

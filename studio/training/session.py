@@ -241,9 +241,9 @@ class TrainingSession:
     def probe(self) -> None:
         """Logs how well each attribute is read from each code, on a part of the images."""
         if self.processes.first:
-            from studio.evaluate.probes import probe  # as in `draw_grid`
+            from studio.evaluate.probes import ProbeOptions, probe  # as in `draw_grid`
 
-            rows = probe(self.engine.ema.method, self.dataset, limit=PROBED)["rows"]
+            rows = probe(self.engine.ema.method, self.dataset, ProbeOptions(limit=PROBED))["rows"]
             values = {
                 f"probe/{row['attribute']}/{space}": row[space]
                 for row in rows

@@ -8,7 +8,7 @@ from PIL import Image
 from studio.atomic import write_file, write_json
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
-from studio.evaluate.probe_table import show
+from studio.evaluate.probe_table import show_probe
 from studio.render.registry import draw_pictures
 from studio.report import Facts, gather, write_report
 from studio.training.session import TrainingSession
@@ -37,7 +37,7 @@ def finish(session: TrainingSession) -> None:
         session.logger.picture(seen, kind, picture)
     report = _report(session, pictures)
     session.logger.close()
-    show(result, stderr=True)
+    show_probe(result, stderr=True)
     print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
     if report:
         print(f"report: {report}", file=sys.stderr)

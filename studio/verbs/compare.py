@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from studio.errors import StudioError, nearest
 from studio.verbs.options import Json
 
 __all__ = ["compare"]
@@ -53,7 +52,7 @@ def compare(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="probe the runs anew, e.g. by carton")
     ] = None,
-    regime: Annotated[
+    eval_mode: Annotated[
         str | None, typer.Option("--eval", help="probe the runs anew: clean or authors")
     ] = None,
     centrality: Annotated[
@@ -76,37 +75,31 @@ def compare(
 ) -> None:
     """Train what is missing, resume what is half done, and compare."""
     from studio.compare import compare as comparison
-    from studio.compare.launch import Launcher
+    from studio.compare.launch import LaunchTemplate
     from studio.compare.sweep import comparison_name, variants
-    from studio.compare.table import show_comparison, shown_keys, tables, write_comparison
-    from studio.evaluate.authors_eval import REGIMES
-    from studio.evaluate.probes import PROTOCOLS
+    from studio.compare.table import check_keys, show_comparison, tables, write_comparison
+    from studio.evaluate.probes import ProbeOptions
 
-    for option, given, valid in (("--protocol", protocol, PROTOCOLS), ("--eval", regime, REGIMES)):
-        if given is not None and given not in valid:
-            raise StudioError(
-                f"{option} {given}: no such {option.strip('-')}{nearest(given, valid)}"
-            )
-    chosen = Launcher.read(launcher) if launcher is not None else None
+    reprobe = protocol is not None or eval_mode is not None
+    options = ProbeOptions.parse(protocol, eval_mode) if reprobe else None
+    chosen = LaunchTemplate.parse(launcher) if launcher is not None else None
     rows = variants(cfgs, assignments or [], seeds, budget)
     folder = out or Path("runs") / f"compare-{comparison_name(cfgs)}"
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)
         return
-    result = comparison.compare(
-        rows, folder, chosen, jobs, resubmit, protocol, regime, centrality, _say
-    )
+    result = comparison.compare(rows, folder, chosen, jobs, resubmit, options, centrality, _say)
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
-    laid_out = tables(result, keys, wide)
-    written = write_comparison(result, laid_out)
+    shown = tables(result, keys, wide)
+    written = write_comparison(result, shown)
     if as_json:
         print(json.dumps(result, indent=2))
     else:
-        show_comparison(result, laid_out)
+        show_comparison(result, shown)
     _say(f"written: {', '.join(str(path) for path in written)}")
     if result["stopped"]:
         raise typer.Exit(128 + getattr(signal, result["stopped"]))
-    shown_keys(result, keys)
+    check_keys(result, keys)
     if comparison.members(result, "failed"):
         raise typer.Exit(1)
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from studio.errors import StudioError, nearest
 from studio.verbs.options import Json, Number, RunArgument, Weights
 
 __all__ = ["probe"]
@@ -16,7 +15,7 @@ def probe(
     protocol: Annotated[
         str, typer.Option("--protocol", help="held-out, carton or louiset")
     ] = "held-out",
-    regime: Annotated[
+    eval_mode: Annotated[
         str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")
     ] = "clean",
     tsne: Annotated[
@@ -30,22 +29,19 @@ def probe(
     ema: Weights = True,
 ) -> None:
     """Measure what can be read from which code, and how far the codes are separated."""
-    from studio.evaluate.authors_eval import REGIMES
     from studio.evaluate.measure import measure
-    from studio.evaluate.probe_table import show
-    from studio.evaluate.probes import PROTOCOLS
+    from studio.evaluate.probe_table import show_probe
+    from studio.evaluate.probes import ProbeOptions
     from studio.runs.run import Run
 
-    if protocol not in PROTOCOLS:
-        raise StudioError(f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}")
-    if regime not in REGIMES:
-        raise StudioError(f"--eval {regime}: no such regime{nearest(regime, REGIMES)}")
+    options = ProbeOptions.parse(protocol, eval_mode)
     opened = Run.open(run, checkpoint, ema)
+    options = ProbeOptions(protocol=protocol, eval_mode=eval_mode)  # pyright: ignore[reportArgumentType]
     result = {
         **opened.describe(),
-        **measure(opened.method, opened.data, protocol, regime=regime, tsne=tsne),
+        **measure(opened.method, opened.data, options, tsne),
     }
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return
-    show(result)
+    show_probe(result)

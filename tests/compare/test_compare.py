@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ import yaml
 from support.runs import studio
 
 from studio.compare.compare import compare, plan
-from studio.compare.launch import Ending, Job, Launcher, claimed, run_jobs
-from studio.compare.summary import better, notes, numbers, standing
+from studio.compare.launch import Ending, LaunchTemplate, TrainingJob, lock_folder, run_jobs
+from studio.compare.summary import collect_numbers, desired_direction, notes, summarise
 from studio.compare.sweep import Variant, variants
 from studio.compare.table import show_comparison, tables, write_comparison
 from studio.config import resolve
 from studio.errors import StudioError
-from studio.evaluate.probes import probe
+from studio.evaluate.probes import ProbeOptions, probe
 from studio.runs import checkpoint
 from studio.training import session
 
@@ -63,7 +64,7 @@ def trained(row: Variant, seed: int, out: Path, **options: object) -> Path:
     folder = out / f"{row.folder}-seed{seed}"
 
     def finish(done: session.TrainingSession) -> None:
-        measured = probe(done.engine.ema.method, done.dataset, limit=100)
+        measured = probe(done.engine.ema.method, done.dataset, ProbeOptions(limit=100))
         session.write_json(
             folder / "probe.json", {"images_seen": done.engine.images_seen, **measured}
         )
@@ -130,7 +131,7 @@ def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stay
     written = json.loads(Path("out/compare.json").read_text())
     assert written == result
     assert [
-        run["state"] for row in compare(rows, out, tell=print)["rows"] for run in row["runs"]
+        run["state"] for row in compare(rows, out, log=print)["rows"] for run in row["runs"]
     ].count("done") == 3
 
 
@@ -164,7 +165,9 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
     Path("queue.py").write_text(
         "import json, sys\nopen('queue.jsonl', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
     )
-    launcher = Launcher.read(f"{shlex.quote(sys.executable)} queue.py {{name}} {{train}} {{args}}")
+    launcher = LaunchTemplate.parse(
+        f"{shlex.quote(sys.executable)} queue.py {{name}} {{train}} {{args}}"
+    )
     out, one = Path("out"), rows[:1]
     queue = Path("queue.jsonl")
     result = compare(one, out, launcher)
@@ -199,14 +202,16 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
     folder = trained(one[0], 0, out)
     calls = []
 
-    def measured(method: object, dataset: object, protocol: str, regime: str) -> dict:
-        calls.append((protocol, regime))
-        return probe(method, dataset, protocol, limit=100, regime=regime)
+    def measured(method: object, dataset: object, options: ProbeOptions) -> dict:
+        calls.append((options.protocol, options.eval_mode))
+        return probe(method, dataset, replace(options, limit=100))
 
     monkeypatch.setattr("studio.compare.compare.measure", measured)
     told: list[str] = []
     for _ in range(2):
-        result = compare(one, out, protocol="carton", regime="authors", tell=told.append)
+        result = compare(
+            one, out, options=ProbeOptions("carton", eval_mode="authors"), log=told.append
+        )
         assert result["protocol"] == "carton"
         assert result["rows"][0]["attributes"]["digit"]["metric"] == "accuracy"
     assert calls == [("carton", "authors")]
@@ -228,13 +233,13 @@ def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
     for seed in (0, 1):
         trained(two[0], seed, out)
     said: list[str] = []
-    result = compare(two, out, central=True, tell=said.append)
+    result = compare(two, out, central=True, log=said.append)
     found = result["rows"][0]["centrality"]
     assert set(found["scores"]) == {"seed 0", "seed 1"}
     assert found["winner"] in found["scores"]
     assert any("most central, without labels: seed" in note for note in result["notes"])
     assert len(said) == 1
-    alone = compare(variants(["base.yaml"], seeds=1), out, central=True, tell=said.append)
+    alone = compare(variants(["base.yaml"], seeds=1), out, central=True, log=said.append)
     assert "winner" not in alone["rows"][0]["centrality"]
     assert any("no most central training" in note for note in alone["notes"])
     assert "centrality" not in compare(two, out)["rows"][0]
@@ -273,7 +278,7 @@ def summed(probes: dict[int, dict], assignments: tuple = ()) -> dict:
         | (failed if s not in probes else {})
         for s in range(3)
     ]
-    return standing(
+    return summarise(
         Variant("a", "a", "base.yaml", assignments, config, 3),
         runs,
         probes,
@@ -325,7 +330,7 @@ def test_best_and_worst_know_where_an_attribute_belongs() -> None:
     ],
 )
 def test_each_number_has_a_direction_or_none(key: str, expected: str | None) -> None:
-    assert better(key, {"digit": "salient", "texture": "common"}) == expected
+    assert desired_direction(key, {"digit": "salient", "texture": "common"}) == expected
 
 
 def test_whatever_a_probe_measured_has_a_key_and_only_finite_numbers_count() -> None:
@@ -334,7 +339,7 @@ def test_whatever_a_probe_measured_has_a_key_and_only_finite_numbers_count() -> 
         "salient_variance_ratio": None,
         "attributes": {"digit": {"silhouette_salient": 0.25, "n": 7}},
     }
-    found = numbers(
+    found = collect_numbers(
         measured(
             0.5,
             float("nan"),
@@ -373,7 +378,7 @@ def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture
     assert by_key["digit.salient"]["paper_average"] == "0.8"
     assert by_key["parameters"]["mean"] == "12345"
     assert (
-        "| a | digit | bal. acc. | 0.600 ± 0.141 ↑ | 0.700 | 0.500 | 0.800 (0.900, 0.700) |"
+        "| a | digit | balanced accuracy | 0.600 ± 0.141 ↑ | 0.700 | 0.500 | 0.800 (0.900, 0.700) |"
         in markdown
     )
     for text in (screen, markdown):
@@ -414,7 +419,7 @@ def test_what_makes_rows_hard_to_compare_is_said() -> None:
     assert "budgets differ: 64, 128 images" in text
     assert "the paper measured by carton, this table by held-out: --protocol carton" in text
     assert "the paper measured by authors, this table by clean: --eval authors" in text
-    assert "the paper trained on 1,000 images, this is 64" in text
+    assert "the paper trained on 1,000 images, this comparison on 64" in text
     assert "paper.attributes.colour: not measured here" in text
     assert tables(whole(a, b))[-1][2][0][4] == "64, 96 *"
     plain = summed({0: measured(0.5, 0.2)}, ("paper=null",))
@@ -424,12 +429,14 @@ def test_what_makes_rows_hard_to_compare_is_said() -> None:
 # Processes.
 
 
-def job(name: str, script: str) -> Job:
+def job(name: str, script: str) -> TrainingJob:
     Path(f"{name}.py").write_text(script)
-    return Job(name, name, Path("runs") / name, [f"{name}.py"], Path("logs") / f"{name}.log")
+    return TrainingJob(
+        name, name, Path("runs") / name, [f"{name}.py"], Path("logs") / f"{name}.log"
+    )
 
 
-PYTHON = Launcher((sys.executable, "{args}"))
+PYTHON = LaunchTemplate((sys.executable, "{args}"))
 
 
 def test_endings_say_why_and_only_the_last_training_in_a_log_counts() -> None:
@@ -446,12 +453,12 @@ def test_endings_say_why_and_only_the_last_training_in_a_log_counts() -> None:
     endings, stopped = run_jobs(jobs, PYTHON, 2, print)
     assert stopped == ""
     assert [endings[one.name].code for one in jobs] == [0, 1, -9, 3, 1]
-    assert endings["bad"].said == "the file; is missing"
-    assert endings["killed"].said == "killed by SIGKILL"
-    assert endings["silent"].said == "exit code 3, and not a word"
-    assert endings["crashed"].said == "ValueError: odd"
+    assert endings["bad"].message == "the file; is missing"
+    assert endings["killed"].message == "killed by SIGKILL"
+    assert endings["silent"].message == "exit code 3, no output"
+    assert endings["crashed"].message == "ValueError: odd"
     Path("bad.py").write_text("raise SystemExit('another reason')")
-    assert run_jobs(jobs[1:2], PYTHON, 1, print)[0]["bad"].said == "another reason"
+    assert run_jobs(jobs[1:2], PYTHON, 1, print)[0]["bad"].message == "another reason"
     assert "the file" in Path("logs/bad.log").read_text()  # appended
 
 
@@ -474,7 +481,7 @@ def test_an_interrupt_is_handed_on_once_and_no_more_are_started() -> None:
     )
     assert stopped == "SIGINT"
     assert endings["first"].code == 130
-    assert endings["first"].said == "saved after 1"
+    assert endings["first"].message == "saved after 1"
     assert "second" not in endings
     assert not Path("logs/second.log").exists()
     assert (
@@ -485,7 +492,7 @@ def test_an_interrupt_is_handed_on_once_and_no_more_are_started() -> None:
 def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(
     rows: list[Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(jobs: list[Job], *_: object) -> tuple[dict, str]:
+    def interrupted(jobs: list[TrainingJob], *_: object) -> tuple[dict, str]:
         trained(rows[0], 0, Path("out"), stop_after=0.0)
         return {
             jobs[0].name: Ending(130, "stopped by SIGINT at 16 images; saved, --resume continues")
@@ -510,16 +517,18 @@ def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(
 
 
 def test_a_launcher_puts_arguments_where_the_template_says() -> None:
-    one = Job("a-seed0", "a", Path("out dir/a-seed0"), ["--cfg", "a b.yaml"], Path("log"))
-    whole = Launcher.read("env {train} {args}").command(one)
+    one = TrainingJob("a-seed0", "a", Path("out dir/a-seed0"), ["--cfg", "a b.yaml"], Path("log"))
+    whole = LaunchTemplate.parse("env {train} {args}").command(one)
     assert whole[0] == "env"
     assert Path(whole[1]).name == "train.py"
     assert whole[2:] == ["--cfg", "a b.yaml"]
-    wrapped = Launcher.read("env --job={name} --wrap 'python {train} {args}' {run}").command(one)
+    wrapped = LaunchTemplate.parse("env --job={name} --wrap 'python {train} {args}' {run}").command(
+        one
+    )
     assert wrapped[1] == "--job=a-seed0"
     assert shlex.split(wrapped[3])[2:] == ["--cfg", "a b.yaml"]
     assert wrapped[4] == "out dir/a-seed0"
-    assert Launcher().command(one)[0] == sys.executable
+    assert LaunchTemplate().command(one)[0] == sys.executable
 
 
 @pytest.mark.parametrize(
@@ -543,7 +552,7 @@ def test_a_wrong_launcher_is_refused_before_anything_is_trained(
     ("options", "expected"),
     [
         (["--protocol", "cartoon"], "--protocol cartoon: no such protocol; did you mean 'carton'?"),
-        (["--eval", "author"], "--eval author: no such eval; did you mean 'authors'?"),
+        (["--eval", "author"], "--eval author: no such eval mode; did you mean 'authors'?"),
         (["--set", "train.lrr=1,2"], "did you mean 'lr'?"),
     ],
 )
@@ -601,13 +610,13 @@ def test_a_key_that_no_run_has_is_named_after_the_results_are_safe(rows: list[Va
 
 def test_two_comparisons_do_not_train_in_one_folder() -> None:
     with (
-        claimed(Path("out")),
+        lock_folder(Path("out")),
         pytest.raises(StudioError, match="out: another comparison"),
-        claimed(Path("out")),
+        lock_folder(Path("out")),
     ):
         pass
-    with claimed(Path("out")):  # free again
+    with lock_folder(Path("out")):  # free again
         pass
     Path("file").touch()
-    with pytest.raises(StudioError, match="cannot be written"), claimed(Path("file/out")):
+    with pytest.raises(StudioError, match="cannot be written"), lock_folder(Path("file/out")):
         pass

@@ -5,7 +5,8 @@ import torch
 from support.experiments import tiny
 
 from studio.build import build_dataset, build_method
-from studio.evaluate.probes import codes, probe
+from studio.evaluate.codes import encode_split
+from studio.evaluate.probes import ProbeOptions, probe
 
 
 def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
@@ -14,9 +15,10 @@ def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
     method = build_method(tiny(), data.shape).eval()
     before = {name: value.clone() for name, value in method.state_dict().items()}
     state = torch.get_rng_state()
-    clean, again = (codes(method, data, "test", limit=200) for _ in range(2))
+    clean, again = (encode_split(method, data, "test", limit=200) for _ in range(2))
     first, second, other = (
-        codes(method, data, "test", limit=200, regime="authors", seed=seed) for seed in (0, 0, 1)
+        encode_split(method, data, "test", limit=200, eval_mode="authors", seed=seed)
+        for seed in (0, 0, 1)
     )
     assert np.array_equal(clean.spaces["whole"], again.spaces["whole"])
     assert np.array_equal(first.spaces["whole"], second.spaces["whole"])
@@ -32,8 +34,8 @@ def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
 def test_targets_alone_are_those_of_the_mixed_batches() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
-    both = codes(method, data, "test", limit=100, regime="authors")
-    alone = codes(method, data, "test", ("target",), limit=100, regime="authors")
+    both = encode_split(method, data, "test", limit=100, eval_mode="authors")
+    alone = encode_split(method, data, "test", ("target",), limit=100, eval_mode="authors")
     assert np.array_equal(both.spaces["whole"][100:], alone.spaces["whole"])
 
 
@@ -43,13 +45,13 @@ def test_without_noise_and_norm_the_rows_keep_their_order() -> None:
     method.encode = lambda images: type(method.prior(1, "target"))(
         images.flatten(1)[:, :4], images.flatten(1)[:, 4:7]
     )
-    clean = codes(method, data, "test", limit=150)
-    authors = codes(method, data, "test", limit=150, regime="authors")
+    clean = encode_split(method, data, "test", limit=150)
+    authors = encode_split(method, data, "test", limit=150, eval_mode="authors")
     assert np.array_equal(clean.spaces["whole"], authors.spaces["whole"])
 
 
 def test_the_result_says_which_regime() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
-    assert probe(method, data, limit=60)["eval"] == "clean"
-    assert probe(method, data, limit=60, regime="authors")["eval"] == "authors"
+    assert probe(method, data, ProbeOptions(limit=60))["eval"] == "clean"
+    assert probe(method, data, ProbeOptions(limit=60, eval_mode="authors"))["eval"] == "authors"

@@ -18,9 +18,9 @@ from torch import Tensor
 from studio.data import Attribute
 from studio.errors import StudioError
 from studio.evaluate import probe_models
-from studio.evaluate.codes import codes
+from studio.evaluate.codes import encode_split
 from studio.evaluate.probe_table import probe_table, verdict
-from studio.evaluate.probes import PROTOCOLS, probe
+from studio.evaluate.probes import PROTOCOLS, ProbeOptions, probe
 from studio.method import Code
 
 
@@ -81,7 +81,7 @@ def test_carton_stays_inside_the_test_split_and_reads_targets_only() -> None:
             assert split == "test"
             return super().images(split, domain, indices)
 
-    result = probe(Rows().eval(), OnlyTest(), "carton")
+    result = probe(Rows().eval(), OnlyTest(), ProbeOptions("carton"))
     assert result["n_train"] == 0
     place = row(result, "place")
     assert place["metric"] == "accuracy"
@@ -97,7 +97,9 @@ def test_balanced_accuracy_is_scikit_learns() -> None:
         y, read = rng.integers(1, 4, size=30), rng.integers(1, 5, size=30)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a class that was read and does not occur
-            assert probe_models.balanced(y, read) == pytest.approx(balanced_accuracy_score(y, read))
+            assert probe_models.balanced_accuracy(y, read) == pytest.approx(
+                balanced_accuracy_score(y, read)
+            )
 
 
 def test_probing_is_deterministic(result: dict) -> None:
@@ -113,11 +115,11 @@ def test_features_are_standardised_in_held_out_only() -> None:
             )  # too small for an unscaled, regularised regression
 
     assert row(probe(Scaled().eval(), Planted()), "place")["common"] > 0.95
-    assert row(probe(Scaled().eval(), Planted(), "carton"), "place")["common"] < 0.7
+    assert row(probe(Scaled().eval(), Planted(), ProbeOptions("carton")), "place")["common"] < 0.7
 
 
 def test_limit_takes_the_first_images_of_each_domain() -> None:
-    some = codes(Rows().eval(), Planted(), "test", limit=50)
+    some = encode_split(Rows().eval(), Planted(), "test", limit=50)
     assert len(some.spaces["common"]) == 100
     assert some.values["target"].tolist() == [0] * 50 + [1] * 50
     assert some.values["kind"][:50].tolist() == [-1] * 50  # the background has none
@@ -127,7 +129,7 @@ def test_limit_takes_the_first_images_of_each_domain() -> None:
     )
     assert some.known("kind").values["target"].tolist() == [1] * 50
     assert not some.has("colour").any()  # declared by a data set that has no such labels
-    every = codes(Rows().eval(), Planted(), "test", limit=10 * N)
+    every = encode_split(Rows().eval(), Planted(), "test", limit=10 * N)
     assert len(every.spaces["common"]) == 2 * N
 
 
@@ -143,7 +145,7 @@ def test_each_image_is_encoded_once(protocol: str, images: int) -> None:
             return super().encode(images)
 
     method = Counting().eval()
-    probe(method, Planted(), protocol)
+    probe(method, Planted(), ProbeOptions(protocol))
     assert method.seen == images
 
 
@@ -165,7 +167,9 @@ def test_what_cannot_be_probed_says_why() -> None:
     )
     assert row(result, "size")["also"]["note"] == "not probed: unknown on every training image"
     assert row(result, "kind")["salient"] > 0.5
-    assert "folds" in row(probe(Rows().eval(), Odd(), "carton"), "kind")["also"]["note"]
+    assert (
+        "folds" in row(probe(Rows().eval(), Odd(), ProbeOptions("carton")), "kind")["also"]["note"]
+    )
     json.dumps(result, allow_nan=False)
     assert "unknown on every training image" in verdict(row(result, "size"))
     assert (
@@ -192,7 +196,7 @@ def split_of(domain: str, split: str) -> tuple[np.ndarray, np.ndarray, dict[str,
 
 
 def test_louiset_fits_on_training_targets_and_scores_on_test_targets() -> None:
-    found = probe(Rows().eval(), Planted(), "louiset")
+    found = probe(Rows().eval(), Planted(), ProbeOptions("louiset"))
     kind, size, place, target = (row(found, name) for name in ("kind", "size", "place", "target"))
     assert [r["metric"] for r in (kind, size, place, target)] == [
         "accuracy",
@@ -236,14 +240,14 @@ class Ringed(Rows):
 
 def test_louiset_tells_the_domains_apart_with_two_layers() -> None:
     linear = row(probe(Ringed().eval(), Planted()), "target")
-    deep = row(probe(Ringed().eval(), Planted(), "louiset"), "target")
+    deep = row(probe(Ringed().eval(), Planted(), ProbeOptions("louiset")), "target")
     assert linear["salient"] == pytest.approx(0.5, abs=0.06)
     assert deep["salient"] > 0.95
     assert deep["common"] == pytest.approx(0.5, abs=4 * deep["also"]["error_common"])
     assert deep["also"]["accuracy_salient"] > 0.9
     assert all(deep["also"][f"converged_{space}"] for space in ("salient", "common", "whole"))
     assert "salient_read_by" not in deep["also"]
-    assert row(probe(Ringed().eval(), Planted(), "louiset"), "target") == deep
+    assert row(probe(Ringed().eval(), Planted(), ProbeOptions("louiset")), "target") == deep
 
 
 @pytest.mark.parametrize("n", [200, 400])
@@ -255,7 +259,9 @@ def test_two_layers_learn_what_a_line_would_from_few_images_and_numbers(n: int) 
     kind = Attribute("salient", ("background", "target"))
     best = norm.cdf(1 / np.sqrt(2))
     for seed in range(3):
-        reading = probe_models.two_layers(kind, a, x, b, y, "auc", seed)
+        reading = probe_models.fit_two_layers(
+            kind, probe_models.Examples(a, x), probe_models.Examples(b, y), "auc", seed
+        )
         assert best - 0.12 < reading.scores["auc"] < best + 3 * reading.error
         assert reading.converged
 
@@ -268,7 +274,8 @@ def test_a_methods_own_classifier_reads_the_domain_from_its_salient_codes() -> N
             )  # the wrong way round, so that it cannot be mistaken for a fit
 
     own, deep = (
-        row(probe(method.eval(), Planted(), "louiset"), "target") for method in (Own(), Ringed())
+        row(probe(method.eval(), Planted(), ProbeOptions("louiset")), "target")
+        for method in (Own(), Ringed())
     )
     assert own["salient"] < 0.05
     assert own["also"]["accuracy_salient"] == pytest.approx(
@@ -281,7 +288,8 @@ def test_a_methods_own_classifier_reads_the_domain_from_its_salient_codes() -> N
     ]
     for protocol in ("held-out", "carton"):
         rows = [
-            row(probe(method.eval(), Planted(), protocol), "target") for method in (Own(), Ringed())
+            row(probe(method.eval(), Planted(), ProbeOptions(protocol)), "target")
+            for method in (Own(), Ringed())
         ]
         assert rows[0] == rows[1]
 
@@ -295,7 +303,7 @@ def test_a_classifier_of_the_wrong_shape_is_refused() -> None:
         StudioError,
         match=rf"classify_salient of rows: expected {2 * N} .* found shape \({2 * N}, 1\)",
     ):
-        probe(Wide().eval(), Planted(), "louiset")
+        probe(Wide().eval(), Planted(), ProbeOptions("louiset"))
 
 
 def test_error_of_an_auc_is_delongs() -> None:
@@ -307,15 +315,15 @@ def test_error_of_an_auc_is_delongs() -> None:
         for _ in range(500)
     )
     resampled = np.std([roc_auc_score(y[r], score[r]) for r in rows])
-    assert probe_models._auc_error(y, score) == pytest.approx(resampled, rel=0.12)
+    assert probe_models.auc_error(y, score) == pytest.approx(resampled, rel=0.12)
     # Definition: the mean over pairs, and how its two marginal means vary.
     wins = (score[y == 1][:, None] > score[y == 0]) + 0.5 * (
         score[y == 1][:, None] == score[y == 0]
     )
     slow = np.sqrt(np.var(wins.mean(1), ddof=1) / 200 + np.var(wins.mean(0), ddof=1) / 300)
-    assert probe_models._auc_error(y, score) == pytest.approx(slow, rel=1e-9)
+    assert probe_models.auc_error(y, score) == pytest.approx(slow, rel=1e-9)
     assert roc_auc_score(y, score) == pytest.approx(norm.cdf(1.2 / np.sqrt(2)), abs=4 * slow)
-    assert probe_models._auc_error(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0])) == 0
+    assert probe_models.auc_error(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0])) == 0
 
 
 def test_convergence_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +333,7 @@ def test_convergence_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     for protocol in PROTOCOLS:
         assert (
-            row(probe(Rows().eval(), Planted(), protocol, limit=200), "kind")["also"][
+            row(probe(Rows().eval(), Planted(), ProbeOptions(protocol, limit=200)), "kind")["also"][
                 "converged_salient"
             ]
             is False
@@ -341,7 +349,8 @@ def test_carton_and_louiset_read_objects_on_targets_as_their_papers_write() -> N
             return labels | {"place": 1 - labels["place"]} if domain == "background" else labels
 
     by_protocol = {
-        p: row(probe(Rows().eval(), Mirrored(), p), "place")["common"] for p in PROTOCOLS
+        p: row(probe(Rows().eval(), Mirrored(), ProbeOptions(p)), "place")["common"]
+        for p in PROTOCOLS
     }
     assert by_protocol["held-out"] < 0.6
     assert min(by_protocol["carton"], by_protocol["louiset"]) > 0.95
@@ -356,10 +365,12 @@ def test_a_probe_reads_what_is_encoded_and_never_a_blank_code() -> None:
             raise AssertionError("a probe decoded")
 
     for protocol in PROTOCOLS:
-        probe(Referenced().eval(), Planted(), protocol, limit=30)
-    probe(Referenced().eval(), Planted(), limit=30, regime="authors")
+        probe(Referenced().eval(), Planted(), ProbeOptions(protocol, limit=30))
+    probe(Referenced().eval(), Planted(), ProbeOptions(limit=30, eval_mode="authors"))
     found = (
-        codes(Referenced().eval(), Planted(), "test", limit=50).of("background").spaces["salient"]
+        encode_split(Referenced().eval(), Planted(), "test", limit=50)
+        .of("background")
+        .spaces["salient"]
     )
     assert np.array_equal(found, split_of("background", "test")[0][:50])
 
@@ -368,7 +379,7 @@ def test_a_probe_reads_what_is_encoded_and_never_a_blank_code() -> None:
 def test_few_labels_are_used_or_said_to_be_too_few(protocol: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        found = probe(Rows().eval(), Sparse(), protocol)
+        found = probe(Rows().eval(), Sparse(), ProbeOptions(protocol))
     kind, size, place = (row(found, name) for name in ("kind", "size", "place"))
     assert (kind["n"], size["n"], place["n"]) == (100, 8, N)
     assert place["common"] > 0.95
@@ -384,13 +395,16 @@ def test_few_labels_are_used_or_said_to_be_too_few(protocol: str) -> None:
 
 
 def test_two_layers_need_some_images() -> None:
-    target = row(probe(Rows().eval(), Planted(), "louiset", limit=9), "target")
+    target = row(probe(Rows().eval(), Planted(), ProbeOptions("louiset", limit=9)), "target")
     assert target["salient"] is None
     assert (
         target["also"]["note"]
-        == "not probed: two layers need at least 20 training images, 2 of each set; found [9, 9]"
+        == "not probed: two layers need at least 20 training images, 2 of each domain; found [9, 9]"
     )
-    assert row(probe(Rows().eval(), Planted(), "louiset", limit=10), "target")["salient"] > 0.5
+    assert (
+        row(probe(Rows().eval(), Planted(), ProbeOptions("louiset", limit=10)), "target")["salient"]
+        > 0.5
+    )
 
 
 def test_broken_codes_are_refused() -> None:
@@ -400,6 +414,6 @@ def test_broken_codes_are_refused() -> None:
             return Code(code.z, torch.where(code.s > 3, torch.nan, code.s))
 
     with pytest.raises(
-        StudioError, match=r"rows: \d+ of 1200 codes of test images hold NaN or infinity"
+        StudioError, match=r"rows: \d+ of 1200 codes of test images are NaN or infinite"
     ):
         probe(Diverged().eval(), Planted())

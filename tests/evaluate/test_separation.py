@@ -20,8 +20,8 @@ from studio.data import Attribute, textured_digits
 from studio.evaluate import separation as module
 from studio.evaluate.codes import Codes
 from studio.evaluate.measure import measure
-from studio.evaluate.probe_table import separation_lines, separation_table, show
-from studio.evaluate.probes import probe
+from studio.evaluate.probe_table import separation_lines, separation_table, show_probe
+from studio.evaluate.probes import ProbeOptions, probe
 from studio.evaluate.separation import (
     cluster,
     clustering_chance,
@@ -256,7 +256,7 @@ def test_what_is_salient_and_sits_in_the_common_code_moves_the_domains_apart(res
             return Code(*reversed(super().encode(images)))
 
     found, straight = (
-        measure(Swapped().eval(), Planted(), "carton")["separation"],
+        measure(Swapped().eval(), Planted(), ProbeOptions("carton"))["separation"],
         result["separation"],
     )
     assert found["w2_common"] > 5
@@ -290,7 +290,9 @@ def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(
         "tsne_plane",
         lambda points, seed: made.append(points.shape) or tsne_plane(points, seed),
     )
-    found = measure(Rows().eval(), Planted(), "carton", tsne=True)["separation"]["attributes"]
+    found = measure(Rows().eval(), Planted(), ProbeOptions("carton"), tsne=True)["separation"][
+        "attributes"
+    ]
     assert made == [(120, 4), (120, 4)]  # one plane per space, though there are two attributes
     kind, place = found["kind"], found["place"]
     assert kind["n"] == 120
@@ -340,7 +342,7 @@ def test_few_or_equal_labels_are_said_to_be_so() -> None:
 
 
 def test_unlabelled_images_are_left_out() -> None:
-    found = measure(Rows().eval(), Sparse(), "carton")["separation"]["attributes"]
+    found = measure(Rows().eval(), Sparse(), ProbeOptions("carton"))["separation"]["attributes"]
     assert found["kind"]["n"] == 100
     assert found["place"]["n"] == 600
 
@@ -349,7 +351,7 @@ def test_tables_show_every_measure_and_every_reason(
     result: dict, capsys: pytest.CaptureFixture
 ) -> None:
     assert separation_table(HEAD | result).row_count == 4
-    show(HEAD | result)
+    show_probe(HEAD | result)
     shown = capsys.readouterr().out
     kind = result["separation"]["attributes"]["kind"]
     assert f"{kind['clustering_accuracy_salient']:.3f} ↑" in shown
@@ -363,9 +365,9 @@ def test_tables_show_every_measure_and_every_reason(
     odd = result["separation"] | {
         "attributes": {"kind": {"n": 0, "note": "not measured: unknown on every target test image"}}
     }
-    show(HEAD | result | {"separation": odd})
+    show_probe(HEAD | result | {"separation": odd})
     assert "not measured: unknown on every target test image" in capsys.readouterr().out
-    show(
+    show_probe(
         HEAD | {name: part for name, part in result.items() if name != "separation"}
     )  # a run probed before this existed
     assert "squared W2" not in capsys.readouterr().out

@@ -137,11 +137,11 @@ def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(
     _, front, body = card.split("---\n", 2)
     assert set(yaml.safe_load(front)) == {"library_name", "license", "tags"}
     assert (
-        "| digit | salient | bal. acc. | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 | 1,234 |"
+        "| digit | salient | balanced accuracy | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 | 1,234 |"
         in body
     )
     assert (
-        "- distance of salient codes from the blank one, target against background: AUC 0.812\n"
+        "- distance of salient codes from the blank code, target against background: AUC 0.812\n"
         in body
     )
     for words in (

@@ -12,7 +12,7 @@ from studio import Run, sampling
 from studio.build import build_method
 from studio.config import resolve
 from studio.errors import StudioError
-from studio.evaluate.probes import probe
+from studio.evaluate.probes import ProbeOptions, probe
 from studio.method import Code
 from studio.methods import METHODS
 from studio.render.registry import pictures_of
@@ -184,7 +184,7 @@ def test_resuming_is_exact_and_a_run_reopens_for_every_verb(name: str) -> None:
     assert moved(run.method, snapshot(straight.engine.ema.method)) == set()
     for kind, draw in pictures_of(run.data).items():
         assert draw(run.method, run.data, 2, 0).size > (50, 50), kind
-    rows = probe(run.method, run.data, limit=200)["rows"]
+    rows = probe(run.method, run.data, ProbeOptions(limit=200))["rows"]
     assert [row["attribute"] for row in rows] == ["digit", "texture", "target"]
     assert all(0 <= row[space] <= 1 for row in rows for space in ("salient", "common", "whole"))
 

@@ -36,7 +36,6 @@ def probe(
 
     options = ProbeOptions.parse(protocol, eval_mode)
     opened = Run.open(run, checkpoint, ema)
-    options = ProbeOptions(protocol=protocol, eval_mode=eval_mode)  # pyright: ignore[reportArgumentType]
     result = {
         **opened.describe(),
         **measure(opened.method, opened.data, options, tsne),

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from support.runs import studio
 
+from studio.atomic import write_json
 from studio.compare.compare import compare, plan
 from studio.compare.launch import Ending, LaunchTemplate, TrainingJob, lock_folder, run_jobs
 from studio.compare.summary import collect_numbers, desired_direction, notes, summarise
@@ -65,9 +66,7 @@ def trained(row: Variant, seed: int, out: Path, **options: object) -> Path:
 
     def finish(done: session.TrainingSession) -> None:
         measured = probe(done.engine.ema.method, done.dataset, ProbeOptions(limit=100))
-        session.write_json(
-            folder / "probe.json", {"images_seen": done.engine.images_seen, **measured}
-        )
+        write_json(folder / "probe.json", {"images_seen": done.engine.images_seen, **measured})
 
     session.train(row.at(seed), folder, finish=finish, **options)
     return folder

@@ -361,7 +361,10 @@ def test_tables_show_every_measure_and_every_reason(
         f"target against background: AUC {result['separation']['salient_distance_auc']:.3f}"
         in shown
     )
-    assert f"target divided by background: {result['separation']['salient_variance_ratio']:.4g}" in shown
+    assert (
+        f"target divided by background: {result['separation']['salient_variance_ratio']:.4g}"
+        in shown
+    )
     odd = result["separation"] | {
         "attributes": {"kind": {"n": 0, "note": "not measured: unknown on every target test image"}}
     }

@@ -12,7 +12,7 @@ apart.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from pydantic import Field, field_validator
@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studio.domains import DOMAINS, Domain
 from studio.errors import StudioError, nearest
-from studio.schema import Section
+from studio.schema import NetsConfig, Section
 
 if TYPE_CHECKING:
     from studio.data.dataset import Dataset
@@ -90,7 +90,8 @@ class Code(NamedTuple):
         return Code(self.z.detach(), self.s.detach())
 
 
-Rows = TypeVar("Rows", Tensor, Code)
+# A tensor, or a NamedTuple of tensors such as Code, with one row per image.
+Rows = TypeVar("Rows", bound=Tensor | tuple[Tensor, ...])
 
 
 class PerDomain(NamedTuple, Generic[Rows]):
@@ -100,27 +101,20 @@ class PerDomain(NamedTuple, Generic[Rows]):
     target: Rows
 
 
-@overload
-def stack_domains(background: Tensor, target: Tensor) -> Tensor: ...
-@overload
-def stack_domains(background: Code, target: Code) -> Code: ...
-def stack_domains(background: Tensor | Code, target: Tensor | Code) -> Tensor | Code:
+def stack_domains(background: Rows, target: Rows) -> Rows:
     """Concatenates rows (B, ...) of both domains to rows [background, target], (2B, ...)."""
-    if isinstance(background, Code) and isinstance(target, Code):
-        return Code(*(torch.cat(rows) for rows in zip(background, target, strict=True)))
-    return torch.cat([background, target])
+    if isinstance(background, Tensor):
+        return cast(Rows, torch.cat([background, cast(Tensor, target)]))
+    fields = zip(cast(tuple, background), cast(tuple, target), strict=True)
+    return type(background)(*(torch.cat(rows) for rows in fields))
 
 
-@overload
-def unstack_domains(rows: Tensor) -> PerDomain[Tensor]: ...
-@overload
-def unstack_domains(rows: Code) -> PerDomain[Code]: ...
-def unstack_domains(rows: Tensor | Code) -> PerDomain[Tensor] | PerDomain[Code]:
+def unstack_domains(rows: Rows) -> PerDomain[Rows]:
     """Splits rows [background, target], (2B, ...), into the rows of each domain, (B, ...)."""
-    if isinstance(rows, Code):
-        (background_z, target_z), (background_s, target_s) = rows.z.chunk(2), rows.s.chunk(2)
-        return PerDomain(Code(background_z, background_s), Code(target_z, target_s))
-    return PerDomain(*rows.chunk(2))
+    if isinstance(rows, Tensor):
+        return cast(PerDomain[Rows], PerDomain(*rows.chunk(2)))
+    background, target = zip(*(field.chunk(2) for field in rows), strict=True)
+    return PerDomain(type(rows)(*background), type(rows)(*target))
 
 
 def domain_terms(name: str, per_image: Tensor) -> dict[str, Tensor]:
@@ -222,13 +216,14 @@ class MethodConfig(Section):
 class Method(nn.Module):
     """A model that separates images into common and salient codes.
 
-    It consists of nets, training steps and four functions. A subclass declares its `Config`, is
-    built from (config, nets section, image shape) and implements `steps` (or `fit`), `encode`,
-    `decode`, `prior` and `blank`. It contains no training loop, because the engine has the only
-    one.
+    It consists of nets, training steps and four functions. A subclass declares its `Config`, builds
+    its nets and implements `steps` (or `fit`), `encode`, `decode`, `prior` and `blank`. It contains
+    no training loop, because the engine has the only one.
 
     Args:
         config: the `method` section of the config.
+        nets: the `nets` section, from which subclasses build their nets.
+        shape: of one image, channels first, for which subclasses build their nets.
 
     Attributes:
         Config: class of the `method` section.
@@ -245,7 +240,12 @@ class Method(nn.Module):
     contrastive: ClassVar[bool] = True
     batch_terms: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(
+        self,
+        config: MethodConfig,
+        nets: NetsConfig | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
         self.weights = dict(config.weights)

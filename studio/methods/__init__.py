@@ -1,7 +1,6 @@
-"""One paper, one file. `METHODS` maps the names that configs use to the classes."""
+"""The methods, one paper per file. `METHODS` maps the names in configs to the classes."""
 
-from typing import Any
-
+from studio.method import Method
 from studio.methods.cpca import CPCA
 from studio.methods.cvae import CVAE
 from studio.methods.double_infogan import DoubleInfoGAN
@@ -13,8 +12,8 @@ from studio.methods.vae import VAE
 
 __all__ = ["ALIASES", "METHODS"]
 
-# Classes derived from Method, each built from (its Config, NetsConfig, shape).
-METHODS: dict[str, Any] = {
+
+METHODS: dict[str, type[Method]] = {
     "dig": DoubleInfoGAN,
     "vae": VAE,
     "cvae": CVAE,

@@ -1,28 +1,42 @@
-"""Double InfoGAN for Contrastive Analysis. Florence Carton, Robin Louiset, Pietro Gori. AISTATS 2024.
+"""Double InfoGAN (Carton, Louiset and Gori 2024): a GAN with a common and a salient code.
 
-A generator makes background images from (z, 0) and target images from (z, s); one trunk with four heads tells real from
-fake (D), background from target (C), and reads the code back (Q_z, Q_s). What both sets share must then travel in z, and
-what only the target has in s, or Q could not read it where it is read.
+The generator G makes background images G(z, 0) and target images G(z, s). The net D is one trunk
+with four heads (Fig. 2): D tells real from fake images, C tells background from target images, and
+Q_z and Q_s read the codes. Content shared by both sets must therefore be encoded in z and
+target-only content in s. Otherwise Q could not recover them from the images.
 
-Where the paper leaves a choice, or we differ from it:
+One iteration of the algorithm:
 
-* We minimise + L_Info as in Eq. 14; Eq. 3 subtracts it, but Eq. 6 and 16 define it as a distance.
-* L_Im and the four L_Info terms on fakes move G in G's step and the trunk with its heads in D's step; L_Info on real
-  background images has nothing to do with G and belongs to D's step alone. C learns from real images only.
-* Order: D, then G, on the same fakes and reconstructions, which is exact since neither changes in between; the authors'
-  code moves G first and draws new fakes for D (`order: G-D`).
-* Background and target go through a net in one call, in equal halves, so that batch normalisation sees the mixture
-  that it will meet when encoding; the authors' code passes each domain, real and fake, on its own. Running statistics
-  come from what the verbs pass: real images (trunk), codes of the prior and of real images (generator).
-* The contrastive regulariser (CR, Eq. 18, Fig. 10; on where `weights.cr` > 0) has a net H of its own, which reads two
-  images stacked: the architecture of the authors' code (noise 0.1, none before the last layer), where the caption of
-  Table 4 says "the same architecture as Q_s"; so with the nets of Table 5, too, where H's logits are not spectrally
-  normalised. H learns before G, on the same pairs of fakes.
+1. `draw`: take background images x and target images y, and draw codes from the prior. Generate
+   G(z, 0) and G(z, s), read x and y by all heads, and reconstruct x and y from their codes.
+2. Step D: train the trunk and its heads with `discriminator_terms`.
+3. Step CR, optional: train the net H with `contrast_terms`.
+4. Step G: train G with `generator_terms`.
+
+Departures from the paper, and choices where it leaves one:
+
+* The sign of L_Info. Eq. 3 subtracts it, but Eq. 6 and 16 define it as a distance. We add it, as
+  Eq. 14 does.
+* The nets that a term trains. L_Im (Eq. 8) and the four terms of L_Info on fakes (Eq. 6) train G in
+  step G, and the trunk with its heads in step D. The fifth term of L_Info, on real background
+  images, does not depend on G and belongs to step D alone. C learns from real images only (Eq. 5).
+* The order of the steps. D comes before G, and both use the same fakes and reconstructions. This is
+  exact, because G does not change in between. The authors' code trains G first and draws new fakes
+  for D (`order: G-D`).
+* Batch normalisation. Background and target images pass through a net in one call, in equal halves,
+  so that the statistics are those of the mixture that the trunk encodes later. The authors' code
+  passes each domain, real and fake, separately. Running statistics are collected on the inputs seen
+  at inference: real images for the trunk, codes of the prior and of real images for the generator.
+* The contrastive regulariser (CR, Eq. 18, Fig. 10), which is on if `weights.cr` > 0. Its net H
+  reads two images stacked by channel. Its architecture is that of the authors' code (noise 0.1,
+  none before the last layer), while the caption of Table 4 says "the same architecture as Q_s".
+  This holds for the nets of Table 5 as well, where the logits of H are not spectrally normalised. H
+  is trained before G, on the same pairs of fakes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -36,24 +50,49 @@ from losses import (
     l1_per_pixel,
     latent_regression,
 )
-from nets import build_decoder, build_encoder, frozen_statistics
-from studio import method
-from studio.method import Code, Domain, Method, MethodConfig, Pair, Step, domain_terms
+from nets import HeadedTrunk, build_decoder, build_encoder, frozen_statistics
+from studio.method import (
+    Code,
+    Domain,
+    Draw,
+    Method,
+    MethodConfig,
+    Pair,
+    Step,
+    domain_terms,
+    stack_domains,
+    unstack_domains,
+)
 from studio.schema import NetsConfig, Section
 
-__all__ = ["DoubleInfoGAN", "DoubleInfoGANConfig"]
+__all__ = ["DoubleInfoGAN", "DoubleInfoGANConfig", "DoubleInfoGANDraw"]
 
 
 class Times(Section):
-    """How often each step runs per iteration: "loop G", "loop D" and "loop CR" of Table 6."""
+    """Repetitions of each step per iteration: "loop G", "loop D" and "loop CR" of Table 6."""
 
     CR: int = Field(default=1, ge=1)
+    """Repetitions of step CR.
+
+    Unit: steps per iteration.
+    Source: Carton et al. (2024), Table 6.
+    """
     D: int = Field(default=1, ge=1)
+    """Repetitions of step D.
+
+    Unit: steps per iteration.
+    Source: Carton et al. (2024), Table 6.
+    """
     G: int = Field(default=1, ge=1)
+    """Repetitions of step G.
+
+    Unit: steps per iteration.
+    Source: Carton et al. (2024), Table 6.
+    """
 
 
 class DoubleInfoGANConfig(MethodConfig):
-    """The method's section; defaults are Table 6's column for CIFAR-MNIST, latent sizes from Sec. 5 (64 + 64)."""
+    """The section of Double InfoGAN. Defaults are those of Table 6, CIFAR-MNIST."""
 
     default_weights = {  # noqa: RUF012 - a mapping per class, read only
         "adv": 0.5,
@@ -68,44 +107,78 @@ class DoubleInfoGANConfig(MethodConfig):
     }
 
     name: Literal["dig"] = "dig"
+    """Name of the method."""
     z: int = Field(default=64, ge=1)
+    """Length of the common code.
+
+    Unit: coordinates.
+    Source: Carton et al. (2024), Sec. 5 and Table 2.
+    """
     s: int = Field(default=64, ge=1)
-    prior_z: Literal["normal", "uniform"] = (
-        "normal"  # uniform on [-1, 1]: tried in Sec. 4, slightly worse
-    )
-    prior_s: Literal["normal", "uniform"] = "normal"  # uniform on (0, 1]: tried in Sec. 4
-    info: Literal["l1", "l2"] = "l1"  # l2: tried in Sec. 4, worse
+    """Length of the salient code.
+
+    Unit: coordinates.
+    Source: Carton et al. (2024), Sec. 5 and Table 2.
+    """
+    prior_z: Literal["normal", "uniform"] = "normal"
+    """Prior of z. `uniform` is on [-1, 1], which the paper found slightly worse.
+
+    Source: Carton et al. (2024), Sec. 4.
+    """
+    prior_s: Literal["normal", "uniform"] = "normal"
+    """Prior of s of target images. `uniform` is on (0, 1], which the paper found slightly worse.
+
+    Source: Carton et al. (2024), Sec. 4.
+    """
+    info: Literal["l1", "l2"] = "l1"
+    """Distance between codes in L_Info. The paper found `l2` worse.
+
+    Source: Carton et al. (2024), Sec. 4 and Eq. 6.
+    """
     order: Literal["D-G", "G-D"] = "D-G"
-    noise: float = Field(default=0.2, ge=0)  # Tables 4 and 5
+    """Order of the steps. `G-D` is that of the authors' code, where D gets new fakes."""
+    noise: float = Field(default=0.2, ge=0)
+    """Standard deviation of the Gaussian noise before each layer of the trunk in training.
+
+    Unit: none.
+    Source: Carton et al. (2024), Tables 4 and 5.
+    """
     times: Times = Times()
+    """Repetitions of each step per iteration."""
 
     @model_validator(mode="after")
-    def _something_to_contrast(self) -> Self:
+    def _check_contrast(self) -> Self:
         if self.weights["cr"] and self.s == 1:
             raise ValueError(
-                "weights.cr needs at least two salient coordinates (s: 2); with one, which is shared is no question"
+                "weights.cr needs at least two salient coordinates (s: 2), found 1, "
+                "which two images always share"
             )
         return self
 
 
 class Contrast(NamedTuple):
-    """Pairs of fakes that share z and one salient coordinate: `images` stacked by channel (B, 2C, H, W), `k` (B,)."""
+    """Pairs of fakes with the same z and one common coordinate of s.
+
+    Attributes:
+        images: the two images of each pair stacked by channel, (B, 2C, H, W).
+        k: index of the coordinate that they share, (B,).
+    """
 
     images: Tensor
     k: Tensor
 
 
 @dataclass
-class Draw(method.Draw):
-    """One iteration's forward passes at the point where it starts; rows are [background; target] throughout.
+class DoubleInfoGANDraw(Draw):
+    """All forward passes at the start of an iteration. Rows are [background, target].
 
     Attributes:
-        reals: the pair's images, (2B, C, H, W).
-        code: the prior's codes, s = 0 in the first half.
-        fakes: what G makes of `code`.
-        read: what the trunk's heads read from `reals`.
-        rebuilt: what G makes of the codes read from `reals`, s = 0 in the first half.
-        contrast: pairs for the contrastive regulariser, where it is on.
+        reals: the images of the pair, (2B, C, H, W).
+        code: codes of the prior, with s = 0 for background images.
+        fakes: images that G generates from `code`.
+        read: outputs of the four heads for `reals`, by head.
+        rebuilt: reconstructions of `reals`, with s = 0 for background images.
+        contrast: pairs for the contrastive regulariser, or None if it is off.
     """
 
     reals: Tensor
@@ -117,17 +190,21 @@ class Draw(method.Draw):
 
 
 class DoubleInfoGAN(Method):
-    """Creates the generator `G`, the reader `D` with heads D, C, z, s (Fig. 2, Table 4) and, for CR, the net `H`.
+    """Creates the generator `G`, the trunk `D` with heads D, C, z and s, and for CR the net `H`.
 
     Args:
-        config: the method's section.
-        nets: the nets' section.
-        shape: of the images: (C, H, W), (C, D, H, W) or (F,).
+        config: the `method` section of the config.
+        nets: the `nets` section.
+        shape: of one image: (C, H, W), (C, D, H, W) or (F,).
     """
 
-    paper = "Carton, Louiset, Gori. Double InfoGAN for Contrastive Analysis. AISTATS 2024."
-    Config = DoubleInfoGANConfig
+    paper = (
+        "Florence Carton, Robin Louiset, Pietro Gori. "
+        "Double InfoGAN for Contrastive Analysis. AISTATS 2024."
+    )
+    Config: ClassVar[type[MethodConfig]] = DoubleInfoGANConfig
     config: DoubleInfoGANConfig
+    H: HeadedTrunk
 
     def __init__(
         self, config: DoubleInfoGANConfig, nets: NetsConfig, shape: tuple[int, ...]
@@ -138,44 +215,41 @@ class DoubleInfoGAN(Method):
         self.D = build_encoder(
             shape, heads, nets, config.noise, without_bottleneck=("D", "C"), unnormalised=("D", "C")
         )
-        self.H = None
-        if config.weights["cr"]:
-            stacked = (2 * shape[0], *shape[1:])
+        if self.has_contrast:
+            two_images, noise = (2 * shape[0], *shape[1:]), min(config.noise, 0.1)
             self.H = build_encoder(
-                stacked,
-                {"k": config.s},
-                nets,
-                min(config.noise, 0.1),
-                head_noise=0,
-                unnormalised=("k",),
+                two_images, {"k": config.s}, nets, noise, head_noise=0, unnormalised=("k",)
             )
 
+    @property
+    def has_contrast(self) -> bool:
+        """Whether the contrastive regulariser is on."""
+        return self.config.weights["cr"] > 0
+
     def steps(self) -> Sequence[Step]:
-        times = self.config.times
-        D = Step("D", [self.D], self.discriminator_terms, times.D, fresh=self.config.order == "G-D")
+        times, authors_order = self.config.times, self.config.order == "G-D"
+        D = Step("D", [self.D], self.discriminator_terms, times.D, fresh=authors_order)
         G = Step("G", [self.G], self.generator_terms, times.G)
-        fresh = self.config.order == "G-D"
-        CR = [] if self.H is None else [Step("CR", [self.H], self.contrast_terms, times.CR, fresh)]
-        return [G, D, *CR] if fresh else [D, *CR, G]
+        CR = []
+        if self.has_contrast:
+            CR = [Step("CR", [self.H], self.contrast_terms, times.CR, fresh=authors_order)]
+        return [G, D, *CR] if authors_order else [D, *CR, G]
 
-    def draw(self, pair: Pair) -> Draw:
-        reals = torch.cat([pair.x, pair.y])
-        background, target = (
-            self.prior(len(pair.x), "background"),
-            self.prior(len(pair.y), "target"),
-        )
-        code = Code(torch.cat([background.z, target.z]), torch.cat([background.s, target.s]))
+    def draw(self, pair: Pair) -> DoubleInfoGANDraw:
+        n = len(pair.x)
+        reals = stack_domains(pair.x, pair.y)
+        code = stack_domains(self.prior(n, "background"), self.prior(n, "target"))
         read = self.D(reals)
-        seen = Code(
-            read["z"], torch.cat([self.blank(len(pair.x)).to(read["s"]), read["s"][len(pair.x) :]])
-        )
-        fakes, rebuilt = self.decode(code), self.decode(seen)
-        with frozen_statistics(self.G):
-            contrast = None if self.H is None else self.contrast(len(reals))
-        return Draw(pair, reals, code, fakes, read, rebuilt, contrast)
+        blanked = stack_domains(self.blank(n).to(read["s"]), unstack_domains(read["s"]).target)
+        fakes, rebuilt = self.decode(code), self.decode(Code(read["z"], blanked))
+        contrast = None
+        if self.has_contrast:
+            with frozen_statistics(self.G):
+                contrast = self.draw_contrast(len(reals))
+        return DoubleInfoGANDraw(pair, reals, code, fakes, read, rebuilt, contrast)
 
-    def contrast(self, n: int) -> Contrast:
-        """Makes n pairs of fakes with the same z, one salient coordinate k in common and the others different (Fig. 10)."""
+    def draw_contrast(self, n: int) -> Contrast:
+        """Generates n pairs of fakes that share z and one salient coordinate k (Fig. 10)."""
         z, first = self.prior(n, "target")
         second = self.prior(n, "target").s
         k = torch.randint(first.shape[1], (n,), device=first.device)
@@ -183,49 +257,49 @@ class DoubleInfoGAN(Method):
         images = self.decode(Code(torch.cat([z, z]), torch.cat([first, second])))
         return Contrast(torch.cat(images.chunk(2), 1), k)
 
-    def discriminator_terms(self, draw: Draw) -> dict[str, Tensor]:
-        """Eq. 4 as D sees it, Eq. 5 on real images, Eq. 6 with its real term, Eq. 8."""
+    def discriminator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
+        """Eq. 4 for D, Eq. 5 on real images, Eq. 6 with its term on real images, and Eq. 8."""
         with frozen_statistics(self.D):
             fake = self.D(draw.fakes.detach())
         real = draw.read
-        x_class, y_class = real["C"].squeeze(1).chunk(2)
-        x_salient, _ = real["s"].chunk(2)
+        adv = discriminator_logistic(real["D"].squeeze(1), fake["D"].squeeze(1))
+        x_class, y_class = unstack_domains(real["C"].squeeze(1))
+        x_salient = unstack_domains(real["s"]).background
         return {
-            **domain_terms(
-                "adv", discriminator_logistic(real["D"].squeeze(1), fake["D"].squeeze(1))
-            ),
+            **domain_terms("adv", adv),
             "class.background": bce(x_class, 0),
             "class.target": bce(y_class, 1),
-            **self._info(fake, draw),
+            **self._info_terms(fake, draw),
             "info_real": latent_regression(x_salient, torch.zeros_like(x_salient)),
             **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
         }
 
-    def generator_terms(self, draw: Draw) -> dict[str, Tensor]:
-        """Eq. 4 in its non-saturating form, Eq. 5 on fakes, Eq. 6 without its real term, Eq. 8."""
+    def generator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
+        """Eq. 4 in its non-saturating form, Eq. 5 and 6 on fakes, Eq. 8, and Eq. 18 for G."""
         fake = self.D(draw.fakes)
-        x_class, y_class = fake["C"].squeeze(1).chunk(2)
+        adv = generator_nonsaturating(fake["D"].squeeze(1))
+        x_class, y_class = unstack_domains(fake["C"].squeeze(1))
         return {
-            **domain_terms("adv", generator_nonsaturating(fake["D"].squeeze(1))),
+            **domain_terms("adv", adv),
             "class.background": bce(x_class, 0),
             "class.target": bce(y_class, 1),
-            **self._info(fake, draw),
+            **self._info_terms(fake, draw),
             **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
-            **(
-                {} if draw.contrast is None else self._shared(draw.contrast.images, draw.contrast.k)
-            ),
+            **self._contrast_terms(draw.contrast),
         }
 
-    def contrast_terms(self, draw: Draw) -> dict[str, Tensor]:
-        """Eq. 18 as H sees it."""
-        assert draw.contrast is not None  # the step exists only where H does
-        return self._shared(draw.contrast.images.detach(), draw.contrast.k)
+    def contrast_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
+        """Eq. 18 for H, whose images carry no gradient to G."""
+        contrast = draw.contrast
+        return self._contrast_terms(contrast and contrast._replace(images=contrast.images.detach()))
 
-    def _shared(self, images: Tensor, k: Tensor) -> dict[str, Tensor]:
-        assert self.H is not None
-        return {"cr": contrastive_regulariser(self.H(images)["k"], k)}
+    def _contrast_terms(self, contrast: Contrast | None) -> dict[str, Tensor]:
+        if contrast is None:
+            return {}
+        return {"cr": contrastive_regulariser(self.H(contrast.images)["k"], contrast.k)}
 
-    def _info(self, fake: dict[str, Tensor], draw: Draw) -> dict[str, Tensor]:
+    def _info_terms(self, fake: dict[str, Tensor], draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
+        """Eq. 6 on fakes."""
         norm = self.config.info
         return {
             **domain_terms("info_z", latent_regression(fake["z"], draw.code.z, norm)),
@@ -246,7 +320,9 @@ class DoubleInfoGAN(Method):
         if domain == "background":
             return Code(z, self.blank(n))
         s = torch.randn(n, self.config.s, device=self.device)
-        return Code(z, 1 - torch.rand_like(s) if self.config.prior_s == "uniform" else s)
+        if self.config.prior_s == "uniform":
+            s = 1 - torch.rand_like(s)
+        return Code(z, s)
 
     def blank(self, n: int) -> Tensor:
         return torch.zeros(n, self.config.s, device=self.device)

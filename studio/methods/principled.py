@@ -1,12 +1,17 @@
-"""Towards Principled Objectives for Contrastive Disentanglement. Anwesa Choudhuri et al. Under review, ICLR 2020.
+"""The contrastive VAE of Choudhuri et al. (2020), "Towards Principled Objectives".
 
-A contrastive VAE with the term that its bound really has: the salient posterior of a background image must be a point at 0
-(Eq. 6 and 7), relaxed to the squared 2-Wasserstein distance to that point, ||mu||^2 + ||sigma||^2 (Lemma 2). Beside it the
-squared 2-Wasserstein distance between the common codes of both sets, exact for each batch (Eq. 8 and 9); its gradient
-holds the transport plan constant (Danskin). `weights.w2: 0` gives Eq. 7 alone.
+It adds two terms to the contrastive VAE:
 
-The paper does not say whether the common codes in Eq. 8 are samples or means; "the empirical marginal distribution of the
-common factors" are samples here. The KL weight is the paper's beta = 2 (App. A.3).
+* The bound of the likelihood requires that the salient posterior of a background image is a point
+  at 0 (Eq. 6 and 7). This is relaxed to the squared 2-Wasserstein distance to that point,
+  ||mu||^2 + ||sigma||^2 (Lemma 2).
+* The squared 2-Wasserstein distance between the common codes of both sets, which is exact for each
+  batch (Eq. 8 and 9). Its gradient holds the transport plan constant (Danskin). `weights.w2: 0`
+  gives Eq. 7 alone.
+
+The paper does not say whether the common codes in Eq. 8 are samples or means. We use samples,
+following its words "the empirical marginal distribution of the common factors". The weight of the
+KL divergences is the paper's beta = 2 (App. A.3).
 """
 
 from collections.abc import Mapping
@@ -16,13 +21,17 @@ from torch import Tensor
 
 from losses import w2_between, w2_to_point
 from studio.distributed.collectives import gathered
-from studio.methods.vae import VAE, Draw, VAEConfig
+from studio.method import unstack_domains
+from studio.methods.vae import VAE, VAEConfig, VAEDraw
 
 __all__ = ["Principled", "PrincipledConfig"]
 
 
 class PrincipledConfig(VAEConfig):
-    """The method's section; `w2` is lambda_z, best at 1 (Sec. 4.2), `salient_zero` stands without a weight in Eq. 7."""
+    """The section of the method.
+
+    `w2` is the paper's lambda_z, best at 1 (Sec. 4.2). `salient_zero` has no weight in Eq. 7.
+    """
 
     default_weights: ClassVar[Mapping[str, float]] = {
         **VAEConfig.default_weights,
@@ -33,23 +42,28 @@ class PrincipledConfig(VAEConfig):
     }
 
     name: Literal["principled"] = "principled"
+    """Name of the method."""
 
 
 class Principled(VAE):
-    """Creates `E_z`, `E_s` and `G`; arguments as of VAE."""
+    """Creates `E_z`, `E_s` and `G`. The arguments are those of VAE."""
 
-    paper = "Choudhuri et al. Towards Principled Objectives for Contrastive Disentanglement. 2020."
+    paper = (
+        "Anwesa Choudhuri, Ashok Vardhan Makkuva, Ranvir Rana, Sewoong Oh, Girish Chowdhary, "
+        "Alexander Schwing. Towards Principled Objectives for Contrastive Disentanglement. "
+        "Submitted to ICLR 2020."
+    )
     Config = PrincipledConfig
     contrastive = True
     batch_terms: ClassVar[Mapping[str, str]] = {"w2": "a transport plan"}
 
-    def vae_terms(self, draw: Draw) -> dict[str, Tensor]:
-        """Eq. 3 with the term of Eq. 7, and Eq. 8."""
-        half = len(draw.pair.x)
-        z_x, z_y = draw.code.z.chunk(2)
+    def vae_terms(self, draw: VAEDraw) -> dict[str, Tensor]:
+        """The terms of Eq. 3, and those that Eq. 7 and Eq. 8 add."""
+        z = unstack_domains(draw.code.z)
         terms = super().vae_terms(draw)
         if self.weights["salient_zero"]:
-            terms["salient_zero.background"] = w2_to_point(draw.s.mu[:half], draw.s.logvar[:half])
+            salient = unstack_domains(draw.s).background
+            terms["salient_zero.background"] = w2_to_point(salient.mu, salient.logvar)
         if self.weights["w2"]:
-            terms["w2"] = w2_between(gathered(z_x), gathered(z_y))
+            terms["w2"] = w2_between(gathered(z.background), gathered(z.target))
         return terms

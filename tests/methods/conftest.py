@@ -1,8 +1,8 @@
 """Fixtures of the batteries over every method."""
 
 import pytest
-from support.experiments import VARIANTS
-from support.steps import TRAINED, engine_of
+from support.experiments import TRAINED, VARIANTS
+from support.steps import engine_of
 
 from studio.training.engine import Engine
 

@@ -1,11 +1,21 @@
-"""One battery over every method: who moves and who must not, terms and weights, codes, determinism, resume, every verb."""
+"""One battery over every method: moved nets, terms, weights, codes, determinism, resume and verbs.
 
+"Peers' trap" refers to mistakes that other implementations make.
+"""
+
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from support.experiments import VARIANTS, tiny
-from support.steps import TRAINED, each_step, engine_of, moved, pair_of, snapshot
+from support.experiments import TRAINED, VARIANTS, tiny
+from support.steps import (
+    changed_names,
+    changes_by_step,
+    copy_state,
+    engine_of,
+    first_pair,
+)
 from torch import Tensor, nn
 
 from studio import Run, sampling
@@ -24,24 +34,24 @@ def _tensors(net: nn.Module) -> dict[str, Tensor]:
     return {**dict(net.named_parameters()), **dict(net.named_buffers())}
 
 
-def test_each_step_moves_its_nets_and_nothing_else(engine: Engine) -> None:
-    # Peers' traps 6 and 11. Buffers are in the state as well: the opponents' running statistics must rest, too.
-    seen = 0
-    for step, before in each_step(engine):
+def test_step_moves_its_nets_and_nothing_else(engine: Engine) -> None:
+    # Peers' traps 6 and 11. The state includes buffers, because a step must not change the running
+    # statistics of its opponents.
+    changes = changes_by_step(engine)
+    for step, changed in changes:
         own = {id(p) for net in step.trains for p in (*net.parameters(), *net.buffers())}
-        changed = moved(engine.method, before)
         weights = {name for name, p in engine.method.named_parameters() if id(p) in own}
         assert weights
         assert weights <= changed, (step.name, weights - changed)
         assert all(
             id(p) in own for name, p in _tensors(engine.method).items() if name in changed
         ), step.name
-        assert all(p.requires_grad for p in engine.method.parameters())
-        seen += 1
-    assert seen == len(engine.method.steps()) > 0
+    assert all(p.requires_grad for p in engine.method.parameters())
+    assert [step.name for step, _ in changes] == [step.name for step in engine.method.steps()]
+    assert changes
 
 
-def test_every_parameter_is_trained_by_exactly_one_step(engine: Engine) -> None:
+def test_method_trains_every_parameter_in_exactly_one_step(engine: Engine) -> None:
     trained = [
         id(p) for step in engine.method.steps() for net in step.trains for p in net.parameters()
     ]
@@ -49,9 +59,9 @@ def test_every_parameter_is_trained_by_exactly_one_step(engine: Engine) -> None:
     assert set(trained) == {id(p) for p in engine.method.parameters()}
 
 
-def test_terms_are_weighted_by_name_and_each_weight_is_used(engine: Engine) -> None:
+def test_total_weights_terms_by_name_and_uses_each_weight(engine: Engine) -> None:
     method = engine.method
-    draw = method.draw(pair_of(engine))
+    draw = method.draw(first_pair(engine))
     used = set()
     for step in method.steps():
         terms = step.loss(draw)
@@ -69,24 +79,22 @@ def test_terms_are_weighted_by_name_and_each_weight_is_used(engine: Engine) -> N
     assert used == {name for name, weight in method.weights.items() if weight}
 
 
-def test_weights_of_zero_compute_nothing_of_their_term(engine: Engine) -> None:
+def test_method_does_not_compute_terms_of_weight_zero(engine: Engine) -> None:
     optional = {"cr", "tc", "mi", "class", "mmd_z", "mmd_s", "w2", "salient_zero"} & {
         name for name, weight in engine.method.weights.items() if weight
     }
     if engine.config.method.name == "dig":
-        optional &= {"cr"}  # the classifier is a head of the one reader
+        optional &= {"cr"}  # the classifier is one of the heads of D
     config = engine.config.method
     for name in optional:
         other = config.model_copy(update={"weights": {**config.weights, name: 0.0}})
         method = METHODS[config.name](other, engine.config.nets, engine.dataset.shape)
-        draw = method.draw(pair_of(engine))
-        parts = {
-            part for step in method.steps() for term in step.loss(draw) for part in term.split(".")
-        }
-        assert name not in parts
+        draw = method.draw(first_pair(engine))
+        terms = [term for step in method.steps() for term in step.loss(draw)]
+        assert name not in {part for term in terms for part in term.split(".")}
 
 
-def test_a_weight_of_zero_takes_the_term_out_even_when_it_is_not_finite() -> None:
+def test_total_leaves_out_a_term_of_weight_zero_even_if_it_is_nan() -> None:
     config = tiny()
     method = build_method(config, (1, 32, 32))
     method.weights["image"] = 0.0
@@ -96,9 +104,9 @@ def test_a_weight_of_zero_takes_the_term_out_even_when_it_is_not_finite() -> Non
         method.total({"imag.target": torch.tensor(0.0)})
 
 
-def test_codes_and_images_have_the_right_shapes(any_engine: Engine) -> None:
+def test_method_returns_codes_and_images_of_the_right_shapes(any_engine: Engine) -> None:
     method, config = any_engine.method.eval(), any_engine.config.method
-    x = pair_of(any_engine).x
+    x = first_pair(any_engine).x
     code = method.encode(x)
     assert code.z.shape == (len(x), config.z)
     assert code.s.shape == (len(x), config.s)
@@ -111,19 +119,18 @@ def test_codes_and_images_have_the_right_shapes(any_engine: Engine) -> None:
         assert drawn.s.shape == method.blank(5).shape == (5, config.s)
 
 
-def test_background_is_drawn_with_blank_salient_codes_and_target_is_not(any_engine: Engine) -> None:
+def test_prior_blanks_the_salient_codes_of_background_only(any_engine: Engine) -> None:
     method = any_engine.method.eval()
     assert torch.equal(method.prior(5, "background").s, method.blank(5)) == method.contrastive
     assert not torch.equal(method.prior(5, "target").s, method.blank(5))
     assert method.contrastive == (any_engine.config.method.name != "vae")
 
 
-def test_background_is_rebuilt_as_in_training_and_healed_with_the_blank_code(
-    any_engine: Engine,
-) -> None:
-    # Peers' trap 11: "nothing salient" is the method's own blank, a learnt reference too, and never a zero of the verb's.
+def test_sampling_uses_the_blank_code_of_the_method(any_engine: Engine) -> None:
+    # Peers' trap 11: "nothing salient" is the method's own blank code, which may be learnt, and not
+    # a zero that a verb inserts.
     method = any_engine.method.eval()
-    x = pair_of(any_engine).x
+    x = first_pair(any_engine).x
     code = sampling.encode(method, x)
     blank = method.blank(len(x)).detach()
     healed = sampling.decode(method, Code(code.z, blank))
@@ -132,12 +139,10 @@ def test_background_is_rebuilt_as_in_training_and_healed_with_the_blank_code(
     torch.testing.assert_close(sampling.reconstruct(method, x, "background"), expected)
 
 
-def test_encoding_in_eval_mode_is_deterministic_and_each_image_on_its_own(
-    any_engine: Engine,
-) -> None:
+def test_encode_is_deterministic_and_per_image_in_eval_mode(any_engine: Engine) -> None:
     # Peers' traps 1 and 2: noise and batch statistics at evaluation.
     method = any_engine.method.eval()
-    x, y, _ = pair_of(any_engine)
+    x, y, _ = first_pair(any_engine)
     both = method.encode(torch.cat([x, y]))
     again = method.encode(torch.cat([x, y]))
     assert torch.equal(both.z, again.z)
@@ -145,7 +150,7 @@ def test_encoding_in_eval_mode_is_deterministic_and_each_image_on_its_own(
     torch.testing.assert_close(method.encode(x[:1]).z, both.z[:1], rtol=1e-4, atol=1e-5)
 
 
-def test_training_changes_what_is_drawn_and_every_term_stays_finite(engine: Engine) -> None:
+def test_advance_changes_the_decoded_images_with_finite_terms(engine: Engine) -> None:
     before = engine.method.eval().decode(Code(torch.ones(1, 4), torch.ones(1, 3))).detach()
     for iteration in range(3):
         means = engine.advance(engine.pairs[iteration])
@@ -157,7 +162,7 @@ def test_training_changes_what_is_drawn_and_every_term_stays_finite(engine: Engi
     assert not torch.allclose(before, after)
 
 
-def test_only_unfreezes_again_after_an_error(engine: Engine) -> None:
+def test_only_unfreezes_every_net_after_an_error(engine: Engine) -> None:
     step = engine.method.steps()[0]
     with (  # noqa: PT012
         pytest.raises(RuntimeError, match="inside"),
@@ -171,17 +176,17 @@ def test_only_unfreezes_again_after_an_error(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_resuming_is_exact_and_a_run_reopens_for_every_verb(name: str) -> None:
+def test_train_resumes_exactly_and_its_run_opens_for_every_verb(name: str) -> None:
     config = tiny(name, images=96, save_every=32, keep=9)
     straight = train(config, Path("straight"))
     stopped = train(config, Path("stopped"), stop_after=0.0)
     if stopped.engine.method.steps():
         assert stopped.engine.images_seen == 16
     resumed = train(config, Path("stopped"), resume=True)
-    assert moved(straight.engine.method, snapshot(resumed.engine.method)) == set()
-    assert moved(straight.engine.ema.method, snapshot(resumed.engine.ema.method)) == set()
+    assert changed_names(straight.engine.method, copy_state(resumed.engine.method)) == set()
+    assert changed_names(straight.engine.ema.method, copy_state(resumed.engine.ema.method)) == set()
     run = Run.open("straight")
-    assert moved(run.method, snapshot(straight.engine.ema.method)) == set()
+    assert changed_names(run.method, copy_state(straight.engine.ema.method)) == set()
     for kind, draw in pictures_of(run.data).items():
         assert draw(run.method, run.data, 2, 0).size > (50, 50), kind
     rows = probe(run.method, run.data, ProbeOptions(limit=200))["rows"]
@@ -190,8 +195,8 @@ def test_resuming_is_exact_and_a_run_reopens_for_every_verb(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_codes_of_extreme_size_leave_every_term_finite(name: str) -> None:
-    # Encoders whose means and log-variances are in the thousands, in float32 and under bfloat16 autocast.
+def test_terms_stay_finite_for_codes_of_extreme_size(name: str) -> None:
+    # The means and log-variances of the encoders are in the thousands.
     engine = engine_of(name)
     method = engine.method
     with torch.no_grad():
@@ -200,7 +205,7 @@ def test_codes_of_extreme_size_leave_every_term_finite(name: str) -> None:
                 parameter.mul_(1e3 if parameter_name.startswith("E") else 30)
     for low in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
-            draw = method.draw(pair_of(engine))
+            draw = method.draw(first_pair(engine))
             terms = {
                 name: value for step in method.steps() for name, value in step.loss(draw).items()
             }
@@ -209,8 +214,9 @@ def test_codes_of_extreme_size_leave_every_term_finite(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
-def test_two_thousand_steps_without_a_value_that_is_not_finite(name: str) -> None:
-    # MM-cVAE's published code ends in NaN in about one training of ten. The engine refuses a step that is not finite.
+def test_training_stays_finite_for_two_thousand_steps(name: str) -> None:
+    # About one training in ten of MM-cVAE's published code ends in NaN. The engine refuses a step
+    # with a value that is not finite.
     engine = engine_of(name, images=32_000, lr=1e-3)
     for terms in engine.iterations(32_000):
         if not all(torch.isfinite(value) for value in terms.values()):
@@ -219,12 +225,12 @@ def test_two_thousand_steps_without_a_value_that_is_not_finite(name: str) -> Non
     assert all(torch.isfinite(value).all() for value in engine.ema.method.state_dict().values())
 
 
-def test_the_battery_runs_over_every_method() -> None:
+def test_variants_contain_every_method() -> None:
     assert {name.split("+")[0] for name in VARIANTS} == set(METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_wrong_sections_are_refused_before_anything_starts(name: str) -> None:
+def test_resolve_refuses_a_wrong_method_section(name: str) -> None:
     def fault(*assignments: str) -> str:
         with pytest.raises(StudioError) as caught:
             resolve(
@@ -235,3 +241,8 @@ def test_wrong_sections_are_refused_before_anything_starts(name: str) -> None:
     assert "method.z: found 0" in fault("method.z=0")
     assert "method.weights: no term is called 'recno'" in fault("method.weights.recno=1")
     assert "method.width: no such field" in fault("method.width=3")
+
+
+def test_method_cites_authors_title_venue_and_year() -> None:
+    for name, method in METHODS.items():
+        assert re.fullmatch(r"\w.+, \w.+\. .+\. .+20[012]\d\.", method.paper), name

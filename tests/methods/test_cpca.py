@@ -1,4 +1,4 @@
-"""Contrastive PCA: planted directions are found, alpha 0 is PCA, wide images take the same way, and codes are exact."""
+"""Contrastive PCA on a data set with one common and one salient direction."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ SIDE = 8
 
 
 class Planted(Dataset):
-    """Both sets vary along one direction, strongly; only the targets vary along another, weakly."""
+    """Both sets vary strongly along one direction. Only targets vary, weakly, along another."""
 
     def __init__(self) -> None:
         super().__init__(DataConfig(name="planted", resolution=SIDE))
@@ -57,7 +57,7 @@ def along(component: Tensor, direction: np.ndarray) -> float:
     return abs(float(component.double().numpy() @ direction))
 
 
-def test_contrast_finds_what_only_targets_have_and_the_rest_is_common() -> None:
+def test_cpca_finds_the_salient_and_the_common_direction() -> None:
     method, data = fitted()
     assert along(method.components_s[:, 0], data.own) > 0.99
     assert along(method.components_z[:, 0], data.shared) > 0.99
@@ -71,14 +71,14 @@ def test_contrast_finds_what_only_targets_have_and_the_rest_is_common() -> None:
     assert (method.decode(Code(code.z, method.blank(500))) - images).abs().mean() > 0.012
 
 
-def test_without_contrast_it_is_pca_of_the_targets() -> None:
+def test_cpca_is_pca_of_the_targets_for_alpha_zero() -> None:
     method, data = fitted(alpha=0.0)
     assert along(method.components_s[:, 0], data.shared) > 0.99
     expected = PCA(1).fit(data.rows["target"]).components_[0]
     assert along(method.components_s[:, 0], expected) > 0.9999
 
 
-def test_components_are_orthonormal_real_and_of_fixed_sign_also_for_a_single_one() -> None:
+def test_cpca_components_are_orthonormal_with_fixed_signs() -> None:
     method, _ = fitted(z=3, s=2)
     both = torch.cat([method.components_z, method.components_s], 1)
     torch.testing.assert_close(both.T @ both, torch.eye(5), rtol=0, atol=1e-4)
@@ -88,7 +88,7 @@ def test_components_are_orthonormal_real_and_of_fixed_sign_also_for_a_single_one
         assert column[column.abs().argmax()] > 0
 
 
-def test_new_images_are_centred_as_the_fit_was() -> None:
+def test_encode_centres_images_on_the_mean_background() -> None:
     method, data = fitted()
     mean = data.rows["background"].mean(0)
     torch.testing.assert_close(method.mean, torch.from_numpy(mean).float())
@@ -97,7 +97,7 @@ def test_new_images_are_centred_as_the_fit_was() -> None:
     assert code.s.abs().max() < 1e-5
 
 
-def test_wide_images_go_through_principal_components_with_the_same_result(
+def test_fit_gives_the_same_components_in_the_reduced_basis(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     narrow, _ = fitted()
@@ -107,14 +107,14 @@ def test_wide_images_go_through_principal_components_with_the_same_result(
     assert along(wide.components_z[:, 0], data.shared) > 0.99
 
 
-def test_more_components_than_numbers_are_refused() -> None:
+def test_cpca_refuses_more_components_than_numbers() -> None:
     with pytest.raises(
         StudioError, match=r"found 80 components, expected at most 64 for images of 64 numbers"
     ):
         fitted(z=70, s=10)
 
 
-def test_a_single_set_of_one_image_is_no_covariance() -> None:
+def test_fit_refuses_a_single_image_per_domain() -> None:
     config = resolve(
         {"data": {"name": "digits"}, "method": {"name": "cpca", "z": 2, "s": 1}}, "t", "t"
     )

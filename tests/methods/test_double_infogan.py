@@ -1,4 +1,4 @@
-"""Double InfoGAN: its terms are the paper's, each learns from what it should, and the contrastive regulariser is its own step."""
+"""Double InfoGAN: its terms, the nets that they train, its steps and its contrastive regulariser."""
 
 import pytest
 import torch
@@ -23,11 +23,10 @@ def dig(**options: object) -> DoubleInfoGAN:
     return build_method(resolve(raw, "tiny", "tiny"), (1, 32, 32))
 
 
-def test_weights_do_not_depend_on_the_batch_size() -> None:
-    # Peers' trap 10: sums over the batch make every weight mean something else at another batch size.
-    method = dig(
-        noise=0.0
-    ).eval()  # running statistics, so that an image's terms do not depend on its neighbours
+def test_dig_total_does_not_depend_on_the_batch_size() -> None:
+    # Peers' trap 10: with a sum over the batch, a weight has another effect at another batch size.
+    # Running statistics make the terms of an image independent of the other images.
+    method = dig(noise=0.0).eval()
     half = torch.rand(4, 1, 32, 32)
     totals = []
     for times in (1, 3):
@@ -47,7 +46,7 @@ def test_weights_do_not_depend_on_the_batch_size() -> None:
     assert totals[0] == pytest.approx(totals[1], rel=1e-5)
 
 
-def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
+def test_dig_defaults_are_those_of_table_6() -> None:
     config = DoubleInfoGAN.Config()
     assert (config.z, config.s) == (64, 64)
     assert config.weights == {
@@ -62,10 +61,10 @@ def test_double_infogan_has_table_6_and_its_latents_as_defaults() -> None:
         "target": 1.0,
     }
     assert dig().weight("adv.background") == 0.25
-    assert dig().weight("info_real") == 1.0  # times neither half's weight
+    assert dig().weight("info_real") == 1.0  # without the weight of a domain
 
 
-def test_terms_of_each_step_are_the_papers() -> None:
+def test_dig_steps_have_the_terms_of_the_paper() -> None:
     method = dig()
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
     both = {
@@ -77,7 +76,7 @@ def test_terms_of_each_step_are_the_papers() -> None:
     assert set(method.generator_terms(draw)) == both
 
 
-def test_d_step_judges_reals_and_fakes_and_learns_class_from_reals_only() -> None:
+def test_discriminator_terms_classify_reals_only_and_judge_reals_and_fakes() -> None:
     method = dig(noise=0.0)
     pair = Pair(torch.rand(8, 1, 32, 32) - 1, torch.rand(8, 1, 32, 32))
     draw = method.draw(pair)
@@ -99,7 +98,7 @@ def test_d_step_judges_reals_and_fakes_and_learns_class_from_reals_only() -> Non
     )
 
 
-def test_g_step_wants_its_fakes_called_real_and_of_their_class() -> None:
+def test_generator_terms_want_fakes_real_and_of_their_class() -> None:
     method = dig(noise=0.0)
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
     terms = method.generator_terms(draw)
@@ -110,9 +109,7 @@ def test_g_step_wants_its_fakes_called_real_and_of_their_class() -> None:
     torch.testing.assert_close(terms["class.target"], softplus(-fake["C"][8:, 0]))
 
 
-def test_image_term_moves_q_in_ds_step_and_g_in_gs_step_but_the_code_carries_nothing_to_q_there() -> (
-    None
-):
+def test_image_term_has_gradients_to_q_and_to_g() -> None:
     method = dig(noise=0.0)
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
     image = method.discriminator_terms(draw)["image.target"].mean()
@@ -122,12 +119,10 @@ def test_image_term_moves_q_in_ds_step_and_g_in_gs_step_but_the_code_carries_not
     assert all(g.abs().sum() > 0 for g in G)
 
 
-def test_statistics_come_from_reals_for_the_trunk_and_from_prior_samples_for_the_generator() -> (
-    None
-):
+def test_discriminator_terms_leave_the_trunks_statistics_to_reals() -> None:
     method = dig(noise=0.0)
     norm = method.D.trunk.halvings[1][2]
-    norm.momentum = 1.0  # the running mean is the last tracked batch's
+    norm.momentum = 1.0  # then the running mean is that of the last tracked batch
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))
     after_draw = norm.running_mean.clone()
     method.discriminator_terms(draw)
@@ -138,13 +133,13 @@ def test_statistics_come_from_reals_for_the_trunk_and_from_prior_samples_for_the
 
 
 @pytest.mark.parametrize(("order", "names"), [("D-G", ["D", "G"]), ("G-D", ["G", "D"])])
-def test_order_of_the_steps(order: str, names: list[str]) -> None:
+def test_dig_steps_follow_the_configured_order(order: str, names: list[str]) -> None:
     steps = dig(order=order).steps()
     assert [step.name for step in steps] == names
     assert steps[1].fresh == (order == "G-D")
 
 
-def test_fakes_are_shared_by_d_and_g_in_our_order_and_drawn_again_in_the_authors() -> None:
+def test_dig_shares_fakes_between_d_and_g_unless_g_comes_first() -> None:
     for order, draws in (("D-G", 1), ("G-D", 2)):
         config = tiny()
         config = config.model_copy(
@@ -164,7 +159,7 @@ def test_fakes_are_shared_by_d_and_g_in_our_order_and_drawn_again_in_the_authors
         assert count == draws
 
 
-def test_priors_have_the_papers_supports() -> None:
+def test_dig_priors_have_the_supports_of_the_paper() -> None:
     method = dig(prior_z="uniform", prior_s="uniform")
     code = method.prior(4000, "target")
     assert code.z.min() < -0.99
@@ -178,7 +173,7 @@ def test_priors_have_the_papers_supports() -> None:
     assert normal.z.mean().item() == pytest.approx(0, abs=0.03)
 
 
-def test_times_repeats_a_step_on_a_draw_of_its_own() -> None:
+def test_dig_repeats_a_step_as_often_as_times_says() -> None:
     config = tiny()
     times = config.method.times.model_copy(update={"G": 3})
     config = config.model_copy(update={"method": config.method.model_copy(update={"times": times})})
@@ -191,11 +186,11 @@ def test_times_repeats_a_step_on_a_draw_of_its_own() -> None:
     assert counts == {"D": 1, "G": 3}
 
 
-def test_contrast_shares_z_and_one_coordinate_and_nothing_else() -> None:
+def test_draw_contrast_shares_z_and_one_coordinate_alone() -> None:
     method = dig(weights={"cr": 1.0})
     codes = []
     method.decode = lambda code: codes.append(code) or method.G(code.concat())
-    contrast = method.contrast(32)
+    contrast = method.draw_contrast(32)
     assert contrast.images.shape == (32, 2, 32, 32)
     z, s = codes[0]
     assert torch.equal(z[:32], z[32:])
@@ -205,10 +200,10 @@ def test_contrast_shares_z_and_one_coordinate_and_nothing_else() -> None:
     assert set(contrast.k.tolist()) == {0, 1, 2}
 
 
-def test_contrast_of_weight_zero_costs_nothing_and_has_no_net() -> None:
-    # Peers' trap 15: their CR forward runs in every G step even where its weight is 0.
+def test_dig_has_no_contrast_and_no_net_for_it_at_weight_zero() -> None:
+    # Peers' trap 15: CR's forward pass in every step G, even if its weight is 0.
     method = dig(weights={"cr": 0.0})
-    assert method.H is None
+    assert [name for name, _ in method.named_children()] == ["G", "D"]
     assert [step.name for step in method.steps()] == ["D", "G"]
     calls = []
     method.G.register_forward_hook(lambda *_: calls.append(1))
@@ -218,13 +213,13 @@ def test_contrast_of_weight_zero_costs_nothing_and_has_no_net() -> None:
     assert "cr" not in method.generator_terms(draw)
 
 
-def test_contrast_refuses_a_single_salient_coordinate() -> None:
+def test_resolve_refuses_contrast_with_a_single_salient_coordinate() -> None:
     with pytest.raises(StudioError, match=r"weights.cr needs at least two salient coordinates"):
         dig(s=1, weights={"cr": 1.0})
-    assert dig(s=1).H is None
+    assert not hasattr(dig(s=1), "H")
 
 
-def test_contrast_teaches_g_through_h_and_h_never_through_g() -> None:
+def test_contrast_terms_have_no_gradient_to_g_but_generator_terms_have() -> None:
     method = dig(weights={"cr": 1.0})
     assert [step.name for step in method.steps()] == ["D", "CR", "G"]
     draw = method.draw(Pair(torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32)))

@@ -1,4 +1,4 @@
-"""Every method on images, colour images, volumes and vectors: it trains, and codes and images have the right shapes."""
+"""Every method on gray and colour images, volumes and vectors."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from studio.training.engine import Engine
 
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_it_trains_encodes_and_decodes(name: str, kind: str) -> None:
+def test_method_trains_encodes_and_decodes_every_shape(name: str, kind: str) -> None:
     shape = SHAPES[kind]
     engine = Engine(tiny(name, images=160), Blobs(shape))
     before = {key: value.clone() for key, value in engine.ema.method.state_dict().items()}
@@ -41,6 +41,6 @@ def test_it_trains_encodes_and_decodes(name: str, kind: str) -> None:
     torch.testing.assert_close(alone.s, code.s[2:3], rtol=1e-3, atol=1e-4)
 
 
-def test_a_volume_that_is_no_cube_is_refused_before_training() -> None:
+def test_engine_refuses_a_volume_with_unequal_sides() -> None:
     with pytest.raises((StudioError, ValueError), match="8, 8, 16"):
         Engine(tiny("vae"), Blobs((1, 8, 8, 16)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.steps import each_step, moved, snapshot
+from support.steps import changed_names, changes_by_step, copy_state
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
@@ -270,7 +270,7 @@ def test_eval_mode_and_untracked_leave_the_singular_vectors_alone() -> None:
     D.eval()
     first, second = D(x)["z"], D(x)["z"]
     assert torch.equal(first, second)
-    assert moved(D, before | snapshot(D)) == set()
+    assert changed_names(D, before | copy_state(D)) == set()
     D.train()
     with frozen_statistics(D):
         D(x)
@@ -297,9 +297,8 @@ def test_each_step_moves_its_nets_and_no_singular_vector_of_an_opponent(order: s
     engine = Engine(config, build_dataset(config))
     nn.init.ones_(engine.method.G.attention.gain)
     names = []
-    for step, before in each_step(engine):
+    for step, changed in changes_by_step(engine):
         own = {id(p) for net in step.trains for p in (*net.parameters(), *net.buffers())}
-        changed = moved(engine.method, before)
         tensors = {**dict(engine.method.named_parameters()), **dict(engine.method.named_buffers())}
         assert changed
         assert all(id(tensors[name]) in own for name in changed), step.name
@@ -352,12 +351,12 @@ def test_followed_turns_towards_the_largest_singular_vector_and_touches_nothing_
         D.trunk.halvings[1][
             1
         ].parametrizations.weight.original.normal_()  # another matrix altogether
-    before = snapshot(D)
+    before = copy_state(D)
     assert abs(largest(D)["trunk.halvings.1.1"] - 1) > 0.1
     for _ in range(100):
         power_iteration_(D)
     assert largest(D)["trunk.halvings.1.1"] == pytest.approx(1, abs=0.01)
-    assert all(name.endswith(("_u", "_v")) for name in moved(D, before))
+    assert all(name.endswith(("_u", "_v")) for name in changed_names(D, before))
     assert not any(m.training for m in D.modules())
 
 
@@ -368,10 +367,10 @@ def test_resuming_is_exact_and_the_run_reopens(name: str) -> None:
     stopped = train(config, Path("stopped"), stop_after=0.0)
     assert stopped.engine.images_seen == 16
     resumed = train(config, Path("stopped"), resume=True)
-    assert moved(straight.engine.method, snapshot(resumed.engine.method)) == set()
-    assert moved(straight.engine.ema.method, snapshot(resumed.engine.ema.method)) == set()
+    assert changed_names(straight.engine.method, copy_state(resumed.engine.method)) == set()
+    assert changed_names(straight.engine.ema.method, copy_state(resumed.engine.ema.method)) == set()
     run = Run.open("straight")
-    assert moved(run.method, snapshot(straight.engine.ema.method)) == set()
+    assert changed_names(run.method, copy_state(straight.engine.ema.method)) == set()
     assert vectors(run.method)
     assert run.config.nets == config.nets
 

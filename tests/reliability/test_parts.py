@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.experiments import tiny
+from support.experiments import TRAINED, tiny
 from support.fixed_noise import difference, gradients
 from support.forked import together
-from support.plain_nets import TRAINED, plain
+from support.plain_nets import plain
 from support.runs import digest
 
 from studio.build import build_dataset

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from support.experiments import tiny
+from support.experiments import TRAINED, tiny
 from support.fixed_noise import difference, gradients
 from support.forked import ended, start, together
-from support.plain_nets import TRAINED, plain
+from support.plain_nets import plain
 from support.waiting import until
 from torch import Tensor
 

@@ -1,8 +1,8 @@
-"""Tiny experiments that the batteries run on."""
+"""Tiny experiments for tests of every method."""
 
 from studio.config import Config, resolve
 
-# Every method, and the variants that add nets or steps to it.
+# Every method, and its variants with other nets or steps: name -> fields of the method's section.
 VARIANTS: dict[str, dict] = {
     "dig": {},
     "dig+cr": {"weights": {"cr": 1.0}},
@@ -20,9 +20,12 @@ VARIANTS: dict[str, dict] = {
     "cpca": {},
 }
 
+# Every variant with training steps. cpca has a closed-form solution.
+TRAINED = [name for name in VARIANTS if name != "cpca"]
+
 
 def tiny(method: str = "dig", data: str = "textured_digits", **train: object) -> Config:
-    """Returns an experiment that takes a second: narrow nets, short codes, few images."""
+    """Returns an experiment with narrow nets, short codes and few images, which takes a second."""
     options = VARIANTS[method]
     raw = {
         "data": {"name": data, "resolution": 32},

@@ -1,4 +1,4 @@
-"""A data set of volumes or vectors, for methods and pictures."""
+"""A data set of images, volumes or vectors."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ SHAPES = {"colour": (3, 12, 12), "volume": (1, 8, 8, 8), "vector": (20,)}
 
 
 class Blobs(Dataset):
-    """Smooth noise; the targets have a bright first element more."""
+    """Noise. The first channel, or the first number of a vector, is brighter in target images."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(DataConfig(name="blobs", resolution=8))

@@ -1,6 +1,5 @@
 """The README.md of an export: a model card as the Hugging Face Hub reads it, with nothing in it that was not measured or set."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,6 @@ import yaml
 
 from studio.data import DATASETS
 from studio.evaluate.probe_table import METRICS, separation_lines, verdict
-from studio.method import Method
 from studio.methods import METHODS
 from studio.runs.run import Run
 
@@ -94,7 +92,7 @@ def model_card(
 
 def _about(run: Run) -> str:
     config, method = run.config, run.method
-    paper = _first_line(METHODS[config.method.name])
+    paper = METHODS[config.method.name].paper.rstrip(".")
     data = " ".join(str(DATASETS[config.data.name].__doc__).strip().split("\n\n")[0].split())
     size = sum(value.numel() for value in method.state_dict().values())
     shape = " x ".join(map(str, run.shape))
@@ -105,12 +103,6 @@ def _about(run: Run) -> str:
         f"- **Training:** {run.images_seen:,} images, both halves together, seed {config.seed}; see `config.yaml`.\n"
         f"- **Weights:** {size:,} numbers, averaged over training (EMA), nets of the training included.\n"
     )
-
-
-def _first_line(method: type[Method]) -> str:
-    """Returns the title and authors with which the method's module begins."""
-    said = sys.modules[method.__module__].__doc__ or method.__name__
-    return said.strip().split("\n\n")[0].replace("\n", " ").rstrip(".")
 
 
 def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:

@@ -112,10 +112,10 @@ class Engine:
         self.processes = Processes(self.accelerator)
         world, device = self.processes.count, self.accelerator.device
         half = _half_batch(config, world)
-        severity = getattr(config.method, "severity", None)
-        self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, severity)
         self.layout = memory_format(dataset.shape)
         self.method = build_method(config, dataset.shape)
+        attribute = self.method.pair_attribute
+        self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, attribute)
         if world > 1:
             share_batch_norm(self.method, device)
         self.method.to(device)

@@ -85,7 +85,7 @@ def test_a_training_ends_by_writing_it_with_everything_in_it(run: Path, told: Fa
     for row in probe["rows"]:
         assert verdict(row).sentence in said
     assert distance(probe["separation"]["salient_distance_auc"]).sentence in said
-    assert "Carton, Louiset, Gori. Double InfoGAN" in said
+    assert "Robin Louiset, Pietro Gori. Double InfoGAN" in said
     assert "96 of 96, both sets together" in said
     assert "mixed_precision: 'no'" in said, "the resolved config"
     assert "studio train --cfg config.yaml" in said

@@ -1,8 +1,26 @@
-"""Losses: pure functions, tensors in, tensor out.
+"""Loss functions: tensors in, one tensor out, no weights and no state.
 
-Terms that belong to an image return one number per image, shape (B,); the engine takes the mean and multiplies by the
-weight. Statistics of a whole batch return one number, shape (). Everything takes logits, never probabilities, and
-log-variances, never variances, so that it stays finite in bfloat16 and for any input.
+A loss that belongs to an image returns one value per image, shape (B,). The training loop averages
+it over the batch and multiplies it by its weight. A statistic of the whole batch, such as the
+maximum mean discrepancy, returns a single value, shape ().
+
+Classifiers and critics pass logits, never probabilities, and encoders pass log-variances, never
+variances. All losses compute in float32 or float64, whatever the precision of their inputs. They
+therefore stay finite in mixed precision and for extreme inputs.
+
+| module | losses |
+| --- | --- |
+| `adversarial` | the logistic GAN loss of the discriminator and of the generator |
+| `classification` | binary cross-entropy on logits |
+| `contrast` | the contrastive regulariser |
+| `gaussian` | KL divergences between diagonal Gaussians, and sampling from them |
+| `information` | regression of a code from the image that was generated from it |
+| `mmd` | maximum mean discrepancy between two batches of codes |
+| `ratio` | mutual information and KL divergence, estimated by a critic |
+| `reconstruction` | L1 and squared distances between images |
+| `transport` | 2-Wasserstein distances between codes |
+
+Each docstring names the paper and the equation that the function implements.
 """
 
 from losses.adversarial import discriminator_logistic, generator_nonsaturating

@@ -1,4 +1,4 @@
-"""Binary cross-entropy on logits: does an image belong to the background (0) or to the target (1)?"""
+"""Binary cross-entropy on logits."""
 
 from typing import Literal
 
@@ -11,14 +11,15 @@ __all__ = ["bce"]
 
 
 def bce(logits: Tensor, label: Literal[0, 1]) -> Tensor:
-    r"""Binary cross-entropy of logits that all have the same label.
+    r"""Computes the binary cross-entropy of logits that share one label.
 
-    $-\log \sigma(l)$ for label 1 and $-\log(1 - \sigma(l))$ for label 0: $\mathcal{B}(C(y), 1)$ and
-    $\mathcal{B}(C(x), 0)$ of Eq. 5, Carton et al. (2024).
+    $-\log \sigma(\text{logit})$ for label 1 and $-\log(1 - \sigma(\text{logit}))$ for label 0. With
+    label 0 for background and 1 for target images, these are the class losses
+    $\mathcal{B}(C(x), 0)$ and $\mathcal{B}(C(y), 1)$ of Eq. 5, Carton et al. (2024).
 
     Args:
         logits: of the classifier, shape (B,).
-        label: 1 for target (or real, or joint), 0 for background (or fake, or permuted).
+        label: the class of all B inputs.
 
     Returns:
         (B,), finite for any finite logit.

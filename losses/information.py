@@ -1,4 +1,4 @@
-"""The information loss: can the code be read back from the image?"""
+"""The information loss of InfoGAN: a code must be readable from the image generated from it."""
 
 from torch import Tensor
 
@@ -8,19 +8,20 @@ __all__ = ["latent_regression"]
 
 
 def latent_regression(read: Tensor, true: Tensor, norm: str = "l1") -> Tensor:
-    r"""Negative log-likelihood of a code under Q, up to constants, averaged over the code's elements.
+    r"""Computes the negative log-likelihood of a code under Q, up to constants.
 
-    `l1`: $|Q(I) - c|$, Q a Laplace distribution with b = 1, each of the five terms of Eq. 6 and 16, Carton et al. (2024).
-    `l2`: $(Q(I) - c)^2 / 2$, Q a Gaussian of identity covariance, which the paper also tried (Sec. 4, "Info Loss").
-    Table 6's weights hold for element means.
+    `l1`: $|Q(I) - c|$, where Q is a Laplace distribution with scale 1. Each of the five terms of
+    Eq. 6 and 16, Carton et al. (2024), has this form. `l2`: $(Q(I) - c)^2 / 2$, where Q is a
+    Gaussian with identity covariance, which the paper also tried (Sec. 4, "Info Loss").
 
     Args:
-        read: what Q reads from the images, shape (B, n).
-        true: the code that made them, shape (B, n); zeros where the salient code must be blank.
+        read: the code that Q reads from an image, shape (B, n).
+        true: the code from which the image was generated, shape (B, n). Zeros where the salient
+            code must be blank.
         norm: `l1` or `l2`.
 
     Returns:
-        (B,).
+        (B,), averaged over the n coordinates, as the weights of the paper's Table 6 require.
     """
     difference = at_least_float32(read) - at_least_float32(true)
     return (difference.abs() if norm == "l1" else difference.square() / 2).mean(1)

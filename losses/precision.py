@@ -1,4 +1,4 @@
-"""What precision a loss is computed in."""
+"""The precision in which losses are computed."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ __all__ = ["at_least_float32"]
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Returns x in float32 at least: half precisions are cast up, float64 stays (finite differences need it).
+    """Converts half precisions to float32. float64 stays float64, for tests by finite differences.
 
     Args:
-        x: any shape and type.
+        x: any shape and floating-point type.
 
     Returns:
-        The same values, float32 or float64.
+        The same values in float32 or float64.
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))

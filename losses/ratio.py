@@ -1,6 +1,11 @@
-"""Ratios of densities by a critic: a classifier of samples of p (label 1) against samples of q (label 0).
+r"""Density ratios estimated by a critic.
 
-A critic trained to the end has the logit $\\log p / q$: the logit itself is the log-ratio, with no probability between.
+A critic is a classifier that distinguishes samples of p (label 1) from samples of q (label 0). The
+logit of a fully trained critic is the log-ratio $\log p / q$. The functions below use the logit
+itself and compute no probability.
+
+For the mutual information of z and s, a sample of p consists of the two codes of one image, called
+*joint* below. A sample of q consists of codes of two different images, called *permuted*.
 """
 
 import torch
@@ -19,93 +24,103 @@ __all__ = [
 
 
 def critic_bce(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
-    r"""Binary cross-entropy of the critic: joint codes have label 1, shuffled ones 0.
+    r"""Computes the critic's binary cross-entropy: joint codes have label 1, permuted ones 0.
 
-    $-\log D(z) - \log(1 - D(\bar z))$: Alg. 1, line 6, Louiset et al. (2024); App. C, Abid and Zou (2019). For the critic
-    alone: its optimiser is its own, and the codes carry no gradient.
+    $-\log D([z_i, s_i]) - \log(1 - D([z_i, s_j]))$: Alg. 1, line 6, Louiset et al. (2024), and
+    App. C, Abid and Zou (2019). Only the critic minimises this loss, with an optimiser of its own.
+    The codes are passed without gradient.
 
     Args:
-        joint_logits: of the critic on [z_i, s_i], shape (B,).
-        permuted_logits: of the critic on [z_i, s_j], shape (B,).
+        joint_logits: the critic's logits for [z_i, s_i], shape (B,).
+        permuted_logits: its logits for [z_i, s_j], shape (B,).
 
     Returns:
-        (B,), finite for any finite logit; 2 log 2 for a critic that knows nothing.
+        (B,), finite for any finite logits, 2 log 2 for a critic that cannot distinguish the two.
     """
     return bce(joint_logits, 1) + bce(permuted_logits, 0)
 
 
 def mutual_information(joint_logits: Tensor, rectified: bool = False) -> Tensor:
-    r"""Estimates the mutual information of z and s, in nats: what the encoder minimises, the critic frozen.
+    r"""Estimates the mutual information of z and s, which the encoder minimises.
 
-    $\log \frac{D}{1 - D}$, which is the logit; its mean over the joint codes estimates $KL(q(z, s) \| q(z) q(s))$. Eq. 14,
-    Abid and Zou (2019); rectified as in Eq. 3 and Alg. 1, line 10, Louiset et al. (2024), where images that the critic calls
-    shuffled have no gradient. The rectified mean is never negative, and too large: on independent codes it measures the
-    critic's noise.
+    The logit $\log \frac{D}{1 - D}$. Its mean over joint codes estimates
+    $KL(q(z, s) \| q(z) q(s))$: Eq. 14, Abid and Zou (2019). The critic must be frozen.
+
+    Rectified, as in Eq. 3 and Alg. 1, line 10, Louiset et al. (2024), images that the critic takes
+    for permuted ones have no gradient. The mean of the rectified values is never negative and too
+    large: for independent codes it measures the critic's noise.
 
     Args:
-        joint_logits: of the critic on [z_i, s_i], shape (B,).
-        rectified: cuts each image's log-ratio off at 0.
+        joint_logits: the critic's logits for [z_i, s_i], shape (B,).
+        rectified: whether negative log-ratios are replaced by 0.
 
     Returns:
-        (B,).
+        (B,), in nats.
     """
     ratio = kl_estimate(joint_logits)
     return ratio.relu() if rectified else ratio
 
 
 def tc_as_published(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
-    r"""The total correlation and critic terms as published: one optimiser minimises their sum over encoder and critic alike.
+    r"""Computes the total correlation and the critic's loss as published: one sum, one optimiser.
 
-    Eq. 14 and the critic's loss of App. C, Abid and Zou (2019), by their code:
-    $\log \frac{q}{1 - q} - \log q - \log(1 - \bar q) = -\log(1 - q) - \log(1 - \bar q)$ with $q = D([z_i, s_i])$ and
-    $\bar q = D([z_i, s_j])$. The critic's reward for knowing the joint codes cancels against the penalty; what is left treats
-    joint and shuffled codes alike, so it carries no signal of independence: the critic answers `shuffled` to everything, and
-    the gradient to the encoder fades. For comparison with the published method; what the paper describes is `critic_bce` and
-    `information`, each with its own optimiser.
+    Eq. 14 and App. C, Abid and Zou (2019), whose code minimises the sum of both over encoder and
+    critic: $\log \frac{q}{1 - q} - \log q - \log(1 - \bar q) = -\log(1 - q) - \log(1 - \bar q)$
+    with $q = D([z_i, s_i])$ and $\bar q = D([z_i, s_j])$.
+
+    The critic's reward for recognising joint codes cancels against the penalty. The remaining terms
+    treat joint and permuted codes alike, so they carry no signal of independence. The critic learns
+    to answer "permuted" for everything, and the gradient to the encoder fades. This function exists
+    for comparison with the published method. `critic_bce` and `mutual_information`, each with its
+    own optimiser, implement the paper's text.
 
     Args:
-        joint_logits: of the critic on [z_i, s_i], shape (B,).
-        permuted_logits: of the critic on [z_i, s_j], shape (B,).
+        joint_logits: the critic's logits for [z_i, s_i], shape (B,).
+        permuted_logits: its logits for [z_i, s_j], shape (B,).
 
     Returns:
-        (B,), finite for any finite logit.
+        (B,), finite for any finite logits.
     """
     return bce(joint_logits, 0) + bce(permuted_logits, 0)
 
 
 def permute_codes(s: Tensor) -> Tensor:
-    r"""Gives every image the salient code of another: samples of $q(z) q(s)$ when z stays in place.
+    r"""Gives every image the salient code of another image.
 
-    Alg. 1, line 5, Louiset et al. (2024), which shuffles; their Sec. 3 shows $[c_1, s_2], [c_2, s_3], \dots$ Here too the
-    codes move up by one, which leaves none in place, but in a random order of the batch: where a batch holds one domain after
-    the other, neighbours are of the same domain, and the ratio would be that of $q(z, s)$ to $q(z | y) q(s | y)$.
+    With z in its place, the rows are samples of $q(z) q(s)$: Alg. 1, line 5, Louiset et al. (2024).
+    The algorithm shuffles. Sec. 3 of the paper shows $[c_1, s_2], [c_2, s_3], \dots$, which leaves
+    no code in its place. This function also moves each code to its neighbour, but along a random
+    order of the batch. In the given order neighbours would belong to the same domain, because a
+    batch holds one domain after the other. The critic would then estimate the ratio of $q(z, s)$
+    to $q(z | y) q(s | y)$.
 
     Args:
         s: codes, shape (B, ...), B at least 2.
 
     Returns:
-        The same codes in another order, no row in its place.
+        The same codes in a different order, with no row in its original place.
 
     Raises:
-        ValueError: the batch is of one image, which has no other.
+        ValueError: the batch has fewer than two rows.
     """
     if s.shape[0] < 2:
-        raise ValueError(f"expected a batch of 2 codes or more to shuffle, found {s.shape[0]}")
+        raise ValueError(f"expected at least 2 codes to permute, found {s.shape[0]}")
     order = torch.randperm(s.shape[0], device=s.device)
     return s[order.roll(1)[order.argsort()]]
 
 
 def kl_estimate(logits: Tensor, reverse: bool = False) -> Tensor:
-    r"""Estimates $KL(p \| q)$ from samples of p, or in reverse $KL(q \| p)$ from samples of q, in nats.
+    r"""Estimates $KL(p \| q)$ from samples of p, or in reverse $KL(q \| p)$ from samples of q.
 
-    The mean of $\log p / q$ over p, or of $\log q / p$ over q; the critic has label 1 for p. The two directions of Eq. 5,
-    Choudhuri et al. (2020), who restate the symmetric KL of sRb-VAE, Ruiz et al. (2019).
+    The mean of $\log p / q$ over samples of p, or of $\log q / p$ over samples of q. The critic has
+    label 1 for p. These are the two directions of Eq. 5, Choudhuri et al. (2020), who restate the
+    symmetric KL divergence of sRb-VAE, Ruiz et al. (2019).
 
     Args:
-        logits: of the critic, shape (B,): on samples of p, or in reverse on samples of q.
+        logits: of the critic, shape (B,), on samples of p, or in reverse on samples of q.
         reverse: the direction.
 
     Returns:
-        (B,), to be averaged; one image's number may be negative.
+        (B,), in nats, to be averaged. Single values may be negative.
     """
     return -at_least_float32(logits) if reverse else at_least_float32(logits)

@@ -1,4 +1,4 @@
-"""Squared 2-Wasserstein distances: to a point, and between two batches of codes."""
+"""Squared 2-Wasserstein distances: from a Gaussian to a point, and between two batches of codes."""
 
 import numpy as np
 import torch
@@ -11,49 +11,54 @@ __all__ = ["w2_between", "w2_to_point"]
 
 
 def w2_to_point(mu: Tensor, logvar: Tensor, point: Tensor | float = 0.0) -> Tensor:
-    r"""Squared 2-Wasserstein distance of a diagonal Gaussian to a point mass, $\|\mu - p\|^2 + \sum_k \sigma_k^2$.
+    r"""Computes the squared 2-Wasserstein distance of diagonal Gaussians to a point mass.
 
-    Lemma 2, Choudhuri et al. (2020): their differentiable stand-in (Sec. 3.1) for the indicator of Eq. 7, which keeps the
-    background's salient code at zero.
+    $\|\mu - p\|^2 + \sum_k \sigma_k^2$: Lemma 2, Choudhuri et al. (2020). Their Sec. 3.1 uses this
+    differentiable distance instead of the indicator function of Eq. 7, which requires the
+    background's salient code to be zero.
 
     Args:
         mu: means, shape (B, n).
         logvar: log-variances, shape (B, n).
-        point: where the mass is, broadcastable to (B, n).
+        point: position of the point mass, broadcastable to (B, n).
 
     Returns:
-        (B,), finite for any `soft_clip_logvar` log-variance.
+        (B,), finite for log-variances within the limits of `soft_clip_logvar`.
     """
     return ((at_least_float32(mu) - point).square() + torch.exp(at_least_float32(logvar))).sum(1)
 
 
 def w2_between(a: Tensor, b: Tensor) -> Tensor:
-    r"""Exact squared 2-Wasserstein distance between two batches of codes, each of uniform weights.
+    r"""Computes the exact squared 2-Wasserstein distance between two batches of codes.
 
-    $\min_T \sum_{ij} T_{ij} \|a_i - b_j\|_2^2$ over the plans whose marginals are uniform: Eq. 8 and 9, Choudhuri et al.
-    (2020). The plan is found exactly and held constant; by Danskin's theorem (their Sec. 3.2) the gradient is that of the
-    cost under it. It is found on the CPU, where the device must wait for it.
+    $\min_T \sum_{ij} T_{ij} \|a_i - b_j\|_2^2$ over all plans T with uniform marginals: Eq. 8 and
+    9, Choudhuri et al. (2020). By Danskin's theorem (their Sec. 3.2) the gradient is that of the
+    cost with the optimal plan held constant. The plan is computed on the CPU, which stalls the
+    accelerator.
 
     Args:
         a: codes, shape (B, n).
         b: codes, shape (B', n).
 
     Returns:
-        (); not finite if a cost is not, so that the engine names the term.
+        (). Not finite if any distance is not finite, so that the training loop can report the term.
 
     Raises:
         ValueError: the shapes are not (B, n) and (B', n).
     """
     cost = squared_distances(a, b)
-    numbers = cost.detach().double().cpu().numpy()
-    if not np.isfinite(numbers).all():
+    values = cost.detach().double().cpu().numpy()
+    if not np.isfinite(values).all():
         return cost.mean()
-    return (torch.from_numpy(_plan(numbers)).to(cost) * cost).sum()
+    return (torch.from_numpy(_optimal_plan(values)).to(cost) * cost).sum()
 
 
-def _plan(cost: np.ndarray) -> np.ndarray:
+def _optimal_plan(cost: np.ndarray) -> np.ndarray:
     """Returns the optimal plan between uniform weights for a finite cost, both (B, B'), float64."""
-    import ot  # POT takes seconds to import (it brings scikit-learn), and only one method needs it.
+    # Imported here, because POT also imports scikit-learn, which takes seconds, and only one method
+    # needs it.
+    import ot
 
-    # Scaled to 1: the solver's tolerance is absolute. Its default of 1e5 iterations is short for batches beyond a thousand.
+    # The cost is scaled to 1, because the solver's tolerance is absolute. The solver's default
+    # limit of 1e5 iterations is too low for batches of more than a thousand codes.
     return ot.emd([], [], cost / (cost.max() or 1.0), numItermax=1_000_000)

@@ -1,21 +1,39 @@
-"""Networks: code -> image (`decoder`), and image -> named outputs (`encoder`).
+"""Networks: encoders from images to named vectors, and decoders from codes to images.
 
-The same ideas serve every method: Double InfoGAN's generator is also each VAE's decoder, a trunk with heads `D, C, z, s`
-is its discriminator and encoder, and one whose heads emit means and log-variances is a VAE's encoder. One `shape`
-covers images (C, H, W) and volumes (C, D, H, W) with sides `b * 2**k`, b = 3..7, and vectors (F,) of any length; there
-is no copy per resolution or dimension. Spectral normalisation, upsampling and self-attention are arguments of the same
-nets (`nets.norm`, `nets.upsample`, `nets.attention`). A paper's own architecture is a list of layers in the config
-(`nets.layers`).
+All methods share these networks, so that a comparison of methods measures their objectives and not
+their architectures.
+
+`build_encoder` returns a trunk with named linear heads. With heads for D, C, z and s it is the
+discriminator and encoder of Double InfoGAN. With heads for means and log-variances it is the
+encoder of a VAE. `build_decoder` returns the generator of Double InfoGAN, which also serves as the
+decoder of every VAE.
+
+The same code builds networks for images (C, H, W), volumes (C, D, H, W) and vectors (F,). Images
+and volumes have equal sides of `b * 2**k` with b = 3..7. Vectors have any length. Spectral
+normalisation, nearest-neighbour upsampling and self-attention are options of the config
+(`nets.norm`, `nets.upsample`, `nets.attention`). A different architecture, such as that of another
+paper, is a list of layers in the config.
+
+| module | content |
+| --- | --- |
+| `architecture` | `build_encoder`, `build_decoder` and the check of a config |
+| `trunk`, `headed_trunk` | the convolutional trunk, and a trunk with named heads |
+| `generator`, `attention` | the generator and its self-attention |
+| `critic` | small networks that classify codes, or images with their codes |
+| `layers`, `listed` | architectures given as lists of layers |
+| `dimensions`, `stages` | layers for each number of dimensions, and the sizes of feature maps |
+| `noise`, `scale` | additive Gaussian noise, output activations and pixel scales |
+| `init`, `spectral`, `statistics` | initial weights, spectral normalisation, frozen statistics |
 """
 
-from nets.architecture import build_decoder, build_encoder, check_nets
+from nets.architecture import NetsSpec, build_decoder, build_encoder, check_nets
 from nets.attention import SelfAttention
 from nets.critic import Critic, JointCritic
 from nets.dimensions import memory_format
 from nets.generator import Generator
 from nets.headed_trunk import HeadedTrunk
 from nets.init import dcgan_init_
-from nets.layers import LAYERS
+from nets.layers import LAYERS, LayerSpec
 from nets.listed import ListedGenerator, ListedTrunk
 from nets.noise import GaussianNoise
 from nets.spectral import power_iteration_
@@ -30,8 +48,10 @@ __all__ = [
     "Generator",
     "HeadedTrunk",
     "JointCritic",
+    "LayerSpec",
     "ListedGenerator",
     "ListedTrunk",
+    "NetsSpec",
     "SelfAttention",
     "Stages",
     "Trunk",

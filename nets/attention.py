@@ -1,4 +1,4 @@
-"""Self-attention of a feature map, so that what is far apart in an image can agree."""
+"""Self-attention on feature maps, which lets distant parts of an image depend on each other."""
 
 import torch
 from einops import einsum, rearrange, reduce
@@ -10,24 +10,26 @@ from nets.spectral import apply_spectral_norm_
 
 __all__ = ["SelfAttention"]
 
-HALVED = {
+# Patterns of a maximum over blocks of 2x2 pixels, or 2x2x2 voxels.
+HALVE_AND_FLATTEN = {
     2: "b c (h i) (w j) -> b c (h w)",
     3: "b c (d i) (h j) (w k) -> b c (d h w)",
-}  # maximum over 2x2, or 2x2x2
-TWO = {2: {"i": 2, "j": 2}, 3: {"i": 2, "j": 2, "k": 2}}
+}
+BLOCK_SIDES = {2: {"i": 2, "j": 2}, 3: {"i": 2, "j": 2, "k": 2}}
 
 
 class SelfAttention(nn.Module):
-    """Creates the self-attention block of Zhang et al. (2019, SAGAN), as in Table 5 of Carton et al. (2024).
+    """Adds self-attention to a feature map: Zhang et al. (2019, SAGAN).
 
-    Spectrally normalised 1x1 convolutions without biases give queries and keys of an eighth of the channels and values of
-    half of them; keys and values are maxima over 2x2 pixels; scores are dot products as they are, not divided by anything.
-    What comes out is added to the map, multiplied by a learnt gain that starts at 0.
+    This is the block in Table 5 of Carton et al. (2024). Spectrally normalised 1x1 convolutions
+    without biases compute queries and keys with 1/8 of the channels and values with 1/2 of them.
+    Keys and values are maxima over blocks of 2x2 pixels. The scores are unscaled dot products. The
+    result is multiplied by a learnt gain, which starts at 0, and added to the input.
 
     Args:
         dims: spatial dimensions of the map, 2 or 3.
-        channels: of the map; at least 8 give the paper's proportions, fewer have one channel of queries and keys.
-        init: `dcgan` or `torch`, see `nets.init`.
+        channels: of the map. With fewer than 8, queries and keys have one channel.
+        init: `dcgan` or `torch` (see `nets.init`).
     """
 
     def __init__(self, dims: int, channels: int, init: str = "dcgan") -> None:
@@ -36,10 +38,8 @@ class SelfAttention(nn.Module):
         narrow, half = max(channels // 8, 1), max(channels // 2, 1)
         conv = LAYER_TYPES[dims].conv
         self.query, self.key = (conv(channels, narrow, 1, bias=False) for _ in range(2))
-        self.value, self.out = (
-            conv(channels, half, 1, bias=False),
-            conv(half, channels, 1, bias=False),
-        )
+        self.value = conv(channels, half, 1, bias=False)
+        self.out = conv(half, channels, 1, bias=False)
         init_weights_(self, init)
         apply_spectral_norm_(self)
         self.gain = nn.Parameter(torch.zeros(()))
@@ -48,9 +48,9 @@ class SelfAttention(nn.Module):
         """Maps (B, C, ...) with even sides to the same shape."""
         query = rearrange(self.query(x), "b c ... -> b c (...)")
         key, value = (
-            reduce(part(x), HALVED[self.dims], "max", **TWO[self.dims])
-            for part in (self.key, self.value)
+            reduce(layer(x), HALVE_AND_FLATTEN[self.dims], "max", **BLOCK_SIDES[self.dims])
+            for layer in (self.key, self.value)
         )
         weights = einsum(query, key, "b c q, b c k -> b q k").softmax(-1)
-        seen = einsum(weights, value, "b q k, b c k -> b c q")
-        return x + self.gain * self.out(seen.reshape(*seen.shape[:2], *x.shape[2:]))
+        attended = einsum(weights, value, "b q k, b c k -> b c q")
+        return x + self.gain * self.out(attended.reshape(*attended.shape[:2], *x.shape[2:]))

@@ -1,4 +1,4 @@
-"""Small nets that look at codes, or at images together with their codes."""
+"""Small networks that classify codes, or images together with their codes."""
 
 from itertools import pairwise
 
@@ -9,11 +9,11 @@ __all__ = ["Critic", "JointCritic"]
 
 
 class Critic(nn.Module):
-    """Creates a multilayer perceptron: vectors -> one logit each.
+    """A multilayer perceptron that maps each vector to one logit.
 
-    With hidden layers it estimates density ratios or tells the domains apart (Louiset et al. 2024: three layers for the
-    mutual information, App. F, two for the salient classifier, Sec. 3); without any it is the logistic regression of Abid
-    and Zou (2019), App. C.
+    With hidden layers it estimates density ratios or classifies the domains. Louiset et al. (2024)
+    use three layers for the mutual information (App. F) and two for the salient classifier
+    (Sec. 3). Without hidden layers it is the logistic regression of Abid and Zou (2019), App. C.
 
     Args:
         inputs: length of the vectors.
@@ -36,11 +36,11 @@ class Critic(nn.Module):
 
 
 class JointCritic(nn.Module):
-    """Creates a critic of images together with codes, as in Ruiz et al. (2019).
+    """A critic of images together with their codes, as in Ruiz et al. (2019).
 
     Args:
-        reader: images -> {"features": (B, features)}.
-        features: that the reader emits.
+        reader: maps images to {"features": (B, features)}.
+        features: number of features that the reader returns.
         latents: length of the code.
         width: of the hidden layers.
     """

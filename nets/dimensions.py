@@ -1,7 +1,8 @@
-"""The layers that differ between images, volumes and vectors: everything else in `nets` is written once.
+"""Layers that depend on the number of spatial dimensions. All other modules are independent of it.
 
-A shape is (C, H, W) for images, (C, D, H, W) for volumes and (F,) for vectors; feature maps have shapes of the same
-kind. A vector has no neighbourhoods, so what is a convolution elsewhere is a linear layer there.
+A shape is (C, H, W) for images, (C, D, H, W) for volumes and (F,) for vectors. Feature maps have
+shapes of the same kinds. Vectors have no spatial dimensions, so their networks have linear layers
+instead of convolutions.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,14 @@ __all__ = [
 
 
 class LayerTypes(NamedTuple):
-    """The classes of layers for a number of spatial dimensions."""
+    """The classes of layers for one number of spatial dimensions.
+
+    Attributes:
+        conv: convolution, linear for vectors.
+        deconv: transposed convolution, linear for vectors.
+        batch: batch normalisation.
+        instance: instance normalisation, None for vectors.
+    """
 
     conv: type[nn.Module]
     deconv: type[nn.Module]
@@ -43,10 +51,10 @@ MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def spatial_sides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Returns the spatial sides of a shape: (H, W), (D, H, W) or () for a vector.
+    """Returns the spatial sides of a shape: (H, W), (D, H, W), or () for a vector.
 
     Raises:
-        ValueError: it is the shape of neither an image, a volume nor a vector.
+        ValueError: the shape is not that of an image, a volume or a vector.
     """
     if len(shape) - 1 not in LAYER_TYPES or min(shape) < 1:
         raise ValueError(
@@ -56,67 +64,81 @@ def spatial_sides(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def memory_format(shape: Sequence[int]) -> torch.memory_format:
-    """Returns the memory format in which nets for a shape, and its batches, are fastest.
+    """Returns the memory format in which networks and batches of a shape are fastest.
 
-    Channels-last: on the CPU a whole step of Double InfoGAN takes a tenth less time, of volumes 5 to 15 % less (16^3 and
-    32^3, one thread); convolutions of images are faster in it on accelerators, too. Volumes were not timed there.
+    It is channels-last for images and volumes. On the CPU a step of Double InfoGAN then takes 10 %
+    less time for images and 5 to 15 % less for volumes (16^3 and 32^3, one thread). Convolutions of
+    images are also faster on accelerators. Volumes were not timed there.
     """
     return MEMORY_FORMATS.get(len(spatial_sides(shape)), torch.contiguous_format)
 
 
-def strided_conv(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
-    """Makes the trunk's layer: a 4x4(x4) convolution of stride 2, linear for vectors."""
+def strided_conv(dims: int, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
+    """Builds a layer of the trunk: a 4x4 convolution that halves the sides. Linear for vectors."""
     if dims == 0:
-        return nn.Linear(before, after, bias=bias)
-    return LAYER_TYPES[dims].conv(before, after, 4, stride=2, padding=1, bias=bias)
+        return nn.Linear(inputs, outputs, bias=bias)
+    return LAYER_TYPES[dims].conv(inputs, outputs, 4, stride=2, padding=1, bias=bias)
 
 
-def transposed_conv(dims: int, before: int, after: int) -> nn.Module:
-    """Makes the generator's layer: a 4x4(x4) transposed convolution of stride 2, linear for vectors, without bias."""
+def transposed_conv(dims: int, inputs: int, outputs: int) -> nn.Module:
+    """Builds a layer of the generator: a 4x4 transposed convolution that doubles the sides.
+
+    It has no bias. It is linear for vectors.
+    """
     if dims == 0:
-        return nn.Linear(before, after, bias=False)
-    return LAYER_TYPES[dims].deconv(before, after, 4, stride=2, padding=1, bias=False)
+        return nn.Linear(inputs, outputs, bias=False)
+    return LAYER_TYPES[dims].deconv(inputs, outputs, 4, stride=2, padding=1, bias=False)
 
 
-def same_conv(dims: int, before: int, after: int, bias: bool = False) -> nn.Module:
-    """Makes a layer that leaves the sides as they are: a 3x3(x3) convolution of a map."""
-    return LAYER_TYPES[dims].conv(before, after, 3, padding=1, bias=bias)
+def same_conv(dims: int, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
+    """Builds a 3x3 convolution that keeps the sides. Not for vectors."""
+    return LAYER_TYPES[dims].conv(inputs, outputs, 3, padding=1, bias=bias)
 
 
 def code_to_map(dims: int, latents: int, channels: int, base: int) -> nn.Module:
-    """Makes the generator's first layer: a code, as a map of side 1, to a map of side `base`, without bias."""
+    """Builds the first layer of the generator, from a code to a map of side `base`.
+
+    It is a transposed convolution of a map of side 1, without bias, and linear for vectors.
+    """
     if dims == 0:
         return nn.Linear(latents, channels, bias=False)
     return LAYER_TYPES[dims].deconv(latents, channels, base, bias=False)
 
 
 def map_to_vector(shape: Sequence[int], outputs: int, bias: bool = False) -> nn.Module:
-    """Makes a head: a valid convolution that covers the whole feature map, linear for vectors."""
-    square = spatial_sides(shape)
-    if not square:
+    """Builds a head: a convolution with a kernel as large as the map. Linear for vectors.
+
+    Args:
+        shape: of the feature map, without the batch.
+        outputs: number of outputs.
+        bias: whether the layer has a bias.
+    """
+    sides = spatial_sides(shape)
+    if not sides:
         return nn.Linear(shape[0], outputs, bias=bias)
-    return LAYER_TYPES[len(square)].conv(shape[0], outputs, square, bias=bias)
+    return LAYER_TYPES[len(sides)].conv(shape[0], outputs, sides, bias=bias)
 
 
 def norm_layer(kind: str, shape: Sequence[int]) -> nn.Module:
-    """Makes a normalisation of a feature map or vector, with a gain and a shift for each channel.
+    """Builds a normalisation with a gain and a shift for each channel.
 
     Args:
-        kind: `batch`; `instance`, of each channel of each image by itself, for maps of more than one pixel; or
-            `channel`, of all channels of each image together (group normalisation with one group), which is how we
-            read the "channel normalization" of Choudhuri et al., App. A.3.
-        shape: of what is normalised, without the batch.
+        kind: `batch`, `instance` or `channel`. Instance normalisation treats each channel of each
+            image separately and needs maps of more than one pixel. Channel normalisation treats all
+            channels of an image together (group normalisation with one group), which is our
+            interpretation of the "channel normalization" of Choudhuri et al. (2020), App. A.3.
+        shape: of the input, without the batch.
 
     Raises:
-        ValueError: instance normalisation of a vector or of a single pixel, whose variance is none.
+        ValueError: instance normalisation of a vector or of a single pixel, which have no variance.
     """
-    kinds = LAYER_TYPES[len(spatial_sides(shape))]
+    types = LAYER_TYPES[len(spatial_sides(shape))]
     if kind == "channel":
         return nn.GroupNorm(1, shape[0])
     if kind == "batch":
-        return kinds.batch(shape[0])
-    if kinds.instance is None or prod(shape[1:]) == 1:
+        return types.batch(shape[0])
+    if types.instance is None or prod(shape[1:]) == 1:
         raise ValueError(
             f"instance normalisation needs more than one pixel per channel, found {tuple(shape)}"
         )
-    return kinds.instance(shape[0], affine=True)
+    return types.instance(shape[0], affine=True)

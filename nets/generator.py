@@ -1,4 +1,4 @@
-"""The generator of Double InfoGAN, which is also every VAE's decoder."""
+"""The generator of Double InfoGAN, which is also the decoder of every VAE."""
 
 from collections.abc import Sequence
 
@@ -9,37 +9,42 @@ from nets.attention import SelfAttention
 from nets.dimensions import LAYER_TYPES, code_to_map, same_conv, spatial_sides, transposed_conv
 from nets.init import init_weights_
 from nets.scale import output_layers
-from nets.stages import Stages, attention_stage, plan_stages
+from nets.stages import Stages, find_attention_stage, plan_stages
 
 __all__ = ["Generator"]
 
 
 class Generator(nn.Module):
-    """Creates a DCGAN generator: code -> image in [-1, 1].
+    """A DCGAN generator, which maps a code to an image in [-1, 1].
 
-    `transposed` is Carton et al. (2024), Table 4: a 4x4 transposed convolution of the code to 512 channels, then 4x4
-    transposed convolutions of stride 2 to 256, 128, 64 and the image's channels, batch normalisation and ReLU after all
-    but the last, tanh at the end, no biases. 64x64x3 with 100 latents: 3,576,704 parameters. Volumes get the same with a
-    third dimension, vectors linear layers to 512, 512 and their length.
+    With `upsample: transposed` it is that of Table 4, Carton et al. (2024). A 4x4 transposed
+    convolution maps the code to 512 channels. Further 4x4 transposed convolutions of stride 2 lead
+    to 256, 128 and 64 channels and to those of the image. Batch normalisation and ReLU follow each
+    layer but the last, which tanh follows. No layer has a bias. For 64x64x3 images and 100 latents
+    it has 3,576,704 parameters. Volumes get the same layers with a third dimension. Vectors get
+    linear layers to 512, 512 and their own length.
 
-    `nearest` is their Table 5: a linear layer to 512 channels of 4x4 (the same as a transposed convolution of one pixel)
-    with nothing behind it; blocks of nearest-neighbour upsampling, 3x3 convolution without bias, batch normalisation
-    and ReLU to 1024, 512, 256, 256 channels; one to 128 without upsampling; a last one to 64; and a 3x3 convolution to
-    the image, with a bias, before tanh. The authors' code has a seventh block, upsampling to 128 channels before the one
-    to 64. 128x128x1 with 110 latents: 12,563,394 parameters with attention at 32. Other sides have the same blocks
-    counted from the image inwards. Vectors have none.
+    With `upsample: nearest` it is that of Table 5. A linear layer, implemented as a transposed
+    convolution of a single pixel, maps the code to 512 channels of 4x4 without normalisation or
+    activation. Each block that follows consists of a 3x3 convolution without bias, batch
+    normalisation and ReLU. Blocks to 1024, 512, 256 and 256 channels start with nearest-neighbour
+    upsampling. A block to 128 channels has no upsampling, and a last block to 64 channels has it.
+    A 3x3 convolution with bias leads to the image, before tanh. The authors' code has a seventh
+    block, with upsampling to 128 channels before the block to 64. For 128x128x1 images, 110 latents
+    and attention at side 32 it has 12,563,394 parameters. Images of other sizes have the same
+    blocks, counted from the image inwards. Vectors cannot be upsampled.
 
     Args:
-        latents: length of the code, that is z and s together.
+        latents: length of z and s together.
         shape: of the image: (C, H, W), (C, D, H, W) or (F,).
         width: channels of the stage next to the image (64 in the paper).
-        output: last activation, see `nets.scale`.
-        init: `dcgan` or `torch`, see `nets.init`.
+        output: last activation (see `nets.scale`).
+        init: `dcgan` or `torch` (see `nets.init`).
         upsample: `transposed` or `nearest`.
-        attention: side of the map that attends to itself once it has been made (32 in Table 5); 0 for none.
+        attention: side of the feature map that gets self-attention (32 in Table 5). 0 for none.
 
     Raises:
-        ValueError: the shape cannot be built.
+        ValueError: no generator can be built for the shape.
     """
 
     def __init__(
@@ -55,55 +60,64 @@ class Generator(nn.Module):
         super().__init__()
         self.dims = len(spatial_sides(shape))
         plan = plan_stages(shape, width)
-        self.attending = attention_stage(shape, plan, upsample, attention)
-        spread = code_to_map(self.dims, latents, plan.widths[-1], plan.base)
+        self.attention_stage = find_attention_stage(shape, plan, upsample, attention)
+        first = code_to_map(self.dims, latents, plan.widths[-1], plan.base)
         if upsample == "transposed":
-            self.first = nn.Sequential(spread, *self._normalised(plan.widths[-1]))
-            blocks, last = self._transposed(plan, shape[0])
+            self.first = nn.Sequential(first, *self._norm_and_relu(plan.widths[-1]))
+            blocks, last = self._transposed_blocks(plan, shape[0])
         else:
-            self.first = nn.Sequential(spread)
-            blocks, last = self._nearest(plan, shape[0])
+            self.first = nn.Sequential(first)
+            blocks, last = self._nearest_blocks(plan, shape[0])
         self.doublings = nn.Sequential(*blocks)
         self.last = nn.Sequential(last, *output_layers(output))
         init_weights_(self, init)
-        if self.attending is not None:
-            norms = [m for m in blocks[self.attending] if isinstance(m, _BatchNorm)]
+        if self.attention_stage is not None:
+            norms = [m for m in blocks[self.attention_stage] if isinstance(m, _BatchNorm)]
             self.attention = SelfAttention(self.dims, norms[-1].num_features, init)
 
-    def _transposed(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
-        """Makes the blocks of Table 4 behind the first layer, and the layer that makes the image."""
+    def _transposed_blocks(
+        self, plan: Stages, channels: int
+    ) -> tuple[list[nn.Sequential], nn.Module]:
+        """Builds the blocks of Table 4 after the first layer, and the last layer."""
         pairs = zip(plan.widths[::-1], plan.widths[-2::-1], strict=False)
         blocks = [
-            nn.Sequential(transposed_conv(self.dims, wide, narrow), *self._normalised(narrow))
+            nn.Sequential(transposed_conv(self.dims, wide, narrow), *self._norm_and_relu(narrow))
             for wide, narrow in pairs
         ]
         return blocks, transposed_conv(self.dims, plan.widths[0], channels)
 
-    def _nearest(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
-        """Makes the blocks of Table 5, as many as there are doublings, and the layer that makes the image."""
+    def _nearest_blocks(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
+        """Builds the blocks of Table 5, one for each doubling of the sides, and the last layer."""
         blocks, before, width = [], plan.widths[-1], plan.widths[0]
-        for number in range(len(plan.widths))[::-1]:  # of the stage, from the image inwards
+        for number in range(len(plan.widths))[::-1]:  # of the stage, counted from the image inwards
             after = width * min(2 ** max(number, 2), 16) if number else width
             parts = [
                 nn.Upsample(scale_factor=2, mode="nearest"),
                 same_conv(self.dims, before, after),
-                *self._normalised(after),
+                *self._norm_and_relu(after),
             ]
             if number == 1:
                 before, after = after, 2 * width
-                parts += [same_conv(self.dims, before, after), *self._normalised(after)]
+                parts += [same_conv(self.dims, before, after), *self._norm_and_relu(after)]
             blocks.append(nn.Sequential(*parts))
             before = after
         return blocks, same_conv(self.dims, before, channels, bias=True)
 
-    def _normalised(self, channels: int) -> list[nn.Module]:
+    def _norm_and_relu(self, channels: int) -> list[nn.Module]:
         return [LAYER_TYPES[self.dims].batch(channels), nn.ReLU(inplace=True)]
 
     def forward(self, code: Tensor) -> Tensor:
-        """Maps codes (B, latents) to images (B, *shape) in [-1, 1], or beyond for a linear output."""
+        """Maps codes to images.
+
+        Args:
+            code: z and s together, (B, latents).
+
+        Returns:
+            (B, *shape) in [-1, 1]. A linear output may exceed these limits.
+        """
         maps = self.first(code.reshape(*code.shape, *(1,) * self.dims))
         for number, block in enumerate(self.doublings):
             maps = block(maps)
-            if number == self.attending:
+            if number == self.attention_stage:
                 maps = self.attention(maps)
         return self.last(maps)

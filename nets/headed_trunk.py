@@ -1,4 +1,4 @@
-"""A trunk with named linear heads: what reads an image, be it a discriminator or an encoder."""
+"""A trunk with named heads: discriminator, classifier and encoder in one network."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from nets.dimensions import map_to_vector
 from nets.init import init_weights_
-from nets.layers import Layer, build_layers, flattened_shape
+from nets.layers import LayerSpec, build_layers, flattened_shape
 from nets.listed import ListedTrunk
 from nets.noise import GaussianNoise
 from nets.spectral import apply_spectral_norm_
@@ -14,28 +14,32 @@ from nets.trunk import Trunk
 
 __all__ = ["HeadedTrunk"]
 
-UNITS = 2  # of the layer before a code's head, in widths of the first stage: 128 in Table 5
+BOTTLENECK = 2  # units, in widths of the first stage: 128 in Table 5
 
 
 class HeadedTrunk(nn.Module):
-    """Creates a trunk with named heads, each a valid convolution of the features to a vector, no activation.
+    """A trunk with named heads, each a linear map from the features to a vector.
 
-    Carton et al. (2024), Table 4 and Fig. 2: D, C, Q_z and Q_s share all layers but the last; each head adds noise of
-    its own. Outputs are logits (D, C) or plain numbers (z, s), never probabilities.
+    Carton et al. (2024), Table 4 and Fig. 2: D, C, Q_z and Q_s share all layers but the last, and
+    each head adds its own noise. The outputs are logits (D, C) or unbounded numbers (z, s), never
+    probabilities.
 
-    On a spectrally normalised trunk heads are those of Table 5: D and C a linear layer with a bias, not normalised, and
-    the codes behind a layer of 128 units with LeakyReLU 0.2, both normalised. The table prints a LeakyReLU behind the
-    codes, too; they are linear here as in the authors' code, since the numbers to be read have no lower bound. Biases
-    (none in the layer of 128) are theirs as well.
+    On a spectrally normalised trunk the heads are those of Table 5. A head has a bottleneck of 128
+    units with LeakyReLU 0.2 before its last layer, and both of its layers are spectrally
+    normalised. D and C, passed as `without_bottleneck` and `unnormalised`, have only a linear layer
+    with a bias and no normalisation. The table lists a LeakyReLU after the codes as well. Here the
+    codes are linear, as in the authors' code, because the numbers to be read have no lower bound.
+    The biases (none in the bottleneck) also follow the authors' code.
 
     Args:
-        trunk: whose features the heads read.
+        trunk: the network that computes the features.
         heads: name -> number of outputs, e.g. `{"D": 1, "C": 1, "z": 64, "s": 64}`.
-        noise: standard deviation of the noise before each layer of a head; the trunk's when None.
-        hidden: linear layers of each head before its last, see `nets.layers`; they read the flattened features.
-        bias: whether the heads' layers may have biases; those of Table 4 have none.
-        without_bottleneck: heads without the layer of 128 units on a spectrally normalised trunk.
-        unnormalised: heads whose last layer is not normalised there.
+        noise: standard deviation of the noise before each layer of a head. The trunk's when None.
+        hidden: linear layers of each head before its last (see `nets.layers`). They read the
+            flattened features.
+        bias: whether the layers of the heads may have biases. Those of Table 4 have none.
+        without_bottleneck: heads without the bottleneck on a spectrally normalised trunk.
+        unnormalised: heads with a last layer that is not normalised on such a trunk.
 
     Raises:
         ValueError: the hidden layers do not fit.
@@ -46,7 +50,7 @@ class HeadedTrunk(nn.Module):
         trunk: Trunk | ListedTrunk,
         heads: Mapping[str, int],
         noise: float | None = None,
-        hidden: Sequence[Layer] = (),
+        hidden: Sequence[LayerSpec] = (),
         bias: bool = False,
         without_bottleneck: Collection[str] = (),
         unnormalised: Collection[str] = (),
@@ -54,29 +58,32 @@ class HeadedTrunk(nn.Module):
         super().__init__()
         self.trunk = trunk
         noise = trunk.noise if noise is None else noise
-        units = UNITS * trunk.width if isinstance(trunk, Trunk) and trunk.norm == "spectral" else 0
+        spectral = isinstance(trunk, Trunk) and trunk.norm == "spectral"
+        units = BOTTLENECK * trunk.width if spectral else 0
         self.heads = nn.ModuleDict()
         for name, outputs in heads.items():
-            through = 0 if name in without_bottleneck else units
-            self.heads[name] = self._head(outputs, noise, hidden, bias or units > 0, through)
+            bottleneck = 0 if name in without_bottleneck else units
+            self.heads[name] = self._build_head(
+                outputs, noise, hidden, bias or spectral, bottleneck
+            )
         init_weights_(self.heads, trunk.init)
-        if units:
+        if spectral:
             for name, head in self.heads.items():
                 assert isinstance(head, nn.Sequential)
                 apply_spectral_norm_(head[:-2] if name in unnormalised else head)
 
-    def _head(
-        self, outputs: int, noise: float, hidden: Sequence[Layer], bias: bool, through: int
+    def _build_head(
+        self, outputs: int, noise: float, hidden: Sequence[LayerSpec], bias: bool, bottleneck: int
     ) -> nn.Sequential:
         shape, before = self.trunk.shape, []
-        if through:
+        if bottleneck:
             before = [
                 GaussianNoise(noise),
-                map_to_vector(shape, through),
+                map_to_vector(shape, bottleneck),
                 nn.Flatten(),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
-            shape = (through,)
+            shape = (bottleneck,)
         if hidden:
             parts, shape = build_layers(
                 "head", hidden, flattened_shape(shape), noise=noise, bias=bias
@@ -87,16 +94,15 @@ class HeadedTrunk(nn.Module):
         )
 
     def forward(self, image: Tensor, heads: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Reads images (B, *shape).
+        """Maps images to the outputs of the heads.
 
         Args:
-            image: the images.
-            heads: the heads to compute; all of them when None.
+            image: images, (B, *shape).
+            heads: names of the heads to compute. All heads when None.
 
         Returns:
             head -> (B, outputs).
         """
         features = self.trunk(image)
-        return {
-            name: self.heads[name](features) for name in (self.heads if heads is None else heads)
-        }
+        names = self.heads if heads is None else heads
+        return {name: self.heads[name](features) for name in names}

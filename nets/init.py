@@ -1,23 +1,24 @@
-"""Initialisation: that of the DCGAN family, or PyTorch's own."""
+"""Initial weights: those of the DCGAN family or those of PyTorch."""
 
 from torch import nn
 
-__all__ = ["dcgan_init_", "init_weights_"]
+__all__ = ["WEIGHT_LAYERS", "dcgan_init_", "init_weights_"]
 
-LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
+WEIGHT_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d, nn.Linear)
 
 
 def dcgan_init_(net: nn.Module, std: float = 0.02) -> nn.Module:
-    """Draws the weights of convolutions and linear layers from N(0, 0.02^2) and zeroes their biases, in place.
+    """Draws the weights of convolutions and linear layers from N(0, std^2) and zeroes their biases.
 
-    The authors of Double InfoGAN do the same and leave batch normalisation as PyTorch makes it (gain 1, shift 0),
-    unlike DCGAN's gain of N(1, 0.02^2). Must run before spectral normalisation is added to a layer.
+    Like the authors of Double InfoGAN, it keeps PyTorch's initial batch normalisation (gain 1,
+    shift 0). DCGAN draws the gain from N(1, 0.02^2). Call it before spectral normalisation is
+    added, because it does not reach the weights afterwards.
 
     Returns:
-        the same net.
+        The same network, changed in place.
     """
     for module in net.modules():
-        if isinstance(module, LINEAR):
+        if isinstance(module, WEIGHT_LAYERS):
             nn.init.normal_(module.weight, 0.0, std)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -25,5 +26,13 @@ def dcgan_init_(net: nn.Module, std: float = 0.02) -> nn.Module:
 
 
 def init_weights_(net: nn.Module, init: str) -> nn.Module:
-    """Initialises a net that has just been made: `dcgan`, or `torch` for what PyTorch has drawn already."""
+    """Initialises a new network in place.
+
+    Args:
+        net: the network.
+        init: `dcgan`, or `torch` to keep the weights that PyTorch has drawn.
+
+    Returns:
+        The same network.
+    """
     return dcgan_init_(net) if init == "dcgan" else net

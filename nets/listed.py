@@ -1,4 +1,4 @@
-"""Trunk and generator from layer lists: a paper's own architecture behind the same two ideas."""
+"""Trunk and generator from lists of layers, for architectures other than Double InfoGAN's."""
 
 from collections.abc import Sequence
 
@@ -6,22 +6,24 @@ from torch import Tensor, nn
 
 from nets.dimensions import spatial_sides
 from nets.init import init_weights_
-from nets.layers import Layer, build_layers, flattened_shape
+from nets.layers import LayerSpec, build_layers, flattened_shape
 from nets.scale import ToUnit, output_layers
 
 __all__ = ["ListedGenerator", "ListedTrunk"]
 
 
 class ListedTrunk(nn.Module):
-    """Creates a trunk from a list of layers: image -> flat features.
+    """A trunk from a list of layers, which maps an image to a vector of features.
 
     Args:
         shape: of the image: (C, H, W), (C, D, H, W) or (F,).
-        listed: the layers, see `nets.layers`; none at all leaves the image's own numbers.
+        specs: the layers (see `nets.layers`). With an empty list the features are the image's own
+            numbers.
         noise: standard deviation of the noise before every convolution and linear layer.
-        init: `dcgan` or `torch`, see `nets.init`.
-        bias: False takes every bias away.
-        unit: whether the layers read images in [0, 1], as the papers' do, so that black is 0 and zero padding black.
+        init: `dcgan` or `torch` (see `nets.init`).
+        bias: False removes every bias.
+        unit: whether the layers receive images on the scale [0, 1], as in most papers. Black is
+            then 0, and so is zero padding.
 
     Attributes:
         shape: of the features, without the batch: (features,).
@@ -33,7 +35,7 @@ class ListedTrunk(nn.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        listed: Sequence[Layer],
+        specs: Sequence[LayerSpec],
         noise: float = 0.0,
         init: str = "torch",
         bias: bool = True,
@@ -42,9 +44,7 @@ class ListedTrunk(nn.Module):
         super().__init__()
         self.noise, self.init = noise, init
         dims = len(spatial_sides(shape))
-        parts, features = build_layers(
-            "encoder", listed, tuple(shape), dims, noise=noise, bias=bias
-        )
+        parts, features = build_layers("encoder", specs, tuple(shape), dims, noise=noise, bias=bias)
         self.shape = flattened_shape(features)
         self.scale = ToUnit() if unit else nn.Identity()
         self.layers = nn.Sequential(*parts)
@@ -56,15 +56,16 @@ class ListedTrunk(nn.Module):
 
 
 class ListedGenerator(nn.Module):
-    """Creates a generator from a list of layers: code -> image.
+    """A generator from a list of layers, which maps a code to an image.
 
     Args:
-        latents: length of the code, that is z and s together.
+        latents: length of z and s together.
         shape: of the image: (C, H, W), (C, D, H, W) or (F,).
-        listed: the layers, see `nets.layers`; the last makes the image, or a vector of all its numbers.
-        output: last activation, see `nets.scale`.
-        init: `dcgan` or `torch`, see `nets.init`.
-        bias: False takes every bias away.
+        specs: the layers (see `nets.layers`). The last returns the image, or a vector of all its
+            numbers.
+        output: last activation (see `nets.scale`).
+        init: `dcgan` or `torch` (see `nets.init`).
+        bias: False removes every bias.
 
     Raises:
         ValueError: the layers do not fit.
@@ -74,20 +75,26 @@ class ListedGenerator(nn.Module):
         self,
         latents: int,
         shape: Sequence[int],
-        listed: Sequence[Layer],
+        specs: Sequence[LayerSpec],
         output: str = "tanh",
         init: str = "torch",
         bias: bool = True,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        parts, _ = build_layers(
-            "decoder", listed, (latents,), len(spatial_sides(shape)), self.shape, bias=bias
-        )
+        dims = len(spatial_sides(shape))
+        parts, _ = build_layers("decoder", specs, (latents,), dims, self.shape, bias=bias)
         self.layers = nn.Sequential(*parts)
         self.output = nn.Sequential(*output_layers(output))
         init_weights_(self, init)
 
     def forward(self, code: Tensor) -> Tensor:
-        """Maps codes (B, latents) to images (B, *shape) in [-1, 1], or beyond for a linear output."""
+        """Maps codes to images.
+
+        Args:
+            code: z and s together, (B, latents).
+
+        Returns:
+            (B, *shape) in [-1, 1]. A linear output may exceed these limits.
+        """
         return self.output(self.layers(code).reshape(len(code), *self.shape))

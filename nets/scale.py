@@ -1,4 +1,7 @@
-"""The end of a decoder, and the two scales: the studio's images are in [-1, 1], most papers' in [0, 1]."""
+"""Output activations, and conversion between two pixel scales.
+
+Images of this project are in [-1, 1]. Those of most papers are in [0, 1].
+"""
 
 from torch import Tensor, nn
 
@@ -6,27 +9,27 @@ __all__ = ["FromUnit", "ToUnit", "output_layers"]
 
 
 class FromUnit(nn.Module):
-    """Maps the papers' scale to the studio's: [0, 1] -> [-1, 1], exactly -1 where there is 0."""
+    """Maps [0, 1] to [-1, 1], and 0 to exactly -1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Takes and returns a tensor of any shape."""
+        """Maps a tensor of any shape to the same shape."""
         return 2 * x - 1
 
 
 class ToUnit(nn.Module):
-    """Maps the studio's scale to the papers': [-1, 1] -> [0, 1], exactly 0 where there is -1."""
+    """Maps [-1, 1] to [0, 1], and -1 to exactly 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Takes and returns a tensor of any shape."""
+        """Maps a tensor of any shape to the same shape."""
         return (x + 1) / 2
 
 
 def output_layers(output: str) -> list[nn.Module]:
-    """Makes a decoder's last activation.
+    """Builds the last activation of a decoder.
 
     Args:
-        output: `tanh`; or, on the papers' scale, `sigmoid` or `linear`, which are then mapped by 2 v - 1, so that a
-            linear decoder's 0 is black.
+        output: `tanh`, `sigmoid` or `linear`. The last two give values on the scale [0, 1], which
+            `FromUnit` converts. The 0 of a linear decoder is then black.
     """
     return {"tanh": [nn.Tanh()], "sigmoid": [nn.Sigmoid(), FromUnit()], "linear": [FromUnit()]}[
         output

@@ -1,4 +1,4 @@
-"""Spectral normalisation: layers whose weights are divided by their largest singular value."""
+"""Spectral normalisation: weights are divided by their largest singular value."""
 
 from typing import TypeVar
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import ParametrizationList, register_parametrization
 
-from nets.init import LINEAR
+from nets.init import WEIGHT_LAYERS
 
 __all__ = ["SpectralNorm", "apply_spectral_norm_", "power_iteration_"]
 
@@ -15,36 +15,49 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class SpectralNorm(_SpectralNorm):
-    """PyTorch's spectral normalisation in float32 everywhere: CUDA's autocast would iterate in three digits."""
+    """PyTorch's spectral normalisation, always in float32.
+
+    Under CUDA's autocast the power iteration would have a precision of about three digits.
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Divides a weight of any shape by its largest singular value, as a matrix with a row for each output channel."""
+        """Divides a weight by its largest singular value.
+
+        Args:
+            weight: any shape. It is treated as a matrix with one row per output channel.
+
+        Returns:
+            The same shape.
+        """
         with torch.autocast(weight.device.type, enabled=False):
             return super().forward(weight)
 
 
 def apply_spectral_norm_(net: Net) -> Net:
-    """Divides the weights of every convolution and linear layer by their largest singular value, in place.
+    """Adds spectral normalisation to every convolution and linear layer, in place.
 
-    Miyato et al. (2018): W / (u^T W v), W as a matrix with a row for each output channel, u and v from one step of power
-    iteration in every forward pass that trains. In eval mode and inside `frozen_statistics` u and v rest. Call it when the net
-    has its first weights: an initialisation would not reach the weights afterwards.
+    Miyato et al. (2018): W / (u^T W v), with W as a matrix with one row per output channel. Each
+    forward pass in training mode updates u and v by one step of power iteration. In eval mode and
+    inside `frozen_statistics` they stay constant. Call this function after the initialisation of
+    the weights, because an initialisation does not reach them afterwards.
 
     Returns:
-        the same net; `LAYER.weight` is now `LAYER.parametrizations.weight.original` in its state.
+        The same network. In its state dict `LAYER.weight` becomes
+        `LAYER.parametrizations.weight.original`.
     """
     for module in list(net.modules()):
-        if isinstance(module, LINEAR):
+        if isinstance(module, WEIGHT_LAYERS):
             register_parametrization(module, "weight", SpectralNorm(module.weight))
     return net
 
 
 @torch.no_grad()
 def power_iteration_(net: nn.Module) -> None:
-    """Does one step of power iteration everywhere in a net, with the weights as they are now.
+    """Updates every u and v of a network by one step of power iteration on its current weights.
 
-    For weights that no forward pass trains, such as a moving average's: an average of u or of v has not length 1, and
-    would let the weights grow.
+    For weights that no forward pass in training mode uses, such as a moving average. The average of
+    successive vectors u or v is shorter than 1. Dividing by the resulting estimate, which is too
+    small, would let the weights grow.
     """
     for module in net.modules():
         if isinstance(module, ParametrizationList):

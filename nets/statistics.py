@@ -1,4 +1,4 @@
-"""Which forward passes batch and spectral normalisation learn from."""
+"""Control over the forward passes that update running statistics and singular vectors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,24 +13,25 @@ __all__ = ["frozen_statistics"]
 
 @contextmanager
 def frozen_statistics(net: nn.Module, except_for: Sequence[nn.Module] = ()) -> Iterator[None]:
-    """Lets a net normalise by each batch as in training while its running statistics stay as they are.
+    """Normalises by each batch, as in training, without updating the running statistics.
 
-    Eval mode uses the running statistics, so they should describe what the net meets there: a discriminator that also
-    serves as encoder reads real images, and must not remember the fakes. Spectral normalisation keeps its singular
-    vectors, so that a net which only judges another is the same function from one call to the next.
+    Eval mode uses the running statistics, so they must describe the inputs that the network gets in
+    eval mode. A discriminator that is also the encoder gets real images there, so generated images
+    must not change its statistics. The singular vectors of spectral normalisation stay constant as
+    well, so that a network whose weights do not change is the same function in every pass.
 
     Args:
-        net: whose statistics rest.
-        except_for: parts of it that go on learning theirs.
+        net: the network.
+        except_for: parts of it that still update their statistics.
     """
-    awake = {module for part in except_for for module in part.modules()}
+    updating = {module for part in except_for for module in part.modules()}
     norms = [
         m
         for m in net.modules()
-        if isinstance(m, _BatchNorm) and m.track_running_stats and m not in awake
+        if isinstance(m, _BatchNorm) and m.track_running_stats and m not in updating
     ]
     spectral = [
-        m for m in net.modules() if isinstance(m, SpectralNorm) and m.training and m not in awake
+        m for m in net.modules() if isinstance(m, SpectralNorm) and m.training and m not in updating
     ]
     for norm in norms:
         norm.track_running_stats = False

@@ -14,27 +14,31 @@ __all__ = ["Trunk"]
 
 
 class Trunk(nn.Module):
-    """Creates a DCGAN trunk: image -> feature map of `features` channels and side `base`.
+    """A DCGAN trunk, which maps an image to a feature map of `features` channels and side `base`.
 
-    Carton et al. (2024), Table 4: 4x4 convolutions of stride 2 to 64, 128, 256, 512 channels without biases, batch
-    normalisation on all but the first, LeakyReLU 0.2, Gaussian noise before each. Volumes get the same with a third
-    dimension, vectors two linear layers to 512. Table 5, for 128x128, normalises the convolutions' weights by their
-    largest singular value instead; as in the authors' code, they then have biases (the table does not say).
+    With `norm: batch` it is that of Table 4, Carton et al. (2024): 4x4 convolutions of stride 2 to
+    64, 128, 256 and 512 channels without biases, batch normalisation after all but the first,
+    LeakyReLU 0.2, and Gaussian noise before each. Volumes get the same layers with a third
+    dimension. Vectors get two linear layers to 512.
+
+    With `norm: spectral` it is that of Table 5, for 128x128 images: the weights of the convolutions
+    are divided by their largest singular value, and batch normalisation is absent. The convolutions
+    have biases, as in the authors' code. The table does not mention them.
 
     Args:
         shape: of the image: (C, H, W), (C, D, H, W) or (F,).
         width: channels of the first stage (64 in the paper).
-        noise: standard deviation of the noise before every layer; 0 for a VAE's encoder.
-        init: `dcgan` or `torch`, see `nets.init`.
+        noise: standard deviation of the noise before every layer. VAEs use 0.
+        init: `dcgan` or `torch` (see `nets.init`).
         norm: `batch` (Table 4) or `spectral` (Table 5).
 
     Attributes:
         features: channels of the feature map (512 in the paper).
-        base: side of the feature map (4 in the paper); 1 for a vector of features.
+        base: side of the feature map (4 in the paper). 1 for a vector of features.
         shape: of the features, without the batch.
 
     Raises:
-        ValueError: the shape cannot be built.
+        ValueError: no trunk can be built for the shape.
     """
 
     def __init__(
@@ -64,5 +68,9 @@ class Trunk(nn.Module):
             apply_spectral_norm_(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Maps images (B, *shape) to features (B, features, base, base), (B, features, base, base, base) or (B, features)."""
+        """Maps images (B, *shape) to features.
+
+        Returns:
+            (B, features, base, base), (B, features, base, base, base) or (B, features).
+        """
         return self.halvings(image)

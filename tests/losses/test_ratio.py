@@ -186,5 +186,5 @@ def test_shuffled_mixes_the_halves_of_a_batch_that_holds_one_domain_after_the_ot
 
 
 def test_shuffled_refuses_a_batch_of_one() -> None:
-    with pytest.raises(ValueError, match="batch of 2 codes or more to shuffle, found 1"):
+    with pytest.raises(ValueError, match="expected at least 2 codes to permute, found 1"):
         permute_codes(torch.zeros(1, 4))

@@ -222,37 +222,37 @@ CONV = {"conv": 8, "kernel": 4, "stride": 2, "padding": 1}
         (
             (1, 8, 8),
             {"encoder": [CONV, {"linear": 3}]},
-            "encoder.1 (linear 3): reads a vector, found (8, 4, 4); flatten it first",
+            "encoder.1 (linear 3): needs a vector, found (8, 4, 4); flatten it first",
         ),
         (
             (1, 8, 8),
             {"encoder": [{"pool": "average"}, CONV]},
-            "encoder.1 (conv 8): reads a map, found a vector of 1; unflatten it first",
+            "encoder.1 (conv 8): needs a map, found a vector of 1; unflatten it first",
         ),
         (
             (7,),
             {"encoder": [CONV]},
-            "encoder.0 (conv 8): reads an image or a volume, and the data are vectors",
+            "encoder.0 (conv 8): needs images or volumes, found vector data",
         ),
         (
             (7,),
             {"encoder": [{"unflatten": [7, 1, 1]}]},
-            "encoder.0 (unflatten [7, 1, 1]): has 3 numbers, expected none",
+            "encoder.0 (unflatten [7, 1, 1]): found 3 numbers, but vector data have no maps",
         ),
         (
             (1, 8, 8),
             {"encoder": [{"flatten": True}, {"unflatten": [3, 4, 4]}]},
-            "encoder.1 (unflatten [3, 4, 4]): makes (3, 4, 4), that is 48 numbers, of a vector of 64",
+            "encoder.1 (unflatten [3, 4, 4]): (3, 4, 4) has 48 numbers, but the input is a vector of 64",
         ),
         (
             (1, 8, 8, 8),
             {"encoder": [{"flatten": True}, {"unflatten": [8, 8, 8]}]},
-            "has 3 numbers, expected 4 numbers (channels and 3 sides)",
+            "found 3 numbers, expected 4 (channels and 3 sides)",
         ),
         (
             (1, 8, 8),
             {"encoder": [{"conv": "image", "kernel": 1}]},
-            "only a decoder's last layer can make the image",
+            "found image, which only the last layer of a decoder may state",
         ),
         (
             (1, 8, 8),
@@ -262,7 +262,7 @@ CONV = {"conv": 8, "kernel": 4, "stride": 2, "padding": 1}
         (
             (1, 8, 8),
             {"decoder": [{"deconv": 1, "kernel": 8}]},
-            "decoder.0 (deconv 1): reads a map, found a vector of 7",
+            "decoder.0 (deconv 1): needs a map, found a vector of 7",
         ),
         (
             (3, 8, 8),
@@ -273,17 +273,17 @@ CONV = {"conv": 8, "kernel": 4, "stride": 2, "padding": 1}
                     {"deconv": "image", "kernel": 2, "stride": 2},
                 ]
             },
-            "decoder.2 (deconv image): gives (3, 4, 4), expected the image's (3, 8, 8)",
+            "decoder.2 (deconv image): output is (3, 4, 4), expected the image's (3, 8, 8)",
         ),
         (
             (3, 8, 8),
             {"decoder": [{"linear": 64}]},
-            "decoder.0 (linear 64): gives a vector of 64, expected the image's (3, 8, 8)",
+            "decoder.0 (linear 64): output is a vector of 64, expected the image's (3, 8, 8)",
         ),
         (
             (1, 8, 8),
             {"decoder": []},
-            "decoder: gives a vector of 7, expected the image's (1, 8, 8)",
+            "decoder: output is a vector of 7, expected the image's (1, 8, 8)",
         ),
         (
             (1, 8, 8),
@@ -314,7 +314,7 @@ def test_what_does_not_fit_is_one_error_before_any_training() -> None:
         lines[1]
         == "  nets: encoder.5 (conv 8): kernel 4 with padding 0 is larger than the map, (8, 1, 1)"
     )
-    assert lines[2].startswith("  nets: decoder.0 (linear 1): gives a vector of 1, expected")
+    assert lines[2].startswith("  nets: decoder.0 (linear 1): output is a vector of 1, expected")
     assert not Path("run").exists()
 
 

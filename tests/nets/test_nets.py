@@ -120,7 +120,7 @@ def test_initialisation_is_dcgans(shape: tuple[int, ...]) -> None:
 def test_impossible_resolutions_are_refused_with_the_nearest(resolution: int) -> None:
     with pytest.raises(ValueError, match=r"b = 3\.\.7") as caught:
         plan_stages((1, resolution, resolution), 64)
-    nearest = [int(word.strip(",")) for word in str(caught.value).split("are: ")[1].split()]
+    nearest = [int(word.strip(",")) for word in str(caught.value).split("valid: ")[1].split()]
     assert all(
         plan_stages((1, side, side), 64) and plan_stages((1, side, side, side), 64)
         for side in nearest

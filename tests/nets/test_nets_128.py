@@ -407,9 +407,10 @@ def fault(nets: dict, resolution: int = 32) -> str:
     [
         (
             {"attention": 32},
-            "attention: found 32, but a generator of side 32 makes maps of side 8, 16",
+            "attention: found 32, expected a side of the generator's feature maps for images of "
+            "side 32: 8, 16",
         ),
-        ({"attention": 12, "upsample": "nearest"}, "maps of side 8, 16"),
+        ({"attention": 12, "upsample": "nearest"}, "images of side 32: 8, 16"),
         ({"norm": "spectal"}, "did you mean 'spectral'"),
         ({"upsample": "bilinear"}, "expected 'transposed' or 'nearest'"),
         (
@@ -438,7 +439,7 @@ def test_what_does_not_fit_is_refused_by_name(nets: dict, expected: str) -> None
 def test_vectors_have_no_neighbours() -> None:
     for options in ({"upsample": "nearest"}, {"attention": 8}):
         with pytest.raises(
-            ValueError, match=re.escape("attention and upsample need images or volumes")
+            ValueError, match=re.escape("attention and upsample need images or volumes, found vectors")
         ):
             check_nets((77,), NetsConfig(**options), 5)
     check_nets((77,), NetsConfig(norm="spectral"), 5)

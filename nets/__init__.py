@@ -33,7 +33,7 @@ from nets.dimensions import memory_format
 from nets.generator import Generator
 from nets.headed_trunk import HeadedTrunk
 from nets.init import dcgan_init_
-from nets.layers import LAYERS, LayerSpec
+from nets.layers import LayerSpec
 from nets.listed import ListedGenerator, ListedTrunk
 from nets.noise import GaussianNoise
 from nets.spectral import power_iteration_
@@ -42,7 +42,6 @@ from nets.statistics import frozen_statistics
 from nets.trunk import Trunk
 
 __all__ = [
-    "LAYERS",
     "Critic",
     "GaussianNoise",
     "Generator",

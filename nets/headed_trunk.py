@@ -58,16 +58,17 @@ class HeadedTrunk(nn.Module):
         super().__init__()
         self.trunk = trunk
         noise = trunk.noise if noise is None else noise
-        spectral = isinstance(trunk, Trunk) and trunk.norm == "spectral"
-        units = BOTTLENECK * trunk.width if spectral else 0
+        units = 0
+        if isinstance(trunk, Trunk) and trunk.norm == "spectral":
+            units = BOTTLENECK * trunk.width
         self.heads = nn.ModuleDict()
         for name, outputs in heads.items():
             bottleneck = 0 if name in without_bottleneck else units
             self.heads[name] = self._build_head(
-                outputs, noise, hidden, bias or spectral, bottleneck
+                outputs, noise, hidden, bias or units > 0, bottleneck
             )
         init_weights_(self.heads, trunk.init)
-        if spectral:
+        if units:
             for name, head in self.heads.items():
                 assert isinstance(head, nn.Sequential)
                 apply_spectral_norm_(head[:-2] if name in unnormalised else head)

@@ -48,16 +48,13 @@ from nets.dimensions import LAYER_TYPES, norm_layer, spatial_sides
 from nets.noise import GaussianNoise
 
 __all__ = [
-    "LAYERS",
     "GlobalAveragePool",
     "LayerSpec",
     "build_layers",
     "flattened_shape",
-    "layer_kind",
     "trace_shapes",
 ]
 
-LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")
 Shape = tuple[int, ...]
 
 
@@ -81,6 +78,11 @@ class LayerSpec(Protocol):
     act: Literal["none", "relu", "leaky", "tanh", "sigmoid"]
     slope: float | None
 
+    @property
+    def kind(self) -> str:
+        """Name of the one field from `conv` to `up` that the layer states."""
+        ...
+
 
 class GlobalAveragePool(nn.Module):
     """Averages each channel of a map over its pixels.
@@ -91,11 +93,6 @@ class GlobalAveragePool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, ...) to (B, C)."""
         return x.flatten(2).mean(2)
-
-
-def layer_kind(layer: LayerSpec) -> str:
-    """Returns which of `LAYERS` a layer is."""
-    return next(kind for kind in LAYERS if getattr(layer, kind) not in (None, False))
 
 
 def flattened_shape(shape: Sequence[int]) -> Shape:
@@ -177,15 +174,14 @@ def _describe(shape: Shape) -> str:
 
 def _layer_name(name: str, number: int, layer: LayerSpec) -> str:
     """Returns the name of a layer for messages, e.g. "encoder.3 (conv 8)"."""
-    kind = layer_kind(layer)
-    value = getattr(layer, kind)
+    value = getattr(layer, layer.kind)
     size = "" if value is True else f" {list(value) if isinstance(value, tuple) else value}"
-    return f"{name}.{number} ({kind}{size})"
+    return f"{name}.{number} ({layer.kind}{size})"
 
 
 def _shape_after(layer: LayerSpec, shape: Shape, dims: int, image: Shape | None) -> Shape:
     """Returns the shape of a layer's output."""
-    kind = layer_kind(layer)
+    kind = layer.kind
     if kind == "flatten":
         return flattened_shape(shape)
     if kind in ("linear", "unflatten"):
@@ -255,7 +251,7 @@ def _convolved_side(layer: LayerSpec, kind: str, side: int, shape: Shape) -> int
 def _build_layer(
     layer: LayerSpec, before: Shape, after: Shape, noise: float, bias: bool
 ) -> nn.Module:
-    kind = layer_kind(layer)
+    kind = layer.kind
     if kind == "flatten":
         return nn.Flatten()
     if kind == "unflatten":

@@ -94,7 +94,6 @@ def _check_size(value: object) -> object:
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int | Literal["image"], BeforeValidator(_check_size)]
 
-# The same names as `nets.layers.LAYERS`, repeated here so that this module does not import torch.
 LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")
 WEIGHTED = frozenset({"bias", "norm", "norm_after_act", "act", "slope"})
 CONVOLVED = WEIGHTED | {"kernel", "stride", "padding"}
@@ -173,9 +172,14 @@ class Layer(Section):
     Unit: none.
     """
 
+    @property
+    def kind(self) -> str:
+        """Name of the one field of `LAYERS` that the layer states."""
+        return self._stated_kinds()[0]
+
     @model_validator(mode="after")
     def _check_layer(self) -> Self:
-        kinds = [kind for kind in LAYERS if getattr(self, kind) not in (None, False)]
+        kinds = self._stated_kinds()
         if len(kinds) != 1:
             raise ValueError(
                 f"found {' and '.join(kinds) or 'none'}, expected exactly one of "
@@ -201,6 +205,9 @@ class Layer(Section):
                 "norm: instance needs a map, linear makes a vector; expected batch or channel"
             )
         return self
+
+    def _stated_kinds(self) -> list[str]:
+        return [kind for kind in LAYERS if getattr(self, kind) not in (None, False)]
 
     def _stated_fields(self) -> set[str]:
         return {

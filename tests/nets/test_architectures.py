@@ -15,7 +15,6 @@ from support.experiments import tiny
 from torch import Tensor, nn
 
 import nets.layers
-import studio.schema
 from nets import build_decoder, build_encoder, check_nets, memory_format
 from nets.layers import trace_shapes
 from studio.build import build_dataset, build_method
@@ -37,10 +36,6 @@ def misfit(shape: tuple[int, ...], latents: int = 7, **fields: object) -> str:
         build_encoder(shape, {"z": 4}, nets), build_decoder(latents, shape, nets)
     assert str(built.value) in str(caught.value)
     return str(caught.value)
-
-
-def test_both_sides_know_the_same_layers() -> None:
-    assert studio.schema.LAYERS == nets.layers.LAYERS
 
 
 @pytest.mark.parametrize(

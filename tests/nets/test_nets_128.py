@@ -439,7 +439,8 @@ def test_what_does_not_fit_is_refused_by_name(nets: dict, expected: str) -> None
 def test_vectors_have_no_neighbours() -> None:
     for options in ({"upsample": "nearest"}, {"attention": 8}):
         with pytest.raises(
-            ValueError, match=re.escape("attention and upsample need images or volumes, found vectors")
+            ValueError,
+            match=re.escape("attention and upsample need images or volumes, found vectors"),
         ):
             check_nets((77,), NetsConfig(**options), 5)
     check_nets((77,), NetsConfig(norm="spectral"), 5)

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studio.atomic import write_file
-from studio.report.facts import Facts, gather
-from studio.report.page import page
+from studio.report.facts import Facts, collect
+from studio.report.page import render_page
 
-__all__ = ["Facts", "gather", "page", "write_report"]
+__all__ = ["Facts", "collect", "render_page", "write_report"]
 
 
 def write_report(runs: Sequence[Facts], path: Path) -> None:
-    """Writes the page, whole or not at all.
+    """Writes the page. If it fails, no incomplete file is left.
 
     Raises:
         StudioError: the file cannot be written.
     """
-    text = page(runs)
+    text = render_page(runs)
     write_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))

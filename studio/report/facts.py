@@ -1,4 +1,4 @@
-"""What a report tells of one run: read from its directory, and what its method and data set say of themselves."""
+"""The facts of one run that a report shows: from its directory, its method and its data set."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from studio.render.curves import draw_curves, read_log
 from studio.render.registry import draw_pictures
 from studio.runs import checkpoint
 
-__all__ = ["Facts", "gather", "scores_of", "seconds_of"]
+__all__ = ["Facts", "collect", "measure_duration", "read_valid_scores"]
 
 
 @dataclass
@@ -29,20 +29,20 @@ class Facts:
 
     Attributes:
         folder: the run's directory.
-        config: the experiment, resolved.
-        images_seen: of the checkpoint.
-        paper: where the method is from.
-        parameters: of all nets.
-        shape: of the images.
-        sizes: (split, domain) -> images.
-        notes: what the data set and the method say of themselves.
-        environment: of the checkpoint's manifest.
-        seconds: that the training took, or None where the log does not tell.
-        probe: as `probe.json`, or None.
-        scores: as `score.json`, each with its rows.
+        config: the resolved config.
+        images_seen: images seen at the checkpoint.
+        paper: citation of the method.
+        parameters: number of parameters of all nets.
+        shape: shape of the images.
+        sizes: (split, domain) -> number of images.
+        notes: remarks of the data set and the method.
+        environment: manifest of the checkpoint.
+        seconds: duration of the training. None if the log does not contain it.
+        probe: content of `probe.json`, or None.
+        scores: entries of `score.json`, each with its rows.
         pictures: kind -> picture.
-        animation: of the training.
-        missing: what is not there -> why.
+        animation: of the training, or None.
+        missing: name of a missing part -> reason.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ class Facts:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def gather(
+def collect(
     folder: Path,
     config: Config,
     method: Method,
@@ -73,19 +73,21 @@ def gather(
     averaged: bool = True,
     pictures: Mapping[str, Image.Image] | None = None,
 ) -> Facts:
-    """Collects what a report tells of a run.
+    """Collects the facts of a run.
 
-    `probe.json` is taken where it is of the same checkpoint, and measured anew otherwise; nothing is written.
+    `probe.json` is used if it belongs to the same checkpoint. Otherwise the codes are probed again.
+    Nothing is written.
 
     Args:
         folder: the run's directory.
-        config: the experiment.
+        config: the config.
         method: in eval mode, as it was after `images_seen` images.
-        dataset: of the run.
+        dataset: data set of the run.
         images_seen: number of the checkpoint.
-        with_probe: whether to measure where there is no `probe.json`.
-        averaged: whether the method has its averaged weights, of which `probe.json` and the training's grids are.
-        pictures: those that have just been drawn; all are drawn when None.
+        with_probe: whether to probe the codes if `probe.json` cannot be used.
+        averaged: whether the method has its averaged weights, to which `probe.json` and the grids
+            of the training belong.
+        pictures: pictures that have just been drawn. None draws all of them.
     """
     here = {found.images_seen: found for found in checkpoint.every(folder)}
     facts = Facts(
@@ -102,7 +104,7 @@ def gather(
         [*dataset.notes(), *method.notes()],
         here[images_seen].verify() if images_seen in here else {},
         None,
-        scores=scores_of(folder),
+        scores=read_valid_scores(folder),
     )
     facts.probe = _probe(folder, images_seen) if averaged else None
     if facts.probe is None and with_probe:
@@ -115,7 +117,7 @@ def gather(
         draw_pictures(method, dataset, config.seed) if pictures is None else pictures
     )
     try:
-        facts.seconds = seconds_of(read_log(folder))
+        facts.seconds = measure_duration(read_log(folder))
         facts.pictures["curves"] = draw_curves(folder, config)
     except StudioError as error:
         facts.missing["curves"] = str(error)
@@ -132,7 +134,7 @@ def gather(
 
 
 def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
-    """Returns `probe.json` if it is whole and of this checkpoint."""
+    """Returns `probe.json` if it is complete and belongs to this checkpoint."""
     path = folder / "probe.json"
     if not path.is_file():
         return None
@@ -154,15 +156,15 @@ def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError, TypeError):
         whole, found = False, {}
     if not whole:
-        warn(f"{path}: not what a training writes; measured anew")
+        warn(f"{path}: not written by a training; the codes are probed again")
         return None
     return found if found.get("images_seen") == images_seen else None
 
 
-def scores_of(folder: Path) -> list[dict[str, Any]]:
-    """Returns what `score.json` holds, one dict per checkpoint and extractor; nothing where there is none.
+def read_valid_scores(folder: Path) -> list[dict[str, Any]]:
+    """Returns the entries of `score.json`, one per checkpoint and extractor.
 
-    What `studio score` would not have written is left out, with a warning: a report is not stopped by it.
+    A damaged entry does not stop a report. It is left out with a warning.
     """
     path = folder / "score.json"
     try:
@@ -183,10 +185,11 @@ def scores_of(folder: Path) -> list[dict[str, Any]]:
     return whole
 
 
-def seconds_of(lines: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns how long a training took, over all its sessions, up to the last line of each; None if no line says.
+def measure_duration(lines: Sequence[Mapping[str, Any]]) -> float | None:
+    """Returns the duration of a training over all its sessions. None if the log does not contain it.
 
-    A line's `images_per_second` is an average since its session began, at the images of its `started`.
+    Each session counts up to its last line. `images_per_second` of a line is the average since the
+    session began, at the images of its `started`.
     """
     total, first, latest = 0.0, 0, 0.0
     for line in lines:

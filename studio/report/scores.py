@@ -1,41 +1,40 @@
-"""How good the pictures are: what `studio score` has kept of a run, as a table, and as a curve over its training."""
+"""The image quality of a run: the scores of `studio score` as a table and over the training."""
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.render.score_curve import score_curve
+from studio.report.blocks import Figure, Table, embed
 from studio.report.facts import Facts
-from studio.report.markup import Child, el, figure, table
 
-__all__ = ["scores"]
+__all__ = ["ScoreSeries", "list_scores"]
 
-SERIES = (
-    "extractor",
-    "weights_sha256",
-    "averaged",
-    "n",
-    "seed",
-)  # numbers that differ in one of these make no curve
+# Scores that differ in one of these cannot be compared, so they form different series.
+SERIES = ("extractor", "weights_sha256", "averaged", "n", "seed")
 
 
-def scores(runs: Sequence[Facts], names: Sequence[str], most: int) -> list[Child]:
-    """Returns the section: of each run and way of scoring, a table of the report's checkpoint and a curve of all of them.
+class ScoreSeries(NamedTuple):
+    """Comparable scores of one run: those of one checkpoint as a table, all of them as a curve."""
+
+    table: Table
+    lines: Sequence[str]
+    curve: Figure | None
+
+
+def list_scores(runs: Sequence[Facts], names: Sequence[str], most: int) -> list[ScoreSeries]:
+    """Returns the series of every run.
 
     Args:
         runs: with scores that `studio score` wrote.
-        names: what the runs are called.
+        names: names of the runs.
         most: bytes that a picture may take.
     """
-    parts: list[Child] = []
-    for facts, name in zip(runs, names, strict=True):
-        for _, found in groupby(sorted(facts.scores, key=_order), key=_series):
-            parts += _of_series(
-                [*found], facts.images_seen, f"{name}: " if len(runs) > 1 else "", most
-            )
-    return parts or [
-        el("p", "Not scored: no run has a score.json (studio score RUN writes it).", class_="soft")
+    return [
+        _show([*entries], facts.images_seen, f"{name}: " if len(runs) > 1 else "", most)
+        for facts, name in zip(runs, names, strict=True)
+        for _, entries in groupby(sorted(facts.scores, key=_order), key=_series)
     ]
 
 
@@ -47,24 +46,18 @@ def _order(entry: dict[str, Any]) -> tuple[tuple[str, ...], int]:
     return _series(entry), entry["checkpoint"]
 
 
-def _of_series(
-    entries: list[dict[str, Any]], images_seen: int, name: str, most: int
-) -> list[Child]:
+def _show(entries: list[dict[str, Any]], images_seen: int, name: str, most: int) -> ScoreSeries:
     shown = next((entry for entry in entries if entry["checkpoint"] == images_seen), entries[-1])
     head, *rows = score_cells(shown)
-    cells: list[list[Child]] = [[*row] for row in rows]
-    parts: list[Child] = [table(name + heading(shown), head, cells)]
-    parts += [el("p", line, class_="soft") for line in score_lines(shown)]
+    table = Table(name + heading(shown), head, rows)
+    curve = None
     if len(entries) > 1:
-        last, measures = (
-            entries[-1],
-            "KID" if entries[-1]["rows"][0]["fid"] is None else "FID and KID",
-        )
+        last = entries[-1]
+        measures = "KID" if last["rows"][0]["fid"] is None else "FID and KID"
         caption = (
-            f"{name}{measures} by {last['extractor']} of {len(entries)} checkpoints, lower is better; the lines without marks "
-            "are what as many real images score."
+            f"{name}{measures} by {last['extractor']} of {len(entries)} checkpoints. Lower is "
+            "better. Lines without marks show the score of as many real images, the best that a "
+            "model can reach."
         )
-        parts.append(
-            figure(score_curve(entries), caption, f"Scores over the training: {caption}", most)
-        )
-    return parts
+        curve = embed(score_curve(entries), most, f"Scores over the training: {caption}", caption)
+    return ScoreSeries(table, score_lines(shown), curve)

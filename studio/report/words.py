@@ -1,130 +1,147 @@
-"""What the probe found, in words, and numbers as a person reads them."""
+"""Verdicts of the probes in words, and numbers and times as people write them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
-__all__ = ["Verdict", "distance", "number", "read_out", "span", "summary", "verdict"]
+__all__ = [
+    "Verdict",
+    "format_duration",
+    "format_number",
+    "format_probe",
+    "judge",
+    "judge_distance",
+    "summarise",
+]
 
 Kind = Literal[
-    "clean",
-    "nearly clean",
+    "separated",
+    "nearly separated",
     "leaks",
     "not separated",
-    "wrong place",
-    "in neither",
+    "wrong code",
+    "in neither code",
     "not probed",
     "distance",
 ]
-ERRORS = 2  # standard errors that a difference must exceed to be called one
-TRACE = 0.1  # of what is read at home, above chance, up to which a leak is called a trace
-MOST_FIGURES = 3  # beyond whole percents, or hundredths
+ERRORS = 2  # standard errors that a difference must exceed to count
+# A leak is slight if it exceeds chance by at most this share of the excess in the right code.
+SLIGHT = 0.1
+MOST_DIGITS = 3  # in addition to whole percents, or hundredths
 SHARES = ("balanced_accuracy", "accuracy")  # metrics that are shares of images
 
 
 class Verdict(NamedTuple):
-    """How clean the split is for one attribute: in two words, and in a sentence."""
+    """How well the codes separate one attribute: in two words, and in a sentence."""
 
     kind: Kind
     sentence: str
 
 
-def verdict(row: Mapping[str, Any]) -> Verdict:
-    """Judges one row of the probe; a difference counts if it is more than two standard errors.
+def judge(row: Mapping[str, Any]) -> Verdict:
+    """Judges one row of the probe. A difference counts if it exceeds two standard errors.
 
     Args:
-        row: of `probe.json`, see the README.
+        row: a row of `probe.json`.
 
     Returns:
-        `clean`: read where it belongs, and not elsewhere above chance; `nearly clean`: elsewhere at a tenth of that above chance
-        at most; `leaks`: read elsewhere as well, but less well;
-        `not separated`: as well elsewhere; `wrong place`: better elsewhere; `in neither`: nowhere above chance.
+        one of these kinds, with a sentence:
+
+        - `separated`: predictable from the code where the attribute belongs, and not above chance
+          from the other code.
+        - `nearly separated`: from the other code at most a tenth as far above chance.
+        - `leaks`: also predictable from the other code, but less well.
+        - `not separated`: equally well from the other code.
+        - `wrong code`: better from the other code.
+        - `in neither code`: from no code above chance.
+        - `not probed`: the attribute could not be measured.
     """
     name = row["attribute"]
-    subject = "Which set an image is from (target)" if name == "target" else name
+    subject = "The set that an image belongs to (target)" if name == "target" else name
     if row["salient"] is None:
         return Verdict("not probed", f"{subject}: {row['also'].get('note', 'not probed')}.")
     home = row["belongs"]
     away = "common" if home == "salient" else "salient"
     margin = ERRORS * row["error"]
-    here, there, chance = _told_apart([row[home], row[away], row["chance"]], row["metric"], margin)
-    at = {"r2": "with ", "auc": "with "}.get(row["metric"], "at ")
+    here, there, chance = _format_distinctly(
+        [row[home], row[away], row["chance"]], row["metric"], margin
+    )
     readable, leaks = row[home] - row["chance"] > margin, row[away] - row["chance"] > margin
     if not readable and not leaks:
         return Verdict(
-            "in neither",
-            f"{subject} is read from neither code ({home} {here}, {away} {there}, chance {chance}).",
+            "in neither code",
+            f"{subject} can be predicted from neither code ({home} {here}, {away} {there}, chance "
+            f"{chance}).",
         )
     if not readable:
         return Verdict(
-            "wrong place",
-            f"{subject} belongs in {home}, which tells nothing of it ({here}, chance {chance}); it is read from "
-            f"{away} {at}{there}.",
+            "wrong code",
+            f"{subject} belongs in the {home} code but cannot be predicted from it ({here}, chance "
+            f"{chance}). It can be predicted from the {away} code ({there}).",
         )
-    start = f"{subject} is read from {home} {at}{here}, chance {chance}; "
+    start = f"{subject} can be predicted from the {home} code ({here}, chance {chance})"
     if not leaks:
-        return Verdict("clean", start + f"{away} tells nothing of it ({there}).")
-    if (
-        row[away] - row["chance"] <= TRACE * (row[home] - row["chance"])
-        and row[home] - row[away] > margin
-    ):
-        return Verdict("nearly clean", start + f"a trace of it is in {away} ({there}).")
-    if row[home] - row[away] > margin:
-        return Verdict("leaks", start + f"it leaks into {away} {at}{there}.")
+        return Verdict("separated", f"{start} and not from the {away} code ({there}).")
+    better_here = row[home] - row[away] > margin
+    if row[away] - row["chance"] <= SLIGHT * (row[home] - row["chance"]) and better_here:
+        return Verdict(
+            "nearly separated", f"{start}. It leaks slightly into the {away} code ({there})."
+        )
+    if better_here:
+        return Verdict("leaks", f"{start}. It leaks into the {away} code ({there}).")
     if row[away] - row[home] > margin:
-        return Verdict("wrong place", start + f"{away} tells more of it ({there}).")
-    return Verdict("not separated", start + f"{away} tells as much ({there}).")
+        return Verdict("wrong code", f"{start}, but better from the {away} code ({there}).")
+    return Verdict("not separated", f"{start} and equally well from the {away} code ({there}).")
 
 
-def distance(auc: float) -> Verdict:
-    """Says what `separation.salient_distance_auc` means beside the linear read-outs of `target`."""
+def judge_distance(auc: float) -> Verdict:
+    """Returns the meaning of `separation.salient_distance_auc` compared with the linear probes."""
     return Verdict(
         "distance",
-        f"A target image's salient code is farther from the blank one than a background image's in {100 * auc:.1f} % of pairs, "
-        "chance 50 %; the linear read-outs of target do not see a distance.",
+        "The salient code of a target image lies farther from the blank code than that of a "
+        f"background image in {100 * auc:.1f} % of pairs (chance 50 %). The linear probes of target "
+        "cannot detect a distance.",
     )
 
 
-def _told_apart(values: Sequence[float], metric: str, margin: float) -> list[str]:
-    """Returns read-outs with as many figures more as it takes that those which differ are not written alike."""
-    said: list[str] = []
-    for more in range(MOST_FIGURES + 1):
-        said = [read_out(value, metric, more) for value in values]
-        pairs = combinations(zip(values, said, strict=True), 2)
+def _format_distinctly(values: Sequence[float], metric: str, margin: float) -> list[str]:
+    """Formats probe results with enough digits that different values look different."""
+    texts: list[str] = []
+    for more in range(MOST_DIGITS + 1):
+        texts = [format_probe(value, metric, more) for value in values]
+        pairs = combinations(zip(values, texts, strict=True), 2)
         if all(a != b or abs(one - other) <= margin for (one, a), (other, b) in pairs):
             break
-    return said
+    return texts
 
 
-def read_out(value: float, metric: str, more: int = 0) -> str:
-    """Returns a read-out as people say it: `93 %` of images, `R2 0.62`, `AUC 0.83`; or in more figures."""
+def format_probe(value: float, metric: str, more: int = 0) -> str:
+    """Formats a probe result: `93 %` of images, `R2 0.62`, `AUC 0.83`, or with more digits."""
     if metric in SHARES:
         return f"{100 * value:.{more}f} %"
     return f"{ {'r2': 'R2', 'auc': 'AUC'}.get(metric, metric) } {value:z.{2 + more}f}"
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Says in a sentence how many attributes are where they belong."""
-    kinds = [verdict(row).kind for row in rows]
+def summarise(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Says in one or two sentences how many attributes are in the code where they belong."""
+    kinds = [judge(row).kind for row in rows]
     judged = [kind for kind in kinds if kind != "not probed"]
     if not judged:
         return "No attribute could be probed."
-    right = sum(kind in ("clean", "nearly clean", "leaks") for kind in judged)
-    many = "attributes are read best from the code where they belong"
-    one = "attribute is read best from the code where it belongs"
+    right = sum(kind in ("separated", "nearly separated", "leaks") for kind in judged)
+    many = "attributes are predicted best from the codes where they belong"
+    one = "attribute is predicted best from the code where it belongs"
     start = f"{right} of {len(judged)} {many if len(judged) > 1 else one}"
     if not right:
         return start + "."
     leaking = judged.count("leaks")
-    return start + (
-        f"; {leaking} of them leak{'s' * (leaking == 1)} into the other code."
-        if leaking
-        else ", and none leaks."
-    )
+    if not leaking:
+        return start + ", and none leaks."
+    return f"{start}. {leaking} of them leak{'s' * (leaking == 1)} into the other code."
 
 
-def number(value: object) -> str:
-    """Writes a number in four figures, a count with thousands, and anything else as it is."""
+def format_number(value: object) -> str:
+    """Formats a number with four digits, a count with thousands, anything else as it is."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -134,14 +151,14 @@ def number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {number(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {format_number(part)}" for key, part in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(number(part) for part in value)
+        return ", ".join(format_number(part) for part in value)
     return str(value)
 
 
-def span(seconds: float) -> str:
-    """Writes a time, such as `3 h 50 min` or `42 s`."""
+def format_duration(seconds: float) -> str:
+    """Formats a time, such as `3 h 50 min` or `42 s`."""
     whole = round(seconds)
     if whole >= 3600:
         return f"{whole // 3600} h {whole % 3600 // 60} min"

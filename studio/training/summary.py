@@ -10,7 +10,7 @@ from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show_probe
 from studio.render.registry import draw_pictures
-from studio.report import Facts, gather, write_report
+from studio.report import Facts, collect, write_report
 from studio.training.session import TrainingSession
 
 __all__ = ["finish"]
@@ -51,7 +51,7 @@ def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path 
     path, grids = session.folder / "report.html", session.folder / "grids"
     engine = session.engine
     try:
-        facts = gather(
+        facts = collect(
             session.folder,
             session.config,
             engine.ema.method,

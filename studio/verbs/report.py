@@ -34,7 +34,7 @@ def report(
     ema: Weights = True,
 ) -> None:
     """Write one HTML page that needs no network: verdict, pictures, curves, scores, config, how to reproduce it."""
-    from studio.report import gather, write_report
+    from studio.report import collect, write_report
     from studio.runs.run import Run
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
@@ -45,7 +45,7 @@ def report(
         Run.open(run, checkpoint, ema) for run in runs
     ]  # all of them first, so that a wrong name is told at once
     facts = [
-        gather(
+        collect(
             run.folder,
             run.config,
             run.method,

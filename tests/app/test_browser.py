@@ -22,8 +22,9 @@ from PIL import Image
 from support.experiments import tiny
 
 from studio.config import load
-from studio.report.markup import el, table, written
-from studio.report.page import STYLE
+from studio.report.blocks import Table
+from studio.report.page import STYLE, TEMPLATES
+from studio.templates import load_templates
 from studio.training.session import train
 
 FLAGS = [
@@ -282,11 +283,12 @@ def test_the_browser_had_nothing_to_complain_about_and_nobody_else_to_ask(site: 
 def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
     numbers = ["digit", "clustering accuracy", "-0.02996", "-0.01965", "2,000"]
     path = ["command", *["x/" * 60] * 4]
-    body = table("caption", ["attribute", "measure", "salient", "common", "n"], [numbers, path])
+    head = ["attribute", "measure", "salient", "common", "n"]
+    blocks = load_templates(TEMPLATES).get_template("blocks.html.jinja").module
+    body = blocks.table(Table("caption", head, [numbers, path]))
     phone = browser.new_page(viewport={"width": 390, "height": 844})
-    phone.set_content(
-        written(el("html", el("head", el("style", STYLE.read_text())), el("body", body)))
-    )
+    style = STYLE.read_text(encoding="utf-8")
+    phone.set_content(f"<html><head><style>{style}</style></head><body>{body}</body></html>")
     lines = """cell => { const range = document.createRange(); range.selectNodeContents(cell);
       return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size; }"""
     found = phone.locator("tr").evaluate_all(

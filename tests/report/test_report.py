@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from studio import Run, cli
 from studio.errors import StudioError
-from studio.report import Facts, facts, gather, page
+from studio.report import Facts, collect, facts, render_page
 from studio.report.page import MOST_BYTES
-from studio.report.words import distance, verdict
+from studio.report.words import judge, judge_distance
 from studio.training import session, summary
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
@@ -66,9 +66,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(run: Path) -> Facts:
+def described(run: Path) -> Facts:
     opened = Run.open(run)
-    return gather(run, opened.config, opened.method, opened.data, opened.images_seen)
+    return collect(run, opened.config, opened.method, opened.data, opened.images_seen)
 
 
 @pytest.fixture
@@ -77,26 +77,26 @@ def other(run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def test_a_training_ends_by_writing_it_with_everything_in_it(run: Path, told: Facts) -> None:
+def test_training_ends_with_a_complete_report(run: Path, described: Facts) -> None:
     written = (run / "report.html").read_text(encoding="utf-8")
     read = Page(written)
     said = read.text()
     probe = json.loads((run / "probe.json").read_text())
     for row in probe["rows"]:
-        assert verdict(row).sentence in said
-    assert distance(probe["separation"]["salient_distance_auc"]).sentence in said
+        assert judge(row).sentence in said
+    assert judge_distance(probe["separation"]["salient_distance_auc"]).sentence in said
     assert "Robin Louiset, Pietro Gori. Double InfoGAN" in said
     assert "96 of 96, both sets together" in said
     assert "mixed_precision: 'no'" in said, "the resolved config"
     assert "studio train --cfg config.yaml" in said
-    assert told.environment["torch"] in said
+    assert described.environment["torch"] in said
     assert "3 frames, grids that the training drew" in said
-    assert len(read.all("figure")) == len(told.pictures) + 1 == 11
-    for picture in told.pictures.values():
+    assert len(read.all("figure")) == len(described.pictures) + 1 == 11
+    for picture in described.pictures.values():
         assert picture.info["caption"] in said
     assert (run / "grids" / "training.webp").is_file()
     assert (run / "grids" / "curves.png").is_file()
-    assert written == page([told]), "the verb writes the page that the training wrote"
+    assert written == render_page([described]), "the verb writes the page that the training wrote"
 
 
 def check(text: str) -> Page:
@@ -141,46 +141,46 @@ def check(text: str) -> Page:
     return read
 
 
-def test_the_page_needs_nothing_but_itself(told: Facts) -> None:
-    text = page([told])
+def test_page_is_self_contained(described: Facts) -> None:
+    text = render_page([described])
     check(text)
     assert len(text) < 6_000_000
 
 
-def test_pictures_of_any_size_leave_the_page_small(told: Facts) -> None:
+def test_page_stays_small_with_large_pictures(described: Facts) -> None:
     large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8))
-    noisy = replace(told, pictures={"heal": large}, animation=None)
+    noisy = replace(described, pictures={"heal": large}, animation=None)
     assert large.width * large.height * 3 > MOST_BYTES, "more than there is room for"
-    text = page([noisy, replace(noisy, pictures={}), replace(noisy, pictures={})])
+    text = render_page([noisy, replace(noisy, pictures={}), replace(noisy, pictures={})])
     assert 500_000 < len(text) < 6_000_000
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
-    assert told.probe is not None
+def test_page_escapes_every_text_from_data(described: Facts) -> None:
+    assert described.probe is not None
     rows = [
-        {**told.probe["rows"][0], "attribute": EVIL},
-        {**told.probe["rows"][1], "salient": None, "also": {"note": EVIL}},
+        {**described.probe["rows"][0], "attribute": EVIL},
+        {**described.probe["rows"][1], "salient": None, "also": {"note": EVIL}},
     ]
     separation = {
-        **told.probe["separation"],
+        **described.probe["separation"],
         "attributes": {EVIL: {"n": 3, "note": EVIL}},
         "note": EVIL,
     }
-    config = told.config.model_copy(
-        update={"name": EVIL, "data": told.config.data.model_copy(update={"root": EVIL})}
+    config = described.config.model_copy(
+        update={"name": EVIL, "data": described.config.data.model_copy(update={"root": EVIL})}
     )
-    picture = next(iter(told.pictures.values())).copy()
+    picture = next(iter(described.pictures.values())).copy()
     picture.info = {"title": EVIL, "caption": EVIL}
     evil = replace(
-        told,
+        described,
         config=config,
         folder=Path(EVIL.replace("\0", "")),
         paper=EVIL,
         notes=[EVIL],
         environment={EVIL: EVIL, "command": EVIL},
         probe={
-            **told.probe,
+            **described.probe,
             "rows": rows,
             "separation": separation,
             "protocol": EVIL,
@@ -191,7 +191,7 @@ def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
         animation=None,
         missing={"training": EVIL, "curves": EVIL},
     )
-    for text in (page([evil]), page([evil, told])):
+    for text in (render_page([evil]), render_page([evil, described])):
         read = check(text)
         assert not read.all("b") or all("style" in bar for bar in read.all("b")), (
             "only our bars' marks"
@@ -200,42 +200,45 @@ def test_nothing_that_comes_from_data_becomes_markup(told: Facts) -> None:
         assert "\x00" not in text
 
 
-def test_several_runs_stand_side_by_side(told: Facts) -> None:
-    assert told.probe is not None
+def test_page_shows_several_runs_side_by_side(described: Facts) -> None:
+    assert described.probe is not None
     worse = [
         {**row, "salient": row["chance"], "common": 0.99, "error": 0.001}
-        for row in told.probe["rows"]
+        for row in described.probe["rows"]
     ]
-    config = told.config.model_copy(update={"seed": 7})
+    config = described.config.model_copy(update={"seed": 7})
     second = replace(
-        told, folder=Path("runs/second"), config=config, probe={**told.probe, "rows": worse}
+        described,
+        folder=Path("runs/second"),
+        config=config,
+        probe={**described.probe, "rows": worse},
     )
     third = replace(
-        told,
+        described,
         folder=Path("runs/third"),
         probe=None,
         pictures={},
         animation=None,
         missing={"probe": "not measured"},
     )
-    read = check(page([told, second, third]))
+    read = check(render_page([described, second, third]))
     said = read.text()
-    assert len(read.all("figure")) == 2 * (len(told.pictures) + 1)
-    for facts_of in (told, second):
+    assert len(read.all("figure")) == 2 * (len(described.pictures) + 1)
+    for facts_of in (described, second):
         for row in facts_of.probe["rows"]:
-            assert verdict(row).sentence in said
+            assert judge(row).sentence in said
     assert "3 runs side by side" in said
     folded = [words for tag, words in read.words if tag == "summary"]
     assert [tags for tags in read.all("details") if "open" in tags] == []
-    assert folded[:2] == ["first run: all that was measured", "second: all that was measured"]
+    assert folded[:2] == ["first run: all measurements", "second: all measurements"]
     assert "Not measured: third" in said
     assert "Fields of the configs that differ" in said
     assert "field first run second third seed 0 7 0" in said
-    same = replace(told, folder=Path("elsewhere/first run"))
-    assert "elsewhere/first run" in page([told, same])
+    same = replace(described, folder=Path("elsewhere/first run"))
+    assert "elsewhere/first run" in render_page([described, same])
 
 
-def test_what_is_missing_is_said(other: Path) -> None:
+def test_report_names_the_missing_parts(other: Path) -> None:
     (other / "log.jsonl").unlink()
     shutil.rmtree(other / "grids")
     shutil.rmtree(other / "checkpoints" / "00000048")
@@ -256,7 +259,7 @@ def test_what_is_missing_is_said(other: Path) -> None:
 @pytest.mark.parametrize(
     "spoilt", ["none", "of another checkpoint", "no JSON", "no rows", "half a row"]
 )
-def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
+def test_collect_probes_the_codes_if_probe_json_cannot_be_used(
     spoilt: str, other: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = other / "probe.json"
@@ -271,7 +274,7 @@ def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
         )
     opened = Run.open(other)
     here = other, opened.config, opened.method, opened.data, opened.images_seen
-    assert gather(*here, pictures={}).probe == found
+    assert collect(*here, pictures={}).probe == found
     text = {
         "none": None,
         "of another checkpoint": json.dumps({**found, "images_seen": 48}),
@@ -280,8 +283,8 @@ def test_what_the_probe_has_not_measured_of_this_checkpoint_is_measured(
         "half a row": json.dumps({**found, "rows": [{"attribute": "digit"}]}),
     }[spoilt]
     path.unlink() if text is None else path.write_text(text)
-    assert gather(*here, pictures={}).probe == fresh
-    unmeasured = gather(*here, pictures={}, with_probe=False)
+    assert collect(*here, pictures={}).probe == fresh
+    unmeasured = collect(*here, pictures={}, with_probe=False)
     assert unmeasured.probe is None
 
 
@@ -326,8 +329,8 @@ def scored(checkpoint: int, **changed: object) -> dict:
     }
 
 
-def test_scores_are_a_table_of_the_checkpoint_and_a_curve_of_all(told: Facts) -> None:
-    one = check(page([replace(told, scores=[scored(96)])]))
+def test_page_shows_scores_of_one_checkpoint_and_a_curve_of_all(described: Facts) -> None:
+    one = check(render_page([replace(described, scores=[scored(96)])]))
     said = one.text()
     assert (
         "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights fedcba987654)"
@@ -338,20 +341,22 @@ def test_scores_are_a_table_of_the_checkpoint_and_a_curve_of_all(told: Facts) ->
         in said
     )
     assert "0123456789abcdef" not in said, "what only the studio needs"
-    assert len(one.all("figure")) == len(told.pictures) + 1
-    several = check(page([replace(told, scores=[scored(seen) for seen in (48, 96, 144)])]))
+    assert len(one.all("figure")) == len(described.pictures) + 1
+    several = check(
+        render_page([replace(described, scores=[scored(seen) for seen in (48, 96, 144)])])
+    )
     assert said.count("healed targets") == several.text().count("healed targets") == 1, (
         "one table, of the report's checkpoint"
     )
     assert "1.04 (0.50)" in several.text()
     assert "FID and KID by domain of 3 checkpoints" in several.text()
     assert len(several.all("figure")) == len(one.all("figure")) + 1
-    apart = check(page([replace(told, scores=[scored(48, n=500), scored(96)])]))
+    apart = check(render_page([replace(described, scores=[scored(48, n=500), scored(96)])]))
     assert len(apart.all("figure")) == len(one.all("figure")), "numbers of another n are no curve"
     assert apart.text().count("healed targets") == 2
 
 
-def test_scores_that_the_studio_did_not_write_are_passed_over(
+def test_read_valid_scores_skips_damaged_entries(
     other: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, one = other / "score.json", scored(96)
@@ -366,19 +371,19 @@ def test_scores_that_the_studio_did_not_write_are_passed_over(
         (3, 0),
     ):
         path.write_text(json.dumps(written))
-        found = facts.scores_of(other)
+        found = facts.read_valid_scores(other)
         assert len(found) == many
         assert ("left out of the report" in capsys.readouterr().err) == (many < 2), written
         assert not found or found[-1] == one
     path.write_text("{")
-    assert facts.scores_of(other) == []
+    assert facts.read_valid_scores(other) == []
     path.unlink()
     capsys.readouterr()
-    assert facts.scores_of(other) == []
+    assert facts.read_valid_scores(other) == []
     assert capsys.readouterr().err == ""
 
 
-def test_the_time_of_a_training_is_that_of_all_its_sessions() -> None:
+def test_measure_duration_adds_up_all_sessions() -> None:
     lines = [
         {"images_seen": 0, "started": {}},
         {"images_seen": 100, "images_per_second": 10.0},
@@ -387,23 +392,23 @@ def test_the_time_of_a_training_is_that_of_all_its_sessions() -> None:
         {"images_seen": 250, "images_per_second": 50.0, "other": 1},
         {"images_seen": 260, "probe/digit/salient": 0.5},
     ]
-    assert facts.seconds_of(lines) == pytest.approx(200 / 20 + 100 / 50)
-    assert facts.seconds_of(lines[:1]) is None
+    assert facts.measure_duration(lines) == pytest.approx(200 / 20 + 100 / 50)
+    assert facts.measure_duration(lines[:1]) is None
 
 
-def test_an_interrupted_training_writes_none() -> None:
+def test_interrupted_training_writes_no_report() -> None:
     session.train(tiny(images=9600), Path("run"), stop_after=0.0, finish=summary.finish)
     assert not Path("run/report.html").exists()
 
 
-def test_a_report_that_fails_takes_nothing_along(
+def test_failing_report_does_not_lose_the_probe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(summary, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
     monkeypatch.setattr(summary, "draw_pictures", lambda method, dataset, seed: [])
     for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
         monkeypatch.setattr(
-            summary, "gather", lambda *a, error=error, **k: (_ for _ in ()).throw(error)
+            summary, "collect", lambda *a, error=error, **k: (_ for _ in ()).throw(error)
         )
         shutil.rmtree("run", ignore_errors=True)
         session.train(tiny(images=16), Path("run"), finish=summary.finish)
@@ -422,7 +427,9 @@ def test_a_report_that_fails_takes_nothing_along(
         (["RUN", "--checkpoint", "47"], "no checkpoint 47; there are: 48, 96"),
     ],
 )
-def test_bad_arguments_are_told_in_a_line(run: Path, arguments: list[str], words: str) -> None:
+def test_report_refuses_wrong_arguments_in_one_line(
+    run: Path, arguments: list[str], words: str
+) -> None:
     result = CliRunner().invoke(
         cli.app, ["report", *(str(run) if word == "RUN" else word for word in arguments)]
     )

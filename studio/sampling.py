@@ -106,7 +106,15 @@ def heal(method: Method, images: Tensor) -> Tensor:
 
 
 def salient_map(reconstruction: Tensor, healed: Tensor) -> Tensor:
-    """Returns |reconstruction - healed| (B, H, W) of images (B, C, H, W), the largest over the channels."""
+    """Returns where an image differs from its pseudo-healthy counterpart.
+
+    Args:
+        reconstruction: reconstructed images, (B, C, H, W).
+        healed: their pseudo-healthy counterparts, of the same shape.
+
+    Returns:
+        the largest absolute difference over the channels, (B, H, W).
+    """
     return (reconstruction - healed).abs().amax(1)
 
 

@@ -1,26 +1,40 @@
-"""Configs: strict, all faults in one message, nearest names, YAML as people mean it."""
+"""Configs: strict validation, one message with all faults, nearest names, YAML 1.2 values."""
 
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 import pytest
 import yaml
 
-from studio.config import FOLDERS, dump, find_config, list_configs, load, read_yaml, resolve
+from studio.config import FOLDERS, Config, dump, find_config, list_configs, load, read_yaml, resolve
+from studio.data import DATASETS
 from studio.errors import StudioError
+from studio.methods import METHODS
+from studio.schema import (
+    Layer,
+    NetsConfig,
+    PaperConfig,
+    PaperReading,
+    Published,
+    Section,
+    TrainConfig,
+    field_docs,
+)
 
 RAW = {"data": {"name": "digits"}, "method": {"name": "dig"}}
 
 
-def fault(*assignments: str, raw: dict | None = None) -> str:
+def faults_of(*assignments: str, raw: dict | None = None) -> str:
+    """Returns the message about a config with these overrides."""
     with pytest.raises(StudioError) as caught:
         resolve(RAW if raw is None else raw, "x", "x.yaml", assignments)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", list_configs())
-def test_every_config_resolves_and_reads_back_the_same(name: str) -> None:
-    assignments = ["data.root=somewhere"] if "root: null" not in dump(load_with_root(name)) else []
-    config = load(name, assignments)
+def test_dump_reads_back_as_the_same_config(name: str) -> None:
+    config = load_with_root(name)
     assert resolve(yaml.safe_load(dump(config)), "other", "other") == config
     assert config.name == name.removesuffix(".yaml")
     data, method = config.name.split("_dig")[0], config.method.name
@@ -28,15 +42,16 @@ def test_every_config_resolves_and_reads_back_the_same(name: str) -> None:
     assert f"_{method}" in config.name
 
 
-def load_with_root(name: str) -> object:
+def load_with_root(name: str) -> Config:
+    """Returns a shipped config, with a root if its data set requires one."""
     try:
         return load(name)
     except StudioError:
         return load(name, ["data.root=somewhere"])
 
 
-def test_three_typos_come_in_one_message_with_paths_and_nearest_names() -> None:
-    message = fault("train.imges=3", "metod.z=4", "method.weights.clas=0", "data.resolutoin=32")
+def test_resolve_lists_all_faults_with_paths_and_nearest_names() -> None:
+    message = faults_of("train.imges=3", "metod.z=4", "method.weights.clas=0", "data.resolutoin=32")
     assert "x.yaml: 4 faults" in message
     assert "train.imges: no such field; did you mean 'images'?" in message
     assert "metod: no such section; did you mean 'method'?" in message
@@ -69,17 +84,15 @@ def test_three_typos_come_in_one_message_with_paths_and_nearest_names() -> None:
         ("name=a/b", "name: found 'a/b', expected a plain name"),
     ],
 )
-def test_each_fault_has_a_path_what_was_found_and_what_is_expected(
-    assignment: str, expected: str
-) -> None:
-    message = fault(assignment)
+def test_resolve_names_path_found_and_expected_value(assignment: str, expected: str) -> None:
+    message = faults_of(assignment)
     assert expected in message
     assert " fault" in message
     assert "\n  " in message
 
 
-def test_a_fault_in_one_section_hides_none_in_another() -> None:
-    message = fault("seed=-1", "train.batch=7", "data.resolutoin=32", "name=a/b", "method.z=0")
+def test_resolve_reports_faults_of_every_section() -> None:
+    message = faults_of("seed=-1", "train.batch=7", "data.resolutoin=32", "name=a/b", "method.z=0")
     assert "5 faults" in message
     for path in ("seed", "train.batch", "data.resolutoin", "name", "method.z"):
         assert f"\n  {path}: " in message
@@ -88,7 +101,7 @@ def test_a_fault_in_one_section_hides_none_in_another() -> None:
 @pytest.mark.parametrize(
     "name", ["08", "0815", "1e5", "1e-4", "no", "null", "1:30", "true", "a: b", "~"]
 )
-def test_names_that_look_like_something_else_survive_the_file(name: str) -> None:
+def test_dump_quotes_names_that_look_like_another_type(name: str) -> None:
     config = resolve(RAW, name, "x")
     Path("again.yaml").write_text(dump(config))
     assert load("again.yaml") == config
@@ -96,20 +109,21 @@ def test_names_that_look_like_something_else_survive_the_file(name: str) -> None
 
 
 @pytest.mark.parametrize("assignment", ["train.lr", "=3", "train..lr=3"])
-def test_malformed_assignments(assignment: str) -> None:
-    assert "expected a.b=value" in fault(assignment)
+def test_resolve_refuses_malformed_assignments(assignment: str) -> None:
+    assert "expected a.b=value" in faults_of(assignment)
 
 
-def test_missing_names_list_what_there_is() -> None:
-    message = fault(raw={})
+def test_resolve_lists_valid_names_when_a_name_is_missing() -> None:
+    message = faults_of(raw={})
     assert "data.name: missing; one of textured_digits" in message
     assert "method.name: missing; one of dig" in message
 
 
-def test_yaml_means_what_people_write(tmp_path: Path) -> None:
+def test_read_yaml_follows_yaml_1_2(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text(
-        "a: 1e-4\nb: no\nc: 2_000_000\nd: 1.5e3\ne: off\nf: 012\ng: 1:30\nh: true\ni:\nj: -3\nk: .5\n"
+        "a: 1e-4\nb: no\nc: 2_000_000\nd: 1.5e3\ne: off\nf: 012\n"
+        "g: 1:30\nh: true\ni:\nj: -3\nk: .5\n"
     )
     assert read_yaml(path) == {
         "a": 1e-4,
@@ -126,7 +140,7 @@ def test_yaml_means_what_people_write(tmp_path: Path) -> None:
     }
 
 
-def test_overrides_are_yaml_and_win() -> None:
+def test_resolve_applies_assignments_as_yaml() -> None:
     config = resolve(
         RAW,
         "x",
@@ -145,7 +159,7 @@ def test_overrides_are_yaml_and_win() -> None:
     assert config.method.weights["adv"] == 0.5
 
 
-def test_budget_is_rounded_up_to_whole_steps_and_short_names_become_long() -> None:
+def test_resolve_rounds_the_budget_up_and_expands_short_names() -> None:
     config = resolve(RAW, "x", "x", ["train.images=1000", "train.batch=128"])
     assert config.train.images == 1024
     assert config.data.name == "textured_digits"
@@ -163,7 +177,7 @@ def test_budget_is_rounded_up_to_whole_steps_and_short_names_become_long() -> No
         "? [a]: b",
     ],
 )
-def test_faulty_yaml_is_one_line_naming_the_file(tmp_path: Path, text: str) -> None:
+def test_load_names_the_file_with_invalid_yaml(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faulty config.yaml"
     path.write_text(text)
     with pytest.raises(StudioError, match=r"faulty config.yaml") as caught:
@@ -171,7 +185,7 @@ def test_faulty_yaml_is_one_line_naming_the_file(tmp_path: Path, text: str) -> N
     assert "Traceback" not in str(caught.value)
 
 
-def test_configs_are_found_by_name_from_anywhere_and_nothing_outside(tmp_path: Path) -> None:
+def test_find_config_finds_paths_and_shipped_names_only(tmp_path: Path) -> None:
     assert (
         find_config("digits_dig.yaml")
         == find_config("digits_dig")
@@ -188,7 +202,7 @@ def test_configs_are_found_by_name_from_anywhere_and_nothing_outside(tmp_path: P
         find_config(str(tmp_path))
 
 
-def test_what_a_paper_reports_is_checked_and_written_short() -> None:
+def test_paper_section_is_validated_and_written_without_empty_fields() -> None:
     paper = {
         "source": "Table 2",
         "attributes": {"digit": {"salient": 0.87, "common": {"best": 0.25, "worst": 0.28}}},
@@ -203,7 +217,7 @@ def test_what_a_paper_reports_is_checked_and_written_short() -> None:
     assert set(written) == {"source", "attributes"}
     assert resolve(yaml.safe_load(dump(config)), "x", "x") == config
     assert resolve(RAW, "x", "x").paper is None
-    message = fault(
+    message = faults_of(
         "paper.attributes.digit.salientt=1",
         "paper.attributes.digit.common.avrage=1",
         "paper.numbers.a=x",
@@ -215,7 +229,35 @@ def test_what_a_paper_reports_is_checked_and_written_short() -> None:
     assert "paper.attributes.digit.common.avrage: no such field; did you mean 'average'?" in message
     assert "paper.numbers.a: found 'x', expected a number or a mapping" in message
     assert "paper.protocol: found 'cartoon'" in message
-    assert "paper.source: missing" in fault("paper.numbers.a=1")
-    assert "paper.attributes.digit.common: found no number" in fault(
+    assert "paper.source: missing" in faults_of("paper.numbers.a=1")
+    assert "paper.attributes.digit.common: found no number" in faults_of(
         "paper.source=x", "paper.attributes.digit.common={}"
     )
+
+
+SECTIONS: list[type[Section]] = [
+    Config,
+    NetsConfig,
+    TrainConfig,
+    PaperConfig,
+    PaperReading,
+    Published,
+    Layer,
+    *(method.Config for method in METHODS.values()),
+    *(dataset.Config for dataset in DATASETS.values()),
+]
+
+
+@pytest.mark.parametrize("section", dict.fromkeys(SECTIONS))
+def test_field_docs_describe_every_field_and_the_unit_of_numbers(section: type[Section]) -> None:
+    for name, doc in field_docs(section).items():
+        assert doc.description.endswith((".", "`", ")")), name
+        if is_number(section.model_fields[name].annotation):
+            assert doc.unit, name
+
+
+def is_number(annotation: object) -> bool:
+    """Returns whether a field may be an int or a float, but no list of them."""
+    if isinstance(annotation, UnionType) or get_origin(annotation) in (Annotated, Union):
+        return any(map(is_number, get_args(annotation)))
+    return annotation in (int, float)

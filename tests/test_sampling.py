@@ -1,4 +1,4 @@
-"""What a method's codes do to its images, checked on a method that paints its code into known pixels."""
+"""Operations on images and codes, with a method that paints its code into known pixels."""
 
 from collections.abc import Callable
 
@@ -22,9 +22,8 @@ class Painter(Method):
 
     def __init__(self) -> None:
         super().__init__(MethodConfig(name="painter", z=Z, s=S))
-        self.nothing = torch.nn.Parameter(
-            torch.full((S,), BLANK)
-        )  # learnt and not zero, as sRb-VAE's
+        # A learnt blank code that is not zero, as that of sRb-VAE.
+        self.nothing = torch.nn.Parameter(torch.full((S,), BLANK))
         self.sizes: list[int] = []
 
     def encode(self, images: Tensor) -> Code:
@@ -36,7 +35,8 @@ class Painter(Method):
         image = torch.zeros(len(code.z), 1, 4, 4, device=code.z.device)
         image[:, 0, 0, :Z] = code.z
         image[:, 0, 1, :S] = code.s
-        return image * self.nothing[0] / BLANK  # so that a gradient would flow, were there one
+        # The factor is 1, and makes the image depend on a parameter.
+        return image * self.nothing[0] / BLANK
 
     def prior(self, n: int, domain: Domain) -> Code:
         z = torch.rand(n, Z) * 2 - 1
@@ -46,18 +46,18 @@ class Painter(Method):
         return self.nothing.expand(n, -1)
 
 
-def painted(z: Tensor, s: Tensor) -> Tensor:
+def paint(z: Tensor, s: Tensor) -> Tensor:
     """Returns the images that carry these codes."""
     image = torch.zeros(len(z), 1, 4, 4)
     image[:, 0, 0, :Z], image[:, 0, 1, :S] = z, s
     return image
 
 
-def drawn(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+def random_codes(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Returns n common and n salient codes in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(n, Z, generator=generator) * 2 - 1, torch.rand(
-        n, S, generator=generator
-    ) * 2 - 1
+    z = torch.rand(n, Z, generator=generator) * 2 - 1
+    return z, torch.rand(n, S, generator=generator) * 2 - 1
 
 
 @pytest.fixture
@@ -71,37 +71,37 @@ def gan() -> DoubleInfoGAN:
     return DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), (1, 32, 32)).eval()
 
 
-def test_encode_reads_and_decode_paints(painter: Painter) -> None:
-    z, s = drawn(5)
-    code = sampling.encode(painter, painted(z, s))
+def test_encode_inverts_decode(painter: Painter) -> None:
+    z, s = random_codes(5)
+    code = sampling.encode(painter, paint(z, s))
     assert torch.equal(code.z, z)
     assert torch.equal(code.s, s)
-    assert torch.equal(sampling.decode(painter, Code(z, s)), painted(z, s))
+    assert torch.equal(sampling.decode(painter, Code(z, s)), paint(z, s))
 
 
-def test_reconstruct_keeps_a_target_and_blanks_a_background(painter: Painter) -> None:
-    z, s = drawn(5)
-    images = painted(z, s)
+def test_reconstruct_keeps_targets_and_blanks_backgrounds(painter: Painter) -> None:
+    z, s = random_codes(5)
+    images = paint(z, s)
     assert torch.equal(sampling.reconstruct(painter, images), images)
     assert torch.equal(
-        sampling.reconstruct(painter, images, "background"), painted(z, torch.full_like(s, BLANK))
+        sampling.reconstruct(painter, images, "background"), paint(z, torch.full_like(s, BLANK))
     )
 
 
 def test_swap_takes_common_from_a_and_salient_from_b(painter: Painter) -> None:
-    (za, sa), (zb, sb) = drawn(5, 1), drawn(5, 2)
-    assert torch.equal(sampling.swap(painter, painted(za, sa), painted(zb, sb)), painted(za, sb))
+    (za, sa), (zb, sb) = random_codes(5, 1), random_codes(5, 2)
+    assert torch.equal(sampling.swap(painter, paint(za, sa), paint(zb, sb)), paint(za, sb))
 
 
-def test_swap_of_unequal_numbers_is_refused(painter: Painter) -> None:
+def test_swap_refuses_unequal_numbers_of_images(painter: Painter) -> None:
     with pytest.raises(StudioError, match="5 common and 1 salient"):
-        sampling.swap(painter, painted(*drawn(5)), painted(*drawn(1)))
+        sampling.swap(painter, paint(*random_codes(5)), paint(*random_codes(1)))
 
 
-def test_heal_puts_the_blank_code_and_isolate_a_zero_common_code(painter: Painter) -> None:
-    z, s = drawn(5)
-    assert torch.equal(sampling.heal(painter, painted(z, s)), painted(z, torch.full_like(s, BLANK)))
-    assert torch.equal(sampling.isolate(painter, painted(z, s)), painted(torch.zeros_like(z), s))
+def test_heal_uses_the_blank_code_and_isolate_a_zero_common_code(painter: Painter) -> None:
+    z, s = random_codes(5)
+    assert torch.equal(sampling.heal(painter, paint(z, s)), paint(z, torch.full_like(s, BLANK)))
+    assert torch.equal(sampling.isolate(painter, paint(z, s)), paint(torch.zeros_like(z), s))
 
 
 def test_sample_depends_on_its_seed_alone(painter: Painter) -> None:
@@ -114,41 +114,39 @@ def test_sample_depends_on_its_seed_alone(painter: Painter) -> None:
     assert not torch.equal(sampling.sample(painter, 6, "target", seed=8), first)
 
 
-def test_background_samples_are_blank_and_target_samples_are_not(painter: Painter) -> None:
+def test_sample_blanks_the_salient_code_of_background_only(painter: Painter) -> None:
     assert (sampling.sample(painter, 6, "background", seed=0)[:, 0, 1, :S] == BLANK).all()
     assert (sampling.sample(painter, 6, "target", seed=0)[:, 0, 1, :S] >= 0).all()
 
 
 @pytest.mark.parametrize("space", ["s", "z"])
-def test_traverse_moves_one_coordinate(painter: Painter, space: str) -> None:
-    z, s = drawn(1)
+def test_traverse_changes_one_coordinate(painter: Painter, space: str) -> None:
+    z, s = random_codes(1)
     values = [-1.5, 0.0, 1.5]
     parts = {"z": z.repeat(3, 1), "s": s.repeat(3, 1)}
     parts[space][:, 1] = torch.tensor(values)
-    assert torch.equal(
-        sampling.traverse(painter, painted(z, s)[0], 1, values, space), painted(**parts)
-    )
+    assert torch.equal(sampling.traverse(painter, paint(z, s)[0], 1, values, space), paint(**parts))
 
 
 @pytest.mark.parametrize("coordinate", [-1, S])
-def test_traverse_names_the_coordinates_there_are(painter: Painter, coordinate: int) -> None:
+def test_traverse_refuses_a_coordinate_out_of_range(painter: Painter, coordinate: int) -> None:
     with pytest.raises(StudioError, match=f"s has coordinates 0 to {S - 1}, found {coordinate}"):
-        sampling.traverse(painter, painted(*drawn(1))[0], coordinate, [0.0])
+        sampling.traverse(painter, paint(*random_codes(1))[0], coordinate, [0.0])
 
 
-def test_interpolate_is_straight_and_has_both_ends(painter: Painter) -> None:
-    z, s = drawn(2)
+def test_interpolate_follows_a_straight_line_with_both_ends(painter: Painter) -> None:
+    z, s = random_codes(2)
     images = sampling.interpolate(painter, z[0], s[0], s[1], steps=3)
     expected = torch.stack([s[0], (s[0] + s[1]) / 2, s[1]])
-    assert torch.equal(images[[0, 2]], painted(z[:1].expand(2, -1), expected[[0, 2]]))
-    torch.testing.assert_close(images[1], painted(z[:1], expected[1:2])[0])
+    assert torch.equal(images[[0, 2]], paint(z[:1].expand(2, -1), expected[[0, 2]]))
+    torch.testing.assert_close(images[1], paint(z[:1], expected[1:2])[0])
     with pytest.raises(StudioError, match="at least 2 steps"):
         sampling.interpolate(painter, z[0], s[0], s[1], steps=1)
 
 
-def test_a_method_in_training_mode_is_refused(painter: Painter) -> None:
-    z, s = drawn(2)
-    images = painted(z, s)
+def test_sampling_refuses_a_method_in_training_mode(painter: Painter) -> None:
+    z, s = random_codes(2)
+    images = paint(z, s)
     calls: list[Callable[[], object]] = [
         lambda: sampling.encode(painter, images),
         lambda: sampling.decode(painter, Code(z, s)),
@@ -168,16 +166,16 @@ def test_a_method_in_training_mode_is_refused(painter: Painter) -> None:
             call()
 
 
-def test_no_more_images_than_a_batch_meet_the_nets(
+def test_sampling_passes_at_most_a_batch_through_the_nets(
     painter: Painter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampling, "BATCH", 4)
-    images = painted(*drawn(10))
+    images = paint(*random_codes(10))
     assert torch.equal(sampling.reconstruct(painter, images), images)
     assert painter.sizes == [4, 4, 2, 4, 4, 2]
 
 
-def test_the_batch_does_not_change_the_result(
+def test_reconstruct_does_not_depend_on_the_batch_size(
     gan: DoubleInfoGAN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = torch.rand(7, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -186,7 +184,9 @@ def test_the_batch_does_not_change_the_result(
     torch.testing.assert_close(sampling.reconstruct(gan, images), whole)
 
 
-def test_results_are_plain_numbers_on_the_cpu(gan: DoubleInfoGAN, painter: Painter) -> None:
+def test_sampling_returns_float32_on_the_cpu_without_gradient(
+    gan: DoubleInfoGAN, painter: Painter
+) -> None:
     images = torch.rand(3, 1, 32, 32, dtype=torch.float64) * 2 - 1
     for result in (
         sampling.reconstruct(gan, images),
@@ -199,14 +199,14 @@ def test_results_are_plain_numbers_on_the_cpu(gan: DoubleInfoGAN, painter: Paint
             False,
         )
     assert sampling.reconstruct(gan, images).abs().max() <= 1
-    assert not sampling.heal(painter, painted(*drawn(3))).requires_grad
+    assert not sampling.heal(painter, paint(*random_codes(3))).requires_grad
     assert not gan.training
     assert all(parameter.requires_grad for parameter in gan.parameters()), "the method was changed"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_inputs_move_and_the_random_state_stays() -> None:
+def test_sampling_moves_inputs_to_the_gpu_and_keeps_the_random_state() -> None:
     method = (
         DoubleInfoGAN(DoubleInfoGANConfig(z=4, s=3), NetsConfig(width=4), (1, 32, 32)).eval().cuda()
     )

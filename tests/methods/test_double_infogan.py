@@ -1,4 +1,4 @@
-"""Double InfoGAN: its terms, the nets that they train, its steps and its contrastive regulariser."""
+"""Double InfoGAN: its terms, the nets that they train, its steps and its CR."""
 
 import pytest
 import torch

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 
 from studio import sampling
+from studio.apply_inputs import InputFile, check_places, find_inputs
 from studio.atomic import write_file
 from studio.codes_table import CodesWriter
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.io.files import check_listable, find_images
-from studio.data.io.images import FORMATS, is_image
 from studio.data.io.names import format_lines
 from studio.data.io.slices import UnreadableError
 from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
@@ -37,22 +36,6 @@ KINDS = ("encode", "reconstruct", "heal", "swap")
 DIFFERENCE = "difference"  # |reconstruction - healed|
 CODES = "codes.csv"
 BATCH = 128  # images at a time
-EXPECTED = "a file or a folder with png, jpg, npy, nii or nii.gz files"
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """A file to read.
-
-    Attributes:
-        name: path relative to the input's folder.
-        path: the file.
-        donor: file that gives the salient content, or None.
-    """
-
-    name: str
-    path: Path
-    donor: Path | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +91,9 @@ def apply(
     kinds = _output_kinds(what, donors, difference)
     out = Path(os.path.expanduser(out))
     rule = reading_rule(run.config.data, run.shape, _window_rule(run, window), chosen)
-    inputs, ignored, places = _find_inputs(source, donors)
-    _check_places(out, kinds, inputs, places, overwrite)
+    inputs, ignored, places = find_inputs(source, donors)
+    results = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
+    check_places(out, [out / kind for kind in kinds], results, places, overwrite)
     processor = _FileProcessor(run, rule, out, kinds)
     write_file(out / CODES, lambda partial: processor.process(inputs, partial))
     return {
@@ -176,10 +160,9 @@ class _FileProcessor:
         notes = []
         if self.resized and self.kinds:
             notes.append(
-                f"{self.resized} of {self.files} files are not {side} x {side}: their square "
-                "in the middle was generated "
-                f"at {side} x {side} and resized to its size (bicubic), and everything outside "
-                "is unchanged"
+                f"{self.resized} of {self.files} files are not {side} x {side}: their square in "
+                f"the middle was generated at {side} x {side} and resized to its size (bicubic), "
+                "and everything outside is unchanged"
             )
         if self.partial:
             notes.append(
@@ -202,7 +185,7 @@ class _FileProcessor:
         if file.donor is None:
             return None
         if file.donor not in self._donors:
-            self._donors.clear()  # either one for all, or each for one
+            self._donors.clear()  # one donor serves all files, or each serves one
             try:
                 self._donors[file.donor] = read_user_file(file.donor, self.rule).images
             except UnreadableError as error:
@@ -223,12 +206,12 @@ class _FileProcessor:
             raise StudioError(
                 f"{batch[0].file.path} to {batch[-1].file.path}: a code holds NaN or infinity"
             )
-        made = self._generate(batch, code)
+        generated = self._generate(batch, code)
         ends = np.cumsum([len(loaded.user_file.images) for loaded in batch])
         for loaded, end in zip(batch, ends, strict=True):
             rows = slice(end - len(loaded.user_file.images), end)
             try:
-                for kind, results in made.items():
+                for kind, results in generated.items():
                     self._write(loaded, kind, results[rows])
             except UnreadableError as error:
                 self.set_aside.append((loaded.file.name, str(error)))
@@ -246,7 +229,7 @@ class _FileProcessor:
         """Returns kind -> images (n, C, R, R)."""
         method = self.run.method
         blank = sampling.blank(method, len(code.z))
-        made: dict[str, torch.Tensor] = {}
+        generated: dict[str, torch.Tensor] = {}
         if "swap" in self.kinds:
             donors = [
                 np.broadcast_to(loaded.donor, loaded.user_file.images.shape)
@@ -254,14 +237,14 @@ class _FileProcessor:
                 if loaded.donor is not None
             ]
             salient = sampling.encode(method, torch.from_numpy(np.concatenate(donors))).s
-            made["swap"] = sampling.decode(method, Code(code.z, salient))
+            generated["swap"] = sampling.decode(method, Code(code.z, salient))
         if {"reconstruct", DIFFERENCE}.intersection(self.kinds):
-            made["reconstruct"] = sampling.decode(method, code)
+            generated["reconstruct"] = sampling.decode(method, code)
         if {"heal", DIFFERENCE}.intersection(self.kinds):
-            made["heal"] = sampling.decode(method, Code(code.z, blank))
+            generated["heal"] = sampling.decode(method, Code(code.z, blank))
         if DIFFERENCE in self.kinds:
-            made[DIFFERENCE] = (made["reconstruct"] - made["heal"]).abs()
-        return {kind: images.numpy() for kind, images in made.items() if kind in self.kinds}
+            generated[DIFFERENCE] = (generated["reconstruct"] - generated["heal"]).abs()
+        return {kind: images.numpy() for kind, images in generated.items() if kind in self.kinds}
 
     def _write(self, loaded: LoadedInput, kind: str, results: np.ndarray) -> None:
         path = self.out / kind / loaded.file.name
@@ -333,78 +316,3 @@ def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tu
         return value
 
     return window
-
-
-def _find_inputs(
-    source: str | Path, donors: str | Path | None
-) -> tuple[list[InputFile], int, list[Path]]:
-    """Returns the files, the number of ignored ones, and the folders or files that must not be
-    written to.
-    """
-    root, names, ignored = _find_files(source, "IN")
-    places = [Path(os.path.expanduser(source))]
-    if donors is None:
-        return [InputFile(name, root / name, None) for name in names], ignored, places
-    place, found, _ = _find_files(donors, "--with")
-    places.append(Path(os.path.expanduser(donors)))
-    if len(found) not in (1, len(names)):
-        raise StudioError(
-            f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: "
-            "expected one, or as many"
-        )
-    partners = found * len(names) if len(found) == 1 else found
-    return (
-        [
-            InputFile(name, root / name, place / partner)
-            for name, partner in zip(names, partners, strict=True)
-        ],
-        ignored,
-        places,
-    )
-
-
-def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
-    """Returns the folder of a source, the images in it, and the number of other files."""
-    path = Path(os.path.expanduser(source))
-    if path.is_file():
-        if not is_image(path.name):
-            raise StudioError(f"{option} {path}: expected a name that ends in {', '.join(FORMATS)}")
-        return path.parent, [path.name], 0
-    if not path.exists():
-        raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
-    names, others = find_images(check_listable(str(source), option, EXPECTED))
-    if not names:
-        raise StudioError(
-            f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}"
-        )
-    return path, names, len(others)
-
-
-def _check_places(
-    out: Path,
-    kinds: Sequence[str],
-    inputs: Sequence[InputFile],
-    places: Sequence[Path],
-    overwrite: bool,
-) -> None:
-    """Refuses results in or over the files that are read, and over existing files."""
-    if out.exists() and not out.is_dir():
-        raise StudioError(f"OUT {out}: a file, expected a folder")
-    own, made = out.resolve(), [(out / kind).resolve() for kind in kinds]
-    for place in places:
-        given = place.resolve()
-        if own == given or (given.is_dir() and own.is_relative_to(given)):
-            raise StudioError(f"OUT {out}: is in {place}, which is read. Give a folder outside it.")
-        if any(given.is_relative_to(folder) or folder.is_relative_to(given) for folder in made):
-            raise StudioError(
-                f"OUT {out}: files would be written to {place}, which is read. Give another folder."
-            )
-    if overwrite:
-        return
-    wanted = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
-    there = [path for path in wanted if os.path.lexists(path)]
-    if there:
-        raise StudioError(
-            f"{there[0]}: exists{f', and {len(there) - 1} more' * (len(there) > 1)}; --force "
-            "replaces files"
-        )

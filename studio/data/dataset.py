@@ -3,16 +3,15 @@
 A data set implements `size`, `images` and `labels`, sets `shape` and `attributes` in `__init__`,
 and names its section of the config in `Config`. It may also define
 
-- `LAYOUT`: the files that it expects, as text for `studio data list` and error
-  messages;
-- `notes`: facts about this copy of the data that a user should know;
-- `quarantined`: (file, reason) for each file that it could not use;
-- `item_names`, or `composition` for generated images: the file or the parts of each item;
+- `LAYOUT`: the files that it expects, as text for `studio data list` and error messages.
+- `notes`: facts about this copy of the data that a user should know.
+- `quarantined`: (file, reason) for each file that it could not use.
+- `item_names`, or `composition` for generated images: the file or the parts of each item.
 - `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
-  counterfactual images (`MaskedDataset`, `CounterfactualDataset`), so that `studio probe` can
-  measure counterfactuals;
+  counterfactual images (`MaskedDataset`, `CounterfactualDataset`). `studio probe` then measures
+  counterfactuals.
 - `generative_factors`, `images_of` and `canonical_factors`, if it can generate images of chosen
-  factors (`FactorDataset`), so that `studio probe` can measure disentanglement.
+  factors (`FactorDataset`). `studio probe` then measures disentanglement.
 
 Item i of a split and domain must always show the same image: draw with a generator that depends on
 nothing but the item (`studio.data.item_tables` has helpers). Import torch inside of methods,

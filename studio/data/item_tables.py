@@ -1,4 +1,4 @@
-"""Seeded random columns that decide what each item of a split and domain shows.
+"""Seeded random columns that choose the parts of each item of a split and domain.
 
 Every column has its own generator, so no column depends on another. Shares are cut off a uniform
 column, so a larger share contains the smaller one.

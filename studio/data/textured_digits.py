@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = [
     "TexturedDigits",
     "TexturedDigitsConfig",
+    "digit_images",
     "digit_numbers",
     "photograph_windows",
-    "digit_images",
 ]
 
 SIDE = 64  # pixels of photograph per image. At resolution 32 they are averaged two by two.

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,31 @@ from studio.errors import StudioError
 from studio.verbs.options import Json, Number, RunArgument, Weights
 
 __all__ = ["apply"]
+
+Donors = Annotated[
+    Path | None,
+    typer.Option(
+        "--with",
+        help=(
+            "for swap: an image that gives its salient content to all, or a folder of as many as IN"
+        ),
+    ),
+]
+SliceChoice = Annotated[
+    str | None,
+    typer.Option(
+        "--slice",
+        help="slice of volumes: middle, a number, or all; default: those of the data set",
+    ),
+]
+Window = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--window",
+        metavar="LOW HIGH",
+        help="values of black and white in files that are not 8-bit; default: those of the run",
+    ),
+]
 
 
 def apply(
@@ -29,34 +54,12 @@ def apply(
         list[str] | None,
         typer.Option("--what", help="encode, reconstruct, heal (default) or swap; repeatable"),
     ] = None,
-    donors: Annotated[
-        Path | None,
-        typer.Option(
-            "--with",
-            help=(
-                "for swap: an image that gives its salient content to all, or a folder of as many "
-                "as IN"
-            ),
-        ),
-    ] = None,
+    donors: Donors = None,
     difference: Annotated[
         bool, typer.Option("--difference", help="also write |reconstruction - healed|")
     ] = False,
-    chosen: Annotated[
-        str | None,
-        typer.Option(
-            "--slice",
-            help="slice of volumes: middle, a number, or all; default: those of the data set",
-        ),
-    ] = None,
-    window: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--window",
-            metavar="LOW HIGH",
-            help="values of black and white in files that are not 8-bit; default: those of the run",
-        ),
-    ] = None,
+    chosen: SliceChoice = None,
+    window: Window = None,
     force: Annotated[bool, typer.Option("--force", help="replace files that exist")] = False,
     as_json: Json = False,
     checkpoint: Number = None,
@@ -68,7 +71,6 @@ def apply(
     number = _slice(chosen)
 
     from studio.apply import apply as apply_to
-    from studio.data.io.names import format_lines
     from studio.runs.run import Run
 
     opened = Run.open(run, checkpoint, ema)
@@ -85,16 +87,20 @@ def apply(
     )
     if as_json:
         print(json.dumps(done, indent=2, allow_nan=False))
-        return
+    else:
+        _print_report(done)
+
+
+def _print_report(done: dict[str, Any]) -> None:
+    """Prints the written paths, and the notes and unused files on stderr."""
+    from studio.data.io.names import format_lines
+
     for note in done["notes"]:
         print(f"note: {note}", file=sys.stderr)
     if done["set_aside"]:
         lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
-        print(
-            f"warning: {len(lines)} of {done['files'] + len(lines)} files are set "
-            f"aside{format_lines(lines)}",
-            file=sys.stderr,
-        )
+        counts = f"{len(lines)} of {done['files'] + len(lines)} files"
+        print(f"warning: {counts} are set aside{format_lines(lines)}", file=sys.stderr)
     print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
 
 

@@ -41,7 +41,7 @@ def test_apply_writes_the_images_of_the_runs_own_verbs(gray: Run, tmp_path: Path
                 np.testing.assert_allclose(
                     np.asarray(image).astype(int), values[i, 0].astype(int), atol=1
                 )
-    for i, name in enumerate(names):  # as many components as to_pixels: nothing is lost
+    for i, name in enumerate(names):  # as many components as pixels: nothing is lost
         np.testing.assert_array_equal(
             np.asarray(Image.open(tmp_path / "out/reconstruct" / name)), smooth(500 + i)
         )

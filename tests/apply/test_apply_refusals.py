@@ -21,7 +21,7 @@ from studio.runs.run import Run
 
 
 def write_bomb(path: Path, side: int) -> None:
-    """A PNG of some kilobytes that says it has side x side pixels."""
+    """Writes a PNG of some kilobytes that claims to have side x side pixels."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (

@@ -19,7 +19,7 @@ from studio.training.session import train
 
 
 def oblique() -> np.ndarray:
-    """Returns an affine whose axes are stored as (front, feet, right), turned by ten degrees, with voxels of 2 x 2 x 3 mm."""
+    """Returns an affine with axes (front, feet, right), turned, with voxels of 2 x 2 x 3 mm."""
     turn = np.array([[np.cos(0.17), -np.sin(0.17), 0], [np.sin(0.17), np.cos(0.17), 0], [0, 0, 1]])
     affine = np.eye(4)
     affine[:3, :3] = turn @ np.array([[0, 0, 2], [2, 0, 0], [0, -3, 0]])
@@ -54,7 +54,7 @@ def test_apply_keeps_affine_header_scale_and_other_voxels(
         changed = np.flatnonzero((voxels != stored).any((0, 2)))
         if kind == "reconstruct":
             np.testing.assert_allclose(voxels, stored, atol=1)
-        else:  # of six slices along the second stored axis, which runs to the feet, the middle one is the third
+        else:  # the second stored axis runs to the feet, so the middle of six is the third
             assert changed.tolist() == ([0, 1, 2, 3, 4, 5] if chosen else [2])
 
 

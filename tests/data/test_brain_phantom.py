@@ -1,4 +1,4 @@
-"""brain_phantom: what is common, what is salient, the truth about each image, and volumes in BraTS's layout."""
+"""brain_phantom: factors, true counterparts, masks, and volumes in the layout of BraTS."""
 
 import hashlib
 import time
@@ -32,7 +32,7 @@ def heads() -> BrainPhantom:
 
 
 def one(**factors: float) -> dict[str, np.ndarray]:
-    """Returns one head in the middle of all ranges but for what is given."""
+    """Returns one head with the given factors, and all others in the middle of their range."""
     middle = {name: (low + high) / 2 for name, (low, high) in {**ANATOMY, **TUMOUR}.items()}
     return {name: np.array([value], np.float32) for name, value in {**middle, **factors}.items()}
 
@@ -163,7 +163,7 @@ def test_draw_slices_changes_the_property_that_a_factor_names() -> None:
 
 
 def test_draw_slices_shows_the_layers_of_a_head() -> None:
-    """From the outside inwards along the row through the centre: air, bright scalp, dark bone, brain, dark ventricle."""
+    """Along the row through the centre: air, bright scalp, dark bone, brain, dark ventricle."""
     line = draw_slices(one(level=0.8, tilt=0.0, midline=0.0, gain=1.0), 256, tumours=False)[0, 118]
     assert line[:3].max() == 0
     left = line[:128]
@@ -227,9 +227,8 @@ def test_noise_has_the_configured_strength_per_image() -> None:
     assert added.std() == pytest.approx(0.1, rel=0.05)  # of a range of 2
     assert added.mean() == pytest.approx(0, abs=0.003)
     pieces: Tensor = (noisy - clean)[:8].flatten(1)
-    assert (
-        torch.corrcoef(pieces) - torch.eye(8)
-    ).abs().max() < 0.7  # 0.5 where all is air, whose magnitudes are alike
+    # About 0.5 for air alone, because the magnitudes of its noise are similar.
+    assert (torch.corrcoef(pieces) - torch.eye(8)).abs().max() < 0.7
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
@@ -247,7 +246,7 @@ def test_draw_slices_is_the_same_in_chunks_and_one_by_one(modality: str) -> None
 
 
 def test_images_are_drawn_fast_enough_for_training() -> None:
-    """2,000 images of 64 px per second of one core, with room: half of that, at best of three, whatever else runs."""
+    """One core draws 2,000 images of 64 px per second. Half of that must be met, best of three."""
     data, spent = BrainPhantom(BrainPhantomConfig()), []
     data.images("train", "target", range(64))
     for i in range(3):

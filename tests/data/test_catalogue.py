@@ -1,4 +1,4 @@
-"""`studio data`: what exists, what is at fault, what it looks like, and an example that works as it is."""
+"""`studio data list`, `check` and `init`."""
 
 import csv
 import json
@@ -34,9 +34,6 @@ def config(root: Path, **fields: object) -> FoldersConfig:
     return FoldersConfig(**{"root": str(root), "attributes": BELONGS, **fields})
 
 
-# ---- list ----
-
-
 def test_list_datasets_states_where_files_are_expected() -> None:
     rows = list_datasets()
     assert [row["name"] for row in rows] == list(DATASETS)
@@ -55,8 +52,10 @@ from typer.testing import CliRunner
 from studio.cli import app
 from studio.data import DATASETS
 results = [CliRunner().invoke(app, ["data", "list"]).exit_code]
-results += [CliRunner().invoke(app, ["data", "check", name]).exit_code for name in DATASETS if name not in ("folders", "brats")]
-print(results, [name for name in ("torch", "sklearn", "scipy", "skimage", "matplotlib", "nibabel") if name in sys.modules])
+names = [name for name in DATASETS if name not in ("folders", "brats")]
+results += [CliRunner().invoke(app, ["data", "check", name]).exit_code for name in names]
+slow = ("torch", "sklearn", "scipy", "skimage", "matplotlib", "nibabel")
+print(results, [name for name in slow if name in sys.modules])
 """
 
 
@@ -85,7 +84,7 @@ def test_bundled_images_match_their_packages_own_loaders(
     import skimage.data
     from sklearn.datasets import load_digits
 
-    if not here:  # as if these packages kept their files elsewhere
+    if not here:  # as if the files of these packages were elsewhere
         monkeypatch.setattr(bundled, "_inside", lambda package, name: Path("nowhere"))
     pixels, classes = load_digits(return_X_y=True)
     found = bundled.load_digit_images.__wrapped__()
@@ -93,9 +92,6 @@ def test_bundled_images_match_their_packages_own_loaders(
     assert np.array_equal(found[1], classes)
     for name in ("brick", "camera", "coins", "grass", "gravel", "moon"):
         assert np.array_equal(bundled.load_photograph(name), getattr(skimage.data, name)())
-
-
-# ---- init and check ----
 
 
 def test_init_example_is_complete_and_passes_check(root: Path) -> None:
@@ -219,7 +215,8 @@ def test_check_reports_a_fault_instead_of_raising(root: Path, tmp_path: Path) ->
     assert describe(report).startswith("folders: not usable\nproblem: data.root: no folder")
     report = check(config(root, attributes={"digits": "salient"}))
     assert report["problems"] == [
-        f"data.attributes.digits: {root / 'attributes.csv'} has no such column; did you mean 'digit'?"
+        f"data.attributes.digits: {root / 'attributes.csv'} has no such column; "
+        "did you mean 'digit'?"
     ]
 
 

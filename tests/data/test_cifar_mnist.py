@@ -96,7 +96,7 @@ def test_images_show_the_same_items_at_both_sizes(root: Path) -> None:
     digit = np.zeros((1, 28, 28), np.uint8)
     digit[0, 0, 0], digit[0, 27, 20] = 255, 255
     at_64, at_32 = resize_digits(digit, 64)[0], pad_digits(digit, 32)[0]
-    assert at_64[0, 0] == 1  # resized to the whole frame, corner on corner
+    assert at_64[0, 0] == 1  # resized to the whole frame, so corners match
     assert at_64[63, 47] > 0.5
     assert at_32[2, 2] == at_32[29, 22] == 1
     assert at_32.sum() == 2
@@ -215,7 +215,7 @@ def test_real_files_have_the_known_classes() -> None:
     for domain in ("background", "target"):
         images = data.images("train", domain, range(64))
         assert images.abs().max() <= 1
-        # Neighbouring pixels of a photograph are alike in every channel. Those of a scrambled photograph are not.
+        # Neighbouring pixels of a photograph are similar in every channel, unless it is scrambled.
         assert (images[..., 1:] - images[..., :-1]).abs().mean() < 0.5 * images.std()
 
 
@@ -225,7 +225,7 @@ def test_real_files_have_the_known_classes() -> None:
 )
 @pytest.mark.parametrize("name", ["cifar_mnist", "grassy_mnist"])
 def test_labels_of_the_real_files_belong_to_their_pictures(name: str) -> None:
-    """A linear classifier of pixels tells digits: hopeless if a label were that of another picture."""
+    """A linear classifier of pixels can predict digits only from labels of the same picture."""
     from sklearn.linear_model import LogisticRegression
 
     options = (
@@ -243,6 +243,5 @@ def test_labels_of_the_real_files_belong_to_their_pictures(name: str) -> None:
         digits[split] = data.labels(split, "target")["digit"][:n]
     classifier = LogisticRegression(C=0.01, max_iter=200).fit(pixels["train"], digits["train"])
     assert classifier.score(pixels["test"], digits["test"]) > 0.8
-    assert (
-        classifier.score(pixels["test"], np.roll(digits["test"], 1)) < 0.2
-    )  # the labels of the neighbours do not do
+    # Not with the labels of the neighbours.
+    assert classifier.score(pixels["test"], np.roll(digits["test"], 1)) < 0.2

@@ -1,4 +1,4 @@
-"""dSprites: the renderer, the original file's layout, and dsprites_mnist's composition, factors and splits."""
+"""dSprites: the renderer and the original file. dsprites_mnist: composition, factors and splits."""
 
 import hashlib
 import os
@@ -46,7 +46,7 @@ def some_factors(n: int, seed: int = 0) -> np.ndarray:
 
 
 def test_render_sprites_matches_the_published_frames() -> None:
-    """All 258 different frames of the authors' animation, by the digest of the genuine ones."""
+    """All 258 different frames of the authors' animation, compared by their digests."""
     turned = [[5, orientation, 0, 0] for orientation in range(40)] + [
         [scale, 0, 0, 0] for scale in range(6)
     ]
@@ -74,7 +74,7 @@ def test_render_sprites_has_the_geometry_of_the_data_set() -> None:
     assert [len(r) for r in rows] == [19, 15, 19]
     square = render_sprites(np.array([[0, scale, 0, 0, 0] for scale in range(6)])).sum((1, 2))
     assert (np.diff(square) > 0).all()
-    # The first position is at 16 and the last at 48 px; x is the column and y is the row.
+    # The first position is at 16 and the last at 48 px. x is the column, y the row.
     for x, y in ((0, 31), (31, 0)):
         row, column = np.argwhere(render_sprites(np.array([[1, 3, 0, x, y]]))[0]).mean(0) + 0.5
         assert (column, row) == pytest.approx((16 + 32 * x / 31, 16 + 32 * y / 31), abs=0.05)
@@ -110,7 +110,7 @@ def test_render_sprites_refuses_invalid_class_numbers() -> None:
     reason="needs dSprites' genuine frames: set STUDIO_DATA to their folder",
 )
 def test_render_sprites_matches_the_genuine_frames() -> None:
-    """The packed frames of the authors' animation: `gif_bits` (320, 512) and `gif_latents` (320, 5) of dsprites.npz."""
+    """The frames of the authors' animation: `gif_bits` (320, 512), `gif_latents` (320, 5)."""
     path = Path(os.environ["STUDIO_DATA"]) / "dsprites.npz"
     if not path.is_file() or "gif_bits.npy" not in zipfile.ZipFile(path).namelist():
         pytest.skip(f"{path} has no genuine frames (gif_bits)")
@@ -133,7 +133,7 @@ def test_background_is_a_grid_of_digits_at_half_brightness(root: Path) -> None:
     table = data.composition("train", "background")["digits"][:16]
     assert (classes[table] == [1, 2, 3, 4]).all()
     bright = mnist_arrays()
-    for digit in (1, 2, 3, 4):  # one class alone is bright
+    for digit in (1, 2, 3, 4):  # only one class is bright
         images = np.where((bright["y_train"] == digit)[:, None, None], 255, 0) * np.ones(
             (1, 28, 28)
         )
@@ -244,7 +244,7 @@ def test_dsprites_mnist_refuses_mnist_without_a_digit(root: Path) -> None:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
-    """The file's layout with two shapes' worth of nothing: 1 scale, 2 orientations, 8 positions."""
+    """Shrinks the layout to 3 shapes, 1 scale, 2 orientations and 8 positions, 48 frames."""
     counts = (3, 1, 2, 4, 2)
     for module in (dsprites, dsprites_mnist):
         monkeypatch.setattr(module, "COUNTS", counts)
@@ -284,7 +284,7 @@ def test_sprites_file_is_mapped_or_unpacked_once(
     assert len(kept) == compressed
     if compressed:
         assert kept[0].stat().st_size == small * 512
-        path.write_bytes(b"")  # what was packed is not read again
+        path.write_bytes(b"")  # the original is not read again
         assert np.array_equal(sprites.take(factors), images[rows])
 
 

@@ -1,4 +1,4 @@
-"""grassy_mnist: the three published forms, where grass comes from, splits, and the options of the studies."""
+"""grassy_mnist: the three published modes, sources of grass, splits and options."""
 
 import hashlib
 from itertools import product
@@ -30,7 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """60 photographs, each of a brightness of its own."""
+    """60 photographs, each with its own brightness."""
     place = tmp_path / "grass"
     (place / "n12102133").mkdir(parents=True)
     for i in range(60):

@@ -37,7 +37,7 @@ def test_open_mnist_gives_the_same_for_every_layout(tmp_path: Path, layout: str)
 
 @pytest.mark.parametrize("layout", ["stored", "compressed", "labels (N, 1)", "binary"])
 def test_open_cifar_gives_channels_first_for_every_layout(tmp_path: Path, layout: str) -> None:
-    # Peers' trap 3: a reshape instead of a permutation scrambles colour images.
+    # A reshape instead of a permutation would scramble colour images.
     arrays = cifar_arrays()
     arrays["x_train"][17] = 0
     arrays["x_train"][17, 3, 20] = (

@@ -69,9 +69,8 @@ def test_splits_share_neither_digit_nor_region(digits: TexturedDigits) -> None:
         memory = [
             (w.__array_interface__["data"][0], w.shape) for w in (windows["train"], windows["test"])
         ]
-        row = (
-            windows["train"].strides[0] // windows["train"].strides[1]
-        )  # pixels in a row of the photograph
+        # Pixels in a row of the photograph.
+        row = windows["train"].strides[0] // windows["train"].strides[1]
         last_of_train = windows["train"].shape[1] + 31
         first_of_test = (memory[1][0] - memory[0][0]) // windows["train"].strides[1]
         assert last_of_train <= first_of_test < row

@@ -19,7 +19,7 @@ TUMOUR = {7: 5, 8: 2}
 
 
 def head(seed: int) -> np.ndarray:
-    """Returns a smooth head of 16 x 20 x 10 voxels with values from 100 to 1000, in canonical axes."""
+    """Returns a smooth head of 16 x 20 x 10 voxels, values 100 to 1000, in canonical axes."""
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     inside = (x / 0.67) ** 2 + (y / 0.84) ** 2 < 1

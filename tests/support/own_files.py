@@ -1,4 +1,4 @@
-"""A run on a user's own folders, and files of every kind beside it, for the tests of `apply` and `export`."""
+"""Runs on a user's own folders, for the tests of `apply` and `export`."""
 
 from pathlib import Path
 
@@ -33,7 +33,11 @@ def folders_run(
     method: dict | None = None,
     convert: int | str = "auto",
 ) -> Run:
-    """Trains on a few images; by default contrastive PCA with as many components as pixels, whose reconstruction is the image."""
+    """Trains on a few images.
+
+    The default is contrastive PCA with as many components as pixels, so that the reconstruction is
+    the image itself.
+    """
     for domain in ("background", "target"):
         (root / "photos" / domain).mkdir(parents=True)
         for i in range(60 * channels):  # more training images than pixels

@@ -18,7 +18,7 @@ def mnist_arrays(seed: int = 0) -> Arrays:
     rng = np.random.default_rng(seed)
     arrays = {}
     for split, n in (("train", TRAIN), ("test", TEST)):
-        # No two digits are alike, so that a picture tells which digit it shows.
+        # No two digits are alike, so that a picture identifies its digit.
         arrays[f"x_{split}"] = rng.integers(0, 256, (n, 28, 28), np.uint8)
         arrays[f"y_{split}"] = (np.arange(n) % 10).astype(np.uint8)
     return arrays

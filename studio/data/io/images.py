@@ -134,7 +134,7 @@ def explain_read_errors() -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UnreadableError(f"has more than {MOST_PIXELS} pixels") from None
     except Image.UnidentifiedImageError:
-        raise UnreadableError("is neither a PNG nor a JPEG, whatever its name says") from None
+        raise UnreadableError("is neither a PNG nor a JPEG, despite its name") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, ...
@@ -244,7 +244,7 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
 def decode_upright(image: Image.Image) -> Image.Image:
     """Returns an opened picture upright, in a mode without palettes or odd colour spaces.
 
-    The modes are L, LA, RGB and RGBA, and "I;16" and "I" for 16-bit gray.
+    The modes are L, LA, RGB and RGBA, and `I` or its 16-bit variants for 16-bit gray.
 
     Raises:
         UnreadableError: the picture has another colour space, such as CMYK.

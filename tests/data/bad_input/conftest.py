@@ -24,7 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    """Runs a command as the console script does; whatever escapes it, escapes here."""
+    """Returns a function that runs a command as the console script does."""
 
     def run(*words: str) -> SimpleNamespace:
         monkeypatch.setattr("sys.argv", ["studio", *words])
@@ -37,7 +37,10 @@ def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
 
 @pytest.fixture
 def problem(studio):
-    """Checks a data set that is not usable; returns its one problem, and sees that `preview` says the same."""
+    """Returns a function that checks an unusable data set and returns its one problem.
+
+    It also checks that `preview` reports the same problem.
+    """
 
     def run(name: str, *words: str) -> str:
         checked = studio("data", "check", name, "--json", *words)

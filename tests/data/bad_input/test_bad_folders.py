@@ -33,9 +33,8 @@ def test_check_has_the_same_keys_for_every_data_set(studio, root: Path) -> None:
     for name in DATASETS:
         report = json.loads(studio("data", "check", name, "--json").out)
         assert list(report) == KEYS
-        assert report["ok"] is (
-            name not in ("folders", "brats")
-        )  # whose files are nobody's but the user's
+        # These two read files of the user, which do not exist here.
+        assert report["ok"] is (name not in ("folders", "brats"))
         assert report["root"] == (str(root) if name in (*FILES, "brats") else None)
     report = json.loads(studio("data", "check", "folders", "--json").out)
     assert "data.root: missing: the folder with your images" in report["problems"][0]
@@ -71,7 +70,7 @@ def test_check_names_a_missing_or_empty_folder(
 
 @pytest.fixture
 def unprivileged_folder() -> Iterator[Path]:
-    """A folder in which this process, whoever runs it, may not read what is closed."""
+    """A folder in which file permissions apply to this process even if it runs as root."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         was = os.geteuid()

@@ -91,5 +91,5 @@ def test_check_names_an_unusable_folder_of_grass(
     assert drawn.code == 2
     assert (
         drawn.err
-        == f"error: {tmp_path / 'grass/5.png'}: is neither a PNG nor a JPEG, whatever its name says\n"
+        == f"error: {tmp_path / 'grass/5.png'}: is neither a PNG nor a JPEG, despite its name\n"
     )

@@ -119,7 +119,7 @@ def test_images_are_the_same_with_an_extra_axis(studio, root: Path, compressed: 
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_open_mnist_reports_every_damage_to_an_npz(tmp_path: Path, compressed: bool) -> None:
-    """Bytes changed in every part of the file: a StudioError that names it, or values as if nothing had happened."""
+    """Changed bytes in any part of the file lead to a StudioError that names it, or to values."""
     path = tmp_path / "mnist.npz"
     arrays = {key: value[:2] for key, value in mnist_arrays().items()}
     (np.savez_compressed if compressed else np.savez)(path, **arrays)
@@ -141,7 +141,7 @@ def test_open_mnist_reports_every_damage_to_an_npz(tmp_path: Path, compressed: b
 
 
 def write_sparse_npz(path: Path, images: int) -> None:
-    """Writes an npz whose x_train has room for many images but takes none: by hand, since zipfile would write its zeros."""
+    """Writes a sparse npz with many images in x_train. zipfile would write all their zeros."""
     small = mnist_arrays()
     with zipfile.ZipFile(path, "w") as archive:
         for key, values in (small | {"y_train": np.zeros(images, np.uint8)}).items():

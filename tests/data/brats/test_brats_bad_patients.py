@@ -123,7 +123,8 @@ FAULTS = {
         lambda f: write_patient(
             f, t1=store(head(0), AFFINE * 1.5), seg=store(tumour(TUMOUR), AFFINE * 1.5)
         ),
-        "has 24 x 24 x 12 voxels of 1.5 x 1.5 x 1.5 mm, most have 24 x 24 x 12 voxels of 1 x 1 x 1 mm",
+        "has 24 x 24 x 12 voxels of 1.5 x 1.5 x 1.5 mm, "
+        "most have 24 x 24 x 12 voxels of 1 x 1 x 1 mm",
     ),
     "voxel": (
         lambda f: write_patient(f, t1=store(head(0), AFFINE * 1.5)),

@@ -110,8 +110,8 @@ def test_window_does_not_apply_to_8_bit_images(tmp_path: Path) -> None:
         noise(0, high=60_000, dtype=np.uint16) / 30_000 - 1,
         atol=1e-6,
     )
-    note = "0 background and 1 target images are not 8-bit: values from 0 to 60000 become -1 to 1 (data.window)"
-    assert note in dataset.notes()
+    numbers = "0 background and 1 target images are not 8-bit"
+    assert f"{numbers}: values from 0 to 60000 become -1 to 1 (data.window)" in dataset.notes()
 
 
 def test_read_image_puts_transparent_pixels_on_black(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""The files that `studio apply` reads, and the checks that its results overwrite none of them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio.data.io.files import check_listable, find_images
+from studio.data.io.images import FORMATS, is_image
+from studio.errors import StudioError
+
+__all__ = ["InputFile", "check_places", "find_inputs"]
+
+EXPECTED = "a file or a folder with png, jpg, npy, nii or nii.gz files"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read.
+
+    Attributes:
+        name: path relative to the input's folder.
+        path: the file.
+        donor: file that gives the salient content, or None.
+    """
+
+    name: str
+    path: Path
+    donor: Path | None
+
+
+def find_inputs(
+    source: str | Path, donors: str | Path | None
+) -> tuple[list[InputFile], int, list[Path]]:
+    """Returns the files, the number of ignored ones, and the folders or files that must not be
+    written to.
+    """
+    root, names, ignored = _find_files(source, "IN")
+    places = [Path(os.path.expanduser(source))]
+    if donors is None:
+        return [InputFile(name, root / name, None) for name in names], ignored, places
+    place, found, _ = _find_files(donors, "--with")
+    places.append(Path(os.path.expanduser(donors)))
+    if len(found) not in (1, len(names)):
+        raise StudioError(
+            f"--with {donors}: has {len(found)} images for the {len(names)} of {source}: "
+            "expected one, or as many"
+        )
+    partners = found * len(names) if len(found) == 1 else found
+    return (
+        [
+            InputFile(name, root / name, place / partner)
+            for name, partner in zip(names, partners, strict=True)
+        ],
+        ignored,
+        places,
+    )
+
+
+def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
+    """Returns the folder of a source, the images in it, and the number of other files."""
+    path = Path(os.path.expanduser(source))
+    if path.is_file():
+        if not is_image(path.name):
+            raise StudioError(f"{option} {path}: expected a name that ends in {', '.join(FORMATS)}")
+        return path.parent, [path.name], 0
+    if not path.exists():
+        raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
+    names, others = find_images(check_listable(str(source), option, EXPECTED))
+    if not names:
+        raise StudioError(
+            f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}"
+        )
+    return path, names, len(others)
+
+
+def check_places(
+    out: Path,
+    folders: Sequence[Path],
+    results: Sequence[Path],
+    places: Sequence[Path],
+    overwrite: bool,
+) -> None:
+    """Refuses results in or over the files that are read, and over existing files.
+
+    Args:
+        out: folder of all results.
+        folders: folders of the generated files in it.
+        results: all files that will be written.
+        places: files and folders that are read.
+        overwrite: whether existing results may be replaced.
+
+    Raises:
+        StudioError: a result would be in a place that is read, or exists.
+    """
+    if out.exists() and not out.is_dir():
+        raise StudioError(f"OUT {out}: a file, expected a folder")
+    own, written = out.resolve(), [folder.resolve() for folder in folders]
+    for place in places:
+        given = place.resolve()
+        if own == given or (given.is_dir() and own.is_relative_to(given)):
+            raise StudioError(f"OUT {out}: is in {place}, which is read. Give a folder outside it.")
+        if any(given.is_relative_to(folder) or folder.is_relative_to(given) for folder in written):
+            raise StudioError(
+                f"OUT {out}: files would be written to {place}, which is read. Give another folder."
+            )
+    existing = [] if overwrite else [path for path in results if os.path.lexists(path)]
+    if existing:
+        others = f", and {len(existing) - 1} more" * (len(existing) > 1)
+        raise StudioError(f"{existing[0]}: exists{others}; --force replaces files")

@@ -49,8 +49,8 @@ class Pair(NamedTuple):
         x: background images, (B, C, H, W) in [-1, 1]. Volumes have shape (B, C, D, H, W), vectors
             (B, F).
         y: target images, of the same shape.
-        severity: the attribute of the target images that `Method.pair_attribute` names, (B,) in [0,
-            1], NaN where it is unknown. None if the method names no attribute.
+        severity: the attribute of the target images that `Method.pair_attribute` names, shape (B,)
+            and range [0, 1], NaN where it is unknown. None if the method names no attribute.
     """
 
     x: Tensor

@@ -1,17 +1,18 @@
 """Double InfoGAN (Carton, Louiset and Gori 2024): a GAN with a common and a salient code.
 
-The generator G makes background images G(z, 0) and target images G(z, s). The net D is one trunk
-with four heads (Fig. 2): D tells real from fake images, C tells background from target images, and
-Q_z and Q_s read the codes. Content shared by both sets must therefore be encoded in z and
-target-only content in s. Otherwise Q could not recover them from the images.
+The generator G makes background images G(z, 0) and target images G(z, s). A second net, `D` in the
+code, is one trunk with four heads (Fig. 2). The head D distinguishes real and fake images, the head
+C distinguishes background and target images, and the heads z and s (Q_z and Q_s in the paper) read
+the codes. Content shared by both sets must therefore be encoded in z and target-only content in s.
+Otherwise Q could not recover them from the images.
 
 One iteration of the algorithm:
 
-1. `draw`: take background images x and target images y, and draw codes from the prior. Generate
-   G(z, 0) and G(z, s), read x and y by all heads, and reconstruct x and y from their codes.
-2. Step D: train the trunk and its heads with `discriminator_terms`.
-3. Step CR, optional: train the net H with `contrast_terms`.
-4. Step G: train G with `generator_terms`.
+1. `draw`: Take background images x and target images y, and draw codes from the prior. Generate
+   G(z, 0) and G(z, s). Apply all heads to x and y, and reconstruct x and y from the codes read.
+2. Step D: Train the trunk and its heads with `discriminator_terms`.
+3. Step CR, optional: Train the net H with `contrast_terms`.
+4. Step G: Train G with `generator_terms`.
 
 Departures from the paper, and choices where it leaves one:
 
@@ -176,16 +177,16 @@ class DoubleInfoGANDraw(Draw):
         reals: the images of the pair, (2B, C, H, W).
         code: codes of the prior, with s = 0 for background images.
         fakes: images that G generates from `code`.
-        read: outputs of the four heads for `reals`, by head.
-        rebuilt: reconstructions of `reals`, with s = 0 for background images.
+        outputs: outputs of the four heads for `reals`, by head.
+        reconstructions: reconstructions of `reals`, with s = 0 for background images.
         contrast: pairs for the contrastive regulariser, or None if it is off.
     """
 
     reals: Tensor
     code: Code
     fakes: Tensor
-    read: dict[str, Tensor]
-    rebuilt: Tensor
+    outputs: dict[str, Tensor]
+    reconstructions: Tensor
     contrast: Contrast | None
 
 
@@ -239,14 +240,15 @@ class DoubleInfoGAN(Method):
         n = len(pair.x)
         reals = stack_domains(pair.x, pair.y)
         code = stack_domains(self.prior(n, "background"), self.prior(n, "target"))
-        read = self.D(reals)
-        blanked = stack_domains(self.blank(n).to(read["s"]), unstack_domains(read["s"]).target)
-        fakes, rebuilt = self.decode(code), self.decode(Code(read["z"], blanked))
+        real = self.D(reals)
+        # Eq. 8 reconstructs x from (z, 0) and y from (z, s).
+        s = stack_domains(self.blank(n).to(real["s"]), unstack_domains(real["s"]).target)
+        fakes, reconstructions = self.decode(code), self.decode(Code(real["z"], s))
         contrast = None
         if self.has_contrast:
             with frozen_statistics(self.G):
                 contrast = self.draw_contrast(len(reals))
-        return DoubleInfoGANDraw(pair, reals, code, fakes, read, rebuilt, contrast)
+        return DoubleInfoGANDraw(pair, reals, code, fakes, real, reconstructions, contrast)
 
     def draw_contrast(self, n: int) -> Contrast:
         """Generates n pairs of fakes that share z and one salient coordinate k (Fig. 10)."""
@@ -255,13 +257,14 @@ class DoubleInfoGAN(Method):
         k = torch.randint(first.shape[1], (n,), device=first.device)
         second = second.scatter(1, k[:, None], first.gather(1, k[:, None]))
         images = self.decode(Code(torch.cat([z, z]), torch.cat([first, second])))
-        return Contrast(torch.cat(images.chunk(2), 1), k)
+        first_images, second_images = images.chunk(2)
+        return Contrast(torch.cat([first_images, second_images], 1), k)
 
     def discriminator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
         """Eq. 4 for D, Eq. 5 on real images, Eq. 6 with its term on real images, and Eq. 8."""
         with frozen_statistics(self.D):
             fake = self.D(draw.fakes.detach())
-        real = draw.read
+        real = draw.outputs
         adv = discriminator_logistic(real["D"].squeeze(1), fake["D"].squeeze(1))
         x_class, y_class = unstack_domains(real["C"].squeeze(1))
         x_salient = unstack_domains(real["s"]).background
@@ -271,7 +274,7 @@ class DoubleInfoGAN(Method):
             "class.target": bce(y_class, 1),
             **self._info_terms(fake, draw),
             "info_real": latent_regression(x_salient, torch.zeros_like(x_salient)),
-            **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
+            **domain_terms("image", l1_per_pixel(draw.reconstructions, draw.reals)),
         }
 
     def generator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
@@ -284,19 +287,20 @@ class DoubleInfoGAN(Method):
             "class.background": bce(x_class, 0),
             "class.target": bce(y_class, 1),
             **self._info_terms(fake, draw),
-            **domain_terms("image", l1_per_pixel(draw.rebuilt, draw.reals)),
+            **domain_terms("image", l1_per_pixel(draw.reconstructions, draw.reals)),
             **self._contrast_terms(draw.contrast),
         }
 
     def contrast_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
         """Eq. 18 for H, whose images carry no gradient to G."""
-        contrast = draw.contrast
-        return self._contrast_terms(contrast and contrast._replace(images=contrast.images.detach()))
+        return self._contrast_terms(draw.contrast, detach=True)
 
-    def _contrast_terms(self, contrast: Contrast | None) -> dict[str, Tensor]:
+    def _contrast_terms(self, contrast: Contrast | None, detach: bool = False) -> dict[str, Tensor]:
+        """Eq. 18, or no term if the contrastive regulariser is off."""
         if contrast is None:
             return {}
-        return {"cr": contrastive_regulariser(self.H(contrast.images)["k"], contrast.k)}
+        images = contrast.images.detach() if detach else contrast.images
+        return {"cr": contrastive_regulariser(self.H(images)["k"], contrast.k)}
 
     def _info_terms(self, fake: dict[str, Tensor], draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
         """Eq. 6 on fakes."""

@@ -38,8 +38,8 @@ def test_dig_total_does_not_depend_on_the_batch_size() -> None:
             draw.reals[rows],
             Code(draw.code.z[rows], draw.code.s[rows]),
             draw.fakes[rows],
-            {name: out[rows] for name, out in draw.read.items()},
-            draw.rebuilt[rows],
+            {name: out[rows] for name, out in draw.outputs.items()},
+            draw.reconstructions[rows],
             None,
         )
         totals.append([float(method.total(step.loss(draw)).detach()) for step in method.steps()])

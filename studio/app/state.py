@@ -16,6 +16,7 @@ from studio.app.uploads import read_upload
 from studio.data import Dataset
 from studio.data.dataset import Belongs, is_known
 from studio.data.folders import Folders
+from studio.data.io.images import EIGHT_BIT
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -31,10 +32,6 @@ EXAMPLES = 8  # of them, on which the effect of a coordinate is measured
 STOPS = 100  # a slider has at least so many
 STRIPS = 8  # coordinates in a traversal
 STRIP = 7  # images in each
-EIGHT_BIT = (
-    0.0,
-    255.0,
-)  # the window of a data set whose images all have 8 bits, which says nothing of others
 KEPT = 3  # runs that are open at a time
 
 

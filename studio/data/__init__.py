@@ -7,8 +7,8 @@ To add a data set `NAME`:
    `Dataset`). The module docstring of `studio.data.dataset` lists the methods that it needs.
 2. Add it to `DATASETS` below.
 3. Write one config per method in `configs/`, such as `NAME_dig.yaml`.
-4. Write `tests/data/test_NAME.py`. The tests of all data sets in `tests/data` pick it up from
-   `DATASETS`.
+4. Write `tests/data/test_NAME.py`, and add a function that writes small files of it to `PREPARE` in
+   `tests/data/test_every_dataset.py`, which runs the tests of all data sets.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Presets: the papers' architectures, built at the papers' sizes, with parameters counted by hand."""
+"""Presets of published architectures, at their published sizes, with parameters counted by hand."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ import studio.config
 from nets import build_decoder, build_encoder, check_nets
 from studio.config import dump, list_presets, resolve
 
-# The size that each paper prints (that of `weinberger_mlp` is its code's), and the features its layers leave.
-REAL = {
+# Shape of the images in each paper. That of `weinberger_mlp` is in its code only.
+SHAPES = {
     "abid_fc": (1, 28, 28),
     "abid_conv": (3, 64, 64),
     "louiset_celeba": (3, 64, 64),
@@ -23,6 +23,7 @@ REAL = {
     "choudhuri_6": (1, 28, 28),
     "choudhuri_8": (3, 64, 64),
 }
+# Number of features of each trunk.
 FEATURES = {
     "abid_fc": 128,
     "abid_conv": 128,
@@ -39,7 +40,7 @@ FEATURES = {
 
 
 def expected_counts() -> dict[str, tuple[int, int]]:
-    """Trunk and decoder for 22 latents, counted by hand from what the presets say."""
+    """Returns the parameters of trunk and decoder for 22 latents, counted by hand, by preset."""
     celeba = (
         conv(3, 32, 4) + conv(32, 32, 4) + conv(32, 64, 4) + conv(64, 128, 4) + conv(128, 256, 4)
     )
@@ -92,14 +93,19 @@ def expected_counts() -> dict[str, tuple[int, int]]:
     }
 
 
-def test_every_preset_is_checked_here() -> None:
-    arguments = {"carton_128"}  # has no lists: tests/test_nets_128.py
-    assert set(list_presets()) - arguments == set(REAL) == set(FEATURES) == set(expected_counts())
+def test_every_preset_has_an_expected_shape_and_count() -> None:
+    without_lists = {"carton_128"}  # tested in test_table_5.py
+    assert (
+        set(list_presets()) - without_lists
+        == set(SHAPES)
+        == set(FEATURES)
+        == set(expected_counts())
+    )
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_preset_has_its_papers_size_features_and_parameters(name: str) -> None:
-    shape, nets = REAL[name], section(preset=name)
+@pytest.mark.parametrize("name", SHAPES)
+def test_presets_have_the_published_sizes_and_parameters(name: str) -> None:
+    shape, nets = SHAPES[name], section(preset=name)
     check_nets(shape, nets, 22)
     with torch.device("meta"):
         E, G = build_encoder(shape, {"z": 16, "s": 6}, nets), build_decoder(22, shape, nets)
@@ -111,9 +117,9 @@ def test_a_preset_has_its_papers_size_features_and_parameters(name: str) -> None
     assert (count(E.trunk), count(G)) == expected_counts()[name]
 
 
-@pytest.mark.parametrize("name", [name for name in REAL if "vbm" not in name])
-def test_a_preset_makes_images_and_reads_them_back(name: str) -> None:
-    shape = REAL[name]
+@pytest.mark.parametrize("name", [name for name in SHAPES if "vbm" not in name])
+def test_presets_decode_and_encode_with_finite_gradients(name: str) -> None:
+    shape = SHAPES[name]
     E, G = (
         build_encoder(shape, {"z": 2}, section(preset=name)),
         build_decoder(3, shape, section(preset=name)),
@@ -126,7 +132,7 @@ def test_a_preset_makes_images_and_reads_them_back(name: str) -> None:
     )
 
 
-def test_presets_take_any_channels_and_what_the_config_states_wins() -> None:
+def test_presets_fit_any_channels_and_the_config_overrides_them() -> None:
     config = resolve(
         RAW | {"nets": {"preset": "abid_fc", "zero_bias": "yes", "head": [{"linear": 9}]}}, "x", "x"
     )
@@ -139,15 +145,15 @@ def test_presets_take_any_channels_and_what_the_config_states_wins() -> None:
         check_nets((channels, 64, 64), section(preset="louiset_celeba"), 32)
 
 
-def test_a_resolved_preset_reopens_without_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolved_presets_reopen_without_their_file(monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve(RAW | {"nets": {"preset": "weinberger_conv"}}, "x", "x")
     text = dump(config)
     monkeypatch.setattr(studio.config, "FOLDERS", ())
     assert resolve(yaml.safe_load(text), "x", "x") == config
     assert "preset" not in text
     listed = yaml.safe_load(text)["nets"]["encoder"]
-    halving = {"conv": 32, "kernel": 4, "stride": 2, "padding": 1}
-    assert listed[0] == halving | {
+    first = {"conv": 32, "kernel": 4, "stride": 2, "padding": 1}
+    assert listed[0] == first | {
         "bias": False,
         "norm": "batch",
         "norm_after_act": True,
@@ -159,7 +165,7 @@ def test_a_resolved_preset_reopens_without_its_file(monkeypatch: pytest.MonkeyPa
     ("name", "hint"),
     [("abid_cf", "did you mean 'abid_fc'?"), ("../digits_dig", "valid: "), (3, "valid: ")],
 )
-def test_an_unknown_preset_names_the_nearest(name: object, hint: str) -> None:
+def test_unknown_presets_are_refused_with_the_nearest_name(name: object, hint: str) -> None:
     message = fault(preset=name)
     assert f"nets.preset: found {name!r}" in message
     assert hint in message

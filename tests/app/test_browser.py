@@ -242,7 +242,7 @@ def test_uploads_are_taken_or_refused_with_one_message(site: Visit, tmp_path: Pa
     gray = np.asarray(Image.fromarray(noise[4:36]).convert("L")).astype(int)
     assert np.abs(site.pixels("a") - gray).max() <= 1, "the centre, as gray"
     for name, message in {
-        "notes.png": "notes.png: is neither a PNG nor a JPEG, whatever its name says",
+        "notes.png": "notes.png: is neither a PNG nor a JPEG, despite its name",
         "huge.png": "huge.png: is 10000 x 10000 pixels: expected at least 1 and at most 67108864",
         "heavy.png": 'File(s) exceed the maximum allowed size of 10.0 Mb: "heavy.png"',
     }.items():

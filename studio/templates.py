@@ -20,7 +20,10 @@ LONGEST_WORD = 24  # letters of a word that a table cell never breaks
 
 @lru_cache
 def load_templates(folder: Path) -> Environment:
-    """Returns the templates `*.jinja` of a folder. Their filter `long` finds words that must break."""
+    """Returns the templates `*.jinja` of a folder.
+
+    Their filter `long` tells whether a text has a word that must be broken.
+    """
     templates = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

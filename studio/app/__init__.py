@@ -1,7 +1,10 @@
-"""`studio app`: a run in the browser.
+"""`studio app`: explores runs in the browser.
 
-`model` is what a person can do with a run and knows no web page; `uploads` reads their files; `pictures` turns tensors into
-pieces of a page; `page` puts these into components (Gradio, the extra `app`), and `server` answers on a port.
+- `state` holds the open runs, the chosen images and the codes, and knows no web page.
+- `uploads` reads files of the user.
+- `pictures` turns tensors into pieces of a page.
+- `page` arranges these pieces in Gradio components (the extra `app`).
+- `server` serves the page on a port.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The explorer's page: components, and what happens when one is touched. All that is computed is in `model`."""
+"""The app's page: its Gradio components and their events. `state` does the computing."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -11,24 +11,33 @@ import torch
 from gradio.themes import Base
 from torch import Tensor
 
-from studio.app.pictures import live, still, strips, swaps, thumbnails
+from studio.app.pictures import (
+    show_about,
+    show_alert,
+    show_edited,
+    show_fixed,
+    show_strips,
+    show_swaps,
+    thumbnails,
+)
 from studio.app.state import REACH, Choice, Explorer, Session, Shelf
 from studio.data.io.images import FORMATS
 from studio.errors import StudioError
 from studio.method import Domain
 
-__all__ = ["build_page", "theme"]
+__all__ = ["STYLE", "build_page", "theme"]
 
+STYLE = Path(__file__).with_name("style.css")
 TRAVERSE = "Traverse"  # title of a tab
 OFFERED = 18  # images to choose from at a time
-FIRST = 8  # sliders in sight; the others are folded away
-MOST_SLIDERS = 128  # coordinates beyond stay as the image's own code has them
+FIRST = 8  # sliders that are visible at once. The others are folded away
+MOST_SLIDERS = 128  # further coordinates keep the values of the image's own code
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-Update = Any  # what Gradio's functions return
+Update = Any  # Gradio accepts values, components and updates of components
 
 
 def theme() -> Base:
-    """Returns a theme with the system's own fonts: the page fetches nothing from elsewhere."""
+    """Returns a theme with fonts of the system, so that the page fetches nothing from elsewhere."""
     sober = Base(
         primary_hue="blue",
         neutral_hue="slate",
@@ -38,14 +47,14 @@ def theme() -> Base:
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
-    # Words beside pictures are small, and Gradio's own grey for them is too faint to read.
+    # A darker gray, because Gradio's own is too faint for the small words next to pictures.
     return sober.set(
         body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300"
     )
 
 
 def build_page(shelf: Shelf) -> gr.Blocks:
-    """Lays the page out for the runs on a shelf.
+    """Builds the page for the runs on a shelf.
 
     Raises:
         StudioError: the first run cannot be opened.
@@ -57,7 +66,7 @@ def build_page(shelf: Shelf) -> gr.Blocks:
 
 
 class _Picker:
-    """Where one of the two images is chosen: a domain, some test images, further ones, or a file."""
+    """The components that choose one of the two images: a test image of a domain, or a file."""
 
     def __init__(self, letter: str, role: str) -> None:
         with gr.Group(elem_classes="picker"):
@@ -68,7 +77,7 @@ class _Picker:
                 elem_id=f"domain-{letter}",
             )
             self.page = gr.State(0)
-            self.offered = gr.State([])  # numbers of the test images in sight
+            self.offered = gr.State([])  # indices of the visible test images
             self.gallery = gr.Gallery(
                 columns=6,
                 height="auto",
@@ -92,18 +101,18 @@ class _Picker:
 
 
 class _Page:
-    """The components in their places; `connect` says what touching them does.
+    """The components of the page. `connect` adds their events.
 
     Args:
         shelf: the runs.
-        first: the one that is shown first.
+        first: the run that is shown first.
     """
 
     def __init__(self, shelf: Shelf, first: Explorer) -> None:
         self.shelf = shelf
         self.session = gr.State(None)
-        self.tab = gr.State("")  # in sight
-        self.drawn = gr.State(None)  # domain and seed of the new images in sight
+        self.tab = gr.State("")  # the visible tab
+        self.drawn = gr.State(None)  # domain and seed of the visible generated images
         with gr.Row():
             with gr.Column(scale=3, min_width=260):
                 gr.Markdown("# Contrastive studio", elem_classes="title")
@@ -123,19 +132,19 @@ class _Page:
                     self.swaps = gr.HTML(elem_id="swaps")
                 with gr.Tab(TRAVERSE, id="traverse"):
                     self.strips = gr.HTML(elem_id="strips")
-                with gr.Tab("New images", id="new"):
+                with gr.Tab("Generated images", id="new"):
                     self._new()
 
     def _explore(self, sliders: int) -> None:
-        self.live = gr.HTML(elem_id="live")
-        self.still = gr.HTML(elem_id="still")
+        self.edited = gr.HTML(elem_id="live")
+        self.fixed = gr.HTML(elem_id="still")
         with gr.Row():
             self.reset = gr.Button("Own salient code (reset)", size="sm", elem_id="reset")
             self.heal = gr.Button("Nothing salient (heal)", size="sm", elem_id="heal")
             self.take = gr.Button("Salient code of B (swap)", size="sm", elem_id="take")
         with gr.Row(elem_classes="sliders"):
             self.sliders = [_slider(place) for place in range(min(FIRST, sliders))]
-        title = "The other salient coordinates, which change less"
+        title = "Further salient coordinates, with smaller effects"
         with (
             gr.Accordion(title, open=False, visible=sliders > FIRST) as self.rest,
             gr.Row(elem_classes="sliders"),
@@ -145,21 +154,22 @@ class _Page:
     def _new(self) -> None:
         with gr.Row():
             self.kind = gr.Radio(
-                ["background", "target"], value="target", label="New images of", elem_id="kind"
+                ["background", "target"], value="target", label="Generate images of", elem_id="kind"
             )
             self.seed = gr.Number(
                 0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed"
             )
-            self.draw = gr.Button("Draw new images", variant="primary", elem_id="draw")
+            self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
         gr.Markdown(
-            "Codes drawn from the prior and decoded: nobody has taken these images. Choose one to explore it as A."
+            "The model generates these images from random codes. They show no real subject. Click an "
+            "image to explore it as A."
         )
         self.new = gr.Gallery(
             columns=6,
             height="auto",
             allow_preview=False,
             show_label=False,
-            label="new images",
+            label="generated images",
             interactive=False,
             object_fit="contain",
             format="png",
@@ -169,8 +179,8 @@ class _Page:
         )
 
     def connect(self, blocks: gr.Blocks) -> None:
-        """Says what happens when something is touched."""
-        seen = [self.session, self.live, self.still, self.swaps, *self.sliders]
+        """Adds the events of the components."""
+        seen = [self.session, self.edited, self.fixed, self.swaps, *self.sliders]
         lists = [
             part
             for picker in (self.a, self.b)
@@ -178,38 +188,66 @@ class _Page:
         ]
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
         start = [self.run, self.a.domain, self.b.domain]
-        anew = [gr.on([blocks.load, self.run.change], _told(self._start), start, opened, **QUIET)]
+        reloads = [
+            gr.on([blocks.load, self.run.change], _show_errors(self._start), start, opened, **QUIET)
+        ]
         for letter, picker in (("a", self.a), ("b", self.b)):
             shown = [picker.page, picker.offered, picker.gallery]
-            picker.domain.input(_told(self._offer), [self.run, picker.domain], shown, **QUIET)
+            picker.domain.input(
+                _show_errors(self._offer), [self.run, picker.domain], shown, **QUIET
+            )
             picker.others.click(
-                _told(self._further), [self.run, picker.domain, picker.page], shown, **QUIET
+                _show_errors(self._offer_more),
+                [self.run, picker.domain, picker.page],
+                shown,
+                **QUIET,
             )
             chosen = [self.session, picker.domain, picker.offered]
-            anew.append(picker.gallery.select(_told(self._choosing(letter)), chosen, seen, **QUIET))
-            uploaded = [self.session, picker.upload]
-            anew.append(
-                picker.upload.upload(_told(self._uploading(letter)), uploaded, seen, **QUIET)
+            reloads.append(
+                picker.gallery.select(
+                    _show_errors(self._choose_handler(letter)), chosen, seen, **QUIET
+                )
             )
-        edited = [self.session, self.live, *self.sliders]
-        for button, base in ((self.reset, _own), (self.heal, _blank), (self.take, _lent)):
-            anew.append(button.click(_told(self._setting(base)), self.session, edited, **QUIET))
-        # A slider that is dragged asks for the last place it has reached, not for every one on its way.
+            uploaded = [self.session, picker.upload]
+            reloads.append(
+                picker.upload.upload(
+                    _show_errors(self._upload_handler(letter)), uploaded, seen, **QUIET
+                )
+            )
+        results = [self.session, self.edited, *self.sliders]
+        for button, base in (
+            (self.reset, _salient_of_a),
+            (self.heal, _blank),
+            (self.take, _salient_of_b),
+        ):
+            reloads.append(
+                button.click(_show_errors(self._base_handler(base)), self.session, results, **QUIET)
+            )
+        # While a slider is dragged, only its latest value is requested.
         moves, values = [slider.input for slider in self.sliders], [self.session, *self.sliders]
-        # Answered past the queue, which looks for work twenty times a second only.
+        # Not queued, because the queue checks for work only twenty times a second.
         gr.on(
-            moves, self._move, values, self.live, trigger_mode="always_last", queue=False, **QUIET
+            moves, self._move, values, self.edited, trigger_mode="always_last", queue=False, **QUIET
         )
         self.draw.click(
-            _told(self._draw), [self.session, self.kind, self.seed], [self.new, self.drawn], **QUIET
+            _show_errors(self._draw),
+            [self.session, self.kind, self.seed],
+            [self.new, self.drawn],
+            **QUIET,
         )
         self.new.select(
-            _told(self._choose_new), [self.session, self.drawn], [*seen, self.tabs], **QUIET
+            _show_errors(self._choose_generated),
+            [self.session, self.drawn],
+            [*seen, self.tabs],
+            **QUIET,
         )
-        self.tabs.select(_told(self._turn), values, [self.tab, self.strips], **QUIET)
-        for event in anew:
+        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
+        for event in reloads:
             event.then(
-                _told(self._restrip), [self.session, self.tab, *self.sliders], self.strips, **QUIET
+                _show_errors(self._update_strips),
+                [self.session, self.tab, *self.sliders],
+                self.strips,
+                **QUIET,
             )
 
     def _start(self, name: str, a: Domain, b: Domain) -> list[Update]:
@@ -231,70 +269,74 @@ class _Page:
         pictures = thumbnails(explorer.images(domain, indices))
         return [page, indices.tolist(), gr.update(value=pictures, selected_index=None)]
 
-    def _further(self, name: str, domain: Domain, page: int) -> list[Update]:
+    def _offer_more(self, name: str, domain: Domain, page: int) -> list[Update]:
         return self._offer(name, domain, page + 1)
 
-    def _choosing(self, letter: str) -> Callable[..., list[Update]]:
+    def _choose_handler(self, letter: str) -> Callable[..., list[Update]]:
         def choose(
             session: Session, domain: Domain, offered: list[int], event: gr.SelectData
         ) -> list[Update]:
-            return self._put(
+            return self._choose(
                 session, letter, self._explorer(session).choose(domain, offered[event.index])
             )
 
         return choose
 
-    def _uploading(self, letter: str) -> Callable[..., list[Update]]:
+    def _upload_handler(self, letter: str) -> Callable[..., list[Update]]:
         def upload(session: Session, file: str) -> list[Update]:
             path = Path(file)
             try:
-                return self._put(session, letter, self._explorer(session).upload(path))
+                return self._choose(session, letter, self._explorer(session).upload(path))
             finally:
-                path.unlink(missing_ok=True)  # a person's own image does not stay on the disk
+                path.unlink(missing_ok=True)  # uploaded images do not stay on the disk
 
         return upload
 
-    def _put(self, session: Session, letter: str, choice: Choice) -> list[Update]:
+    def _choose(self, session: Session, letter: str, choice: Choice) -> list[Update]:
         a, b = (choice, session.b) if letter == "a" else (session.a, choice)
-        looked = self._explorer(session).look_at(a, b)
-        return self._show(looked if letter == "a" else looked.at(session.base))
+        updated = self._explorer(session).look_at(a, b)
+        return self._show(updated if letter == "a" else updated.at(session.base))
 
-    def _setting(self, base: Callable[[Explorer, Session], Tensor]) -> Callable[..., list[Update]]:
-        def put(session: Session) -> list[Update]:
+    def _base_handler(
+        self, base: Callable[[Explorer, Session], Tensor]
+    ) -> Callable[..., list[Update]]:
+        def move_sliders(session: Session) -> list[Update]:
             explorer = self._explorer(session)
             session = session.at(base(explorer, session))
-            return [session, _live(explorer, session), *self._stops(explorer, session)]
+            return [session, _edited(explorer, session), *self._stops(explorer, session)]
 
-        return put
+        return move_sliders
 
     def _move(self, session: Session | None, *values: float) -> Update:
         if session is None:
             return gr.skip()
         try:
-            return _live(self._explorer(session), session, values)
-        except StudioError as error:  # past the queue there are no messages
-            return f'<p role="alert">{escape(str(error))}</p>'
+            return _edited(self._explorer(session), session, values)
+        except StudioError as error:  # Gradio shows no messages of events that are not queued
+            return show_alert(str(error))
 
     def _draw(self, session: Session, domain: Domain, seed: int | None) -> list[Update]:
         if seed is None:
-            raise StudioError("seed: expected a whole number from 0")
-        made = self._explorer(session).sample(domain, OFFERED, int(seed))
-        pictures = thumbnails(torch.stack([choice.image for choice in made]))
+            raise StudioError("seed: expected a whole number of at least 0")
+        choices = self._explorer(session).sample(domain, OFFERED, int(seed))
+        pictures = thumbnails(torch.stack([choice.image for choice in choices]))
         return [gr.update(value=pictures, selected_index=None), (domain, int(seed))]
 
-    def _choose_new(
+    def _choose_generated(
         self, session: Session, drawn: tuple[Domain, int], event: gr.SelectData
     ) -> list[Update]:
-        made = self._explorer(session).sample(drawn[0], OFFERED, drawn[1])
-        return [*self._put(session, "a", made[event.index]), gr.update(selected="explore")]
+        choices = self._explorer(session).sample(drawn[0], OFFERED, drawn[1])
+        return [*self._choose(session, "a", choices[event.index]), gr.update(selected="explore")]
 
-    def _turn(self, session: Session, event: gr.SelectData, *values: float) -> list[Update]:
-        return [event.value, self._restrip(session, event.value, *values)]
+    def _select_tab(self, session: Session, event: gr.SelectData, *values: float) -> list[Update]:
+        return [event.value, self._update_strips(session, event.value, *values)]
 
-    def _restrip(self, session: Session, tab: str, *values: float) -> Update:
-        """Draws the traversal anew, where it is in sight."""
+    def _update_strips(self, session: Session, tab: str, *values: float) -> Update:
+        """Draws the traversal again if its tab is visible."""
         explorer = self._explorer(session)
-        return strips(session, explorer.strips(session, values)) if tab == TRAVERSE else gr.skip()
+        if tab != TRAVERSE:
+            return gr.skip()
+        return show_strips(session, explorer.traverse(session, values))
 
     def _explorer(self, session: Session) -> Explorer:
         return self.shelf.open(session.run)
@@ -303,14 +345,14 @@ class _Page:
         explorer = self._explorer(session)
         return [
             session,
-            _live(explorer, session),
-            still(session),
-            swaps(session),
+            _edited(explorer, session),
+            show_fixed(session),
+            show_swaps(session),
             *self._stops(explorer, session),
         ]
 
     def _stops(self, explorer: Explorer, session: Session) -> list[Update]:
-        """Puts the sliders where the session's salient code is; a range grows where the code lies outside."""
+        """Moves the sliders to the session's salient code. A range grows if the code lies outside it."""
         updates: list[Update] = [gr.update(visible=False)] * len(self.sliders)
         stops = zip(
             explorer.coordinates,
@@ -330,11 +372,12 @@ class _Page:
         return updates
 
 
-def _live(explorer: Explorer, session: Session, values: Sequence[float] = ()) -> str:
-    return live(session, explorer.result(session, values), explorer.moved(session, values))
+def _edited(explorer: Explorer, session: Session, values: Sequence[float] = ()) -> str:
+    s = explorer.salient_code(session, values)
+    return show_edited(session, explorer.result(session, values), s)
 
 
-def _own(explorer: Explorer, session: Session) -> Tensor:
+def _salient_of_a(explorer: Explorer, session: Session) -> Tensor:
     return session.a.code.s[0]
 
 
@@ -342,7 +385,7 @@ def _blank(explorer: Explorer, session: Session) -> Tensor:
     return explorer.blank()
 
 
-def _lent(explorer: Explorer, session: Session) -> Tensor:
+def _salient_of_b(explorer: Explorer, session: Session) -> Tensor:
     return session.b.code.s[0]
 
 
@@ -360,29 +403,26 @@ def _slider(place: int) -> gr.Slider:
 
 
 def _about(explorer: Explorer) -> str:
-    """Says what the run is, and what is wrong with its data set."""
+    """Returns the description of a run, and the problem of its data set, if it has one."""
     run = explorer.run
     z, s = run.config.method.z, run.config.method.s
     shape = " x ".join(map(str, explorer.shape))
     words = (
-        f"{run.config.method.name} on {run.config.data.name}, {run.images_seen:,} images seen, images {shape}, "
-        f"{z} common and {s} salient coordinates. The result is decoded from the common code of A and "
-        "the salient code of the sliders; a percentage is a coordinate's share of all salient change."
+        f"{run.config.method.name} on {run.config.data.name}, {run.images_seen:,} images seen, "
+        f"images {shape}, {z} common and {s} salient coordinates. The result is decoded from the "
+        "common code of A and the salient code of the sliders. Healed means the pseudo-healthy "
+        "counterpart of A: decoded with nothing salient. The percentage at a slider is the "
+        "coordinate's share of all salient change."
     )
-    problem = (
-        f'<p role="alert"><b>No test images:</b> {escape(explorer.problem)}</p>'
-        if explorer.problem
-        else ""
-    )
-    return f"<p>{escape(words)}</p>{problem}"
+    return show_about(words, explorer.problem)
 
 
-def _told(handler: Callable[..., Update]) -> Callable[..., Update]:
-    """What is the user's to mend becomes a message in the page, and the page stays as it was."""
+def _show_errors(handler: Callable[..., Update]) -> Callable[..., Update]:
+    """Returns a handler that shows errors of the user as messages and leaves the page unchanged."""
 
     @wraps(handler)
     def guarded(*given: object, **named: object) -> Update:
-        if given[0] is None:  # before the page has been filled
+        if given[0] is None:  # the page has not been filled yet
             return gr.skip()
         try:
             return handler(*given, **named)

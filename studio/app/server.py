@@ -1,4 +1,7 @@
-"""Answering on a port: this machine's own address unless another is asked for, no link to the outside, nothing left behind."""
+"""Serves the app on a port: on the loopback address by default, without links to the outside.
+
+Nothing is left on the disk afterwards.
+"""
 
 import ipaddress
 import os
@@ -19,11 +22,11 @@ from studio.errors import StudioError, warn
 if TYPE_CHECKING:
     from studio.app.state import Shelf
 
-__all__ = ["check_gradio", "free_port", "serve"]
+__all__ = ["check_gradio", "free_port", "serve", "stop_signals", "wait_for_signal"]
 
-EVERYWHERE = ("0.0.0.0", "::")  # hosts that mean every address of this machine
-TRIED = 100  # ports after the one that is in use
-# No counting of users, no look for newer versions, and no public link whatever the environment says.
+EVERYWHERE = ("0.0.0.0", "::")  # hosts that stand for every address of this machine
+TRIED = 100  # ports that are tried after one that is in use
+# No usage statistics, no search for newer versions and no public link, whatever the environment says.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SHARE": "False",
@@ -35,10 +38,10 @@ QUIET = {
 
 
 def check_gradio() -> None:
-    """Refuses to go on without Gradio 6.
+    """Checks that Gradio 6 is installed.
 
     Raises:
-        StudioError: it is missing or too old; says how to install it.
+        StudioError: Gradio is missing or too old.
     """
     os.environ.update(QUIET)  # before the first import
     try:
@@ -54,10 +57,10 @@ def check_gradio() -> None:
 
 
 def free_port(host: str, port: int) -> int:
-    """Returns the port if nothing listens on it; 0 takes any that is free.
+    """Returns the port if nothing listens on it, or any free port for 0.
 
     Raises:
-        StudioError: it is in use (names the next free one), or the host is not one of this machine's.
+        StudioError: the port is in use, or the host is not an address of this machine.
     """
     fault = _fault(host, port)
     if fault is None and port:
@@ -84,30 +87,29 @@ def free_port(host: str, port: int) -> int:
 
 
 def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
-    """Answers until it is interrupted or terminated.
+    """Serves the page until the process is interrupted or terminated.
 
     Args:
         shelf: the runs.
         host: address to listen on.
-        port: a free one, see `free_port`.
-        browser: whether to open the page.
+        port: a free port, see `free_port`.
+        browser: whether to open the page in a browser.
     """
     if not _loopback(host):
         warn(
             f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs"
         )
     with (
-        _told_to_end() as told,
+        stop_signals() as signals,
         tempfile.TemporaryDirectory(prefix="studio-app-", ignore_cleanup_errors=True) as folder,
     ):
         os.environ["GRADIO_TEMP_DIR"] = folder
         from PIL import Image
 
-        from studio.app.page import build_page, theme
-        from studio.app.style import CSS
+        from studio.app.page import STYLE, build_page, theme
         from studio.app.uploads import MOST_BYTES
 
-        # Pillow warns of an image that is far beyond our own limit, which refuses it before it is decoded.
+        # Our own limit refuses such images before they are decoded, so Pillow need not warn of them.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         page = build_page(shelf)
         name = f"[{host}]" if ":" in host else host
@@ -126,7 +128,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
                 footer_links=[],
                 strict_cors=True,
                 theme=theme(),
-                css=CSS,
+                css=STYLE.read_text(encoding="utf-8"),
                 state_session_capacity=100,
             )
         except OSError as error:
@@ -136,39 +138,38 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         if browser:
             webbrowser.open(address)
         try:
-            _wait(told)
+            wait_for_signal(signals)
         finally:
             page.close(verbose=False)
     print("closed", file=sys.stderr)
 
 
 @contextmanager
-def _told_to_end() -> Iterator["SimpleQueue[int]"]:
-    """Yields a queue that has something in it once the process is interrupted or terminated."""
-    told: SimpleQueue[int] = (
-        SimpleQueue()
-    )  # unlike a threading.Event, it may be filled by a handler while it is waited for
+def stop_signals() -> Iterator["SimpleQueue[int]"]:
+    """Yields a queue that receives the number of each SIGINT and SIGTERM."""
+    # Not a threading.Event, because a handler must be able to fill it while it is waited for.
+    signals: SimpleQueue[int] = SimpleQueue()
 
-    def tell(number: int, frame: FrameType | None) -> None:
-        told.put(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        signals.put(number)
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield told
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait(told: "SimpleQueue[int]") -> None:
-    """Returns once there is something in the queue.
+def wait_for_signal(signals: "SimpleQueue[int]") -> None:
+    """Waits for a signal in the queue.
 
-    It looks up now and then: a signal may be delivered to another of the process's threads, and Python runs its handler in
-    the main thread, but only when that is awake.
+    It wakes up regularly. A signal may be delivered to another thread of the process, and Python
+    runs its handler in the main thread only while that thread is awake.
     """
     while True:
         with suppress(Empty):
-            told.get(timeout=0.2)
+            signals.get(timeout=0.2)
             return
 
 
@@ -177,7 +178,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _fault(host: str, port: int) -> OSError | None:
-    """Returns why a port cannot be listened on, if so."""
+    """Returns the error of listening on a port, or None."""
     try:
         with socket.socket(_family(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,8 @@
-"""What a person does with a run in the explorer: choose an image, move its salient code, heal, swap, sample, traverse."""
+"""The state behind the app's page: the open runs, the chosen images and the moved codes.
+
+This module knows no web page. It offers the edits of the page: choose an image, move its salient
+code, heal, swap, sample and traverse.
+"""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,7 +20,6 @@ from studio.app.uploads import read_upload
 from studio.data import Dataset
 from studio.data.dataset import Belongs, is_known
 from studio.data.folders import Folders
-from studio.data.io.images import EIGHT_BIT
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -24,27 +27,29 @@ from studio.seeds import seed_of
 
 __all__ = ["REACH", "STRIP", "Choice", "Coordinate", "Explorer", "Session", "Shelf"]
 
-REACH = 1.5  # sliders and strips go at least from -1.5 to 1.5: Carton et al. (2024), Fig. 9
-QUANTILES = (0.01, 0.99)  # of training codes; where these reach further, so do the sliders
-FIRST = 18  # test images, of which a session begins with two
-READ = 256  # training images whose codes are read for that
-EXAMPLES = 8  # of them, on which the effect of a coordinate is measured
-STOPS = 100  # a slider has at least so many
+REACH = 1.5  # sliders and strips cover at least -1.5 to 1.5: Carton et al. (2024), Fig. 9
+QUANTILES = (0.01, 0.99)  # of training codes. Sliders cover these if they reach further
+FIRST = 18  # test images from which the first two of a session are taken
+READ = 256  # training images that determine the range of the sliders
+EXAMPLES = 8  # of these, on which the effect of a coordinate is measured
+STOPS = 100  # a slider has at least this many stops
 STRIPS = 8  # coordinates in a traversal
 STRIP = 7  # images in each
-KEPT = 3  # runs that are open at a time
+# The window of a data set of 8-bit images. It does not suit images with more bits.
+EIGHT_BIT = (0.0, 255.0)
+KEPT = 3  # runs that stay open at the same time
 
 
 @dataclass(frozen=True)
 class Coordinate:
-    """One number of the salient code, and the slider that moves it.
+    """One coordinate of the salient code, and the slider that moves it.
 
     Attributes:
-        number: its place in s.
-        share: of the change that all coordinates make; shares add up to 1.
-        low: where the slider begins.
-        high: where it ends.
-        step: between two of its stops, a power of ten.
+        number: its index in s.
+        share: its share of the change by all coordinates. Shares add up to 1.
+        low: lowest value of the slider.
+        high: highest value of the slider.
+        step: distance between two stops, a power of ten.
     """
 
     number: int
@@ -54,13 +59,13 @@ class Coordinate:
     step: float
 
     def stop(self, value: float) -> float:
-        """Returns the slider's stop that is nearest to a value."""
+        """Returns the stop of the slider that is nearest to a value."""
         return round(round(value / self.step) * self.step, 9)
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """An image that a person has chosen: its name, the image (C, H, W) in [-1, 1] and its code (1, n), (1, m)."""
+    """A chosen image: its name, the image (C, H, W) in [-1, 1] and its code, (1, n) and (1, m)."""
 
     name: str
     image: Tensor
@@ -69,56 +74,58 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """What one person is looking at.
+    """The images and codes on one visitor's page.
 
     Attributes:
-        run: its name on the shelf.
-        a: the image whose common code is shown, and whose salient code is edited.
+        run: name of the run on the shelf.
+        a: the image that keeps its common code, and of which the salient code is edited.
         b: the image that lends its salient code.
-        base: the salient code (m,) that the sliders stood at before any was moved.
-        made: (2, 3, C, H, W): the common codes of a and b, each with the salient code of a, that of b, and a blank one.
+        base: the salient code (m,) of the sliders before any of them was moved.
+        decoded: (2, 3, C, H, W): the common codes of a and b, each with the salient code of a, that
+            of b, and the blank one.
     """
 
     run: str
     a: Choice
     b: Choice
     base: Tensor
-    made: Tensor
+    decoded: Tensor
 
     def at(self, base: Tensor) -> "Session":
         """Returns the session with the sliders at another salient code (m,)."""
         return replace(self, base=base)
 
     @property
-    def rebuilt(self) -> Tensor:
+    def reconstruction(self) -> Tensor:
         """The reconstruction of a, (C, H, W)."""
-        return self.made[0, 0]
+        return self.decoded[0, 0]
 
     @property
     def swapped(self) -> Tensor:
-        """The image a with the salient content of b, (C, H, W)."""
-        return self.made[0, 1]
+        """Image a with the salient content of b, (C, H, W)."""
+        return self.decoded[0, 1]
 
     @property
     def healed(self) -> Tensor:
-        """The image a with nothing salient, (C, H, W)."""
-        return self.made[0, 2]
+        """The pseudo-healthy counterpart of a, (C, H, W)."""
+        return self.decoded[0, 2]
 
 
 class Explorer:
-    """An opened run, its sliders and the images that can be chosen.
+    """An open run, its sliders and the images that can be chosen.
 
     Args:
-        name: of the run on the shelf.
-        run: opened.
+        name: name of the run on the shelf.
+        run: the open run.
 
     Attributes:
-        coordinates: of the salient code, the one with the largest effect first.
-        shape: of every image, (C, H, W).
-        problem: why the run's data set cannot be opened, or "". Uploads and new images work without it.
+        coordinates: coordinates of the salient code, that with the largest effect first.
+        shape: shape of every image, (C, H, W).
+        problem: the reason why the data set of the run cannot be opened, or "". Uploads and
+            generated images work without it.
 
     Raises:
-        StudioError: the run's images are volumes or vectors.
+        StudioError: the images of the run are volumes or vectors.
     """
 
     def __init__(self, name: str, run: Run) -> None:
@@ -133,7 +140,7 @@ class Explorer:
         self.coordinates = self._coordinates()
 
     def offered(self, domain: Domain, page: int, n: int) -> np.ndarray:
-        """Returns the numbers of n test images: page 0, 1, ... of a fixed shuffle that begins anew after its end."""
+        """Returns the indices of n test images: a page of a fixed shuffle that repeats after its end."""
         size = 0 if self.data is None else self.data.size("test", domain)
         if not size:
             return np.empty(0, np.int64)
@@ -149,24 +156,24 @@ class Explorer:
         )
 
     def choose(self, domain: Domain, index: int) -> Choice:
-        """Takes a test image of the run's data set."""
+        """Returns a test image of the data set."""
         [image] = self.images(domain, np.array([index]))
         return self._read(
             " · ".join(
                 [
                     f"{domain} {index}",
-                    *self._facts(domain, index, "salient"),
-                    *self._facts(domain, index, "common"),
+                    *self._known_classes(domain, index, "salient"),
+                    *self._known_classes(domain, index, "common"),
                 ]
             ),
             image,
         )
 
     def upload(self, path: Path) -> Choice:
-        """Takes a file of the user's.
+        """Returns the image of an uploaded file.
 
         Raises:
-            StudioError: it cannot be used; says why.
+            StudioError: the file cannot be used.
         """
         window, at = None, "middle"
         if isinstance(self.data, Folders):
@@ -176,47 +183,49 @@ class Explorer:
         return self._read(f"{path.name}{note}", image)
 
     def sample(self, domain: Domain, n: int, seed: int) -> list[Choice]:
-        """Makes n new images of a domain; their codes are those that were drawn."""
+        """Generates n images of a domain. Their codes are those that were drawn from the prior."""
         code = sampling.prior(self.run.method, n, domain, seed)
-        made = self.run.decode(code)
-        names = [f"new {domain} {i + 1} (seed {seed})" for i in range(n)]
+        images = self.run.decode(code)
+        names = [f"generated {domain} {i + 1} (seed {seed})" for i in range(n)]
         return [
-            Choice(names[i], made[i], Code(code.z[i : i + 1], code.s[i : i + 1])) for i in range(n)
+            Choice(names[i], images[i], Code(code.z[i : i + 1], code.s[i : i + 1]))
+            for i in range(n)
         ]
 
     def begin(self) -> Session:
-        """Returns a session on two test targets of different kinds, or on new targets where there is no data set."""
+        """Returns a session with two test targets of different classes, or with generated targets."""
         first = self.offered("target", 0, FIRST)
         if not len(first):
             return self.look_at(*self.sample("target", 2, 0))
-        kinds = [self._facts("target", int(i), "salient") for i in first]
+        kinds = [self._known_classes("target", int(i), "salient") for i in first]
         other = next(
             (i for i, kind in zip(first, kinds, strict=True) if kind != kinds[0]), first[-1]
         )
         return self.look_at(*(self.choose("target", int(i)) for i in (first[0], other)))
 
     def look_at(self, a: Choice, b: Choice) -> Session:
-        """Returns a session on two images, with the sliders at a's own salient code."""
+        """Returns a session with two images and the sliders at the salient code of a."""
         z = torch.cat([a.code.z, b.code.z]).repeat_interleave(3, 0)
         s = torch.cat([a.code.s, b.code.s, self.blank()[None]]).repeat(2, 1)
-        made = self.run.decode(Code(z, s)).unflatten(0, (2, 3))
-        return Session(self.name, a, b, a.code.s[0], made)
+        decoded = self.run.decode(Code(z, s)).unflatten(0, (2, 3))
+        return Session(self.name, a, b, a.code.s[0], decoded)
 
     def blank(self) -> Tensor:
         """Returns the salient code (m,) that means "nothing salient"."""
         return sampling.blank(self.run.method, 1)[0]
 
     def stops(self, base: Tensor) -> list[float]:
-        """Returns where each slider stands for a salient code (m,)."""
+        """Returns the stop of each slider for a salient code (m,)."""
         return [coordinate.stop(base[coordinate.number].item()) for coordinate in self.coordinates]
 
-    def moved(self, session: Session, values: Sequence[float]) -> Tensor:
-        """Returns the salient code (m,) that the sliders say.
+    def salient_code(self, session: Session, values: Sequence[float]) -> Tensor:
+        """Returns the salient code (m,) of the sliders.
 
         Args:
-            session: where they stood.
-            values: where they stand, for as many of `coordinates` as there are values. A slider that was not moved means
-                the exact number that it stood at, not its nearest stop; so does one that is missing.
+            session: holds the salient code before the sliders were moved.
+            values: values of the sliders, in the order of `coordinates`. A slider that was not
+                moved keeps the exact value of the code, not the nearest stop. So does one without
+                a value.
         """
         s = session.base.clone()
         for coordinate, stop, value in zip(
@@ -227,36 +236,37 @@ class Explorer:
         return s
 
     def result(self, session: Session, values: Sequence[float]) -> Tensor:
-        """Decodes a's common code with the sliders' salient code, (C, H, W)."""
-        s = self.moved(session, values)
-        for own, made in zip(
-            (session.a.code.s[0], session.b.code.s[0], self.blank()), session.made[0], strict=True
-        ):
-            if torch.equal(
-                s, own
-            ):  # an image alone and one among others differ by roundings, which a map would show
-                return made
+        """Decodes the common code of a with the salient code of the sliders, (C, H, W)."""
+        s = self.salient_code(session, values)
+        known = (session.a.code.s[0], session.b.code.s[0], self.blank())
+        for own, image in zip(known, session.decoded[0], strict=True):
+            # Reused, because an image that is decoded alone differs by rounding from the same image
+            # in a batch, and a map of change would show that.
+            if torch.equal(s, own):
+                return image
         return self.run.decode(Code(session.a.code.z, s[None]))[0]
 
-    def strips(self, session: Session, values: Sequence[float]) -> list[tuple[Coordinate, Tensor]]:
-        """Moves each of the coordinates with the largest effect from the low to the high end of its slider.
+    def traverse(
+        self, session: Session, values: Sequence[float]
+    ) -> list[tuple[Coordinate, Tensor]]:
+        """Moves each coordinate with a large effect from the low to the high end of its slider.
 
         Returns:
-            the coordinate and its images (STRIP, C, H, W).
+            the coordinates with their images (STRIP, C, H, W).
         """
         shown = self.coordinates[:STRIPS]
-        codes = self.moved(session, values).repeat(len(shown), STRIP, 1)
+        codes = self.salient_code(session, values).repeat(len(shown), STRIP, 1)
         for row, coordinate in zip(codes, shown, strict=True):
             row[:, coordinate.number] = torch.linspace(coordinate.low, coordinate.high, STRIP)
         s = codes.flatten(0, 1)
-        made = self.run.decode(Code(session.a.code.z.expand(len(s), -1), s))
-        return list(zip(shown, made.unflatten(0, (len(shown), STRIP)), strict=True))
+        images = self.run.decode(Code(session.a.code.z.expand(len(s), -1), s))
+        return list(zip(shown, images.unflatten(0, (len(shown), STRIP)), strict=True))
 
     def _read(self, name: str, image: Tensor) -> Choice:
         return Choice(name, image, self.run.encode(image[None]))
 
-    def _facts(self, domain: Domain, index: int, belongs: Belongs) -> list[str]:
-        """Says what the data set knows of a test image: its classes of the attributes that belong to a code."""
+    def _known_classes(self, domain: Domain, index: int, belongs: Belongs) -> list[str]:
+        """Returns the known classes of a test image, of the attributes that belong to a code."""
         facts: list[str] = []
         if self.data is None:
             return facts
@@ -282,7 +292,7 @@ class Explorer:
         return coordinates
 
     def _training_codes(self) -> Code:
-        """Returns the codes of training targets, or of the prior where there is no data set."""
+        """Returns the codes of training targets, or codes from the prior without a data set."""
         if self.data is None:
             return sampling.prior(self.run.method, READ, "target", 0)
         return self.run.encode(
@@ -292,33 +302,33 @@ class Explorer:
         )
 
     def _effect(self, code: Code, low: Tensor, high: Tensor) -> Tensor:
-        """Returns by how much a pixel changes when a coordinate goes from low to high, (m,)."""
+        """Returns the mean change of a pixel when a coordinate goes from low to high, (m,)."""
         m = code.s.shape[1]
         s = code.s[:, None, None].repeat(1, m, 2, 1)  # image, coordinate, end, code
         places = torch.arange(m)
         s[:, places, 0, places], s[:, places, 1, places] = low, high
         effect = []
         for z, ends in zip(code.z, s, strict=True):
-            made = self.run.decode(Code(z.expand(2 * m, -1), ends.flatten(0, 1))).unflatten(
-                0, (m, 2)
-            )
-            effect.append((made[:, 1] - made[:, 0]).abs().flatten(1).mean(1))
+            images = self.run.decode(Code(z.expand(2 * m, -1), ends.flatten(0, 1)))
+            low_end, high_end = images.unflatten(0, (m, 2)).unbind(1)
+            effect.append((high_end - low_end).abs().flatten(1).mean(1))
         return torch.stack(effect).mean(0)
 
 
 class Shelf:
-    """The runs that a person can choose from; they are opened when they are first asked for, and few at a time stay so.
+    """The runs that can be chosen. They are opened on demand, and only a few stay open.
 
     Args:
-        folders: of the runs.
-        device: where their methods go; the first accelerator, or the CPU, when None.
+        folders: directories of the runs.
+        device: device of their methods. None selects the first accelerator, or the CPU.
 
     Attributes:
-        names: of the runs, their folders' where these differ.
+        names: names of the runs: those of their folders if these differ, otherwise the paths.
         salient: the largest number of salient coordinates.
 
     Raises:
-        StudioError: a folder is no run, has no whole checkpoint, or holds no images.
+        StudioError: a folder is not a run, has no intact checkpoint, or its images are volumes or
+            vectors.
     """
 
     def __init__(self, folders: Sequence[Path], device: str | None = None) -> None:
@@ -331,13 +341,13 @@ class Shelf:
         self._open: OrderedDict[str, Explorer] = OrderedDict()
         self._lock = Lock()
         self.names = list(self._folders)
-        self.salient = max(self._salient(name) for name in self.names)
+        self.salient = max(self._count_salient(name) for name in self.names)
 
     def open(self, name: str) -> Explorer:
-        """Returns a run that is ready to be explored.
+        """Returns an open run.
 
         Raises:
-            StudioError: there is no such run, or it is gone or damaged by now.
+            StudioError: the run does not exist, or it has been removed or damaged.
         """
         if name not in self._folders:
             raise StudioError(f"{name}: no such run{nearest(name, self._folders)}")
@@ -349,7 +359,7 @@ class Shelf:
                 self._open.popitem(last=False)
             return self._open[name]
 
-    def _salient(self, name: str) -> int:
+    def _count_salient(self, name: str) -> int:
         run = Run.open(self._folders[name], device=self.device)
         _shape(str(self._folders[name]), run)
         return sampling.blank(run.method, 1).shape[1]
@@ -371,8 +381,8 @@ def _device(name: str | None) -> str | None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        said = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0]
         raise StudioError(
-            f"--device {name}: not a device of this machine, expected e.g. cpu or cuda:0 ({said})"
+            f"--device {name}: not a device of this machine, expected e.g. cpu or cuda:0 ({reason})"
         ) from None
     return name

@@ -1,4 +1,4 @@
-"""A user's own file as an image of a run: read as `folders` reads its files, within limits that suit a web page."""
+"""Uploaded files as images of a run, read as the data set `folders` reads its files."""
 
 from pathlib import Path
 
@@ -33,15 +33,17 @@ def read_upload(
 
     Args:
         path: the file.
-        shape: (C, H, W) of the run's images; squares.
-        window: the values that become -1 and 1 where the file is not 8-bit, as the run's data set states them.
-        at: number of the slice to take from a volume.
+        shape: (C, H, W) of the run's images, which are square.
+        window: the values that become -1 and 1 if the file is not 8-bit, as the run's data set
+            defines them. None takes them from percentiles of the file.
+        at: index of the slice to take from a volume.
 
     Returns:
-        the image (C, H, W), and what a person should know of it, or "".
+        the image (C, H, W), and a note for the user, or "".
 
     Raises:
-        StudioError: it is too large, of another kind, broken, or the run's images are neither gray nor RGB.
+        StudioError: the file is too large, damaged or of an unknown format, or the run's images
+            are neither gray nor RGB.
     """
     channels, side = shape[0], shape[-1]
     if channels not in (1, 3):
@@ -49,12 +51,11 @@ def read_upload(
             f"{path.name}: files are gray or RGB, but this run's images have {channels} channels"
         )
     if not is_image(path.name):
-        raise StudioError(
-            f"{path.name}: not a kind of file that is read; expected {', '.join(FORMATS)}"
-        )
+        raise StudioError(f"{path.name}: unknown file format; expected {', '.join(FORMATS)}")
     if path.stat().st_size > MOST_BYTES:
         raise StudioError(
-            f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB, at most {MOST_BYTES / 2**20:g} are taken"
+            f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB; at most "
+            f"{MOST_BYTES / 2**20:g} MB are accepted"
         )
     try:
         pixels = fit(read_image(path, at, side), side, channels)
@@ -66,5 +67,5 @@ def read_upload(
         low, high = window or np.percentile(pixels, PERCENTILES).tolist()
         note = f" · {low:.4g} to {high:.4g} shown as -1 to 1"
     if low >= high:
-        raise StudioError(f"{path.name}: has the same value everywhere")
+        raise StudioError(f"{path.name}: all pixels have the same value")
     return torch.from_numpy(scale_pixels(pixels, (low, high))), note

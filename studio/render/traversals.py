@@ -1,4 +1,4 @@
-"""Paths of the salient code: from blank to its own value, one coordinate at a time, between images."""
+"""Paths of the salient code: from blank to its value, along one coordinate, between images."""
 
 import numpy as np
 import torch
@@ -121,7 +121,9 @@ def draw_traverse(
 def draw_interpolate(
     method: Method, dataset: Dataset, n: int | None = None, seed: int = 0
 ) -> Image.Image:
-    """Draws the way from one target image's salient code to another's, at the common code of the first.
+    """Draws the path from the salient code of one target image to that of another.
+
+    All images keep the common code of the first.
 
     "Towards principled objectives for contrastive disentanglement" (2020), Fig. 8 and 10.
     """

@@ -1,4 +1,4 @@
-"""The parts of a report that its template lays out: tables, and figures that carry their picture."""
+"""The parts that the template of a report lays out: tables, and figures with their picture."""
 
 from collections.abc import Sequence
 from io import BytesIO

@@ -55,7 +55,7 @@ class Reproduction(NamedTuple):
 
 
 def render_page(runs: Sequence[Facts]) -> str:
-    """Returns the report as one HTML document that needs no other file, no script and no network."""
+    """Returns the report as one HTML document, without scripts and other files."""
     names = name_runs(runs)
     first = runs[0].config
     title = (
@@ -92,7 +92,7 @@ def render_page(runs: Sequence[Facts]) -> str:
 
 
 def name_runs(runs: Sequence[Facts]) -> list[str]:
-    """Returns the names of the runs: those of their folders, or the paths if two names are equal."""
+    """Returns the names of the runs' folders, or the paths if two names are equal."""
     names = [facts.folder.resolve().name for facts in runs]
     return names if len(set(names)) == len(names) else [str(facts.folder) for facts in runs]
 
@@ -154,7 +154,7 @@ def _describe_device(facts: Facts) -> str:
 
 
 def _split_room(runs: Sequence[Facts]) -> tuple[int, int]:
-    """Returns the bytes that each picture and each animation may take, so that the page stays small."""
+    """Returns the bytes that each picture and each animation may take."""
     animations = sum(facts.animation is not None for facts in runs)
     pictures = sum(len(facts.pictures) for facts in runs)
     animation = int(MOST_BYTES * ANIMATIONS_SHARE / max(1, len(runs)))

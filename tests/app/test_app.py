@@ -29,7 +29,16 @@ from typer.testing import CliRunner
 
 from studio import Run, cli, sampling
 from studio.app import server, state
-from studio.app.pictures import CHANGE, change, codes_csv, live, still, strips, swaps, thumbnails
+from studio.app.pictures import (
+    CHANGE,
+    paint_change,
+    show_edited,
+    show_fixed,
+    show_strips,
+    show_swaps,
+    thumbnails,
+    write_codes_csv,
+)
 from studio.app.state import STRIP, Choice, Explorer, Session, Shelf
 from studio.data import Attribute
 from studio.errors import StudioError
@@ -124,8 +133,8 @@ def test_a_session_holds_both_common_codes_with_every_salient_one(
     a, b = (Gallery().code("target", [i]) for i in (3, 4))
     for i, z in enumerate((a.z, b.z)):
         for j, s in enumerate((a.s, b.s, torch.full((1, 3), BLANK))):
-            assert numbers(session.made[i, j]) == (rounded(z), rounded(s)), (i, j)
-    assert torch.equal(session.rebuilt, session.made[0, 0])
+            assert numbers(session.decoded[i, j]) == (rounded(z), rounded(s)), (i, j)
+    assert torch.equal(session.reconstruction, session.decoded[0, 0])
     assert numbers(session.swapped) == (rounded(a.z), rounded(b.s))
     assert numbers(session.healed)[1] == [BLANK] * 3
     assert explorer.stops(session.base) == pytest.approx(
@@ -141,25 +150,25 @@ def test_a_slider_that_was_not_moved_means_the_exact_number(
         abs(stop - value) > 1e-4
         for stop, value in zip(stops, session.base[[2, 1, 0]].tolist(), strict=True)
     )
-    assert torch.equal(explorer.moved(session, stops), session.base)
-    assert torch.equal(explorer.result(session, stops), session.rebuilt)
-    assert torch.equal(explorer.moved(session, ()), session.base)
+    assert torch.equal(explorer.salient_code(session, stops), session.base)
+    assert torch.equal(explorer.result(session, stops), session.reconstruction)
+    assert torch.equal(explorer.salient_code(session, ()), session.base)
 
 
 def test_a_moved_slider_changes_its_coordinate_and_no_other(
     explorer: Explorer, session: Session
 ) -> None:
     stops = explorer.stops(session.base)
-    moved = explorer.moved(session, [0.87, *stops[1:]])
+    moved = explorer.salient_code(session, [0.87, *stops[1:]])
     assert moved[2].item() == pytest.approx(0.87)
     assert torch.equal(moved[:2], session.base[:2])
     assert numbers(explorer.result(session, [0.87, *stops[1:]])) == (
         rounded(session.a.code.z),
         rounded(moved),
     )
-    assert not torch.equal(explorer.moved(session, [stops[0] + 0.01, *stops[1:]]), session.base), (
-        "one stop further"
-    )
+    assert not torch.equal(
+        explorer.salient_code(session, [stops[0] + 0.01, *stops[1:]]), session.base
+    ), "one stop further"
 
 
 def test_heal_and_swap_put_the_sliders_elsewhere_exactly(
@@ -169,12 +178,12 @@ def test_heal_and_swap_put_the_sliders_elsewhere_exactly(
     assert torch.equal(explorer.result(healed, explorer.stops(healed.base)), session.healed)
     taken = session.at(session.b.code.s[0])
     assert torch.equal(explorer.result(taken, explorer.stops(taken.base)), session.swapped)
-    assert not torch.equal(session.healed, session.rebuilt)
+    assert not torch.equal(session.healed, session.reconstruction)
 
 
 def test_strips_go_from_end_to_end_and_leave_the_rest(explorer: Explorer, session: Session) -> None:
     stops = explorer.stops(session.base)
-    made = explorer.strips(session, [*stops[:2], 1.11])
+    made = explorer.traverse(session, [*stops[:2], 1.11])
     assert [coordinate.number for coordinate, _ in made] == [2, 1, 0]
     for coordinate, images in made:
         codes = Painter().encode(images)
@@ -188,8 +197,11 @@ def test_strips_go_from_end_to_end_and_leave_the_rest(explorer: Explorer, sessio
             assert codes.s[0, 0].item() == pytest.approx(1.11), (
                 "a slider that was moved stays where it is"
             )
-    assert len(pictures(strips(session, made))) == 3
-    assert pictures(strips(session, made))["strip-2"].shape[:2] == (SIDE, STRIP * (SIDE + 1) - 1)
+    assert len(pictures(show_strips(session, made))) == 3
+    assert pictures(show_strips(session, made))["strip-2"].shape[:2] == (
+        SIDE,
+        STRIP * (SIDE + 1) - 1,
+    )
 
 
 def test_new_images_follow_the_seed_and_keep_the_code_that_was_drawn(explorer: Explorer) -> None:
@@ -242,7 +254,7 @@ def test_without_its_data_set_a_run_still_takes_uploads_and_makes_images(tmp_pat
         "gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64, (1, SIDE, SIDE))
     )
     assert explorer.problem == "data.root: no folder"
-    assert explorer.begin().a.name == "new target 1 (seed 0)"
+    assert explorer.begin().a.name == "generated target 1 (seed 0)"
     assert len(explorer.offered("target", 0, 4)) == 0
     assert thumbnails(explorer.images("target", explorer.offered("target", 0, 4))) == []
     Image.fromarray(np.full((6, 6), 255, np.uint8)).save(tmp_path / "white.png")
@@ -252,31 +264,31 @@ def test_without_its_data_set_a_run_still_takes_uploads_and_makes_images(tmp_pat
 def test_the_page_gets_the_images_it_says(session: Session, explorer: Explorer) -> None:
     result = explorer.result(session, [1.2, 0.3, -0.4])
     found = pictures(
-        live(session, result, explorer.moved(session, [1.2, 0.3, -0.4]))
-        + still(session)
-        + swaps(session)
+        show_edited(session, result, explorer.salient_code(session, [1.2, 0.3, -0.4]))
+        + show_fixed(session)
+        + show_swaps(session)
     )
     shown = {
         "a": session.a.image,
-        "rebuilt": session.rebuilt,
+        "rebuilt": session.reconstruction,
         "result": result,
         "b": session.b.image,
         "swapped": session.swapped,
         "healed": session.healed,
         "swap-01": session.swapped,
-        "swap-10": session.made[1, 0],
-        "swap-12": session.made[1, 2],
+        "swap-10": session.decoded[1, 0],
+        "swap-12": session.decoded[1, 2],
     }
     for name, image in shown.items():
         assert np.array_equal(found[name], to_pixels(image[None])[0, ..., 0]), name
     maps = {
-        "change": (result, session.rebuilt),
-        "removed": (session.rebuilt, session.healed),
-        "swap-change-01": (session.swapped, session.rebuilt),
-        "swap-change-12": (session.made[1, 2], session.made[1, 1]),
+        "change": (result, session.reconstruction),
+        "removed": (session.reconstruction, session.healed),
+        "swap-change-01": (session.swapped, session.reconstruction),
+        "swap-change-12": (session.decoded[1, 2], session.decoded[1, 1]),
     }
     for name, (after, before) in maps.items():
-        assert np.array_equal(found[name], change(after, before)), name
+        assert np.array_equal(found[name], paint_change(after, before)), name
 
 
 def test_a_map_of_change_is_white_where_nothing_changes_red_where_brighter_and_blue_where_darker() -> (
@@ -285,7 +297,7 @@ def test_a_map_of_change_is_white_where_nothing_changes_red_where_brighter_and_b
     before = torch.zeros(3, 1, 3)
     after = before.clone()
     after[1, 0, 1], after[2, 0, 2] = 0.8, -0.8
-    none, brighter, darker = change(after, before)[0].astype(int)
+    none, brighter, darker = paint_change(after, before)[0].astype(int)
     assert none.min() > 240
     assert brighter[0] > brighter[2] + 50
     assert darker[2] > darker[0] + 50
@@ -297,18 +309,24 @@ def test_names_of_files_are_escaped(explorer: Explorer) -> None:
     choice = Choice(name, torch.zeros(1, SIDE, SIDE), Code(torch.zeros(1, 2), torch.zeros(1, 3)))
     session = explorer.look_at(choice, choice)
     values = explorer.stops(session.base)
-    page = live(session, session.rebuilt, session.base) + still(session) + swaps(session)
+    page = (
+        show_edited(session, session.reconstruction, session.base)
+        + show_fixed(session)
+        + show_swaps(session)
+    )
     assert "Removed reconstruction \u2212 healed" in re.sub("<[^>]+>", "", page), (
         "words that a line may end between"
     )
-    page += strips(session, explorer.strips(session, values))
+    page += show_strips(session, explorer.traverse(session, values))
     assert "<img src=x" not in page
     assert 'onerror="' not in page
     assert "&lt;img src=x" in page
 
 
 def test_codes_can_be_downloaded_as_a_table(session: Session) -> None:
-    rows = list(csv.reader(io.StringIO(codes_csv([("a, b", session.a.code.z[0], session.base)]))))
+    rows = list(
+        csv.reader(io.StringIO(write_codes_csv([("a, b", session.a.code.z[0], session.base)])))
+    )
     assert rows[0] == ["file", "z0", "z1", "s0", "s1", "s2"]
     assert rows[1][0] == "a, b"
     assert torch.equal(
@@ -443,7 +461,7 @@ def test_it_answers_this_machine_alone_unless_asked_and_never_shares(
     )
     monkeypatch.setattr(page, "build_page", lambda shelf: fake)
     monkeypatch.setattr(
-        server, "_told_to_end", lambda: nullcontext(SimpleNamespace(get=lambda timeout: None))
+        server, "stop_signals", lambda: nullcontext(SimpleNamespace(get=lambda timeout: None))
     )
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
@@ -474,9 +492,9 @@ def test_a_signal_that_another_thread_is_given_ends_it_too(number: signal.Signal
     assert other.ident
     timer = threading.Timer(0.3, signal.pthread_kill, [other.ident, number])
     try:
-        with server._told_to_end() as told:
+        with server.stop_signals() as signals:
             timer.start()
-            server._wait(told)
+            server.wait_for_signal(signals)
     finally:
         ended.set()
     assert timer.finished.is_set()

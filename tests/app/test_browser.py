@@ -207,7 +207,7 @@ def test_new_images_follow_their_seed(site: Visit) -> None:
         site.page.get_by_label("Seed").fill(str(seed))
         site.page.click("#draw")
 
-    site.page.get_by_role("tab", name="New images").click()
+    site.page.get_by_role("tab", name="Generated images").click()
     draw(5)
     site.page.locator("#new button.thumbnail-item").nth(17).wait_for()
     shown = "() => [...document.querySelectorAll('#new img')].map(image => image.src).join()"
@@ -220,7 +220,7 @@ def test_new_images_follow_their_seed(site: Visit) -> None:
     site.page.locator("#new button.thumbnail-item").nth(1).click()
     site.until_new("a", before)
     site.page.locator("#img-a").wait_for()  # the tab has turned
-    assert "new target 2 (seed 5)" in site.page.locator("#live figcaption").first.inner_text()
+    assert "generated target 2 (seed 5)" in site.page.locator("#live figcaption").first.inner_text()
     assert site.source("a") == site.source("rebuilt") == site.source("result"), (
         "its code is the one that was drawn"
     )

@@ -115,7 +115,7 @@ MAKERS = {
     ),
     "notes.txt": (
         lambda path: path.write_text("words"),
-        r"notes.txt: not a kind of file that is read; expected .png, .jpg, .*",
+        r"notes.txt: unknown file format; expected .png, .jpg, .*",
     ),
     "empty.png": (lambda path: path.touch(), r"empty.png: is empty \(0 bytes\)"),
     "huge.png": (
@@ -132,7 +132,7 @@ MAKERS = {
     ),
     "same.npy": (
         lambda path: np.save(path, np.ones((9, 9))),
-        "same.npy: has the same value everywhere",
+        "same.npy: all pixels have the same value",
     ),
     "nan.npy": (
         lambda path: np.save(path, np.full((9, 9), np.nan)),
@@ -164,7 +164,9 @@ def test_large_files_are_refused_before_they_are_read(
     read_upload(path, GRAY)
     monkeypatch.setattr(uploads, "MOST_BYTES", path.stat().st_size - 1)
     monkeypatch.setattr(uploads, "read_image", lambda *_: pytest.fail("it was read"))
-    with pytest.raises(StudioError, match=r"large.png: has 0\.2 MB, at most 0\.\d+ are taken"):
+    with pytest.raises(
+        StudioError, match=r"large.png: has 0\.2 MB; at most 0\.\d+ MB are accepted"
+    ):
         read_upload(path, GRAY)
 
 

@@ -1,4 +1,4 @@
-"""Images in [-1, 1] as pixels: 8-bit levels, the channels that can be shown, and signed differences.
+"""Images in [-1, 1] as pixels: 8-bit levels, visible channels and signed differences.
 
 The functions know no library for drawing. Pictures, the page of the app and the scores use them, so
 that all of them see an image in the same 256 levels.
@@ -68,7 +68,7 @@ def visible_channels(images: Tensor) -> Tensor:
 
 
 def strongest_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Returns a - b, (B, *space): the signed difference of the channel in which a pixel differs most.
+    """Returns the signed difference a - b, (B, *space), in the channel where a pixel differs most.
 
     A mean over channels would hide a change of hue, because its signs cancel.
 

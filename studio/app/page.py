@@ -161,8 +161,8 @@ class _Page:
             )
             self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
         gr.Markdown(
-            "The model generates these images from random codes. They show no real subject. Click an "
-            "image to explore it as A."
+            "The model generates these images from random codes. They show no real subject. Click "
+            "one to explore it as A."
         )
         self.new = gr.Gallery(
             columns=6,
@@ -352,7 +352,7 @@ class _Page:
         ]
 
     def _stops(self, explorer: Explorer, session: Session) -> list[Update]:
-        """Moves the sliders to the session's salient code. A range grows if the code lies outside it."""
+        """Moves the sliders to the session's salient code, and widens ranges that exclude it."""
         updates: list[Update] = [gr.update(visible=False)] * len(self.sliders)
         stops = zip(
             explorer.coordinates,
@@ -418,7 +418,7 @@ def _about(explorer: Explorer) -> str:
 
 
 def _show_errors(handler: Callable[..., Update]) -> Callable[..., Update]:
-    """Returns a handler that shows errors of the user as messages and leaves the page unchanged."""
+    """Returns a handler that shows a StudioError as a message and leaves the page unchanged."""
 
     @wraps(handler)
     def guarded(*given: object, **named: object) -> Update:

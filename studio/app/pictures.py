@@ -82,7 +82,7 @@ class ColourKey(NamedTuple):
 
 
 def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
-    """Returns the first row of the page: A, its reconstruction, the sliders' result and the change."""
+    """Returns the first row: A, its reconstruction, the result of the sliders and the change."""
     result_uri = _uri(_pixels(result))
     code = write_codes_csv(
         [
@@ -103,7 +103,7 @@ def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
 
 
 def show_fixed(session: Session) -> str:
-    """Returns the second row of the page: B, A swapped, A healed, and the removed content."""
+    """Returns the second row: B, A swapped, A healed, and the removed content."""
     removed = _uri(paint_change(session.reconstruction, session.healed))
     tiles = [
         Tile("b", "B", session.b.name, _uri(_pixels(session.b.image))),

@@ -26,7 +26,8 @@ __all__ = ["check_gradio", "free_port", "serve", "stop_signals", "wait_for_signa
 
 EVERYWHERE = ("0.0.0.0", "::")  # hosts that stand for every address of this machine
 TRIED = 100  # ports that are tried after one that is in use
-# No usage statistics, no search for newer versions and no public link, whatever the environment says.
+# No usage statistics, no search for newer versions and no public link, whatever the environment
+# variables are.
 QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SHARE": "False",
@@ -52,7 +53,8 @@ def check_gradio() -> None:
         ) from None
     if int(gradio.__version__.split(".")[0]) < 6:
         raise StudioError(
-            f"studio app needs Gradio 6, found {gradio.__version__}: pip install 'contrastive-studio[app]'"
+            f"studio app needs Gradio 6, found {gradio.__version__}: "
+            "pip install 'contrastive-studio[app]'"
         )
 
 
@@ -97,7 +99,8 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
     """
     if not _loopback(host):
         warn(
-            f"--host {host}: everyone who can reach this machine can use the app and see the images of the runs"
+            f"--host {host}: everyone who can reach this machine can use the app and see the "
+            "images of the runs"
         )
     with (
         stop_signals() as signals,
@@ -109,7 +112,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         from studio.app.page import STYLE, build_page, theme
         from studio.app.uploads import MOST_BYTES
 
-        # Our own limit refuses such images before they are decoded, so Pillow need not warn of them.
+        # Pillow need not warn of huge images, because our limit refuses them before decoding.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         page = build_page(shelf)
         name = f"[{host}]" if ":" in host else host

@@ -140,7 +140,7 @@ class Explorer:
         self.coordinates = self._coordinates()
 
     def offered(self, domain: Domain, page: int, n: int) -> np.ndarray:
-        """Returns the indices of n test images: a page of a fixed shuffle that repeats after its end."""
+        """Returns the indices of n test images, a page of a fixed shuffle that repeats."""
         size = 0 if self.data is None else self.data.size("test", domain)
         if not size:
             return np.empty(0, np.int64)
@@ -193,7 +193,10 @@ class Explorer:
         ]
 
     def begin(self) -> Session:
-        """Returns a session with two test targets of different classes, or with generated targets."""
+        """Returns a session with two test targets of different classes.
+
+        Without a data set it has generated targets.
+        """
         first = self.offered("target", 0, FIRST)
         if not len(first):
             return self.look_at(*self.sample("target", 2, 0))

@@ -1,6 +1,7 @@
-"""Encode and decode as programs for other software: torch.export (`.pt2`) and ONNX, each compared with the method itself.
+"""Encode and decode as programs for other software: torch.export (`.pt2`) and ONNX.
 
-A program takes and gives float32 and any number of images: `encode(images) -> z, s` and `decode(z, s) -> images`.
+Each program is compared with the method. Programs accept any number of images in float32 and return
+float32: `encode(images) -> z, s` and `decode(z, s) -> images`.
 """
 
 import copy
@@ -19,16 +20,15 @@ from studio.method import Code, Method
 
 __all__ = ["TOLERANCE", "onnx_programs", "refuse_mismatch", "torch_programs"]
 
-TOLERANCE = (
-    1e-4  # of images in [-1, 1] and of codes up to 1; of larger codes relative to the largest
-)
+# Absolute for images in [-1, 1] and codes up to 1, relative to the largest value of larger codes.
+TOLERANCE = 1e-4
 
 Outputs = tuple[np.ndarray, ...]
 Program = torch.export.ExportedProgram
 
 
 class Encode(nn.Module):
-    """Creates `encode` of a method as a module."""
+    """The function `encode` of a method as a module."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Creates `decode` of a method as a module."""
+    """The function `decode` of a method as a module."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -59,11 +59,11 @@ def torch_programs(
 
     Args:
         method: in eval mode, on the CPU.
-        images: to compare on, (n, ...), at least two.
-        folder: where to write.
+        images: at least two images for the comparison, (n, ...).
+        folder: folder of the files.
 
     Returns:
-        the programs by name, and for each file the largest difference from the method.
+        the programs by name, and the largest difference from the method for each file.
     """
     plain = copy.deepcopy(method).to(memory_format=torch.contiguous_format)
     code = _code(method, images)
@@ -94,22 +94,24 @@ def torch_programs(
 def onnx_programs(
     method: Method, programs: dict[str, Program], images: Tensor, folder: Path
 ) -> tuple[dict[str, float], str]:
-    """Writes `encode.onnx` and `decode.onnx`, where they convert.
+    """Writes `encode.onnx` and `decode.onnx` if the programs can be converted.
 
     Args:
         method: in eval mode, on the CPU.
-        programs: of `torch_programs`.
-        images: to compare on.
-        folder: where to write.
+        programs: programs from `torch_programs`.
+        images: images for the comparison.
+        folder: folder of the files.
 
     Returns:
-        the largest difference from the method for each file, and what they were run by; or nothing, and why there are none.
+        the largest difference from the method for each file and the name of the runtime, or no
+        files and the reason.
     """
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         return (
             {},
-            f"no ONNX: {' and '.join(missing)} not installed (pip install 'contrastive-studio[export]')",
+            f"no ONNX: {' and '.join(missing)} not installed "
+            "(pip install 'contrastive-studio[export]')",
         )
     names = {"encode": (["images"], ["z", "s"]), "decode": (["z", "s"], ["images"])}
     paths = {name: folder / f"{name}.onnx" for name in names}
@@ -127,7 +129,7 @@ def onnx_programs(
                 )
         run, runner = _onnx_runner(paths, names)
         differences = _differences(method, images, run)
-    except Exception as error:  # the converter and the operators of a runtime raise nearly anything
+    except Exception as error:  # converters and runtimes raise all kinds of errors
         for path in paths.values():
             path.unlink(missing_ok=True)
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -136,24 +138,29 @@ def onnx_programs(
 
 
 def refuse_mismatch(differences: dict[str, float]) -> None:
-    """Refuses programs that are not the method.
+    """Refuses programs that differ from the method.
 
     Raises:
-        StudioError: a difference is above `TOLERANCE` or no number.
+        StudioError: a difference exceeds `TOLERANCE` or is NaN.
     """
     wrong = [
         f"{name} by {value:.3g}" for name, value in differences.items() if not value <= TOLERANCE
     ]
     if wrong:
         raise StudioError(
-            f"exported programs differ from the run: {', '.join(wrong)}; at most {TOLERANCE:g} is allowed"
+            f"exported programs differ from the run: {', '.join(wrong)}; at most {TOLERANCE:g} is "
+            "allowed"
         )
 
 
 def _onnx_runner(
     paths: dict[str, Path], names: dict[str, tuple[list[str], list[str]]]
 ) -> tuple[Callable[[str, Sequence[np.ndarray]], Outputs], str]:
-    """Returns what runs the files: onnxruntime where it is installed, else the reference implementation of onnx."""
+    """Returns a function that runs the files, and the name of the runtime.
+
+    The runtime is onnxruntime if it is installed, and otherwise the reference implementation of
+    onnx.
+    """
     sessions: dict[str, Any] = {}
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime  # pyright: ignore[reportMissingImports] - optional
@@ -179,16 +186,22 @@ def _onnx_runner(
 def _differences(
     method: Method, images: Tensor, run: Callable[[str, Sequence[np.ndarray]], Outputs]
 ) -> dict[str, float]:
-    """Returns the largest difference of encode and of decode from the method, on all images and on one alone."""
+    """Returns the largest difference of encode and of decode from the method.
+
+    The programs are run on all images and on a single one.
+    """
     differences = {"encode": 0.0, "decode": 0.0}
     for some in (images, images[:1]):
         code = _code(method, some)
         with torch.no_grad():
-            rebuilt = method.decode(code)
-        read = run("encode", [some.numpy()])
-        made = run("decode", [part.numpy() for part in code])
-        for name, found, expected in (("encode", read, tuple(code)), ("decode", made, (rebuilt,))):
-            for own, theirs in zip(expected, found, strict=True):
+            reconstruction = method.decode(code)
+        encoded = run("encode", [some.numpy()])
+        decoded = run("decode", [part.numpy() for part in code])
+        for name, outputs, expected in (
+            ("encode", encoded, tuple(code)),
+            ("decode", decoded, (reconstruction,)),
+        ):
+            for own, theirs in zip(expected, outputs, strict=True):
                 scale = max(1.0, own.abs().max().item())
                 apart = (
                     float(np.abs(own.numpy() - theirs).max()) / scale

@@ -1,4 +1,7 @@
-"""The README.md of an export: a model card as the Hugging Face Hub reads it, with nothing in it that was not measured or set."""
+"""The model card of an export: its README.md, in the form that the Hugging Face Hub reads.
+
+It states only values that were measured or configured.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,27 +15,35 @@ from studio.runs.run import Run
 
 __all__ = ["model_card"]
 
-LICENSE = "mit"  # of the studio; that of the weights depends on the data, and is the user's to say
+# The licence of the studio's code. That of the weights depends on the data: the user decides it.
+LICENSE = "mit"
 USE = """\
 ## Intended use
 
-To look at what only the *target* images have, and what they share with the *background* images: encode images to a common
-code `z` and a salient code `s`, rebuild them, heal them (nothing salient), swap salient content, and sample new ones. It is
-meant for research on images like those that it was trained on.
+The model separates the content that only the *target* images have from the content that they share
+with the *background* images. It encodes an image to a common code `z` and a salient code `s`. From
+these it can reconstruct the image, *heal* it (synthesise its pseudo-healthy counterpart, without
+salient content), swap salient content between images, and generate new images. It is meant for
+research on images like those on which it was trained.
 
-## Limits
+## Limitations
 
-- **Not a medical device.** It must not be used for diagnosis, treatment or any decision about a person. What it removes or
-  adds is what tells two sets of images apart, which need not be a disease: scanner, site, age or sex do as well if they
+- **Not a medical device.** It must not be used for diagnosis, treatment or any decision about a
+  person. The content that it removes or adds is the difference between the two sets of images,
+  which need not be a disease. It can equally be the scanner, the site, the age or the sex, if these
   differ between the sets.
-- **Bias.** Whatever was rare or missing in the training images is made badly or made up, and differences between the two sets
-  that nobody intended end up in `s`. No subgroup was examined beyond the table above.
-- A healed image is a guess of the model, not what the same subject would look like.
-- Images of another kind (another scanner, resolution, window or colour scale) are outside what was measured.
-- The models may reproduce training images; ask before you publish one that was trained on images of people.
+- **Bias.** Content that was rare or missing in the training images is generated badly or invented.
+  Unintended differences between the two sets end up in `s`. No subgroup was examined beyond the
+  table above.
+- A healed image is an estimate of the model. It does not show how the same subject would look.
+- Images of another kind (another scanner, resolution, intensity window or colour scale) were not
+  tested.
+- The model may reproduce training images. Ask for permission before you publish a model that was
+  trained on images of people.
 """
 RIGHTS = """\
-The license above is that of the studio's code. Whether these weights may be passed on depends on the training images.
+The licence above is that of the studio's code. The training images determine whether these weights
+may be shared.
 """
 LOAD = """\
 ## How to load it
@@ -60,13 +71,13 @@ z, s = encode(images)
 def model_card(
     run: Run, manifest: Mapping[str, Any], probe: Mapping[str, Any] | None, name: str
 ) -> str:
-    """Writes the card.
+    """Returns the text of the card.
 
     Args:
-        run: what is exported.
-        manifest: of the export, as far as it is known: `parity`, `parity_images`, `images_seen`.
+        run: the exported run.
+        manifest: manifest of the export, with `parity`, `parity_images` and `onnx`.
         probe: `probe.json` of the same checkpoint, or None.
-        name: of the folder.
+        name: name of the folder.
 
     Returns:
         Markdown with YAML front matter.
@@ -97,21 +108,30 @@ def _about(run: Run) -> str:
     size = sum(value.numel() for value in method.state_dict().values())
     shape = " x ".join(map(str, run.shape))
     return (
-        f"A contrastive analysis model made with Contrastive studio: `{config.method.name}` ({paper}).\n\n"
+        f"A contrastive analysis model, trained with Contrastive studio: `{config.method.name}` "
+        f"({paper}).\n\n"
         f"- **Training data:** `{config.data.name}`. {data}\n"
-        f"- **Images:** {shape}, in [-1, 1]. **Codes:** z {config.method.z}, s {config.method.s}.\n"
-        f"- **Training:** {run.images_seen:,} images, both halves together, seed {config.seed}; see `config.yaml`.\n"
-        f"- **Weights:** {size:,} numbers, averaged over training (EMA), nets of the training included.\n"
+        f"- **Images:** {shape}, in [-1, 1]. **Codes:** common z with {config.method.z} numbers, "
+        f"salient s with {config.method.s}.\n"
+        f"- **Training:** {run.images_seen:,} images of both sets together, seed {config.seed}. "
+        "See `config.yaml`.\n"
+        f"- **Weights:** {size:,} numbers, averaged over the training (EMA). They include nets "
+        "that only the training needs.\n"
     )
 
 
 def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
     if probe is None:
-        return f"## Is the split clean?\n\nNot measured at {images_seen:,} images; `studio probe` does it where the data is.\n"
+        return (
+            f"## How well do the codes separate?\n\nNot measured at {images_seen:,} images. "
+            "`studio probe` measures it on the data.\n"
+        )
     lines = [
-        "## Is the split clean?\n",
-        f"Read from the codes of test images by `studio probe`, protocol `{probe['protocol']}`; arrows say what is wanted.\n",
-        "| attribute | belongs | metric | salient | common | both | chance | s.e. | n |",
+        "## How well do the codes separate?\n",
+        "Linear probes on the codes of test images (`studio probe`, protocol "
+        f"`{probe['protocol']}`). ↑ should be high, ↓ should be at the chance level.\n",
+        "| attribute | belongs in | metric | salient | common | both | chance | "
+        "standard error | n |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in probe["rows"]:
@@ -124,12 +144,11 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
                 f"{row['common']:.3f} {'↓' if up else '↑'}",
             ]
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
-        lines.append(
-            f"| {' | '.join([row['attribute'], row['belongs'], metric, *numbers, format(row['n'], ',')])} |"
-        )
-    beside = separation_lines(probe["separation"]) if "separation" in probe else []
+        cells = [row["attribute"], row["belongs"], metric, *numbers, f"{row['n']:,}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    separation = separation_lines(probe["separation"]) if "separation" in probe else []
     return "\n".join(
-        [*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *beside]), ""]
+        [*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *separation]), ""]
     )
 
 

@@ -1,10 +1,13 @@
-"""A run as a folder to pass on: weights, config, programs and a model card, in the layout that the Hugging Face Hub expects.
+"""A run as a folder that can be shared: weights, config, programs and a model card.
 
-`DIR` has `model.safetensors` (averaged weights), `config.yaml`, `encode.pt2` and `decode.pt2`, `encode.onnx` and
-`decode.onnx` where they convert, `README.md` and `manifest.json` with a hash of every file. It is made beside its place and
-renamed into it when all of it is there and the programs have been compared with the run. `Run.open(DIR)` reads it back, and
-`config.yaml` then names no folder of this machine: data is found by STUDIO_DATA, and of `folders` the last part of its root
-is kept, beneath the current folder.
+The layout is that of the Hugging Face Hub. The folder holds `model.safetensors` (averaged weights),
+`config.yaml`, `encode.pt2`, `decode.pt2`, `README.md` and `manifest.json` with a hash of every
+file, and `encode.onnx` and `decode.onnx` if they can be converted.
+
+It is written under another name and renamed when it is complete and the programs have been compared
+with the run. `Run.open(DIR)` reads it. Its `config.yaml` names no folder of this machine. The data
+is found by STUDIO_DATA. Of the root of `folders` the last part is kept, relative to the current
+folder.
 """
 
 import copy
@@ -33,38 +36,41 @@ from studio.runs.run import Run
 
 __all__ = ["export", "push", "refuse_push"]
 
-COMPARED = 8  # images of each domain on which programs are compared with the run
+COMPARED = 8  # images of each domain for the comparison of programs with the run
 
 
 def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
     """Writes an export.
 
     Args:
-        run: opened with averaged weights.
-        folder: new, or an empty one.
-        onnx: also convert to ONNX, where that works.
+        run: a run with averaged weights.
+        folder: a new or an empty folder.
+        onnx: whether to convert the programs to ONNX as well, if that is possible.
 
     Returns:
-        the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`, `codes`, `parity` (file -> largest
-        difference from the run, see `studio.export.graphs.TOLERANCE`), `parity_images`, `onnx` (what ran the ONNX files, or
-        why there are none), `versions` and `files` (name -> sha256).
+        the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`,
+        `codes`, `parity` (file -> largest difference from the run, see
+        `studio.export.graphs.TOLERANCE`), `parity_images`, `onnx` (the runtime that ran the ONNX
+        files, or the reason why there are none), `versions` and `files` (name -> sha256).
 
     Raises:
-        StudioError: the folder is not empty or cannot be written, or a program differs from the run.
+        StudioError: the folder is not empty or cannot be written, or a program differs from the
+            run.
     """
     place = Path(os.path.expanduser(folder))
     try:
-        with appearing(place, "an export") as made:
-            return _write(run, made, place.resolve().name, onnx)
+        with appearing(place, "an export") as partial:
+            return _write(run, partial, place.resolve().name, onnx)
     except OSError as error:
         raise StudioError(f"{place}: cannot be written: {error.strerror or error}") from None
 
 
 def refuse_push(repository: str) -> None:
-    """Says before anything is computed why an upload could not work.
+    """Checks the conditions of an upload before anything is computed.
 
     Raises:
-        StudioError: huggingface_hub is missing, the name is no repository's, or there is no token.
+        StudioError: huggingface_hub is missing, the name of the repository is invalid, or there is
+            no token.
     """
     try:
         import huggingface_hub
@@ -84,17 +90,20 @@ def refuse_push(repository: str) -> None:
 
 
 def push(folder: str | Path, repository: str) -> str:
-    """Uploads an export's own files to the Hugging Face Hub with the user's token; the repository is made if it is missing.
+    """Uploads the files of an export to the Hugging Face Hub with the user's token.
+
+    A missing repository is created. Other files in the folder are not uploaded.
 
     Args:
-        folder: of the export; its hashes are checked first.
+        folder: folder of the export. Its hashes are checked first.
         repository: USER/NAME.
 
     Returns:
-        its address.
+        the address of the repository.
 
     Raises:
-        StudioError: see `refuse_push`; or the folder is no export, or the Hub cannot be reached or refuses.
+        StudioError: see `refuse_push`. Also if the folder is not an export, or the Hub cannot be
+            reached or refuses the upload.
     """
     refuse_push(repository)
     import huggingface_hub
@@ -122,17 +131,16 @@ def push(folder: str | Path, repository: str) -> str:
 def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
     config, method = run.config, copy.deepcopy(run.method).cpu()
     weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
-    (folder / WEIGHTS).write_bytes(
-        save(weights, metadata={"format": "pt"})
-    )  # `save_file` lets nobody else read it
-    passed_on = config.model_copy(update={"data": _passed_on(run)})
-    (folder / "config.yaml").write_text(dump(passed_on), encoding="utf-8")
-    images, which = _compared(run)
+    # Not `save_file`, because other users could not read its file.
+    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+    shareable = config.model_copy(update={"data": _shareable_data_config(run)})
+    (folder / "config.yaml").write_text(dump(shareable), encoding="utf-8")
+    images, which = _comparison_images(run)
     programs, parity = torch_programs(method, images, folder)
-    said = "no ONNX: not asked for"
+    outcome = "no ONNX: not asked for"
     if onnx:
-        differences, said = onnx_programs(method, programs, images, folder)
-        said = f"ONNX was run by {said}" if differences else said
+        differences, outcome = onnx_programs(method, programs, images, folder)
+        outcome = f"ONNX was run by {outcome}" if differences else outcome
         parity |= differences
     refuse_mismatch(parity)
     manifest = {
@@ -146,7 +154,7 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
         "codes": {"z": config.method.z, "s": config.method.s},
         "parity": parity,
         "parity_images": which,
-        "onnx": said,
+        "onnx": outcome,
         "versions": {
             "studio": __version__,
             "torch": torch.__version__,
@@ -161,21 +169,24 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
     return manifest
 
 
-def _passed_on(run: Run) -> DataConfig:
-    """Returns the data set's section without this machine's folders, and with what the training images decided."""
+def _shareable_data_config(run: Run) -> DataConfig:
+    """Returns the section of the data set without folders of this machine.
+
+    Values that were derived from the training images are filled in.
+    """
     config = run.config.data
     changes: dict[str, Any] = {}
     if isinstance(config, FoldersConfig):
         changes["root"] = Path(str(config.root)).name or "images"
-        changes |= _decided(run, config)
+        changes |= _derived_window(run, config)
     elif config.root is not None:
         changes["root"] = None
     changes |= {key: None for key in ("cache",) if getattr(config, key, None) is not None}
     return config.model_copy(update=changes)
 
 
-def _decided(run: Run, config: FoldersConfig) -> dict[str, Any]:
-    """Returns the window that `auto` found, for what is not 8-bit, where the training images are there."""
+def _derived_window(run: Run, config: FoldersConfig) -> dict[str, Any]:
+    """Returns the window that `auto` derived from images that are not 8-bit, if any."""
     if config.window != "auto":
         return {}
     try:
@@ -186,14 +197,17 @@ def _decided(run: Run, config: FoldersConfig) -> dict[str, Any]:
     return {"window": data.window} if data.deep else {}
 
 
-def _compared(run: Run) -> tuple[Tensor, str]:
-    """Returns images to compare on: of the test split, or made up where the data is not there; and what they are."""
+def _comparison_images(run: Run) -> tuple[Tensor, str]:
+    """Returns images for the comparison, and their description.
+
+    They come from the test split, or are generated if the data is not available.
+    """
     try:
         data = run.data
     except StudioError:
         return sampling.sample(
             run.method, 2 * COMPARED, "target", 0
-        ), f"{2 * COMPARED} images that the model made"
+        ), f"{2 * COMPARED} images that the model generated"
     parts = [
         data.images("test", d, range(min(COMPARED, data.size("test", d))))
         for d in ("background", "target")
@@ -203,7 +217,7 @@ def _compared(run: Run) -> tuple[Tensor, str]:
 
 
 def _probe(run: Run) -> Mapping[str, Any] | None:
-    """Returns the run's `probe.json`, if it is of this checkpoint."""
+    """Returns `probe.json` of the run if it belongs to this checkpoint."""
     path = run.folder / "probe.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -1,3 +1,3 @@
-"""Pictures with captions: samples, edits, traversals, scatter plots of codes, curves, animations."""
+"""Pictures with captions: samples, edits, traversals, plots of codes, curves, animations."""
 
 __all__: list[str] = []

@@ -107,7 +107,7 @@ def animate(
 def checkpoint_painter(
     run: Path, dataset: Dataset, seed: int, ema: bool = True
 ) -> Callable[[checkpoint.Checkpoint], Image.Image]:
-    """Returns a function that draws the grid of a checkpoint as its training would have drawn it."""
+    """Returns a function that draws the grid of a checkpoint as its training would have."""
 
     def draw(found: checkpoint.Checkpoint) -> Image.Image:
         return draw_grid(Run.open(run, found.images_seen, ema).method, dataset, seed=seed)

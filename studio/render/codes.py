@@ -88,7 +88,7 @@ def draw_codes(
 
 
 def _choose(known: Mapping[str, Attribute], wanted: Sequence[str] | None) -> list[str]:
-    """Returns the attributes to colour by: the wanted ones, or the domain and attributes in turn."""
+    """Returns the wanted attributes, or the domain and attributes of both codes in turn."""
     for name in wanted or ():
         if name not in known:
             raise StudioError(

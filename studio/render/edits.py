@@ -1,4 +1,4 @@
-"""Edits of test images: reconstruction, pseudo-healthy counterpart, swap, and all of them together."""
+"""Edits of test images: reconstruction, pseudo-healthy counterpart, swap, all together."""
 
 from itertools import chain
 

@@ -16,7 +16,9 @@ MOST_ROWS = 500  # a limit of its own, because the number of test images does no
 
 
 def draw_grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
-    """Draws generated images: one common code per row, one salient code per column, the blank first.
+    """Draws generated images: one common code per row, one salient code per column.
+
+    The blank salient code comes first.
 
     Carton et al. (2024), Fig. 4 and 6.
     """

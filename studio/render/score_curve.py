@@ -47,8 +47,8 @@ def score_curve(entries: list[dict[str, Any]]) -> Image.Image:
         ha="left",
     )
     figure.supxlabel(
-        f"images seen\nn {last['n']:,}, extractor {last['extractor']} (weights {last['weights_sha256'][:12]}), resize "
-        f"{last['resize']}, seed {last['seed']}",
+        f"images seen\nn {last['n']:,}, extractor {last['extractor']} (weights "
+        f"{last['weights_sha256'][:12]}), resize {last['resize']}, seed {last['seed']}",
         fontsize=8,
     )
     picture = BytesIO()

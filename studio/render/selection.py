@@ -76,7 +76,7 @@ def count_rows(
 def pick_targets(
     dataset: Dataset, n: int | None, default: int, seed: int, per_row: int = 1
 ) -> Selection:
-    """Picks target test images that vary in their salient attributes, `per_row` for each of n rows."""
+    """Picks `per_row` target test images for each of n rows, varied in salient attributes."""
     n = count_rows(dataset, n, default, ["target"], per_row)
     return pick_varied(dataset, "target", n * per_row, seed, "salient")
 
@@ -93,7 +93,7 @@ def pick_both_domains(
 
 
 def pick_varied(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> Selection:
-    """Picks n test images that vary in their attributes, first of all in those that belong to `vary`."""
+    """Picks n test images that vary in their attributes, first in those that belong to `vary`."""
     indices, labels = shuffle_indices(dataset, domain, seed), dataset.labels("test", domain)
     names = [
         name
@@ -134,7 +134,7 @@ def describe_source(method: Method, dataset: Dataset, seed: int) -> str:
 
 
 def describe_view(method: Method, dataset: Dataset, seed: int) -> str:
-    """Returns the end of a caption: how images are drawn that are not gray or RGB, and the source."""
+    """Returns the end of a caption: the layout of volumes and vectors, and the source."""
     shape = dataset.shape
     view = ""
     if len(shape) == 1:

@@ -178,7 +178,8 @@ def read_valid_scores(folder: Path) -> list[dict[str, Any]]:
             _ = heading(entry), score_cells(entry), score_lines(entry)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             warn(
-                f"{path}: scores[{number}] is not what `studio score` wrote ({error!r}); left out of the report"
+                f"{path}: scores[{number}] was not written by `studio score` ({error!r}); "
+                "left out of the report"
             )
         else:
             whole.append(entry)
@@ -186,10 +187,11 @@ def read_valid_scores(folder: Path) -> list[dict[str, Any]]:
 
 
 def measure_duration(lines: Sequence[Mapping[str, Any]]) -> float | None:
-    """Returns the duration of a training over all its sessions. None if the log does not contain it.
+    """Returns the duration of a training over all its sessions in seconds.
 
-    Each session counts up to its last line. `images_per_second` of a line is the average since the
-    session began, at the images of its `started`.
+    Returns None if the log does not contain it. Each session counts up to its last line.
+    `images_per_second` of a line is the average since the session began, at the images of its
+    `started`.
     """
     total, first, latest = 0.0, 0, 0.0
     for line in lines:

@@ -99,8 +99,8 @@ def judge_distance(auc: float) -> Verdict:
     return Verdict(
         "distance",
         "The salient code of a target image lies farther from the blank code than that of a "
-        f"background image in {100 * auc:.1f} % of pairs (chance 50 %). The linear probes of target "
-        "cannot detect a distance.",
+        f"background image in {100 * auc:.1f} % of pairs (chance 50 %). The linear probes of "
+        "target cannot detect a distance.",
     )
 
 

@@ -285,7 +285,7 @@ def test_volumes_and_vectors_are_exported_where_the_data_is_not(kind: str, tmp_p
         tmp_path / "run", config, build_method(config, shape).eval().requires_grad_(False), 0, shape
     )
     manifest = export(run, tmp_path / "out", onnx=False)
-    assert manifest["parity_images"] == "16 images that the model made"
+    assert manifest["parity_images"] == "16 images that the model generated"
     again = Run.open(tmp_path / "out")
     assert again.sample(2).shape == (2, *shape)
     with pytest.raises(StudioError, match="STUDIO_DATA"):

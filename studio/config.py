@@ -19,6 +19,7 @@ from studio.data import DataConfig
 from studio.errors import StudioError, nearest
 from studio.method import MethodConfig
 from studio.schema import NetsConfig, PaperConfig, Section, TrainConfig
+from studio.strict_yaml import dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "Config",
@@ -76,47 +77,6 @@ class Config(Head):
     """Published results for comparison."""
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads plain values as YAML 1.2 does: `no` and 1:30 are text, `1e-4` is a number.
-
-    A repeated key is an error.
-    """
-
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 - overrides the parent's table
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key given twice: {', '.join(repeated)}", node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes text that `_Loader` or a YAML 1.1 reader would read as another type.
-
-    For example, a run with the name 08 must be read as text again.
-    """
-
-
-for _tag, _pattern, _first in (
-    ("null", r"^(~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("bool", r"^(true|True|TRUE|false|False|FALSE)$", list("tTfF")),
-    ("int", r"^[-+]?[0-9][0-9_]*$", list("-+0123456789")),
-    (
-        "float",
-        r"^[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-        r"|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
-        list("-+0123456789."),
-    ),
-):
-    for _class in (_Loader, _Dumper):
-        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value.replace("_", "")))
-
-
 def list_configs() -> list[str]:
     """Returns the file names of the configs that the studio ships."""
     return sorted({path.name for folder in FOLDERS for path in folder.glob("*.yaml")})
@@ -157,25 +117,6 @@ def load(name: str, assignments: Sequence[str] = ()) -> Config:
     """
     path = find_config(name)
     return resolve(read_yaml(path), path.stem, str(path), assignments)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML mapping.
-
-    Raises:
-        StudioError: the file cannot be read, or does not contain a YAML mapping.
-    """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise StudioError(f"{path}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise StudioError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        raise StudioError(f"{path}: found a {type(raw).__name__}, expected a mapping of sections")
-    return raw
 
 
 def resolve(
@@ -231,9 +172,7 @@ def validate_section(cls: type[SectionType], raw: Mapping[str, Any], source: str
 
 def dump(config: Config) -> str:
     """Returns the resolved config as YAML. `resolve` turns it into the same config again."""
-    return yaml.dump(
-        config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True
-    )
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def parse_assignment(assignment: str) -> tuple[str, Any]:
@@ -246,7 +185,7 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     if not equals or not all(path.strip().split(".")):
         raise StudioError(f"--set {assignment}: expected a.b=value")
     try:
-        return path.strip(), yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return path.strip(), parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
         raise StudioError(f"--set {assignment}: {' '.join(str(error).split())}") from None
 

@@ -1,23 +1,17 @@
-"""The sections of a config that every experiment has, and the base class of all sections.
+"""The sections of a config that every experiment has: `nets`, `train` and `paper`."""
 
-A section is strictly typed, rejects unknown fields and cannot be changed. The text below a field
-documents it: `field_docs` reads it, and pydantic puts it into the JSON schema.
-"""
-
-import inspect
-import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+
+from studio.published import PaperConfig, PaperReading, Published
+from studio.section import FieldDoc, Flag, Section, field_docs
 
 __all__ = [
     "FieldDoc",
@@ -32,55 +26,6 @@ __all__ = [
     "field_docs",
 ]
 
-WORDS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
-
-
-class Section(BaseModel):
-    """A part of the config, strictly typed and immutable. Unknown fields are errors."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
-    )
-
-
-class FieldDoc(NamedTuple):
-    """The documentation of a field.
-
-    Attributes:
-        description: meaning of the field, in one or more sentences.
-        unit: of a number.
-        source: paper, table or section that the default comes from, if it comes from one.
-    """
-
-    description: str
-    unit: str | None
-    source: str | None
-
-
-def field_docs(section: type[Section]) -> dict[str, FieldDoc]:
-    """Returns the documentation of every field of a section by name, taken from the text below each
-    field.
-
-    The text is a description, followed by paragraphs that begin with `Unit:` or `Source:` where
-    they apply.
-    """
-    return {name: _field_doc(field.description) for name, field in section.model_fields.items()}
-
-
-def _field_doc(text: str | None) -> FieldDoc:
-    description, *tags = re.split(r"\n\s*(?=(?:Unit|Source):)", inspect.cleandoc(text or ""))
-    found = {}
-    for tag in tags:
-        key, _, value = tag.partition(":")
-        found[key] = " ".join(value.split()).rstrip(".")
-    return FieldDoc(" ".join(description.split()), found.get("Unit"), found.get("Source"))
-
-
-# The YAML reader keeps `no` and `off` as words, because `mixed_precision: no` is a word. A flag
-# accepts them as false.
-Flag = Annotated[
-    bool, BeforeValidator(lambda v: WORDS.get(v.lower(), v) if isinstance(v, str) else v)
-]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
@@ -438,85 +383,3 @@ class TrainConfig(Section):
     keep_best: str = ""
     """Name of a term as in `log.jsonl`, for example `G/image.target`. The checkpoint at which the
     average of this term since the previous checkpoint was lowest is kept as well. Empty: none."""
-
-
-class Sparse(Section):
-    """A section that is written without the fields that were not given."""
-
-    @model_serializer(mode="wrap")
-    def _serialise_given(self, write: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        return {name: value for name, value in write(self).items() if value not in (None, {})}
-
-
-class Published(Sparse):
-    """A number that a paper reports over several trainings. A bare number is their average."""
-
-    average: float | None = Field(default=None, allow_inf_nan=False)
-    """Average over the trainings.
-
-    Unit: of the reported metric; shares, not per cent.
-    """
-    sd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Standard deviation over the trainings.
-
-    Unit: of the reported metric.
-    """
-    best: float | None = Field(default=None, allow_inf_nan=False)
-    """The best training: the highest or the lowest number, whichever is better.
-
-    Unit: of the reported metric.
-    """
-    worst: float | None = Field(default=None, allow_inf_nan=False)
-    """The worst training.
-
-    Unit: of the reported metric.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_bare_number(cls, given: object) -> object:
-        if isinstance(given, int | float) and not isinstance(given, bool):
-            return {"average": given}
-        if not isinstance(given, dict | Published):
-            raise ValueError(
-                f"found {given!r}, expected a number or a mapping with average, best or worst"
-            )
-        return given
-
-    @model_validator(mode="after")
-    def _check_any_given(self) -> Self:
-        if self.average is None and self.best is None and self.worst is None:
-            raise ValueError("found no number, expected average, best or worst")
-        return self
-
-
-class PaperReading(Sparse):
-    """The scores of one attribute that a paper reports for each code."""
-
-    salient: Published | None = None
-    """Score of a probe on the salient code."""
-    common: Published | None = None
-    """Score of a probe on the common code."""
-    whole: Published | None = None
-    """Score of a probe on both codes together."""
-
-
-class PaperConfig(Sparse):
-    """The `paper` section: results of a paper for this experiment, which training ignores."""
-
-    source: str
-    """Table or figure that the numbers come from."""
-    protocol: Literal["held-out", "carton", "louiset"] | None = None
-    """Protocol of `studio probe` that corresponds to the paper's measurement."""
-    eval: Literal["clean", "authors"] | None = None
-    """Eval mode of `studio probe` that corresponds to the paper's measurement."""
-    images: int | None = Field(default=None, ge=1)
-    """Budget of the paper's trainings.
-
-    Unit: real images, both domains together.
-    """
-    attributes: dict[str, PaperReading] = Field(default={})
-    """Scores by attribute of the data set, as shares and not per cent."""
-    numbers: dict[str, Published] = Field(default={})
-    """Other numbers by their key in `studio compare`, for example
-    `disentangle.factorvae_as_published`."""

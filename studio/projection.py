@@ -1,7 +1,8 @@
 """Codes in two dimensions: principal components, t-SNE and UMAP.
 
-In the plane of the first two principal components distances are those of the code. t-SNE and UMAP show which points are
-neighbours. Distances between groups and the sizes of groups mean nothing in their planes.
+In the plane of the first two principal components distances are those of the code. t-SNE and UMAP
+show which points are neighbours. Distances between groups and the sizes of groups mean nothing in
+their planes.
 """
 
 from typing import NamedTuple
@@ -43,7 +44,8 @@ def project(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
         seed: of t-SNE and UMAP.
 
     Raises:
-        StudioError: the kind is unknown, the codes are not finite or too few, or UMAP is not installed.
+        StudioError: the kind is unknown, the codes are not finite or too few, or UMAP is not
+            installed.
     """
     if kind not in PLANES:
         raise StudioError(f"--plane {kind}: no such plane{nearest(kind, PLANES)}")
@@ -63,8 +65,12 @@ def project(code: np.ndarray, kind: str = "pca", seed: int = 0) -> Plane:
 def tsne_plane(points: np.ndarray, seed: int) -> np.ndarray:
     """Embeds codes in a plane by t-SNE.
 
-    Choudhuri et al. (2019), Sec. 4: "first we perform t-SNE [...] to embed them in a two dimensional latent space and
-    cluster them using the standard k-means".
+    Choudhuri et al. (2019), Sec. 4: "first we perform t-SNE [...] to embed them in a two
+    dimensional latent space and cluster them using the standard k-means". Their silhouette "gauges
+    the similarity between the clustering labels and the ground-truth class labels", although a
+    silhouette needs only one kind of label. Here it is computed for the class labels in the plane,
+    as in Abid and Zou (2019), because it can be negative as in their Table 1.
+    `studio.evaluate.separation` also returns the silhouette of the clusters.
 
     Args:
         points: codes (n, d), n > 1.
@@ -90,7 +96,8 @@ def perplexity_of(n: int) -> float:
 
 
 def _pca_plane(code: np.ndarray) -> Plane:
-    """Projects codes on two principal components. The second axis of a one-dimensional code is random."""
+    """Projects codes on two principal components. The second axis of a one-dimensional code is
+    random."""
     axes = PCA(min(2, *code.shape), svd_solver="full")
     with np.errstate(invalid="ignore"):  # a constant code has 0/0 of its variance on each axis
         points = axes.fit_transform(code)

@@ -232,7 +232,8 @@ def _pass_on(arrived: list[int], processes: Sequence[subprocess.Popen]) -> None:
         number = arrived.pop(0)
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                # A training handles SIGINT and SIGTERM. SIGHUP of a closed terminal becomes SIGTERM.
+                # A training handles SIGINT and SIGTERM. SIGHUP of a closed terminal becomes
+                # SIGTERM.
                 os.killpg(process.pid, number if number == signal.SIGINT else signal.SIGTERM)
 
 

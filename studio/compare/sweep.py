@@ -2,18 +2,18 @@
 
 A sweep file (a path, or a name in `configs/sweeps/`) varies one config or several:
 
-    about: Table 3 of Carton et al. (2024)
-    base: digits_dig                        # a config, or a list of them
-    seeds: 3                                # the papers launch several trainings; --seeds overrides it
-    budget: 100_000                         # images of every training; --budget overrides it
-    set: {train.keep: 1}                    # overrides for all
-    show: [disentangle.factorvae]           # numbers that the table shows beside what is read from the codes
-    rows:                                   # label: overrides
+    about: Table 3 of Carton et al. (2024) base: digits_dig                        # a config, or a
+    list of them seeds: 3                                # the papers launch several trainings;
+    --seeds overrides it budget: 100_000                         # images of every training;
+    --budget overrides it set: {train.keep: 1}                    # overrides for all show:
+    [disentangle.factorvae]           # numbers that the table shows beside what is read from the
+    codes rows:                                   # label: overrides
       full: {}
       no class: {method.weights.class: 0}
 
-or, instead of `rows`, `grid: {data.grass_scale: [0, 0.5, 1], method.s: [2, 4]}`: every combination. On the command line
-`--set a.b=v1,v2` is a grid, too: commas outside brackets, braces and quotes separate values.
+or, instead of `rows`, `grid: {data.grass_scale: [0, 0.5, 1], method.s: [2, 4]}`: every combination.
+On the command line `--set a.b=v1,v2` is a grid, too: commas outside brackets, braces and quotes
+separate values.
 """
 
 import hashlib
@@ -87,7 +87,8 @@ class Sweep(Section):
         return self
 
     def combinations(self) -> Iterator[tuple[str, Overrides]]:
-        """Returns the label and the overrides of every row; one without a label where the sweep has none."""
+        """Returns the label and the overrides of every row; one without a label where the sweep has
+        none."""
         if self.rows:
             yield from self.rows.items()
             return
@@ -137,7 +138,8 @@ def variants(
         budget: real images per training; else the sweep's, else each config's.
 
     Raises:
-        StudioError: a name, an override or a field is wrong; says which, and the nearest that exists.
+        StudioError: a name, an override or a field is wrong; says which, and the nearest that
+            exists.
     """
     axes = _axes(assignments, budget)
     fixed = {key: values[0] for key, values in axes.items() if len(values) == 1}
@@ -293,7 +295,8 @@ def _names() -> list[str]:
 def _resolved(
     base: str, common: Overrides, row: Overrides, fixed: Overrides, varied: Overrides
 ) -> tuple[Config, tuple[str, ...]]:
-    """Resolves one row. The paper's values stay only where the row is what the paper measured, or names its own."""
+    """Resolves one row. The paper's values stay only where the row is what the paper measured, or
+    names its own."""
     path = find_config(base)
     raw = read_yaml(path)
     given = _assignments(common, row, fixed, varied)
@@ -368,7 +371,8 @@ def _joined(words: Sequence[str]) -> str:
 
 
 def _folder(label: str) -> str:
-    """Returns a name for a folder; where letters had to be left out, a hash of the whole label keeps it apart from others."""
+    """Returns a name for a folder; where letters had to be left out, a hash of the whole label
+    keeps it apart from others."""
     plain = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.-")
     if plain == label.replace(" ", "_") and len(plain) <= LONGEST:
         return plain

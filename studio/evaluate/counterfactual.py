@@ -1,21 +1,24 @@
-"""What would this image be without its salient content? Healed images, transplants and maps, checked against the truth.
+"""Counterfactuals: healed images, transplants and maps, compared with the truth where it is known.
 
-Some data sets know where the salient content of a target image is (`MaskedDataset`: BraTS), some even what the image would
-look like without it, or with another's (`CounterfactualDataset`: `brain_phantom`). For a target image y with code (z, s),
+Some data sets know where the salient content of a target image is (`MaskedDataset`: BraTS). Some
+also know the image without it, or with that of another image (`CounterfactualDataset`:
+`brain_phantom`). For a target image y with code (z, s),
 
     reconstruction = decode(z, s),    healed = decode(z, blank),    map = |reconstruction - healed|,
 
-and a transplant is decode(z of a background image a, s of a target image b). Errors are mean absolute differences of
-images in [-1, 1], a mean per image first, so that a large tumour counts as a small one.
+and a transplant is decode(z of a background image a, s of a target image b). Errors are mean
+absolute differences of images in [-1, 1]. They are averaged per image first, so that a large tumour
+counts as much as a small one.
 
-Four axioms need no truth. Composition, reversibility and effectiveness: Monteiro, De Sousa Ribeiro, Pawlowski, Castro,
-Glocker, "Measuring axiomatic soundness of counterfactual image models" (ICLR 2023); they take L1 distances and a classifier
-as the judge, as is done here. Minimality (a counterfactual changes no more than it must) is measured elsewhere in the latent
-space of a model; here the masks say what must change.
+Four axioms need no truth. Composition, reversibility and effectiveness are those of Monteiro, De
+Sousa Ribeiro, Pawlowski, Castro, Glocker, "Measuring axiomatic soundness of counterfactual image
+models" (ICLR 2023). As there, distances are L1 and a classifier judges the effectiveness.
+Minimality (a counterfactual changes no more than it must) is elsewhere measured in the latent space
+of a model. Here the masks mark the region that must change.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,18 +27,20 @@ from torch import Tensor
 
 from studio.data import Dataset
 from studio.data.dataset import CounterfactualDataset, MaskedDataset, Split
-from studio.evaluate.judge import Oracle, train_oracle
+from studio.evaluate.judge import Judge, train_judge
 from studio.method import Code, Method
 from studio.sampling import blank, decode, encode, reconstruct, salient_map
 
 __all__ = ["best_threshold", "counterfactual", "dice"]
 
-LIMIT = 1_000  # images of each kind; the standard error of a mean is then about a thirtieth of the images' spread
-PIXELS = 1 << 24  # at most this many are scored together: 1,000 images of 128 px
+# Images of each kind. The standard error of a mean is then about a thirtieth of the images' spread.
+LIMIT = 1_000
+PIXELS = 1 << 24  # scored together at most: 1,000 images of 128 px
 CHUNK = 250  # images in memory at a time
 THRESHOLDS = 100
 WINDOW = 11  # pixels of the SSIM's Gaussian: Wang et al. (2004)
 
+# Ratio -> suffix of the error in its denominator.
 RATIOS = {
     "error_inside": "unhealed",
     "error_outside": "reconstructed",
@@ -45,41 +50,69 @@ RATIOS = {
 Columns = dict[str, Tensor]  # name -> (n,), a value per image
 
 
+class ImageSource(Protocol):
+    """The images of a `Dataset`."""
+
+    def size(self, split: Split, domain: str) -> int:
+        """Returns the number of images of a domain in a split."""
+        ...
+
+    def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> Tensor:
+        """Returns images (len(indices), C, H, W) in [-1, 1]."""
+        ...
+
+
+class MaskedImages(ImageSource, MaskedDataset, Protocol):
+    """A `Dataset` that knows masks."""
+
+
+class CounterfactualImages(ImageSource, CounterfactualDataset, Protocol):
+    """A `Dataset` that knows counterfactuals."""
+
+
 def counterfactual(
     method: Method, dataset: Dataset, seed: int = 0, limit: int = LIMIT
 ) -> dict[str, Any] | None:
-    """Measures what a method's healed images, transplants and maps are worth, on test images.
+    """Measures the healed images, transplants and maps of a method on test images.
 
     Args:
         method: in eval mode.
-        dataset: any; see Returns.
-        seed: of the oracle.
-        limit: images of each kind; fewer where images are large. Images whose mask is empty are left out.
+        dataset: any data set. See Returns.
+        seed: of the judge.
+        limit: images of each kind, fewer if images are large. Images with an empty mask are left
+            out.
 
     Returns:
-        None where the data set has no masks. Else:
-        `dice`, the mean Dice coefficient of thresholded maps and masks, `dice_error`, its standard error, and `threshold`,
-        the one that has the highest mean Dice on training images; `auroc`, of the map's pixels, all images together;
-        `error_outside`, of healed images outside the mask, where the image itself (the true healthy one, if known) is
-        what they should be, `error_outside_reconstructed`, that of plain reconstructions, and `error_outside_ratio`, the
-        first over the second;
-        `composition`, the error of plain reconstructions, to which nothing has been done; `reversibility`, the error of
-        healed images that are encoded again and given back their salient codes; `effectiveness`, the share of healed images
-        that an oracle (`studio.evaluate.judge`) takes for background images, `effectiveness_background`, the same share of
-        reconstructed background images, which is what a perfect method could reach with this decoder,
-        `effectiveness_reconstructed`, the same share of reconstructed target images, to which nothing has been done, and
-        `oracle_auc`, of the oracle on test images; `minimality`, which share of all that healing changes (the map's
-        sum) is inside the mask, and `mask_share`, what that would be if the change were spread evenly;
+        None if the data set has no masks. Otherwise a dict with these keys. A ratio over 0 is None.
+        If nothing can be measured, the only keys are `n` (0) and `note`.
+
+        Maps: `dice`, the mean Dice coefficient of thresholded maps and masks, and `dice_error`, its
+        standard error; `threshold`, the one with the highest mean Dice on training images; `auroc`,
+        of the pixels of all maps together.
+
+        Healed images: `error_outside`, their error outside the mask, compared with the true healthy
+        image if it is known and with the image itself otherwise; `error_outside_reconstructed`,
+        that of plain reconstructions; `error_outside_ratio`, the first divided by the second.
+
+        Axioms: `composition`, the error of plain reconstructions; `reversibility`, the error of
+        healed images that are encoded again and decoded with their original salient codes;
+        `effectiveness`, the share of healed images that a judge (`studio.evaluate.judge`)
+        classifies as background; `effectiveness_background`, this share of reconstructed background
+        images, which is the best possible value with this decoder; `effectiveness_reconstructed`,
+        this share of plain reconstructions of target images; `oracle_auc`, the AUC of the judge on
+        test images; `minimality`, the share of the change by healing (the sum of the map) that lies
+        inside the mask; `mask_share`, the value of `minimality` for an evenly spread change.
+
         `n`, the number of images.
 
-        With the truth also `error_inside`, of healed images inside the mask, `error_inside_unhealed`, that of the images as
-        they are, `error_inside_reconstructed`, and `error_inside_ratio`, healed over unhealed; `ssim_inside` and
-        `ssim_outside` with the same companions, means of the SSIM's map; and `transplant_error_inside`,
-        `transplant_error_inside_untouched` (of the background image as it is), `transplant_error_inside_ratio`,
-        `transplant_error_outside`, `transplant_error_outside_reconstructed` (of the background image's reconstruction),
+        With the truth also: `error_inside`, of healed images inside the mask;
+        `error_inside_unhealed`, of the original images; `error_inside_reconstructed`;
+        `error_inside_ratio`, healed divided by unhealed. `ssim_inside` and `ssim_outside`, means of
+        the SSIM map, with the same suffixes. `transplant_error_inside`,
+        `transplant_error_inside_untouched` (of the original background image),
+        `transplant_error_inside_ratio`, `transplant_error_outside`,
+        `transplant_error_outside_reconstructed` (of the reconstructed background image) and
         `transplant_error_outside_ratio`.
-
-        A ratio over 0 is None. Where it cannot be measured, there are only `n` (0) and a `note`.
 
     Raises:
         StudioError: the method is in training mode.
@@ -87,25 +120,28 @@ def counterfactual(
     if not isinstance(dataset, MaskedDataset):
         return None
     limit = max(1, min(limit, PIXELS // int(np.prod(dataset.shape[-2:]))))
-    train, test = (_marked(dataset, split, limit) for split in ("train", "test"))
+    train, test = (_find_marked(dataset, split, limit) for split in ("train", "test"))
     background = np.arange(min(limit, dataset.size("test", "background")))
     if not len(train) or not len(test) or not len(background):
         return {
             "n": 0,
-            "note": "not measured: a split has no background images, or no target images with anything marked",
+            "note": "not measured: a split has no background images, or no target images with a "
+            "nonempty mask",
         }
     known, known_masks = _maps(method, dataset, "train", train)
     maps, masks = _maps(method, dataset, "test", test)
     if not (known.isfinite().all() and maps.isfinite().all()):
-        return {"n": 0, "note": "not measured: decoded images hold NaN or infinity"}
+        return {"n": 0, "note": "not measured: decoded images are NaN or infinite"}
     threshold = best_threshold(known, known_masks)
-    overlap, oracle = dice(maps > threshold, masks), train_oracle(dataset, method.device, seed)
-    columns = _together(_healed(method, dataset, rows, oracle) for rows in _chunks(test))
-    columns |= _together(_background(method, dataset, rows, oracle) for rows in _chunks(background))
+    overlap, judge = dice(maps > threshold, masks), train_judge(dataset, method.device, seed)
+    columns = _concatenate(_measure_healed(method, dataset, rows, judge) for rows in _chunks(test))
+    columns |= _concatenate(
+        _measure_background(method, dataset, rows, judge) for rows in _chunks(background)
+    )
     if isinstance(dataset, CounterfactualDataset):
         pairs = min(len(test), len(background))
         both = zip(_chunks(background[:pairs]), _chunks(test[:pairs]), strict=True)
-        columns |= _together(_transplanted(method, dataset, *rows) for rows in both)
+        columns |= _concatenate(_measure_transplants(method, dataset, *rows) for rows in both)
     means = {name: _mean(column) for name, column in columns.items()}
     return {
         "dice": float(overlap.mean()),
@@ -118,7 +154,7 @@ def counterfactual(
             for name, than in RATIOS.items()
             if name in means
         },
-        "oracle_auc": oracle.auc(dataset, limit),
+        "oracle_auc": judge.auc(dataset, limit),
         "minimality": _quotient(float((maps * masks).double().sum()), float(maps.double().sum())),
         "mask_share": float(masks.double().mean()),
         "n": len(test),
@@ -126,15 +162,18 @@ def counterfactual(
 
 
 def dice(found: Tensor, masks: Tensor) -> Tensor:
-    """Returns the Dice coefficient of each pair of masks (B, H, W): 2 |A and B| / (|A| + |B|), 1 where both are empty."""
+    """Returns the Dice coefficient 2 |A and B| / (|A| + |B|) of each pair of masks (B, H, W).
+
+    It is 1 if both masks are empty.
+    """
     shared, sizes = (found & masks).sum((1, 2)), found.sum((1, 2)) + masks.sum((1, 2))
     return torch.where(sizes > 0, 2 * shared / sizes.clamp(min=1), 1.0)
 
 
 def best_threshold(maps: Tensor, masks: Tensor) -> float:
-    """Returns the threshold above which maps (B, H, W) have the highest mean Dice with masks.
+    """Returns the threshold of maps (B, H, W) that has the highest mean Dice with the masks.
 
-    Candidates are quantiles of the maps, dense at the top, since salient content is small.
+    Candidates are quantiles of the maps, dense at the top, because salient content is small.
     """
     quantiles = 1 - np.logspace(-4, 0, THRESHOLDS)
     candidates = np.unique(np.quantile(maps.numpy(), quantiles))
@@ -142,7 +181,10 @@ def best_threshold(maps: Tensor, masks: Tensor) -> float:
 
 
 def _mean(values: Tensor) -> float | None:
-    """Returns the mean of what is known, or None where nothing is, such as outside masks that cover all of every image."""
+    """Returns the mean of the values that are not NaN, or None if all are NaN.
+
+    All are NaN outside of masks that cover every image completely.
+    """
     mean = float(values.nanmean())
     return None if np.isnan(mean) else mean
 
@@ -151,8 +193,8 @@ def _quotient(a: float | None, b: float | None) -> float | None:
     return None if a is None or not b else a / b
 
 
-def _marked(dataset: Any, split: Split, limit: int) -> np.ndarray:  # noqa: ANN401
-    """Returns which of the first target images have anything in their mask."""
+def _find_marked(dataset: MaskedImages, split: Split, limit: int) -> np.ndarray:
+    """Returns the indices of those of the first target images whose mask is not empty."""
     rows = np.arange(min(limit, dataset.size(split, "target")))
     found = [dataset.masks(split, chunk).flatten(1).any(1).numpy() for chunk in _chunks(rows)]
     return rows[np.concatenate([np.empty(0, bool), *found])]
@@ -162,30 +204,37 @@ def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
     return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
-def _together(parts: Iterable[Columns]) -> Columns:
-    found = list(parts)
-    return {name: torch.cat([part[name] for part in found]) for name in (found[0] if found else ())}
+def _concatenate(parts: Iterable[Columns]) -> Columns:
+    columns = list(parts)
+    names = columns[0] if columns else ()
+    return {name: torch.cat([part[name] for part in columns]) for name in names}
 
 
-def _decoded(method: Method, code: Code) -> tuple[Tensor, Tensor]:
-    """Returns what codes are decoded to as they are, and with blank salient codes."""
+def _decode_with_blank(method: Method, code: Code) -> tuple[Tensor, Tensor]:
+    """Returns the images of codes, and the images with blank salient codes."""
     return decode(method, code), decode(method, Code(code.z, blank(method, len(code.z))))
 
 
-def _maps(method: Method, dataset: Any, split: Split, rows: np.ndarray) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+def _maps(
+    method: Method, dataset: MaskedImages, split: Split, rows: np.ndarray
+) -> tuple[Tensor, Tensor]:
     """Returns the maps and masks of target images, (n, H, W) both."""
     maps = [
-        salient_map(*_decoded(method, encode(method, dataset.images(split, "target", chunk))))
+        salient_map(
+            *_decode_with_blank(method, encode(method, dataset.images(split, "target", chunk)))
+        )
         for chunk in _chunks(rows)
     ]
     return torch.cat(maps), torch.cat([dataset.masks(split, chunk) for chunk in _chunks(rows)])
 
 
-def _healed(method: Method, dataset: Any, rows: np.ndarray, oracle: Oracle) -> Columns:  # noqa: ANN401
-    """Compares healed target images with what they should be."""
+def _measure_healed(
+    method: Method, dataset: MaskedImages, rows: np.ndarray, judge: Judge
+) -> Columns:
+    """Compares healed target images with the truth, or with themselves outside the masks."""
     images, masks = dataset.images("test", "target", rows), dataset.masks("test", rows)
     code = encode(method, images)
-    rebuilt, healed = _decoded(method, code)
+    rebuilt, healed = _decode_with_blank(method, code)
     restored = decode(method, Code(encode(method, healed).z, code.s))
     truth = dataset.healthy("test", rows) if isinstance(dataset, CounterfactualDataset) else None
     wanted = images if truth is None else truth
@@ -194,50 +243,55 @@ def _healed(method: Method, dataset: Any, rows: np.ndarray, oracle: Oracle) -> C
         "error_outside_reconstructed": _within(~masks, (rebuilt - wanted).abs()),
         "composition": (rebuilt - images).abs().flatten(1).mean(1),
         "reversibility": (restored - images).abs().flatten(1).mean(1),
-        "effectiveness": (oracle(healed) < 0).float(),
-        "effectiveness_reconstructed": (oracle(rebuilt) < 0).float(),
+        "effectiveness": (judge(healed) < 0).float(),
+        "effectiveness_reconstructed": (judge(rebuilt) < 0).float(),
     }
     if truth is None:
         return columns
-    for suffix, made in {"": healed, "_unhealed": images, "_reconstructed": rebuilt}.items():
-        likeness = _ssim(made, truth)
-        columns[f"error_inside{suffix}"] = _within(masks, (made - truth).abs())
-        columns[f"ssim_inside{suffix}"], columns[f"ssim_outside{suffix}"] = (
-            _within(masks, likeness),
-            _within(~masks, likeness),
-        )
+    for suffix, image in {"": healed, "_unhealed": images, "_reconstructed": rebuilt}.items():
+        likeness = _ssim(image, truth)
+        columns[f"error_inside{suffix}"] = _within(masks, (image - truth).abs())
+        columns[f"ssim_inside{suffix}"] = _within(masks, likeness)
+        columns[f"ssim_outside{suffix}"] = _within(~masks, likeness)
     return columns
 
 
-def _background(method: Method, dataset: Dataset, rows: np.ndarray, oracle: Oracle) -> Columns:
+def _measure_background(
+    method: Method, dataset: Dataset, rows: np.ndarray, judge: Judge
+) -> Columns:
     rebuilt = reconstruct(method, dataset.images("test", "background", rows), "background")
-    return {"effectiveness_background": (oracle(rebuilt) < 0).float()}
+    return {"effectiveness_background": (judge(rebuilt) < 0).float()}
 
 
-def _transplanted(method: Method, dataset: Any, a_rows: np.ndarray, b_rows: np.ndarray) -> Columns:  # noqa: ANN401
-    """Compares background images with the salient codes of target images with what they should be."""
+def _measure_transplants(
+    method: Method, dataset: CounterfactualImages, a_rows: np.ndarray, b_rows: np.ndarray
+) -> Columns:
+    """Compares decoded transplants with the true ones."""
     a, b = dataset.images("test", "background", a_rows), dataset.images("test", "target", b_rows)
     truth, masks = dataset.transplant("test", a_rows, b_rows)
     code = encode(method, a)
-    made, rebuilt = (
+    transplant, rebuilt = (
         decode(method, Code(code.z, encode(method, b).s)),
         reconstruct(method, a, "background"),
     )
     return {
-        "transplant_error_inside": _within(masks, (made - truth).abs()),
+        "transplant_error_inside": _within(masks, (transplant - truth).abs()),
         "transplant_error_inside_untouched": _within(masks, (a - truth).abs()),
-        "transplant_error_outside": _within(~masks, (made - truth).abs()),
+        "transplant_error_outside": _within(~masks, (transplant - truth).abs()),
         "transplant_error_outside_reconstructed": _within(~masks, (rebuilt - truth).abs()),
     }
 
 
 def _within(masks: Tensor, values: Tensor) -> Tensor:
-    """Returns the mean of values (B, C, H, W) in each image's mask (B, H, W); NaN where that is empty."""
+    """Returns the mean of values (B, C, H, W) in the mask (B, H, W) of each image.
+
+    It is NaN for an empty mask.
+    """
     return torch.where(masks, values.mean(1), 0).flatten(1).sum(1) / masks.flatten(1).sum(1)
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
     """Returns the map of the structural similarity of images in [-1, 1], (B, C, H, W)."""
-    from kornia.metrics import ssim  # some seconds to import, which other data sets do without
+    from kornia.metrics import ssim  # takes seconds to import, and few data sets need it
 
     return ssim((a + 1) / 2, (b + 1) / 2, WINDOW, max_val=1.0)

@@ -1,8 +1,9 @@
-"""Features -> statistic -> number: FID, KID, IS, precision and recall, all by torch-fidelity.
+"""FID, KID, IS, precision and recall of features, computed by torch-fidelity.
 
-Every image goes through an extractor once; torch-fidelity then gets rows of features instead of images, by an extractor
-that hands them on. Nothing of its cache is used: that knows an input by its name alone and returns old numbers for new
-images. It counts on images made as first and real ones as second input.
+Every image passes through an extractor once. torch-fidelity then receives rows of features instead
+of images, and an extractor that returns them unchanged. Its cache is not used, because it
+identifies an input by its name alone and would return old numbers for new images. The first input
+must be the generated images, the second the real ones.
 """
 
 from math import isfinite, nan
@@ -13,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-__all__ = ["KID_SUBSETS", "NEIGHBOURS", "Features", "distance", "kid_subset_size"]
+__all__ = ["KID_SUBSETS", "NEIGHBOURS", "Features", "compare_features", "kid_subset_size"]
 
-KID_SUBSETS = 20  # whose mean is the score
+KID_SUBSETS = 20  # The score is the mean over these subsets
 LARGEST_SUBSET = 1_000  # as torch-fidelity and Binkowski et al. (2018)
 NEIGHBOURS = 3  # of precision and recall (Kynkäänniemi et al. 2019)
 SPLITS = 10  # of the inception score
@@ -32,33 +33,38 @@ NUMBERS = {
 
 
 class Features(NamedTuple):
-    """What an extractor reads of images: features (N, D), and logits (N, K) where it has any."""
+    """The output of an extractor: features (N, D), and logits (N, K) if it has any."""
 
     rows: Tensor
     logits: Tensor | None = None
 
 
 def kid_subset_size(n: int) -> int:
-    """Returns how many of n images a subset of KID has: half of them, so that subsets differ, and at most 1,000."""
+    """Returns the size of a KID subset of n images.
+
+    It is half of n, so that subsets differ, and at most 1,000.
+    """
     return min(LARGEST_SUBSET, n // 2)
 
 
-def distance(
-    made: Features, real: Features, seed: int, fid: bool = True
+def compare_features(
+    generated: Features, real: Features, seed: int, fid: bool = True
 ) -> dict[str, float | None]:
-    """Compares images that were made with real ones.
+    """Compares generated images with real ones.
 
     Args:
-        made: features of at least 10 images.
-        real: features of as many, by the same extractor.
-        seed: of KID's subsets and the order in which the inception score splits the images.
-        fid: whether there are enough images for it; their covariance is singular unless they outnumber the features.
+        generated: features of at least 10 images.
+        real: features of the same number of images by the same extractor.
+        seed: of the KID subsets and the order in which the inception score splits the images.
+        fid: whether to compute FID. The covariance is singular unless the images outnumber the
+            features.
 
     Returns:
-        `fid` (Heusel et al. 2017); `kid` (Binkowski et al. 2018), a mean over 20 subsets, and `kid_error`, their standard
-        deviation; `is` (Salimans et al. 2016) of the images made, and `is_error` over ten splits; `precision`, the share of
-        images made that lie among the real ones, and `recall`, the share of real ones that lie among those made. What
-        cannot be had is None.
+        `fid` (Heusel et al. 2017); `kid` (Binkowski et al. 2018), the mean over 20 subsets, and
+        `kid_error`, their standard deviation; `is` (Salimans et al. 2016) of the generated images,
+        and `is_error`, its standard deviation over ten splits; `precision`, the share of generated
+        images that lie among the real ones, and `recall`, the share of real images that lie among
+        the generated ones. A value that cannot be computed is None.
     """
     settings: dict[str, Any] = {
         "cuda": False,
@@ -67,9 +73,9 @@ def distance(
         "save_cpu_ram": True,
         "rng_seed": seed % 2**32,
     }
-    size = kid_subset_size(min(len(made.rows), len(real.rows)))
+    size = kid_subset_size(min(len(generated.rows), len(real.rows)))
     found = torch_fidelity.calculate_metrics(
-        input1=_Rows(made.rows),
+        input1=_Rows(generated.rows),
         input2=_Rows(real.rows),
         feature_extractor=ROWS,
         fid=fid,
@@ -80,9 +86,9 @@ def distance(
         prc_neighborhood=NEIGHBOURS,
         **settings,
     )
-    if made.logits is not None:
+    if generated.logits is not None:
         found |= torch_fidelity.calculate_metrics(
-            input1=_Rows(made.logits),
+            input1=_Rows(generated.logits),
             feature_extractor=ROWS,
             isc=True,
             isc_splits=SPLITS,
@@ -94,7 +100,7 @@ def distance(
 
 
 class _Rows(Dataset):
-    """Rows of features in place of images."""
+    """Rows of features as a data set for torch-fidelity."""
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows.float().cpu()
@@ -106,8 +112,8 @@ class _Rows(Dataset):
         return self.rows[index]
 
 
-class _HandOn(FeatureExtractorBase):
-    """What torch-fidelity takes for an extractor: returns its rows."""
+class _Identity(FeatureExtractorBase):
+    """An extractor for torch-fidelity that returns its rows unchanged."""
 
     def __init__(self, name: str, features_list: list[str], **_: object) -> None:
         super().__init__(name, features_list)
@@ -128,4 +134,4 @@ class _HandOn(FeatureExtractorBase):
         return (rows,)
 
 
-torch_fidelity.register_feature_extractor(ROWS, _HandOn)
+torch_fidelity.register_feature_extractor(ROWS, _Identity)

@@ -1,12 +1,13 @@
-"""Scores of a run: how far what it makes is from real images.
+"""Scores of a run: the distance between its generated images and real ones.
 
-Half of the test images of each set go into the model, the other half is what its output is compared with, in equal
-numbers. So no image is ever compared with itself, and the floor of a score, which is what the first half scores itself, is
-what a perfect model would reach. The halves are drawn at random: images of one subject may be in both.
+Half of the test images of each domain are fed to the model. Its outputs are compared with the other
+half, with equal numbers of images. No image is therefore compared with itself. The floor of a score
+is the score of the first half itself, the best that a model could reach. The halves are drawn at
+random, so images of one subject may be in both.
 
-A score is kept in `RUN/score.json` under a hash of the very pixels it was computed from, real and made, and of everything
-else that decides it. Another model, data set, seed or extractor has other pixels or another hash, so that an old number is
-never returned for them.
+A score is stored in `RUN/score.json` under a hash of the pixels that it was computed from, real and
+generated, and of all settings that it depends on. A stored score is reused only if this hash is the
+same, and never for another model, data set, seed or extractor.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ from studio.evaluate.fidelity import (
     KID_SUBSETS,
     NEIGHBOURS,
     Features,
-    distance,
+    compare_features,
     kid_subset_size,
 )
 from studio.method import DOMAINS, Code, Domain, Method
@@ -40,13 +41,13 @@ from studio.runs import checkpoint
 from studio.runs.run import Run
 from studio.seeds import seed_of
 
-__all__ = ["GROUPS", "read_scores", "score", "whole"]
+__all__ = ["GROUPS", "RealImages", "intact_checkpoints", "read_scores", "score"]
 
-VERSION = 1  # of everything here that decides a number
-MOST, FEWEST = 2_000, 10  # images of each set, by default and at least
-CHUNK = 250  # images made at a time
+VERSION = 1  # of this file. To be raised when a change alters the numbers
+MOST, FEWEST = 2_000, 10  # images of each domain, by default and at least
+CHUNK = 250  # images generated at a time
 WINDOW = "[-1, 1] to 0..255"
-# What is made, and the set of real images against which it is scored.
+# Group of generated images -> domain of the real images that it is compared with.
 GROUPS: dict[str, Domain] = {
     "background samples": "background",
     "target samples": "target",
@@ -56,7 +57,7 @@ GROUPS: dict[str, Domain] = {
     "swaps": "target",
 }
 SHARED = ("fid", "kid", "is", "precision", "recall")
-Tell = Callable[[str], object]
+Log = Callable[[str], object]
 
 
 def score(
@@ -67,43 +68,45 @@ def score(
     n: int | None = None,
     seed: int = 0,
     ema: bool = True,
-    tell: Tell = lambda line: None,
+    log: Log = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Scores checkpoints of a run, and keeps the scores in `RUN/score.json`.
+    """Scores checkpoints of a run, and stores the scores in `RUN/score.json`.
 
     Args:
         folder: the run's directory.
-        features: the extractor, see `studio.evaluate.extractors`.
-        weights: its file of weights, where it is not the usual one.
-        numbers: of the checkpoints, that is images seen; the newest whole one when None.
-        n: images of each set to compare; 2,000 when None, or twice the extractor's features where that is more, or half of
-            the smaller test set where that is less.
-        seed: of the halves, the new images and everything else that is drawn.
-        ema: score the averaged weights rather than the last ones.
-        tell: called with a line on what is going on.
+        features: name of the extractor, see `studio.evaluate.extractors`.
+        weights: file of its weights. None takes the usual file.
+        numbers: images seen by the checkpoints to score. None scores the newest intact one.
+        n: images of each domain to compare. The default is 2,000, or twice the number of features
+            if that is more, but at most half of the smaller test set.
+        seed: of the halves, the generated images and all other random draws.
+        ema: score the averaged weights instead of the last ones.
+        log: receives progress messages.
 
     Returns:
-        one object per checkpoint as `studio score --json` prints it.
+        one object per checkpoint, as `studio score --json` prints it.
 
     Raises:
-        StudioError: not a run, no checkpoint, no such extractor, or too few images.
+        StudioError: the folder is no run or has no checkpoint, the extractor is unknown, or there
+            are too few images.
     """
     opened = Run.open(folder, numbers[0] if numbers else None, ema)
     dataset = opened.data
     if len(dataset.shape) != 3:
         raise StudioError(
-            f"{folder}: scores are of images (channels, height, width), these are {tuple(dataset.shape)}"
+            f"{folder}: expected images (channels, height, width) to score, "
+            f"found shape {tuple(dataset.shape)}"
         )
     half = min(dataset.size("test", domain) for domain in DOMAINS) // 2
-    _enough(dataset, n, half)
+    _check_counts(dataset, n, half)
     extractor = open_extractor(features, weights, dataset, folder / "score", opened.method.device)
     width = extractor.width(dataset.shape)
     n = n or min(half, max(MOST, 2 * width))
     settings = _settings(extractor, dataset, width, n, seed, ema)
-    reals: dict[Domain, _Real] = {
-        d: _Real(dataset, d, n, seed, extractor, settings["fid_possible"]) for d in DOMAINS
+    reals: dict[Domain, RealImages] = {
+        d: RealImages(dataset, d, n, seed, extractor, settings["fid_possible"]) for d in DOMAINS
     }
-    kept = (
+    stored = (
         {row.get("key"): row for entry in read_scores(folder) for row in entry["rows"]}
         if extractor.reusable
         else {}
@@ -113,20 +116,27 @@ def score(
         run = opened if number == opened.images_seen else Run.open(folder, number, ema)
         rows = []
         for group in GROUPS:
-            tell(f"checkpoint {number:,}: {group}, {n:,} images by {extractor.name}")
-            rows.append(_row(group, run.method, reals, settings, kept))
+            log(f"checkpoint {number:,}: {group}, {n:,} images by {extractor.name}")
+            rows.append(_row(group, run.method, reals, settings, stored))
         entries.append(
-            {"run": str(folder), **_described(run), **_shown(settings, extractor), "rows": rows}
+            {
+                "run": str(folder),
+                **_describe(run),
+                **_state_settings(settings, extractor),
+                "rows": rows,
+            }
         )
         _merge(folder, entries[-1])
     return entries
 
 
 def read_scores(folder: Path) -> list[dict[str, Any]]:
-    """Returns what is in a run's `score.json`, one object per checkpoint and extractor, by extractor and images seen.
+    """Returns the objects of a run's `score.json`, sorted by extractor and images seen.
+
+    Each object belongs to one checkpoint and one extractor.
 
     Raises:
-        StudioError: the file is not what the studio wrote.
+        StudioError: the file was not written by `studio score`.
     """
     path = folder / "score.json"
     if not path.exists():
@@ -144,45 +154,47 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudioError(
-            f"{path}: not scores that `studio score` wrote ({error}); delete it and score again"
+            f"{path}: expected scores written by `studio score` ({error}); delete the file and "
+            "score again"
         ) from None
 
 
-def whole(folder: Path) -> list[int]:
-    """Returns the numbers of a run's whole checkpoints; damaged ones are passed over with a warning.
+def intact_checkpoints(folder: Path) -> list[int]:
+    """Returns the numbers of a run's intact checkpoints. Warns about damaged ones.
 
     Raises:
-        StudioError: there is none.
+        StudioError: the run has no intact checkpoint.
     """
-    checkpoint.newest(folder)  # says what is wrong where all are damaged
+    checkpoint.newest(folder)  # raises an error if all are damaged
     numbers = []
     for there in checkpoint.every(folder):
         try:
             there.verify()
         except StudioError as error:
-            warn(f"{error}; passed over")
+            warn(f"{error}; skipped")
         else:
             numbers.append(there.images_seen)
     return numbers
 
 
-def _enough(dataset: Dataset, n: int | None, half: int) -> None:
+def _check_counts(dataset: Dataset, n: int | None, half: int) -> None:
     sizes = " and ".join(f"{dataset.size('test', domain):,} {domain}" for domain in DOMAINS)
     if half < FEWEST:
         raise StudioError(
-            f"{dataset.config.name}: {sizes} test images are too few to score; expected at least {2 * FEWEST} each"
+            f"{dataset.config.name}: {sizes} test images are too few to score; "
+            f"expected at least {2 * FEWEST} of each domain"
         )
     if n is not None and not FEWEST <= n <= half:
         raise StudioError(
-            f"--n {n}: expected {FEWEST} to {half}; of {sizes} test images one half goes into the model and the other is what "
-            "its images are compared with"
+            f"--n {n}: expected {FEWEST} to {half}, because of {sizes} test images one half is fed to "
+            "the model and the other half is compared with its images"
         )
 
 
 def _settings(
     extractor: Extractor, dataset: Dataset, width: int, n: int, seed: int, ema: bool
 ) -> dict[str, Any]:
-    """Returns everything but the pixels that decides a score."""
+    """Returns everything that a score depends on, except for the pixels."""
     return {
         "version": VERSION,
         "torch_fidelity": torch_fidelity.__version__,
@@ -203,8 +215,11 @@ def _settings(
 
 
 @dataclass
-class _Real:
-    """The real images of a set: `inputs` go into the model, `reference` is what its images are compared with."""
+class RealImages:
+    """The real test images of a domain, split into two halves.
+
+    The model receives `inputs`. Its images are compared with `reference`.
+    """
 
     dataset: Dataset
     domain: Domain
@@ -227,7 +242,7 @@ class _Real:
         return self._order[self.n : 2 * self.n]
 
     def images(self, indices: np.ndarray) -> Iterator[Tensor]:
-        """Yields images (B, C, H, W) in [-1, 1], some at a time."""
+        """Yields images (B, C, H, W) in [-1, 1] in chunks."""
         for chunk in _chunks(indices):
             yield self.dataset.images("test", self.domain, chunk)
 
@@ -247,34 +262,37 @@ class _Real:
 
     @cached_property
     def floor(self) -> dict[str, float | None]:
-        """What one half of the real images scores against the other."""
+        """The scores of one half of the real images against the other."""
         half = extract(self.extractor, self.pixels(self.inputs), self.domain)
-        return distance(half, self.features, self.seed, self.fid)
+        return compare_features(half, self.features, self.seed, self.fid)
 
 
 def _row(
     group: str,
     method: Method,
-    reals: dict[Domain, _Real],
+    reals: dict[Domain, RealImages],
     settings: dict[str, Any],
-    kept: dict[str, dict[str, Any]],
+    stored: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """Scores one group of images against a set of real ones, or takes what is known of just these pixels."""
+    """Scores a group of generated images, or returns the stored score of the same pixels."""
     domain = GROUPS[group]
-    made, real = torch.cat([*_made(group, method, reals, settings["seed"])]), reals[domain]
+    generated, real = torch.cat([*_generate(group, method, reals, settings["seed"])]), reals[domain]
     key = hashlib.sha256(
-        repr((group, sorted(settings.items()), _sha256(made), real.sha256)).encode()
+        repr((group, sorted(settings.items()), _sha256(generated), real.sha256)).encode()
     ).hexdigest()
-    if key in kept:
-        return kept[key]
+    if key in stored:
+        return stored[key]
     n, seed, fid = settings["n"], settings["seed"], settings["fid_possible"]
-    found = distance(extract(real.extractor, made, domain), real.features, seed, fid)
+    features = extract(real.extractor, generated, domain)
+    found = compare_features(features, real.features, seed, fid)
     floors = {"floor" if name == "fid" else f"floor_{name}": real.floor[name] for name in SHARED}
     return {"group": group, "against": domain, **found, **floors, "n": n, "key": key}
 
 
-def _made(group: str, method: Method, reals: dict[Domain, _Real], seed: int) -> Iterator[Tensor]:
-    """Yields the images of a group as they are scored, some at a time."""
+def _generate(
+    group: str, method: Method, reals: dict[Domain, RealImages], seed: int
+) -> Iterator[Tensor]:
+    """Yields the images of a group in chunks, as they are scored."""
     background, target = (reals[domain] for domain in DOMAINS)
     if group.endswith("samples"):
         domain = GROUPS[group]
@@ -315,24 +333,25 @@ def _sha256(images: Tensor) -> str:
     ).hexdigest()
 
 
-def _described(run: Run) -> dict[str, Any]:
+def _describe(run: Run) -> dict[str, Any]:
     about = run.describe()
     return {"method": about["method"], "dataset": about["dataset"], "checkpoint": run.images_seen}
 
 
-def _shown(settings: dict[str, Any], extractor: Extractor) -> dict[str, Any]:
-    """Returns what is said of a score beside its rows."""
+def _state_settings(settings: dict[str, Any], extractor: Extractor) -> dict[str, Any]:
+    """Returns the settings and notes that are stored with the rows of a score."""
     notes = []
     if not settings["fid_possible"]:
         notes.append(
-            f"no FID: it needs more images than the extractor has features ({settings['features']:,}), since their covariance "
-            f"is singular otherwise; n is {settings['n']:,}. KID has no such bound"
+            f"no FID, because with n = {settings['n']:,} images and {settings['features']:,} features the "
+            "covariance of the features is singular. KID has no such limit"
         )
     return {**settings, "about": extractor.about, "notes": notes}
 
 
 def _merge(folder: Path, entry: dict[str, Any]) -> None:
-    """Puts an entry into `score.json` in the place of that of the same checkpoint, extractor and kind of weights."""
+    """Adds an entry to `score.json`. It replaces that of the same checkpoint, extractor and
+    weights."""
     same = ("checkpoint", "extractor", "averaged")
     others = [old for old in read_scores(folder) if any(old[name] != entry[name] for name in same)]
     together = {**entry, "scores": [*others, entry]}

@@ -8,11 +8,11 @@ from rich.table import Table
 
 __all__ = ["heading", "score_cells", "score_lines", "score_table", "show_scores"]
 
-WORDS = 2  # columns that are words
+TEXT_COLUMNS = 2  # The other columns are numbers
 
 
 def heading(entry: dict[str, Any]) -> str:
-    """Says of what, by what and how a score was computed: everything without which its numbers mean nothing."""
+    """Returns a line with the model, the extractor and the settings of a score."""
     weights = "averaged weights" if entry["averaged"] else "last weights"
     return (
         f"{entry['method']} on {entry['dataset']}, checkpoint {entry['checkpoint']:,}, {weights}; n {entry['n']:,}, extractor "
@@ -22,8 +22,11 @@ def heading(entry: dict[str, Any]) -> str:
 
 
 def score_cells(entry: dict[str, Any]) -> list[list[str]]:
-    """Returns the words of a table, its head first; in brackets what as many real images score, the floor."""
-    rows = [["made", "against", "FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"]]
+    """Returns the cells of a table, the column names first.
+
+    The number in brackets is the floor, the score of the same number of real images.
+    """
+    rows = [["generated", "against", "FID ↓", "KID ↓", "IS ↑", "precision ↑", "recall ↑", "n"]]
     for row in entry["rows"]:
         spread = _number(row["kid_error"], 3)
         rows.append(
@@ -43,7 +46,7 @@ def score_cells(entry: dict[str, Any]) -> list[list[str]]:
 
 
 def score_table(entry: dict[str, Any]) -> Table:
-    """Returns a row per group; in brackets what as many real images score against the same real ones, the floor."""
+    """Returns a table with a row per group. Numbers in brackets are the floors."""
     table = Table(
         title=heading(entry),
         box=box.SIMPLE_HEAD,
@@ -53,7 +56,7 @@ def score_table(entry: dict[str, Any]) -> Table:
     )
     head, *rows = score_cells(entry)
     for i, column in enumerate(head):
-        table.add_column(column, no_wrap=True, justify="left" if i < WORDS else "right")
+        table.add_column(column, no_wrap=True, justify="left" if i < TEXT_COLUMNS else "right")
     for row in rows:
         table.add_row(*row)
     return table
@@ -64,33 +67,34 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def score_lines(entry: dict[str, Any]) -> list[str]:
-    """Says what the columns are, how good the extractor is at its own task, and what could not be measured."""
+    """Explains the columns, the accuracy of the extractor and missing values in sentences."""
     lines = [
-        f"Images made of one half of the test images (or of the prior) against the other half, window {entry['window']}. In "
-        "brackets the floor: the first half itself against the other, which a perfect model would reach. KID: mean ± s.d. of "
-        f"{entry['kid_subsets']} subsets of {entry['kid_subset_size']:,}; precision and recall by {entry['neighbours']} nearest "
-        f"neighbours; torch-fidelity {entry['torch_fidelity']}."
+        "Images generated from one half of the test images, or from the prior, are compared with "
+        f"the other half, as 8-bit images ({entry['window']}). The number in brackets is the score "
+        "of real images against real images, the best a model could reach. KID is the mean ± "
+        f"standard deviation over {entry['kid_subsets']} subsets of {entry['kid_subset_size']:,} "
+        f"images. Precision and recall use {entry['neighbours']} nearest neighbours. Computed with "
+        f"torch-fidelity {entry['torch_fidelity']}."
     ]
     accuracy = [
         f"{found['attribute']} {found['value']:.3f} ({found['metric'].replace('_', ' ')}, chance {found['chance']:.3f})"
         for found in entry["about"].get("accuracy", [])
     ]
     if accuracy:
-        lines.append(f"The extractor's own reading of test images: {', '.join(accuracy)}.")
+        lines.append(f"Accuracy of the extractor on test images: {', '.join(accuracy)}.")
     by = {domain: name for domain, name in entry["about"].get("is_by", {}).items() if name}
     if by:
         lines.append(
-            f"IS by the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}."
+            f"IS uses the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}."
         )
     return lines + [f"Note: {note}." for note in entry["notes"]]
 
 
 def show_scores(entries: list[dict[str, Any]]) -> None:
-    """Prints a table per checkpoint, and what holds for all of them once."""
+    """Prints a table per checkpoint, and the explanations once."""
     console = Console(soft_wrap=True, highlight=False)
-    console.width = max(
-        console.width, 140
-    )  # a number is never cut off, however narrow the terminal
+    # Numbers are never cut off, however narrow the terminal is.
+    console.width = max(console.width, 140)
     for entry in entries:
         console.print(score_table(entry))
     for line in score_lines(entries[-1]):

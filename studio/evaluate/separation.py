@@ -1,4 +1,4 @@
-"""How far the two codes are separated, without a probe: clusters, distances and variances of the codes of test images."""
+"""Separation of the codes without a probe: clusters, distances and variances on test images."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,8 +30,9 @@ __all__ = [
     "wasserstein2",
 ]
 
-POINTS = 2_000  # target images that are clustered; silhouette and t-SNE take time and memory with their square
-W2_POINTS = 1_000  # images per side of the exact transport
+# Target images that are clustered. Time and memory of silhouette and t-SNE grow with the square.
+POINTS = 2_000
+W2_POINTS = 1_000  # images per sample of the exact transport
 PERMUTATIONS = 20
 
 
@@ -46,15 +47,19 @@ def separation(
 
     Args:
         test: codes of test images of both domains.
-        attributes: of the data set; the categorical ones are measured, on target images.
-        blank: the salient code that means "nothing salient", (m,).
-        seed: which images are taken where there are more than are needed; of k-means, t-SNE and the permutations.
-        tsne: also measure in a t-SNE plane, as Choudhuri et al. do; some seconds per space.
+        attributes: of the data set. The categorical ones are measured, on target images.
+        blank: the blank salient code, (m,).
+        seed: of the choice of images if there are more than needed, of k-means, of t-SNE and of the
+            permutations.
+        tsne: also measure in a t-SNE plane, as Choudhuri et al. (2019) do. This takes some seconds
+            per space.
 
     Returns:
-        `w2_common`, `w2_floor`, `w2_n`, `salient_distance_auc`, `salient_variance_ratio` and `attributes`: name -> `n` and,
-        for either space, `silhouette`, `clustering_accuracy` and `clustering_chance`, with `tsne` a dict of the same if asked
-        for. What cannot be measured is None, and a `note` beside it says why.
+        `w2_common`, `w2_floor`, `w2_n`, `salient_distance_auc`, `salient_variance_ratio` and
+        `attributes`: name -> `n` and, for the salient and the common space, `silhouette`,
+        `clustering_accuracy` and `clustering_chance`, and `tsne`, a dict of the same, if requested.
+            A
+        value that cannot be measured is None, and a `note` says why.
     """
     salient = {domain: test.of(domain).spaces["salient"] for domain in ("background", "target")}
     ratio = salient_variance_ratio(salient["background"], salient["target"])
@@ -69,8 +74,8 @@ def separation(
     if distances["w2_common"] is None:
         notes.append("w2_common: needs at least two background images and one target image")
     target = test.of("target")
-    shuffled = target.take(np.random.default_rng(seed).permutation(len(target.spaces["common"])))
-    plane = _planes(shuffled.spaces, seed) if tsne else None
+    permuted = target.take(np.random.default_rng(seed).permutation(len(target.spaces["common"])))
+    plane = _planes(permuted.spaces, seed) if tsne else None
     return {
         **distances,
         "salient_distance_auc": salient_distance_auc(
@@ -79,18 +84,18 @@ def separation(
         "salient_variance_ratio": ratio,
         **({"note": "; ".join(notes)} if notes else {}),
         "attributes": {
-            name: _attribute(shuffled, name, seed, plane)
+            name: _measure_attribute(permuted, name, seed, plane)
             for name, attribute in attributes.items()
             if attribute.classes
         },
     }
 
 
-Plane = Callable[[str, bytes], np.ndarray]
+TsnePlane = Callable[[str, bytes], np.ndarray]
 
 
-def _planes(spaces: Mapping[str, np.ndarray], seed: int) -> Plane:
-    """Returns (space, rows) -> t-SNE plane; attributes that are known on the same images share one."""
+def _planes(spaces: Mapping[str, np.ndarray], seed: int) -> TsnePlane:
+    """Returns (space, rows) -> t-SNE plane. Attributes known on the same images share a plane."""
 
     @cache
     def plane(space: str, rows: bytes) -> np.ndarray:
@@ -99,8 +104,10 @@ def _planes(spaces: Mapping[str, np.ndarray], seed: int) -> Plane:
     return plane
 
 
-def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict[str, Any]:
-    """Measures one categorical attribute on the first POINTS images that have it."""
+def _measure_attribute(
+    target: Codes, name: str, seed: int, plane: TsnePlane | None
+) -> dict[str, Any]:
+    """Measures one categorical attribute on the first POINTS images where it is known."""
     rows = np.flatnonzero(target.has(name))[:POINTS]
     labels = target.values[name][rows] if len(rows) else np.empty(0, int)
     classes = len(np.unique(labels))
@@ -111,7 +118,7 @@ def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict
             for m in ("silhouette", "clustering_accuracy", "clustering_chance")
             for s in spaces
         }
-        return {"n": len(rows), **nothing, "note": _impossible(len(rows), classes)}
+        return {"n": len(rows), **nothing, "note": _reason(len(rows), classes)}
     measured: dict[str, Any] = {"n": len(rows), **_in_spaces(spaces, labels, seed)}
     if plane is not None:
         planes = {space: plane(space, rows.tobytes()) for space in spaces}
@@ -128,7 +135,7 @@ def _attribute(target: Codes, name: str, seed: int, plane: Plane | None) -> dict
     return measured
 
 
-def _impossible(n: int, classes: int) -> str:
+def _reason(n: int, classes: int) -> str:
     found = (
         "unknown on every"
         if not n
@@ -160,18 +167,20 @@ def _in_spaces(
 
 
 def silhouette(points: np.ndarray, labels: np.ndarray) -> float | None:
-    """How much nearer points are to their own class than to the next one, from -1 to 1; 0 where classes say nothing.
+    """Returns how much nearer points are to their own class than to the nearest other class.
 
-    Abid and Zou (2019), Sec. 4, after Rousseeuw (1987): the mean over all points of (b - a) / max(a, b), where a is the
-    mean distance to the others of the class and b that to the nearest other class. It favours few, round classes and takes
-    a readable class for none if it is spread over several places.
+    Abid and Zou (2019), Sec. 4, after Rousseeuw (1987): the mean over all points of (b - a) /
+    max(a, b), where a is the mean distance to the other points of the class and b that to the
+    nearest other class. The values lie in [-1, 1] and are 0 if the classes overlap completely. It
+    favours few, compact classes: a class that forms several clusters scores low even if it is easy
+    to predict.
 
     Args:
         points: codes (n, d).
         labels: class numbers (n,).
 
     Returns:
-        the mean silhouette; None unless there are 2 to n - 1 classes.
+        the mean silhouette, or None unless there are 2 to n - 1 classes.
     """
     if not 2 <= len(np.unique(labels)) < len(labels):
         return None
@@ -180,13 +189,14 @@ def silhouette(points: np.ndarray, labels: np.ndarray) -> float | None:
 
 
 def cluster(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Finds k clusters by k-means, the best of ten seeded starts; fewer where there are fewer distinct points.
+    """Finds k clusters by k-means, the best of ten starts.
 
-    Choudhuri et al. (2019), Sec. 4, "the standard k-means".
+    Choudhuri et al. (2019), Sec. 4, "the standard k-means". There are fewer clusters if there are
+    fewer distinct points.
 
     Args:
         points: codes (n, d).
-        k: how many clusters, at most n.
+        k: number of clusters, at most n.
         seed: of the starts.
 
     Returns:
@@ -194,32 +204,35 @@ def cluster(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     """
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters
-        starts: Any = 10  # typed as text in scikit-learn, where "auto" is the default
+        starts: Any = 10  # scikit-learn types it as text, because "auto" is its default
         return KMeans(k, n_init=starts, random_state=seed).fit_predict(points.astype(np.float64))
 
 
 def matched_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
-    """Share of points whose cluster's class is theirs, where each cluster has a class of its own, in the best way.
+    """Returns the accuracy of the best one-to-one assignment of classes to clusters.
 
-    Choudhuri et al. (2019), Sec. 4, "clustering accuracy": "the proportion of the samples whose class labels align with
-    the ground-truth labels". How they name the clusters they do not say; here the assignment is the optimal one (Kuhn's).
+    Choudhuri et al. (2019), Sec. 4, "clustering accuracy": "the proportion of the samples whose
+    class labels align with the ground-truth labels". They do not say how they assign classes to
+    clusters. Here the assignment is optimal (Kuhn's algorithm).
 
     Args:
         clusters: cluster numbers (n,).
         labels: class numbers (n,).
 
     Returns:
-        from 1/n to 1.
+        a share from 1/n to 1.
     """
     counts = contingency_matrix(labels, clusters)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / len(labels))
 
 
 def clustering_chance(clusters: np.ndarray, labels: np.ndarray, seed: int) -> float:
-    """What `matched_accuracy` is when the labels have nothing to do with the clusters; more than 1/k, since it is the best match.
+    """Returns the `matched_accuracy` of labels that are independent of the clusters.
+
+    It is more than 1/k, because the assignment is the best one.
 
     Args:
-        clusters: cluster numbers (n,); their sizes matter.
+        clusters: cluster numbers (n,). Only their sizes matter.
         labels: class numbers (n,).
         seed: of the permutations.
 
@@ -233,18 +246,19 @@ def clustering_chance(clusters: np.ndarray, labels: np.ndarray, seed: int) -> fl
 
 
 def w2_common(background: np.ndarray, target: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Distance between background and target common codes, and between two halves of the background's.
+    """Returns the distance between background and target common codes, and its floor.
 
-    Choudhuri et al. (2019), Eq. 9 and Table 1. A distance between samples is never 0, and grows with the scale and the
-    length of the code; the floor is what it is where the distribution is the same, at the same number of images.
+    Choudhuri et al. (2019), Eq. 9 and Table 1. The distance between two samples is never 0, and
+    grows with the scale and the length of the code. The floor is the distance between two samples
+    of the background of the same size.
 
     Args:
         background: common codes (n, k).
         target: common codes (m, k).
-        seed: which images are taken.
+        seed: of the choice of images.
 
     Returns:
-        `w2_common`, `w2_floor` and `w2_n`, the images per side: at most 1,000, m and n / 2.
+        `w2_common`, `w2_floor` and `w2_n`, the images per sample: at most 1,000, m and n / 2.
     """
     n = min(W2_POINTS, len(background) // 2, len(target))
     if not n:
@@ -260,9 +274,10 @@ def w2_common(background: np.ndarray, target: np.ndarray, seed: int = 0) -> dict
 
 
 def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
-    """Exact squared 2-Wasserstein distance between two sets of points of equal weight.
+    """Returns the exact squared 2-Wasserstein distance between two sets of points of equal weight.
 
-    Choudhuri et al. (2019), Eq. 9: the least mean squared Euclidean distance over all transport plans.
+    Choudhuri et al. (2019), Eq. 9: the least mean squared Euclidean distance over all transport
+    plans.
 
     Args:
         a: points (n, d).
@@ -279,41 +294,47 @@ def wasserstein2(a: np.ndarray, b: np.ndarray) -> float:
 def salient_distance_auc(
     background: np.ndarray, target: np.ndarray, blank: np.ndarray
 ) -> float | None:
-    """How often a target image's salient code is farther from the blank one than a background image's is; 0.5 is chance.
+    """Returns how well the distance from the blank code separates target from background.
 
-    Background codes should lie at "nothing salient" (Eq. 6 of Carton et al. 2024, the narrow prior of Louiset et al. 2024), and
-    target codes all around it. No linear read-out tells a centre from what surrounds it, so the probe's row `target` can stay
-    near chance where the two sets are wholly apart.
+    It is the probability that the salient code of a target image lies farther from the blank code
+    than that of a background image. Chance is 0.5. Background codes should lie at the blank code
+    (Eq. 6 of Carton et al. 2024, the narrow prior of Louiset et al. 2024), and target codes around
+    it in all directions. A linear probe cannot separate a centre from its surroundings. The row
+    `target` of the probe can therefore be near chance although the two domains are separated
+    completely.
 
     Args:
         background: salient codes (n, m).
         target: salient codes (n', m).
-        blank: the salient code that means "nothing salient", (m,).
+        blank: the blank salient code, (m,).
 
     Returns:
-        the area under the ROC curve of the distances; None where a set is empty.
+        the area under the ROC curve of the distances, or None if a domain is empty.
     """
     if not len(background) or not len(target):
         return None
-    far = np.linalg.norm(np.concatenate([background, target]).astype(np.float64) - blank, axis=1)
-    return float(roc_auc_score(np.repeat([0, 1], [len(background), len(target)]), far))
+    distances = np.linalg.norm(
+        np.concatenate([background, target]).astype(np.float64) - blank, axis=1
+    )
+    return float(roc_auc_score(np.repeat([0, 1], [len(background), len(target)]), distances))
 
 
 def salient_variance_ratio(background: np.ndarray, target: np.ndarray) -> float | None:
-    """Variance of target salient codes over that of background salient codes, each summed over coordinates.
+    """Returns the variance of target salient codes divided by that of background salient codes.
 
-    Louiset et al. (2024), Sec. 4 (CelebA): 1.79 for MM-cVAE and 20.31 for SepVAE. Their text prints the ratio the other way
-    up, sigma^2(s|y=0) / sigma^2(s|y=1), against the sentence it supports: SepVAE "maximizes the target variance in the
-    salient space while reducing the background variance".
+    Both variances are summed over coordinates. Louiset et al. (2024), Sec. 4 (CelebA): 1.79 for
+    MM-cVAE and 20.31 for SepVAE. Their text prints the inverse ratio, sigma^2(s|y=0) /
+    sigma^2(s|y=1), which contradicts the sentence that it supports: SepVAE "maximizes the target
+    variance in the salient space while reducing the background variance".
 
     Args:
         background: salient codes (n, m).
         target: salient codes (n', m).
 
     Returns:
-        the ratio; None where the background's codes do not vary.
+        the ratio, or None if the background codes do not vary.
     """
-    # Less the first: the variance of equal numbers is then exactly 0, whatever their mean rounds to.
+    # The first code is subtracted, so that the variance of equal codes is exactly 0.
     below, above = (
         float(np.var(s.astype(np.float64) - s[:1], axis=0).sum()) if len(s) else 0.0
         for s in (background, target)

@@ -1,4 +1,7 @@
-"""Files of weights from elsewhere: found, compared with their hash, and read without running anything that is in them."""
+"""Weight files from other projects: located, checked against their hash and read safely.
+
+No code in such a file is ever run.
+"""
 
 import hashlib
 import os
@@ -18,23 +21,23 @@ from studio.errors import StudioError
 __all__ = ["INCEPTION_FILE", "inception_weights", "read_weights"]
 
 INCEPTION_FILE = URL_INCEPTION_V3.rsplit("/", 1)[1]
-CODE = re.compile(r"GLOBAL ([\w.]+)")  # as torch.load names what it refuses to import
-HASHED_NAME = re.compile(
-    r"-([0-9a-f]{8,64})\.(?:pth?|safetensors)$"
-)  # torch.hub's rule: the name ends with the hash
+CODE = re.compile(r"GLOBAL ([\w.]+)")  # how torch.load names a class that it refuses to import
+# torch.hub: the name of a file ends with its hash.
+HASHED_NAME = re.compile(r"-([0-9a-f]{8,64})\.(?:pth?|safetensors)$")
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """Reads tensors by name from a safetensors file or from one that `torch.save` wrote.
 
     Args:
-        path: of the file; where its name ends with a hash, as torch.hub's do, its content must have that hash.
+        path: of the file. If its name ends with a hash, as in torch.hub, its content must have this
+            hash.
 
     Returns:
         name -> tensor, and the file's sha256.
 
     Raises:
-        StudioError: no such file, another hash, or a file that holds anything but tensors; nothing in it is run.
+        StudioError: the file is missing, has another hash, or holds anything but tensors.
     """
     if not path.is_file():
         raise StudioError(f"{path}: no such file of weights")
@@ -49,9 +52,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
             f"{path}: damaged, or another file: sha256 expected {named[1]}..., found {sha256[:12]}..."
         )
     try:
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # of a pickle's protocol, which is no matter of the user's
+        # A warning about the pickle protocol is of no use to the user.
+        with warnings.catch_warnings(action="ignore"):
             state = (
                 load_file(path)
                 if path.suffix == ".safetensors"
@@ -66,9 +68,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        raise StudioError(
-            f"{path}: not a file of tensors, which is all that is read here: {_reason(error)}"
-        ) from None
+        raise StudioError(f"{path}: not a file of tensors: {_reason(error)}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if (
         not isinstance(state, dict)
@@ -76,35 +76,38 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
         or not all(isinstance(value, Tensor) for value in state.values())
     ):
         raise StudioError(
-            f"{path}: expected tensors by name, as of torch.save(net.state_dict()); found {type(state).__name__}"
+            f"{path}: expected tensors by name, as written by torch.save(net.state_dict()); "
+            f"found {type(state).__name__}"
         )
     return dict(state), sha256
 
 
 def _reason(error: Exception) -> str:
-    """Returns what is wrong with a file, without torch's advice to load it in a way that runs what is in it."""
+    """Returns the defect of a file, without torch's advice to load it in an unsafe way."""
     if isinstance(error, pickle.UnpicklingError):
         code = CODE.search(str(error))
         return (
-            f"it calls for {code[1]}, which could run code; nothing was run"
+            f"it needs {code[1]}, which could run code; nothing was run"
             if code
-            else "it is damaged, or of another kind"
+            else "it is damaged, or has another format"
         )
-    said = str(error).strip()
+    message = str(error).strip()
     return (
-        said.splitlines()[0][:160]
-        if said
-        else "it is empty, or cut off"
+        message.splitlines()[0][:160]
+        if message
+        else "it is empty or truncated"
         if isinstance(error, EOFError)
         else type(error).__name__
     )
 
 
 def inception_weights(given: Path | None) -> Path:
-    """Returns where Inception's weights are: the file given, or in $STUDIO_WEIGHTS, or in torch.hub's folder.
+    """Returns the path of Inception's weights.
+
+    It is the given file, or is looked for in $STUDIO_WEIGHTS and in torch.hub's folder.
 
     Raises:
-        StudioError: it is in none of them; says what to put where.
+        StudioError: the file is in none of the folders. The message lists them and the URL.
     """
     if given is not None:
         return given
@@ -118,7 +121,7 @@ def inception_weights(given: Path | None) -> Path:
     expected = HASHED_NAME.search(INCEPTION_FILE)
     looked = "\n".join(f"  looked for {place}" for place in places)
     raise StudioError(
-        f"--features inception: its weights are not there, and nothing is downloaded\n{looked}\n"
-        f"  get {URL_INCEPTION_V3} (sha256 begins with {expected[1] if expected else '?'}) and put it there, or name it with "
+        f"--features inception: its weights are missing, and nothing is downloaded\n{looked}\n"
+        f"  get {URL_INCEPTION_V3} (sha256 begins with {expected[1] if expected else '?'}) and put it there, or give its path with "
         "--weights; --features domain needs no file"
     )

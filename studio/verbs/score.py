@@ -39,12 +39,14 @@ def score(
         raise StudioError(f"--checkpoint {number}: expected a number of images seen, or all")
 
     from studio.atomic import write_file
+    from studio.evaluate.score import intact_checkpoints
     from studio.evaluate.score import score as scored
-    from studio.evaluate.score import whole
     from studio.evaluate.score_table import show_scores
     from studio.render.score_curve import score_curve
 
-    numbers = None if number is None else whole(run) if number == "all" else [int(number)]
+    numbers = (
+        None if number is None else intact_checkpoints(run) if number == "all" else [int(number)]
+    )
     entries = scored(
         run,
         features,

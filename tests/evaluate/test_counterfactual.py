@@ -16,7 +16,7 @@ from studio.errors import StudioError
 from studio.evaluate import counterfactual as scoring
 from studio.evaluate import judge as judging
 from studio.evaluate.counterfactual import best_threshold, counterfactual, dice
-from studio.evaluate.judge import train_oracle
+from studio.evaluate.judge import train_judge
 from studio.evaluate.probe_table import counterfactual_lines
 from studio.method import Code, Method, MethodConfig
 from studio.sampling import salient_map
@@ -259,17 +259,17 @@ def test_the_oracle_tells_phantoms_apart_and_knows_healthy_ones(
     monkeypatch.setattr(judging, "STEPS", 150)
     monkeypatch.setattr(judging, "IMAGES", 1_000)
     data, larger = (BrainPhantom(BrainPhantomConfig(resolution=side)) for side in (64, 96))
-    oracle = train_oracle(data, torch.device("cpu"))
-    assert not oracle.training
-    assert oracle.auc(data, 200) > 0.8
+    judge = train_judge(data, torch.device("cpu"))
+    assert not judge.training
+    assert judge.auc(data, 200) > 0.8
     target, healthy = (
-        oracle(data.images("test", "target", range(200))),
-        oracle(data.healthy("test", range(200))),
+        judge(data.images("test", "target", range(200))),
+        judge(data.healthy("test", range(200))),
     )
     assert (target > healthy).float().mean() > 0.75
     assert (target > 0).float().mean() > 0.6
     assert (healthy < 0).float().mean() > 0.6
-    resized = oracle(larger.images("test", "target", range(200)))
+    resized = judge(larger.images("test", "target", range(200)))
     assert torch.corrcoef(torch.stack([target, resized]))[0, 1] > 0.8, (
         "images of any size are looked at"
     )

@@ -19,13 +19,13 @@ from studio.evaluate.disentanglement import factorvae as scoring
 from studio.evaluate.disentanglement.factorvae import (
     Sample,
     Votes,
-    balanced,
     betavae,
-    cast,
+    cast_votes,
+    draw_balanced,
     factorvae,
     factorvae_as_published,
-    live,
-    majority,
+    find_live,
+    majority_accuracy,
 )
 from studio.evaluate.disentanglement.mig_dci_sap import (
     completeness,
@@ -56,7 +56,7 @@ def pair(code, n: int = N) -> tuple[Sample, Sample]:
     samples = []
     for seed in (1, 2):
         rng = np.random.default_rng(seed)
-        factors = balanced(SIZES, n, rng)
+        factors = draw_balanced(SIZES, n, rng)
         even = (factors - (np.array(SIZES) - 1) / 2) / (np.sqrt(np.square(SIZES) - 1) / np.sqrt(12))
         samples.append(Sample(np.asarray(code(even, rng), np.float64), factors))
     return samples[0], samples[1]
@@ -161,8 +161,8 @@ def test_dead_coordinates_are_pruned_and_change_nothing(
         )
         for s in perfect
     ]
-    assert live(dead[0].codes).tolist() == [False] + [True] * 5 + [False] * 3
-    assert live(dead[0].codes, 0.5).sum() == 7  # 0.04 is more than 5 % of 0.5
+    assert find_live(dead[0].codes).tolist() == [False] + [True] * 5 + [False] * 3
+    assert find_live(dead[0].codes, 0.5).sum() == 7  # 0.04 is more than 5 % of 0.5
     assert factorvae(*dead, VOTES, GROUP, 0) == best["factorvae"]
     assert mig(dead[1].codes, dead[1].factors) == pytest.approx(
         best["mig"], abs=0.01
@@ -197,25 +197,25 @@ def test_groups_of_one_sample_score_like_groups_made_one_by_one() -> None:
             found.append(np.argmin(code(factors, rng).var(0) / variance))
         return Votes(np.array(found), np.arange(votes) % 5)
 
-    tables = [balanced(SIZES, N, np.random.default_rng(i)) for i in (1, 2)]
+    tables = [draw_balanced(SIZES, N, np.random.default_rng(i)) for i in (1, 2)]
     samples = [
         Sample(code(table, np.random.default_rng(i)), table) for i, table in enumerate(tables)
     ]
     variance = samples[0].codes.var(0)
-    expected = majority(slow(3), slow(4))
+    expected = majority_accuracy(slow(3), slow(4))
     assert 0.3 < expected < 0.9  # neither chance nor perfect, or nothing would be compared
     assert factorvae(*samples, votes, size, 0) == pytest.approx(expected, abs=0.08)
 
 
 def test_votes_name_the_fixed_factor_and_the_majority_is_counted() -> None:
     train, _ = pair(lambda even, rng: even[:, ::-1])
-    found = cast(train, train.codes.var(0), 10, GROUP, np.random.default_rng(0))
+    found = cast_votes(train, train.codes.var(0), 10, GROUP, np.random.default_rng(0))
     assert found.factor.tolist() == [0, 1, 2, 3, 4] * 2
     assert found.coordinate.tolist() == [4, 3, 2, 1, 0] * 2
     learnt = Votes(np.array([0, 0, 0, 1, 1]), np.array([2, 2, 1, 0, 0]))
-    assert majority(learnt, learnt) == 0.8
+    assert majority_accuracy(learnt, learnt) == 0.8
     assert (
-        majority(learnt, Votes(np.array([0, 0, 1, 3]), np.array([2, 1, 0, 2]))) == 0.5
+        majority_accuracy(learnt, Votes(np.array([0, 0, 1, 3]), np.array([2, 1, 0, 2]))) == 0.5
     )  # coordinate 3 got no vote
 
 

@@ -15,10 +15,10 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from studio.data import Attribute, DataConfig, Dataset
 from studio.errors import StudioError
-from studio.evaluate import domain_classifier
-from studio.evaluate.domain_classifier import open_classifier, read_classifier
+from studio.evaluate import attribute_classifier
+from studio.evaluate.attribute_classifier import open_classifier, read_classifier
 from studio.evaluate.extractors import extract, open_extractor
-from studio.evaluate.fidelity import Features, distance, kid_subset_size
+from studio.evaluate.fidelity import Features, compare_features, kid_subset_size
 from studio.pixels import quantise
 
 KEYS = {
@@ -154,13 +154,15 @@ def test_scores_of_two_folders_are_those_of_torch_fidelity_called_directly(
     extractor = open_extractor(f"{__name__}:Strips", None, Made(), Path("score"), CPU)
     for batch in (1, 7, 60):
         made, real = (extract(extractor, images_of(folder), "target", batch) for folder in folders)
-        found = distance(made, real, seed=11)
+        found = compare_features(made, real, seed=11)
         assert found == pytest.approx(expected, abs=1e-4)
     assert expected["fid"] > 0.01
-    assert distance(real, made, seed=11)["precision"] == pytest.approx(expected["recall"]), (
-        "made comes first"
+    assert compare_features(real, made, seed=11)["precision"] == pytest.approx(
+        expected["recall"]
+    ), "made comes first"
+    assert compare_features(made, real, seed=12)["kid"] != found["kid"], (
+        "the seed decides the subsets"
     )
-    assert distance(made, real, seed=12)["kid"] != found["kid"], "the seed decides the subsets"
 
 
 @pytest.mark.slow
@@ -177,7 +179,7 @@ def test_inceptions_scores_are_those_of_torch_fidelity_called_directly(
     extractor = open_extractor("inception", tmp_path / "inception.pth", Made(), Path("score"), CPU)
     made, real = (extract(extractor, images_of(folder), "target") for folder in folders)
     assert made.rows.shape == (16, 2048)
-    assert distance(made, real, seed=11) == pytest.approx(expected, abs=1e-4, rel=1e-4)
+    assert compare_features(made, real, seed=11) == pytest.approx(expected, abs=1e-4, rel=1e-4)
 
 
 def random_inception() -> dict[str, Tensor]:
@@ -200,15 +202,15 @@ def test_identical_sets_are_at_no_distance_and_a_collapsed_one_recalls_nothing()
     rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     features = domain_features(rows)
     same, collapsed = (
-        distance(features, features, 0),
-        distance(domain_features(rows[:1].expand(200, 4)), features, 0),
+        compare_features(features, features, 0),
+        compare_features(domain_features(rows[:1].expand(200, 4)), features, 0),
     )
     assert same["fid"] == pytest.approx(0, abs=1e-5)
     assert same["precision"] == same["recall"] == 1
     assert collapsed["fid"] > 2
     assert collapsed["recall"] < 0.01
     assert collapsed["is"] == pytest.approx(1), "one class only"
-    assert distance(features, features, 0, fid=False)["fid"] is None
+    assert compare_features(features, features, 0, fid=False)["fid"] is None
 
 
 def domain_features(rows: Tensor) -> Features:
@@ -234,7 +236,7 @@ def test_subsets_of_kid_fit_into_the_images(n: int, size: int) -> None:
 def test_the_classifier_learns_what_there_is_and_says_how_well(
     channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(domain_classifier, "STEPS", 150)
+    monkeypatch.setattr(attribute_classifier, "STEPS", 150)
     kept = open_classifier(Made(channels), tmp_path, CPU)
     accuracy = {found["attribute"]: found for found in kept.manifest["accuracy"]}
     assert set(accuracy) == {"kind", "level", "target"}
@@ -254,7 +256,7 @@ def test_the_classifier_learns_what_there_is_and_says_how_well(
 def test_the_classifier_is_kept_and_made_anew_for_other_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(domain_classifier, "STEPS", 5)
+    monkeypatch.setattr(attribute_classifier, "STEPS", 5)
     first = open_classifier(Made(), tmp_path, CPU)
     written = (tmp_path / "domain.safetensors").stat().st_mtime_ns
     assert open_classifier(Made(), tmp_path, CPU).sha256 == first.sha256
@@ -268,7 +270,7 @@ def test_the_classifier_is_kept_and_made_anew_for_other_images(
 def test_a_damaged_classifier_is_made_anew_aloud(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(domain_classifier, "STEPS", 5)
+    monkeypatch.setattr(attribute_classifier, "STEPS", 5)
     sha256 = open_classifier(Made(), tmp_path, CPU).sha256
     path = tmp_path / "domain.safetensors"
     content = bytearray(path.read_bytes())
@@ -279,7 +281,7 @@ def test_a_damaged_classifier_is_made_anew_aloud(
 
 
 def test_large_images_are_looked_at_in_64_pixels() -> None:
-    net = domain_classifier.Classifier(1, {"target": 2}).eval()
+    net = attribute_classifier.Classifier(1, {"target": 2}).eval()
     large = torch.randint(0, 256, (2, 1, 128, 128), dtype=torch.uint8)
     small = torch.nn.functional.interpolate(
         large.float(), (64, 64), mode="bilinear", antialias=True

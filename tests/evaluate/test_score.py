@@ -18,7 +18,7 @@ from studio import cli
 from studio.build import build_dataset, build_method
 from studio.config import dump, resolve
 from studio.errors import StudioError
-from studio.evaluate import domain_classifier
+from studio.evaluate import attribute_classifier
 from studio.evaluate import score as scoring
 from studio.evaluate.score import GROUPS, read_scores
 from studio.evaluate.score_table import heading, score_table
@@ -57,9 +57,9 @@ def blurred(components: Tensor) -> Tensor:
 @pytest.fixture(scope="module", autouse=True)
 def _brief_classifier() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(domain_classifier, "STEPS", 80)
-        patch.setattr(domain_classifier, "IMAGES", 800)
-        patch.setattr(domain_classifier, "TESTED", 300)
+        patch.setattr(attribute_classifier, "STEPS", 80)
+        patch.setattr(attribute_classifier, "IMAGES", 800)
+        patch.setattr(attribute_classifier, "TESTED", 300)
         yield
 
 
@@ -182,9 +182,9 @@ def test_every_group_is_compared_with_its_own_set(scored: dict) -> None:
 
 def test_images_that_go_in_are_never_what_comes_out_is_compared_with(run: Path) -> None:
     dataset = build_dataset(tiny())
-    real = scoring._Real(dataset, "target", 2_500, 0, None, True)  # pyright: ignore[reportArgumentType] - not needed for it
+    real = scoring.RealImages(dataset, "target", 2_500, 0, None, True)  # pyright: ignore[reportArgumentType] - not needed for it
     assert len({*real.inputs} | {*real.reference}) == 5_000
-    other = scoring._Real(dataset, "target", 2_500, 1, None, True)  # pyright: ignore[reportArgumentType]
+    other = scoring.RealImages(dataset, "target", 2_500, 1, None, True)  # pyright: ignore[reportArgumentType]
     assert (real.inputs != other.inputs).any()
 
 
@@ -192,8 +192,10 @@ def test_images_that_go_in_are_never_what_comes_out_is_compared_with(run: Path) 
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by an item with every distance that is computed."""
     found: list[str] = []
-    original = scoring.distance
-    monkeypatch.setattr(scoring, "distance", lambda *a, **k: found.append("") or original(*a, **k))
+    original = scoring.compare_features
+    monkeypatch.setattr(
+        scoring, "compare_features", lambda *a, **k: found.append("") or original(*a, **k)
+    )
     return found
 
 

@@ -1,9 +1,10 @@
-"""Which coordinate holds still when a factor is fixed? The FactorVAE and the beta-VAE score, as functions of codes.
+"""The FactorVAE and beta-VAE disentanglement scores, as functions of codes.
 
-A group of images shares one factor, and the group's codes vote. The groups are drawn from a sample of codes whose factors
-are independent of each other, so that fixing a factor means taking the images of one of its classes: the distribution is
-that of images made for the group, and 500 groups of 100 need some thousand images instead of 50,000. Groups that share a class
-may share images; those that a classifier learns from and those that it is scored on never do.
+The images of a group share one factor, and each group casts a vote. The groups are drawn from a
+sample of codes with independent factors. To fix a factor, the group is drawn from the images of one
+of its classes. The distribution is that of images generated for the group, but 500 groups of 100
+need some thousand images instead of 50,000. Groups of the same class may share images. Groups for
+training a classifier and groups for testing it never do.
 """
 
 from collections.abc import Sequence
@@ -20,59 +21,64 @@ from studio.errors import StudioError
 __all__ = [
     "Sample",
     "Votes",
-    "balanced",
     "betavae",
-    "by_class",
-    "cast",
-    "check",
+    "cast_votes",
+    "check_groups",
+    "draw_balanced",
     "factorvae",
     "factorvae_as_published",
-    "live",
-    "majority",
+    "find_live",
+    "majority_accuracy",
+    "rows_by_class",
 ]
 
-DEAD = 0.05  # of the prior's standard deviation; the threshold of Locatello et al. (2019), whose priors have 1
+# Share of the prior's standard deviation. Locatello et al. (2019) use 0.05 for priors of deviation
+# 1.
+DEAD = 0.05
 RESAMPLES = 20
-PAIRS = 64  # per beta-VAE vote, as in Locatello et al. (2019)
+PAIRS = 64  # per vote of beta-VAE, as in Locatello et al. (2019)
 
 
 class Sample(NamedTuple):
-    """Codes (n, m) of images and the class numbers (n, f) of the factors that they were made of."""
+    """Codes (n, m) of images, and the class numbers (n, f) of the factors that generated them."""
 
     codes: np.ndarray
     factors: np.ndarray
 
 
 class Votes(NamedTuple):
-    """One vote per group: the coordinate that varied least (v,), and the factor that was fixed (v,)."""
+    """A vote per group: the coordinate that varied least (v,), and the factor that was fixed (v,)."""
 
     coordinate: np.ndarray
     factor: np.ndarray
 
 
-def balanced(sizes: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws class numbers (n, f), each factor's classes equally often and in an order of its own."""
+def draw_balanced(sizes: Sequence[int], n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws class numbers (n, f). Each class of a factor occurs equally often, in random order."""
     return np.stack([rng.permutation(np.resize(np.arange(size), max(n, 0))) for size in sizes], 1)
 
 
-def live(codes: np.ndarray, unit: np.ndarray | float = 1.0) -> np.ndarray:
-    """Tells which coordinates are in use, (m,) bool: the others tell nothing, and dividing by their variance is noise.
+def find_live(codes: np.ndarray, unit: np.ndarray | float = 1.0) -> np.ndarray:
+    """Returns which coordinates are in use, (m,) bool.
 
-    Kim & Mnih (2018), App. B, leave out dimensions that have collapsed to the prior, where the code read from an image is
-    the same for every image. Here a coordinate is dead if its standard deviation is at most 5 % of the prior's.
+    Dead coordinates carry no information, and division by their variance amplifies noise. Kim &
+    Mnih (2018), App. B, leave out dimensions that have collapsed to the prior, where the code is
+    the same for every image. Here a coordinate is dead if its standard deviation is at most 5 % of
+    the prior's.
 
     Args:
         codes: (n, m).
-        unit: the prior's standard deviation, one for all or (m,).
+        unit: standard deviation of the prior, one for all coordinates or (m,).
     """
     return codes.std(0) > DEAD * np.asarray(unit)
 
 
-def check(factors: np.ndarray, votes: int, group: int) -> None:
-    """Refuses groups and votes that images of these factors (n, f) cannot give.
+def check_groups(factors: np.ndarray, votes: int, group: int) -> None:
+    """Checks that images of these factors (n, f) suffice for the groups and votes.
 
     Raises:
-        StudioError: fewer than two images to a group, fewer votes than factors, or fewer images of a class than a group takes.
+        StudioError: a group has fewer than two images, there are fewer votes than factors, or a
+            class has fewer images than a group.
     """
     if group < 2:
         raise StudioError(f"group: a group has at least 2 images, found {group}")
@@ -80,39 +86,42 @@ def check(factors: np.ndarray, votes: int, group: int) -> None:
         raise StudioError(
             f"votes: each of the {factors.shape[1]} factors needs at least one, found {votes}"
         )
-    for k, members in enumerate(by_class(factors)):
+    for k, members in enumerate(rows_by_class(factors)):
         fewest = min(map(len, members), default=0)
         if fewest < group:
             raise StudioError(
-                f"group: {group} images that share a class are asked for, and factor number {k + 1} has a class of "
-                f"{fewest} among {len(factors)} (half of the images); take smaller groups or more images"
+                f"group: expected at least {group} images of each class, factor number {k + 1} has a "
+                f"class of {fewest} among {len(factors)} (half of the images); use smaller groups "
+                "or more images"
             )
 
 
-def by_class(factors: np.ndarray) -> list[list[np.ndarray]]:
-    """Returns the rows of each class that occurs, factor by factor."""
+def rows_by_class(factors: np.ndarray) -> list[list[np.ndarray]]:
+    """Returns for each factor the rows of each class that occurs."""
     return [[np.flatnonzero(column == c) for c in np.unique(column)] for column in factors.T]
 
 
-def cast(
+def cast_votes(
     sample: Sample, variance: np.ndarray, votes: int, group: int, rng: np.random.Generator
 ) -> Votes:
-    """Lets groups vote: fix one factor, divide each coordinate's variance by its global one, take the least.
+    """Casts one vote per group: the coordinate with the least variance if one factor is fixed.
 
-    Kim & Mnih (2018), Sec. 4 and Fig. 2. Factors take turns, so that each is fixed equally often.
+    Kim & Mnih (2018), Sec. 4 and Fig. 2. The variance of each coordinate is divided by its variance
+    over all images. The factors take turns, so that each is fixed equally often.
 
     Args:
-        sample: where the groups are drawn from, without replacement within a group.
-        variance: of each coordinate over all images, (m,); one of 0 gets no vote.
+        sample: the groups are drawn from it, without replacement within a group.
+        variance: of each coordinate over all images, (m,). A coordinate with variance 0 gets no
+            vote.
         votes: number of groups.
-        group: images in each.
+        group: images in each group.
         rng: draws the classes and the images.
 
     Raises:
-        StudioError: as `check`.
+        StudioError: as `check_groups`.
     """
-    check(sample.factors, votes, group)
-    members = by_class(sample.factors)
+    check_groups(sample.factors, votes, group)
+    members = rows_by_class(sample.factors)
     factor = np.arange(votes) % len(members)
     coordinate = np.empty(votes, np.int64)
     for vote, k in enumerate(factor):
@@ -124,8 +133,11 @@ def cast(
     return Votes(coordinate, factor)
 
 
-def majority(train: Votes, test: Votes) -> float:
-    """Returns the accuracy, on `test`, of guessing for each coordinate the factor that won most of its votes in `train`."""
+def majority_accuracy(train: Votes, test: Votes) -> float:
+    """Returns the accuracy on `test` of a majority vote of `train`.
+
+    For each coordinate, it predicts the factor with most of the coordinate's votes in `train`.
+    """
     size = (
         max(train.coordinate.max(), test.coordinate.max()) + 1,
         max(train.factor.max(), test.factor.max()) + 1,
@@ -138,70 +150,80 @@ def majority(train: Votes, test: Votes) -> float:
 def factorvae(
     train: Sample, test: Sample, votes: int, group: int, seed: int, unit: np.ndarray | float = 1.0
 ) -> float:
-    """FactorVAE score (Kim & Mnih 2018, Sec. 4): can the fixed factor be told from the coordinate that varied least?
+    """Returns the FactorVAE score (Kim & Mnih 2018, Sec. 4).
 
-    Dead coordinates (`live`) take no part; if all are dead, the score is chance, one over the number of factors.
+    It is the accuracy with which the coordinate of least variance predicts the fixed factor. Dead
+    coordinates (`find_live`) are left out. If all are dead, the score is chance, one divided by the
+    number of factors.
 
     Args:
-        train: sample for the classifier's votes and for the global variances.
-        test: sample for the votes that it is scored on.
-        votes: number of each.
+        train: sample for the votes that train the classifier, and for the variances over all
+            images.
+        test: sample for the votes that test it.
+        votes: number of votes of each.
         group: images that share a factor.
         seed: of the groups.
-        unit: the prior's standard deviation.
+        unit: standard deviation of the prior.
 
     Returns:
         accuracy, from 0 to 1.
 
     Raises:
-        StudioError: as `check`.
+        StudioError: as `check_groups`.
     """
-    alive = live(train.codes, unit)
+    alive = find_live(train.codes, unit)
     if not alive.any():
         return 1 / train.factors.shape[1]
     train, test = (Sample(s.codes[:, alive], s.factors) for s in (train, test))
     variance, rng = train.codes.var(0), np.random.default_rng(seed)
-    return majority(
-        cast(train, variance, votes, group, rng), cast(test, variance, votes, group, rng)
+    return majority_accuracy(
+        cast_votes(train, variance, votes, group, rng),
+        cast_votes(test, variance, votes, group, rng),
     )
 
 
 def factorvae_as_published(
     sample: Sample, votes: int, group: int, seed: int
 ) -> tuple[float, float]:
-    """FactorVAE score as in Table 9 of Carton et al. (2024): the classifier is scored on the votes that it has learnt.
+    """Returns the FactorVAE score as in Table 9 of Carton et al. (2024).
 
-    Nothing is pruned. What their code does beyond that is not repeated: global variances from images of another kind, noise
-    and batch statistics, no more than five coordinates. The score of codes that tell nothing is above one over the number of
-    factors, and the more so the more coordinates there are.
+    The classifier is tested on its training votes, and no coordinate is left out. Three
+    peculiarities of the authors' code are not repeated: global variances from images of another
+    kind, noise and batch statistics, and a limit of five coordinates. Codes without information
+    score above one divided by the number of factors, and the more coordinates they have, the higher
+    they score.
 
     Returns:
-        the score, and what it is when votes and factors are shuffled against each other.
+        the score, and the score of votes whose factors have been permuted.
     """
     rng = np.random.default_rng(seed)
-    found = cast(sample, sample.codes.var(0), votes, group, rng)
-    shuffled = (Votes(found.coordinate, rng.permutation(found.factor)) for _ in range(RESAMPLES))
-    return majority(found, found), float(np.mean([majority(some, some) for some in shuffled]))
+    cast = cast_votes(sample, sample.codes.var(0), votes, group, rng)
+    permuted = (Votes(cast.coordinate, rng.permutation(cast.factor)) for _ in range(RESAMPLES))
+    return majority_accuracy(cast, cast), float(
+        np.mean([majority_accuracy(some, some) for some in permuted])
+    )
 
 
 def betavae(train: Sample, test: Sample, votes: int, seed: int, pairs: int = PAIRS) -> float:
-    """beta-VAE score (Higgins et al. 2017, Sec. 3): can the shared factor be told from how far apart pairs are?
+    """Returns the beta-VAE score (Higgins et al. 2017, Sec. 3).
 
-    A vote is the mean distance |s - s'| of pairs that share one factor, pair by pair in a class drawn anew. The linear
-    classifier is a logistic regression on standardised distances, so that the axes' scales do not matter.
+    It is the accuracy with which the distances within pairs predict the shared factor. A vote is
+    the mean distance |s - s'| over pairs that share one factor. The class is drawn for each pair.
+    The linear classifier is a logistic regression on standardised distances, so that the scales of
+    the coordinates do not matter.
 
     Args:
-        train: sample for the classifier.
-        test: sample that it is scored on.
-        votes: number of each.
+        train: sample for training the classifier.
+        test: sample for testing it.
+        votes: number of votes of each.
         seed: of the pairs.
         pairs: per vote.
 
     Returns:
-        accuracy, from 0 to 1; chance is one over the number of factors.
+        accuracy, from 0 to 1. Chance is one divided by the number of factors.
 
     Raises:
-        StudioError: as `check`, with groups of two.
+        StudioError: as `check_groups`, with groups of two.
     """
     rng = np.random.default_rng(seed)
     features, shared = _distances(train, votes, pairs, rng)
@@ -214,16 +236,15 @@ def _distances(
     sample: Sample, votes: int, pairs: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean distances (v, m) and the shared factors (v,)."""
-    check(sample.factors, votes, 2)
-    members = by_class(sample.factors)
+    check_groups(sample.factors, votes, 2)
+    members = rows_by_class(sample.factors)
     shared, features = np.arange(votes) % len(members), np.empty((votes, sample.codes.shape[1]))
     for vote, k in enumerate(shared):
         sizes = np.array([len(rows) for rows in members[k]])
         chosen = rng.integers(len(sizes), size=pairs)
         first = rng.integers(sizes[chosen])
-        second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[
-            chosen
-        ]  # any other of the class
+        # Any other image of the class.
+        second = (first + 1 + rng.integers(sizes[chosen] - 1)) % sizes[chosen]
         rows = np.concatenate(members[k])
         start = (np.cumsum(sizes) - sizes)[chosen]
         features[vote] = np.abs(

@@ -1,4 +1,7 @@
-"""Does each factor have a coordinate of its own? MIG, DCI and SAP, as functions of codes and factors."""
+"""The MIG, DCI and SAP disentanglement scores, as functions of codes and factors.
+
+They measure whether each factor is encoded in a separate coordinate.
+"""
 
 from collections.abc import Sequence
 
@@ -12,50 +15,66 @@ __all__ = ["completeness", "disentanglement", "importances", "mig", "sap"]
 
 BINS = 20  # as in Locatello et al. (2019)
 TREES, LEAF = 20, 5
-LEARNT = 4_000  # codes that a forest learns from; twice as many change disentanglement by .004 and cost twice the time
+# Training codes of a forest. Twice as many change disentanglement by 0.004 and take twice the time.
+TRAINING_CODES = 4_000
 
 
 def mig(codes: np.ndarray, factors: np.ndarray) -> float:
-    """Mutual information gap (Chen et al. 2018, Eq. 6): how much more one coordinate tells of a factor than any other.
+    """Returns the mutual information gap (Chen et al. 2018, Eq. 6).
 
-    Mutual information is estimated as in Locatello et al. (2019), with each coordinate cut into 20 bins of equal width; or
-    into as many as the factor has classes, where it has more, since 20 bins cannot tell 40 classes apart.
+    It is the difference between the two coordinates with the highest mutual information with a
+    factor. Mutual information is estimated as in Locatello et al. (2019), with each coordinate
+    divided into 20 bins of equal width. If a factor has more classes than that, there are as many
+    bins as classes, because 20 bins cannot represent 40 classes.
 
     Args:
         codes: (n, m).
         factors: class numbers (n, f).
 
     Returns:
-        the gap over the factor's entropy, from 0 to 1, averaged over the factors; 0 for codes that tell nothing.
+        the gap divided by the factor's entropy, from 0 to 1, averaged over the factors. It is 0 for
+            codes
+        without information.
     """
     gaps = []
     for column in factors.T:
         bins = max(BINS, len(np.unique(column)))
-        told = [mutual_info_score(column, _cut(coordinate, bins)) for coordinate in codes.T]
-        gaps.append(_gap(told, 0.0) / mutual_info_score(column, column))
+        information = [
+            mutual_info_score(column, _bin_numbers(coordinate, bins)) for coordinate in codes.T
+        ]
+        gaps.append(_gap(information, 0.0) / mutual_info_score(column, column))
     return float(np.mean(gaps))
 
 
 def sap(codes: np.ndarray, targets: Sequence[np.ndarray]) -> float:
-    """Separate attribute predictability (Kumar et al. 2018, Sec. 3): the gap between the two best single predictors.
+    """Returns the separate attribute predictability (Kumar et al. 2018, Sec. 3).
 
-    A coordinate's score is the squared correlation with a number, with a circle the share of its variance that the angle's
-    sine and cosine explain, and for a category the balanced accuracy of the thresholds on it that a decision tree of as
-    many leaves as there are classes finds.
+    It is the difference between the scores of the two coordinates that predict a factor best. For a
+    number, the score of a coordinate is the squared correlation. For a circle, it is the share of
+    the coordinate's variance that the sine and cosine of the angle explain. For a category, it is
+    the balanced accuracy of a decision tree on the coordinate with as many leaves as there are
+    classes.
 
     Args:
         codes: (n, m).
-        targets: one per factor: int (n,) for a category, float (n,) for a number, float (n, 2) for a circle.
+        targets: one per factor: int (n,) for a category, float (n,) for a number, float (n, 2) for
+            a circle.
 
     Returns:
-        the gap averaged over the factors: 0 for codes that tell nothing, at most 1, or 1 - 1/K for a category of K classes.
+        the gap averaged over the factors. It is 0 for codes without information, and at most 1, or
+        1 - 1/K for a category of K classes.
     """
     gaps = []
     for target in targets:
         category = np.issubdtype(target.dtype, np.integer)
-        nothing = 1 / len(np.unique(target)) if category else 0.0
+        chance = 1 / len(np.unique(target)) if category else 0.0
         gaps.append(
-            _gap(_thresholds(codes, target) if category else _explained(codes, target), nothing)
+            _gap(
+                _threshold_accuracies(codes, target)
+                if category
+                else _explained_variance(codes, target),
+                chance,
+            )
         )
     return float(np.mean(gaps))
 
@@ -67,23 +86,29 @@ def importances(
     test_targets: Sequence[np.ndarray],
     seed: int,
 ) -> tuple[np.ndarray, float]:
-    """Predicts each factor from the code (Eastwood & Williams 2018, Sec. 2) with a random forest, one of their two choices.
+    """Predicts each factor from the code by a random forest (Eastwood & Williams 2018, Sec. 2).
+
+    The random forest is one of their two choices.
 
     Args:
-        train: codes (n, m) to learn from, of which the first 4,000 are taken.
+        train: training codes (n, m). The first 4,000 are used.
         train_targets: their factors, as in `sap`.
-        test: codes to score on.
+        test: test codes.
         test_targets: their factors.
         seed: of the forests.
 
     Returns:
-        the importance of each coordinate for each factor, (m, f), each column summing to 1 unless nothing was important;
-        and the informativeness: R2 of a number or a circle, for a category the balanced accuracy rescaled so that chance is
-        0, averaged over the factors. 1 is perfect; codes that tell nothing are at 0 or a little below.
+        the importance of each coordinate for each factor, (m, f), each column summing to 1 unless
+            no
+        coordinate was important; and the informativeness, averaged over the factors. The
+        informativeness of a number or a circle is R2. That of a category is the balanced accuracy,
+        rescaled so that chance is 0. 1 is perfect. Codes without information are at 0 or slightly
+            below.
     """
     columns, scores = [], []
     for target, held_out in zip(train_targets, test_targets, strict=True):
-        # max_features: were coordinates held back from a split, one that tells nothing would be used where none better is left.
+        # max_features: with feature subsampling, a tree would split on an uninformative
+        # coordinate whenever no informative one was drawn.
         options = {
             "n_estimators": TREES,
             "min_samples_leaf": LEAF,
@@ -92,23 +117,25 @@ def importances(
         }
         category = np.issubdtype(target.dtype, np.integer)
         model = (RandomForestClassifier if category else RandomForestRegressor)(**options).fit(
-            train[:LEARNT], target[:LEARNT]
+            train[:TRAINING_CODES], target[:TRAINING_CODES]
         )
         columns.append(model.feature_importances_)
-        read = model.predict(test)
+        predicted = model.predict(test)
         scores.append(
-            balanced_accuracy_score(held_out, read, adjusted=True)
+            balanced_accuracy_score(held_out, predicted, adjusted=True)
             if category
-            else r2_score(held_out, read)
+            else r2_score(held_out, predicted)
         )
     return np.stack(columns, 1), float(np.mean(scores))
 
 
 def disentanglement(importance: np.ndarray) -> float:
-    """Disentanglement of importances (m, f): 1 where each coordinate matters to one factor, 0 where to all alike.
+    """Returns the disentanglement of importances (m, f).
 
-    Eastwood & Williams (2018), Sec. 2: one minus the entropy of a coordinate's importances to base f, averaged with
-    the coordinates' shares of all importance as weights.
+    It is 1 if each coordinate is important for one factor, and 0 if each is equally important for
+    all. Eastwood & Williams (2018), Sec. 2: one minus the entropy of a coordinate's importances to
+    base f, averaged over the coordinates. The weights are the coordinates' shares of the total
+    importance.
     """
     used = importance[importance.sum(1) > 0]
     if not len(used):
@@ -119,10 +146,12 @@ def disentanglement(importance: np.ndarray) -> float:
 
 
 def completeness(importance: np.ndarray) -> float:
-    """Completeness of importances (m, f): 1 where each factor needs one coordinate, 0 where it needs all alike.
+    """Returns the completeness of importances (m, f).
 
-    Eastwood & Williams (2018), Sec. 2: one minus the entropy of a factor's importances to base m, averaged over the
-    factors; a factor to which nothing is important counts 0, and a code of one coordinate is complete.
+    It is 1 if each factor depends on one coordinate, and 0 if each depends equally on all. Eastwood
+    & Williams (2018), Sec. 2: one minus the entropy of a factor's importances to base m, averaged
+    over the factors. A factor without any important coordinate counts as 0. A code of one
+    coordinate is complete.
     """
     needed = importance[:, importance.sum(0) > 0]
     if not needed.size:
@@ -131,21 +160,21 @@ def completeness(importance: np.ndarray) -> float:
     return float(np.sum(1 - spread) / importance.shape[1])
 
 
-def _gap(scores: Sequence[float] | np.ndarray, nothing: float) -> float:
-    """Returns the best score less the second best; a code of one coordinate competes with one that tells nothing."""
-    second, best = np.sort([nothing, *scores] if len(scores) == 1 else scores)[-2:]
+def _gap(scores: Sequence[float] | np.ndarray, chance: float) -> float:
+    """Returns the best score minus the second best. The rival of a single coordinate is chance."""
+    second, best = np.sort([chance, *scores] if len(scores) == 1 else scores)[-2:]
     return float(best - second)
 
 
-def _cut(coordinate: np.ndarray, bins: int) -> np.ndarray:
-    """Returns which of `bins` bins of equal width each value is in."""
+def _bin_numbers(coordinate: np.ndarray, bins: int) -> np.ndarray:
+    """Returns the number of the bin of each value (n,), for `bins` bins of equal width."""
     low, high = coordinate.min(), coordinate.max()
     if high == low:
         return np.zeros(len(coordinate), np.int64)
     return np.minimum((coordinate - low) / (high - low) * bins, bins - 1).astype(np.int64)
 
 
-def _thresholds(codes: np.ndarray, target: np.ndarray) -> list[float]:
+def _threshold_accuracies(codes: np.ndarray, target: np.ndarray) -> list[float]:
     tree = DecisionTreeClassifier(
         max_leaf_nodes=len(np.unique(target)), class_weight="balanced", random_state=0
     )
@@ -156,8 +185,8 @@ def _thresholds(codes: np.ndarray, target: np.ndarray) -> list[float]:
     ]
 
 
-def _explained(codes: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Returns the share of each coordinate's variance that a linear function of the target explains, (m,)."""
+def _explained_variance(codes: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Returns the share of each coordinate's variance that is linear in the target, (m,)."""
     columns = target.reshape(len(target), -1)
     columns, centred = columns - columns.mean(0), codes - codes.mean(0)
     fitted = columns @ np.linalg.lstsq(columns, centred, rcond=None)[0]

@@ -1,7 +1,9 @@
-"""ModelCentrality: which of several trained models to take, without a label. Lin et al., ICML 2020 (InfoGAN-CR).
+"""ModelCentrality: selection among trained models without labels. Lin et al., ICML 2020
+(InfoGAN-CR).
 
-Disentangled models agree on the factors, up to their order and sign, and entangled ones disagree each in its own way. So
-every model's salient coordinates are taken for the truth in turn: how well would another's codes score on its images?
+Disentangled models agree on the factors, up to their order and sign. Entangled models disagree,
+each in its own way. The salient coordinates of each model are therefore taken as the true factors
+in turn, and the codes of the other models are scored on its images.
 """
 
 from collections.abc import Mapping
@@ -11,7 +13,12 @@ import numpy as np
 import torch
 
 from studio.errors import StudioError
-from studio.evaluate.disentanglement.factorvae import Sample, balanced, check, factorvae
+from studio.evaluate.disentanglement.factorvae import (
+    Sample,
+    check_groups,
+    draw_balanced,
+    factorvae,
+)
 from studio.evaluate.disentanglement.scores import columns_of, unit_of
 from studio.method import Code, Method
 from studio.sampling import decode, encode, prior
@@ -19,8 +26,8 @@ from studio.seeds import seed_of
 
 __all__ = ["centrality"]
 
-CHUNK = 500  # images made at a time
-DRAWS = 10_000  # of the prior, for its quantiles
+CHUNK = 500  # images generated at a time
+DRAWS = 10_000  # samples of the prior that estimate its quantiles
 
 
 def centrality(
@@ -31,46 +38,52 @@ def centrality(
     group: int = 100,
     votes: int = 500,
 ) -> dict[str, Any]:
-    """Finds the most central of some models: the one that the others agree with most.
+    """Finds the most central model, the one that agrees most with the others.
 
-    Lin et al. (2020): B_ij is the FactorVAE score of model j's codes on images of model i, whose coordinates are the
-    factors; A = (B + B^T) / 2; a model's centrality is its mean A to the others, and the highest wins (the first of equals,
-    and two alone are always equal). The authors score the majority vote on the groups that it has learnt; we do not, and
-    prune dead coordinates.
+    Lin et al. (2020): B_ij is the FactorVAE score of the codes of model j on images of model i,
+    whose coordinates are the factors. A = (B + B^T) / 2. The centrality of a model is its mean A to
+    the others, and the highest wins. Among equals the first wins, and two models alone are always
+    equal. The authors test the majority vote on its training groups. Here it is tested on other
+    groups, and dead coordinates are left out.
 
-    A group has one salient coordinate at one value, and everything else free. Here each coordinate takes `levels` values,
-    evenly spread quantiles of its prior, independently of the other coordinates, so that the groups of every coordinate can
-    be taken from the same images.
+    In a group, one salient coordinate is fixed and everything else varies. Here each coordinate
+    takes `levels` values, evenly spaced quantiles of its prior, independently of the other
+    coordinates. The groups of all coordinates can therefore be drawn from the same images.
 
     Args:
-        methods: name -> a method in eval mode; at least two, with at least two salient coordinates each.
-        seed: of everything drawn.
-        images: made by each model, and read by all.
-        levels: values that each coordinate takes.
+        methods: name -> a method in eval mode. At least two, with at least two salient coordinates
+            each.
+        seed: of all random draws.
+        images: number of images that each model generates and all models encode.
+        levels: number of values of each coordinate.
         group: images of a vote.
-        votes: votes to learn from, and as many again to score.
+        votes: votes for training, and as many for testing.
 
     Returns:
-        `models` (names, the order of rows and columns), `directed` (B, with each model's score on its own images on the
-        diagonal, which does not count), `matrix` (A), `scores` (name -> centrality), `winner`, `chance` (name -> what B_ij of
-        that i is where j's codes tell nothing), `images`, `levels`, `group`, `votes_train`, `votes_test`.
+        `models` (names, the order of rows and columns), `directed` (B; the diagonal has the score
+            of
+        each model on its own images, which does not count), `matrix` (A), `scores` (name ->
+            centrality),
+        `winner`, `chance` (name of model i -> B_ij of a model j without information), `images`,
+        `levels`, `group`, `votes_train`, `votes_test`.
 
     Raises:
-        StudioError: fewer than two models, images of different shapes, a model with a single salient coordinate or in
-            training mode, groups that the images are too few for, codes that are not finite.
+        StudioError: there are fewer than two models, their images have different shapes, a model
+            has a single salient coordinate or is in training mode, there are too few images for the
+            groups, or codes are not finite.
     """
     names, sizes = list(methods), _sizes(methods)
-    # The same draws for every model, as far as their codes are alike: what differs is the models.
+    # Models with codes of the same length get the same draws, so that only the models differ.
     tables = {
-        name: _tables(size, images // 2, levels, seed_of("tables", seed))
+        name: _draw_tables(size, images // 2, levels, seed_of("tables", seed))
         for name, size in sizes.items()
     }
     for halves in tables.values():
-        check(halves[1], votes, group)  # before the images are made
+        check_groups(halves[1], votes, group)  # before the images are generated
     directed = np.empty((len(names), len(names)))
     for i, name in enumerate(names):
         halves = [
-            _read(methods, name, table, seed_of(seed, half))
+            _generate_and_encode(methods, name, table, seed_of(seed, half))
             for half, table in enumerate(tables[name])
         ]
         for j, other in enumerate(names):
@@ -98,10 +111,15 @@ def centrality(
 
 
 def _sizes(methods: Mapping[str, Method]) -> dict[str, int]:
-    """Returns how many salient coordinates each model has, after checking that the models can be compared."""
+    """Returns the number of salient coordinates of each model.
+
+    Raises:
+        StudioError: the models cannot be compared.
+    """
     if len(methods) < 2:
         raise StudioError(
-            f"centrality compares at least 2 models, found {len(methods)}: {', '.join(methods) or 'none'}"
+            f"centrality compares at least 2 models, found {len(methods)}: "
+            f"{', '.join(methods) or 'none'}"
         )
     sizes, shapes = {}, {}
     for name, method in methods.items():
@@ -109,35 +127,46 @@ def _sizes(methods: Mapping[str, Method]) -> dict[str, int]:
         sizes[name], shapes[name] = code.s.shape[1], tuple(decode(method, code).shape[1:])
         if sizes[name] < 2:
             raise StudioError(
-                f"{name} has a single salient coordinate, and which of one is fixed is no question"
+                f"{name} has a single salient coordinate, centrality needs at least 2"
             )
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise StudioError(f"centrality compares models of images of one shape, found {found}")
+        raise StudioError(f"centrality compares models of images of the same shape, found {found}")
     return sizes
 
 
-def _tables(size: int, n: int, levels: int, seed: int) -> list[np.ndarray]:
-    """Returns for each half of the images which of its levels each coordinate takes, (n, m)."""
+def _draw_tables(size: int, n: int, levels: int, seed: int) -> list[np.ndarray]:
+    """Returns for each half of the images the level of each coordinate, (n, m)."""
     if levels < 2:
         raise StudioError(f"levels: a coordinate takes at least 2 values, found {levels}")
     rng = np.random.default_rng(seed)
-    return [balanced([levels] * size, n, rng) for _ in range(2)]
+    return [draw_balanced([levels] * size, n, rng) for _ in range(2)]
 
 
-def _read(
+def _generate_and_encode(
     methods: Mapping[str, Method], name: str, table: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Makes images with one model, of salient codes given by a table of levels, and encodes them with all: (n, m_j) each."""
+    """Generates images with one model and encodes them with all models.
+
+    Args:
+        methods: name -> method.
+        name: of the model that generates the images.
+        table: level of each salient coordinate, (n, m).
+        seed: of the levels and of the common codes.
+
+    Returns:
+        name -> salient codes (n, m_j).
+    """
     drawn = prior(methods[name], DRAWS, "target", seed_of("levels", seed)).s.numpy()
     count = int(table.max()) + 1
-    # Quantiles, not draws: the spread of a few draws differs from coordinate to coordinate, and would decide votes.
+    # Quantiles instead of random draws, because the spread of a few draws differs between
+    # coordinates and would influence votes.
     values = torch.from_numpy(np.quantile(drawn, (np.arange(count) + 0.5) / count, axis=0)).float()
     free = prior(methods[name], len(table), "target", seed_of("z", seed)).z
     code = Code(free, values.gather(0, torch.from_numpy(table)))
     codes = {other: [] for other in methods}
     for z, s in zip(code.z.split(CHUNK), code.s.split(CHUNK), strict=True):
-        made = decode(methods[name], Code(z, s))
+        images = decode(methods[name], Code(z, s))
         for other, method in methods.items():
-            codes[other].append(columns_of(encode(method, made), "salient", other))
+            codes[other].append(columns_of(encode(method, images), "salient", other))
     return {other: np.concatenate(chunks) for other, chunks in codes.items()}

@@ -1,8 +1,10 @@
-"""The extractor `domain`: a small classifier of the data set's own attributes, so that scoring needs no download.
+"""The extractor `--features domain`: a small classifier of the data set's attributes.
 
-It is trained on training images to read the domain and every attribute: categories as classes, numbers by their deviation
-from the mean. Its 64 features stand before the last layer, standardised by training images, so that a difference of 1 is one
-standard deviation of real images. It is kept with the run, with its hash and its own accuracy on test images.
+With it, scoring needs no download. The classifier is trained on training images to predict the
+domain and every attribute: categories as classes, numbers in standard deviations from their mean.
+The 64 outputs before its last layer are the features. They are standardised on training images, so
+that a difference of 1 is one standard deviation of real images. The classifier is stored with the
+run, with its hash and its accuracy on test images.
 """
 
 import hashlib
@@ -24,23 +26,33 @@ from studio.atomic import write_file, write_json
 from studio.data import Dataset
 from studio.data.dataset import Split, is_known
 from studio.errors import StudioError, warn
+from studio.evaluate.fit_classifier import fit_classifier
 from studio.method import DOMAINS
 from studio.pixels import quantise
 from studio.seeds import seed_of
 
-__all__ = ["SIDE", "Classifier", "Kept", "open_classifier", "read_classifier", "train_classifier"]
+__all__ = [
+    "SIDE",
+    "AttributeClassifier",
+    "StoredClassifier",
+    "open_classifier",
+    "read_classifier",
+    "train_classifier",
+]
 
-VERSION = 1  # of everything below that decides the weights
-SIDE = 64  # pixels of what it looks at; smaller images as they are
+VERSION = 1  # of this file. To be raised when a change alters the trained weights
+SIDE = 64  # pixels. Larger images are scaled down, smaller ones are not scaled
 FEATURES, WIDTH, STEPS, BATCH, RATE = 64, 16, 300, 128, 1e-3
-IMAGES = 4_000  # per domain to learn from
-TESTED = 2_000  # per domain to be judged by
+IMAGES = 4_000  # training images per domain
+TESTED = 2_000  # test images per domain
 CHUNK = 500
-DOMAIN = "target"  # the head that tells target from background
+TARGET_HEAD = "target"  # name of the head that classifies the domain
 
 
-class Classifier(nn.Module):
-    """Creates four convolutions of stride 2 (16, 32, 64, 64 channels), a linear layer to 64 features, and linear heads.
+class AttributeClassifier(nn.Module):
+    """Creates four convolutions of stride 2, a linear layer to 64 features, and linear heads.
+
+    The convolutions have 16, 32, 64 and 64 channels.
 
     Args:
         channels: of the images.
@@ -56,15 +68,20 @@ class Classifier(nn.Module):
             nn.Linear(FEATURES, max(1, classes)) for classes in heads.values()
         )
         self.names, self.channels = tuple(heads), channels
-        self.mean, self.deviation = (
-            nn.Buffer(torch.zeros(FEATURES)),
-            nn.Buffer(torch.ones(FEATURES)),
-        )
+        self.mean = nn.Buffer(torch.zeros(FEATURES))
+        self.deviation = nn.Buffer(torch.ones(FEATURES))
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Maps images (B, C, H, W), uint8, to standardised features (B, 64) and attribute -> outputs (B, classes or 1)."""
+        """Maps images to features and outputs.
+
+        Args:
+            images: (B, C, H, W), uint8.
+
+        Returns:
+            standardised features (B, 64), and attribute -> outputs (B, classes or 1).
+        """
         features = self.features(
-            adaptive_avg_pool2d(self.stages(_small(images) / 127.5 - 1), 2).flatten(1)
+            adaptive_avg_pool2d(self.stages(_shrink(images) / 127.5 - 1), 2).flatten(1)
         )
         heads = {
             name: head(relu(features)) for name, head in zip(self.names, self.heads, strict=True)
@@ -73,7 +90,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `forward`, some images at a time, on the CPU."""
+        """As `forward`, without gradients, in chunks. The results are on the CPU."""
         parts = [self(part.to(self.mean.device)) for part in images.split(CHUNK)]
         heads = {
             name: torch.cat([outputs[name] for _, outputs in parts]).cpu() for name in self.names
@@ -81,7 +98,7 @@ class Classifier(nn.Module):
         return torch.cat([features for features, _ in parts]).cpu(), heads
 
 
-def _small(images: Tensor) -> Tensor:
+def _shrink(images: Tensor) -> Tensor:
     """Returns images of any type as floats of at most 64 x 64 pixels."""
     if max(images.shape[-2:]) <= SIDE:
         return images.float()
@@ -94,16 +111,27 @@ def _stage(before: int, after: int) -> nn.Sequential:
     )
 
 
-class Kept(NamedTuple):
-    """A classifier in eval mode, the sha256 of its file, and what its manifest says: `heads`, `accuracy` and more."""
+class StoredClassifier(NamedTuple):
+    """A classifier that is stored with a run.
 
-    net: Classifier
+    Attributes:
+        net: in eval mode.
+        sha256: of its file.
+        manifest: the content of its JSON file: `heads`, `accuracy` and more.
+    """
+
+    net: AttributeClassifier
     sha256: str
     manifest: dict[str, Any]
 
 
 class _Sample(NamedTuple):
-    """Images (2N, C, H, W) uint8 of both domains, and per attribute values (2N,) with -1 or NaN where unknown."""
+    """Images of both domains with their labels.
+
+    Attributes:
+        images: (2N, C, H, W), uint8.
+        values: attribute -> (2N,), -1 or NaN where unknown.
+    """
 
     images: Tensor
     values: dict[str, np.ndarray]
@@ -115,32 +143,32 @@ class _Sample(NamedTuple):
         return digest.hexdigest()
 
 
-def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Kept:
-    """Opens the classifier that is kept in a folder, or trains it where there is none for just these training images.
+def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> StoredClassifier:
+    """Opens the classifier of a folder, or trains it if the folder has none for these images.
 
     Args:
-        dataset: whose attributes it reads.
-        folder: for `domain.safetensors` and `domain.json`.
+        dataset: with the attributes that it predicts.
+        folder: of `domain.safetensors` and `domain.json`.
         device: where to put it.
 
     Raises:
         StudioError: the folder cannot be written.
     """
-    learnt = _sample(dataset, "train", IMAGES)
+    training = _sample(dataset, "train", IMAGES)
     key = hashlib.sha256(
-        repr((VERSION, sorted(_heads(dataset).items()), learnt.sha256())).encode()
+        repr((VERSION, sorted(_heads(dataset).items()), training.sha256())).encode()
     ).hexdigest()
     path = folder / "domain.safetensors"
     if path.exists():
         try:
             kept = read_classifier(path, device)
         except StudioError as error:
-            warn(f"{error}; it is trained anew")
+            warn(f"{error}; it is trained again")
         else:
             if kept.manifest.get("key") == key:
                 return kept
-    net = train_classifier(learnt.images, learnt.values, _heads(dataset), device)
-    accuracy = [*_judged(net, dataset, learnt.values)]
+    net = train_classifier(training.images, training.values, _heads(dataset), device)
+    accuracy = [*_test(net, dataset, training.values)]
     content = save({name: value.cpu().contiguous() for name, value in net.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {
@@ -149,17 +177,19 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Kep
         "sha256": sha256,
         "channels": net.channels,
         "heads": _heads(dataset),
-        "n_train": len(learnt.images),
+        "n_train": len(training.images),
         "seed": 0,
         "accuracy": accuracy,
     }
     write_file(path, lambda partial: partial.write_bytes(content))
     write_file(path.with_suffix(".json"), lambda partial: write_json(partial, manifest))
-    return Kept(net, sha256, manifest)
+    return StoredClassifier(net, sha256, manifest)
 
 
-def read_classifier(path: Path, device: torch.device) -> Kept:
-    """Reads a classifier and the manifest beside it, such as another run's, by which two runs can be compared.
+def read_classifier(path: Path, device: torch.device) -> StoredClassifier:
+    """Reads a classifier and its manifest.
+
+    Two runs can be compared if both are scored with the classifier of one of them.
 
     Raises:
         StudioError: one of the two files is missing or damaged, or they do not belong together.
@@ -182,53 +212,45 @@ def read_classifier(path: Path, device: torch.device) -> Kept:
             raise StudioError(
                 f"{path}: damaged: sha256 expected {expected[:12]}..., found {sha256[:12]}"
             )
-        net = Classifier(channels, heads)
+        net = AttributeClassifier(channels, heads)
         net.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise StudioError(f"{path}: not a classifier that `studio score` wrote ({error})") from None
-    return Kept(net.to(device).eval().requires_grad_(False), sha256, manifest)
+    return StoredClassifier(net.to(device).eval().requires_grad_(False), sha256, manifest)
 
 
 def train_classifier(
     images: Tensor, values: dict[str, np.ndarray], heads: dict[str, int], device: torch.device
-) -> Classifier:
-    """Trains a classifier; always with the same seed, and the global random state stays as it is.
+) -> AttributeClassifier:
+    """Trains a classifier, always with the same seed. The global random state is not changed.
 
     Args:
-        images: (2N, C, H, W) uint8, one half of each domain is drawn per batch.
+        images: (2N, C, H, W), uint8. Half of each batch is drawn from either domain.
         values: attribute -> (2N,), with the domain as `target`.
         heads: attribute -> number of classes, or 0 for a number.
         device: where to train it.
     """
-    goals = {name: _goal(values[name], classes) for name, classes in heads.items()}
+    goals = {name: _to_goal(values[name], classes) for name, classes in heads.items()}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of("domain classifier", 0))
-        net = Classifier(images.shape[1], heads).to(device).train()
+        net = AttributeClassifier(images.shape[1], heads).to(device).train()
     order = torch.Generator().manual_seed(seed_of("domain classifier's order", 0))
-    members = [torch.from_numpy(np.flatnonzero(values[DOMAIN] == which)) for which in (0, 1)]
-    optimiser = torch.optim.Adam(net.parameters(), RATE)
-    decay = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, 2 * (1 - step / STEPS))
-    )
-    for _ in range(STEPS):
-        rows = torch.cat(
-            [rows[torch.randint(len(rows), (BATCH // 2,), generator=order)] for rows in members]
-        )
+    members = [torch.from_numpy(np.flatnonzero(values[TARGET_HEAD] == which)) for which in (0, 1)]
+
+    def loss(rows: Tensor) -> Tensor:
         outputs = net(images[rows].to(device))[1]
-        optimiser.zero_grad()
-        torch.stack(
-            [
-                *_losses(
-                    outputs, {name: goal[rows].to(device) for name, goal in goals.items()}, heads
-                )
-            ]
-        ).sum().backward()
-        optimiser.step()
-        decay.step()
+        batch = {name: goal[rows].to(device) for name, goal in goals.items()}
+        return torch.stack([*_losses(outputs, batch, heads)]).sum()
+
+    def decay(step: int) -> float:
+        return min(1.0, 2 * (1 - step / STEPS))
+
+    fit_classifier(net, loss, members, STEPS, BATCH, RATE, order, decay)
     net.eval().requires_grad_(False)
     features = net.read(images)[0]
     net.mean.copy_(features.mean(0))
-    # A feature that is the same on all real images would be infinitely sensitive in units of its deviation.
+    # A feature that is constant on real images keeps its unit, because a deviation of 0 would make
+    # it infinitely sensitive.
     net.deviation.copy_(torch.where(features.std(0) > 1e-6, features.std(0), 1.0))
     return net
 
@@ -236,7 +258,7 @@ def train_classifier(
 def _losses(
     outputs: dict[str, Tensor], goals: dict[str, Tensor], heads: dict[str, int]
 ) -> Iterator[Tensor]:
-    """Yields one loss per attribute that any image of the batch has a value of."""
+    """Yields a loss for each attribute that is known on at least one image of the batch."""
     for name, classes in heads.items():
         has = goals[name] >= 0 if classes else goals[name].isfinite()
         if has.any():
@@ -244,8 +266,8 @@ def _losses(
             yield cross_entropy(found, goal) if classes else mse_loss(found[:, 0], goal)
 
 
-def _goal(values: np.ndarray, classes: int) -> Tensor:
-    """Returns class numbers, or numbers in standard deviations from their mean."""
+def _to_goal(values: np.ndarray, classes: int) -> Tensor:
+    """Returns class numbers (n,), or numbers (n,) in standard deviations from their mean."""
     if classes:
         return torch.from_numpy(values.astype(np.int64))
     mean, deviation = _scale(values)
@@ -253,25 +275,26 @@ def _goal(values: np.ndarray, classes: int) -> Tensor:
 
 
 def _scale(values: np.ndarray) -> tuple[float, float]:
-    there = values[np.isfinite(values)]
-    return (float(there.mean()), float(there.std()) or 1.0) if len(there) else (0.0, 1.0)
+    """Returns the mean and the standard deviation of the known values."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.mean()), float(finite.std()) or 1.0) if len(finite) else (0.0, 1.0)
 
 
 def _heads(dataset: Dataset) -> dict[str, int]:
     return {
         **{name: len(attribute.classes) for name, attribute in dataset.attributes.items()},
-        DOMAIN: 2,
+        TARGET_HEAD: 2,
     }
 
 
 def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
-    """Returns the first images of both domains of a split, no larger than is looked at, and what is known of them."""
+    """Returns the first images of both domains of a split with their labels."""
     images, values = [], {}
     sizes = {domain: min(limit, dataset.size(split, domain)) for domain in DOMAINS}
     for domain, size in sizes.items():
         chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
         images += [
-            _small(quantise(dataset.images(split, domain, chunk))).round().to(torch.uint8)
+            _shrink(quantise(dataset.images(split, domain, chunk))).round().to(torch.uint8)
             for chunk in chunks
         ]
     labels = {domain: dataset.labels(split, domain) for domain in DOMAINS}
@@ -282,14 +305,14 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
             for d in DOMAINS
         ]
         values[name] = np.concatenate(halves)
-    values[DOMAIN] = np.repeat([0, 1], [*sizes.values()])
+    values[TARGET_HEAD] = np.repeat([0, 1], [*sizes.values()])
     return _Sample(torch.cat(images), values)
 
 
-def _judged(
-    net: Classifier, dataset: Dataset, learnt: dict[str, np.ndarray]
+def _test(
+    net: AttributeClassifier, dataset: Dataset, training: dict[str, np.ndarray]
 ) -> Iterator[dict[str, Any]]:
-    """Says how well a classifier reads each attribute of test images that has more than one value there."""
+    """Yields the accuracy on each attribute that has more than one value on test images."""
     tested = _sample(dataset, "test", TESTED)
     outputs = net.read(tested.images)[1]
     for name, classes in _heads(dataset).items():
@@ -298,7 +321,7 @@ def _judged(
         distinct = len(np.unique(values))
         if distinct < 2:
             continue
-        mean, deviation = _scale(learnt[name])
+        mean, deviation = _scale(training[name])
         score = (
             balanced_accuracy_score(values, found.argmax(1))
             if classes

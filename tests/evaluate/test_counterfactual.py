@@ -283,12 +283,14 @@ def test_lines_say_what_was_found() -> None:
         "map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 (79 target images"
     )
     assert (
-        "error inside the mask 0.600, 0.60 times the unhealed image's; outside 0.100, 1.00 times"
+        "error inside the mask 0.600, 0.60 times that of the original image; outside 0.100, 1.00 times"
         in known[1]
     )
-    assert "0.40 times the untouched image's" in known[3]
-    assert "minimality 100.0% of the change is inside the mask (9.8% of the pixels)" in known[-1]
-    assert len(masked) == 3
-    assert "outside 0.100, 1.00 times plain reconstruction's" in masked[1]
+    assert "0.40 times that of the original image" in known[3]
+    assert known[-1] == (
+        "minimality: 100.0% of the change lies inside the mask, which covers 9.8% of the pixels"
+    )
+    assert len(masked) == 6
+    assert "outside 0.100, 1.00 times that of the plain reconstruction" in masked[1]
     idle = counterfactual_lines(counterfactual(Idle().eval(), Known()))
-    assert "outside 0.000, - plain reconstruction's" in idle[1]
+    assert "outside 0.000, - that of the plain reconstruction" in idle[1]

@@ -407,7 +407,7 @@ def test_what_cannot_be_scored_is_refused_before_images_are_made() -> None:
     data = Painted()
     for options, message in (
         ({"space": "salint"}, "did you mean 'salient'"),
-        ({"images": 400}, "100 images that share a class.*number 1.*66 among 200"),
+        ({"images": 400}, "at least 100 images of each class.*number 1.*66 among 200"),
         ({"images": 0}, "among 0"),
         ({"images": -3}, "among 0"),
         ({"group": 1}, "at least 2"),

@@ -281,7 +281,7 @@ def test_a_damaged_classifier_is_made_anew_aloud(
 
 
 def test_large_images_are_looked_at_in_64_pixels() -> None:
-    net = attribute_classifier.Classifier(1, {"target": 2}).eval()
+    net = attribute_classifier.AttributeClassifier(1, {"target": 2}).eval()
     large = torch.randint(0, 256, (2, 1, 128, 128), dtype=torch.uint8)
     small = torch.nn.functional.interpolate(
         large.float(), (64, 64), mode="bilinear", antialias=True

@@ -143,7 +143,7 @@ def test_what_cannot_be_compared_is_refused(models: dict[str, Method]) -> None:
             r"one \(1, 1, 7\), tall \(1, 2, 7\)",
         ),
         (models, {"levels": 1}, "levels"),
-        (models, {"group": 101}, "101 images that share a class"),
+        (models, {"group": 101}, "at least 101 images of each class"),
         (models, {"votes": 2}, "votes"),
         (models, {"images": -1}, "among 0"),
         ({"one": one, "training": Linear(torch.eye(S)).train()}, {}, "training mode"),

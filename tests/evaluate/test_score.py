@@ -240,7 +240,7 @@ def test_too_few_images_for_fid_leave_kid_and_say_so(copy: Path) -> None:
     assert all(row["fid"] is None and row["floor"] is None for row in found["rows"])
     assert all(isinstance(row["kid"], float) and row["n"] == 64 for row in found["rows"])
     assert found["kid_subset_size"] == 32
-    assert "no FID: it needs more images than the extractor has features (64)" in found["notes"][0]
+    assert "no FID, because with n = 64 images and 64 features" in found["notes"][0]
 
 
 def test_two_runs_can_be_read_by_one_classifier(copy: Path, run: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(
 
 def test_a_number_of_images_that_cannot_be(run: Path) -> None:
     assert (
-        "--n 9: expected 10 to 2500; of 5,000 background and 5,000 target test images one half"
+        "--n 9: expected 10 to 2500, because of 5,000 background and 5,000 target test images one half"
         in error(run, "--n", 9)
     )
     assert "--n 2501: expected 10 to 2500" in error(run, "--n", 2501)
@@ -194,7 +194,8 @@ def test_a_state_within_a_checkpoint_is_found(tmp_path: Path) -> None:
 def test_scores_that_are_none(run: Path, content: str) -> None:
     (run / "score.json").write_text(content)
     with pytest.raises(
-        StudioError, match=r"score\.json: not scores that `studio score` wrote .*delete it"
+        StudioError,
+        match=r"score\.json: expected scores written by `studio score` .*delete the file",
     ):
         read_scores(run)
 
@@ -226,4 +227,7 @@ def test_other_things_than_images_are_not_scored(
         self.shape = (1, 8, 32, 32)
 
     monkeypatch.setattr(TexturedDigits, "__init__", volumes)
-    assert "scores are of images (channels, height, width), these are (1, 8, 32, 32)" in error(run)
+    assert (
+        "expected images (channels, height, width) to score, found shape (1, 8, 32, 32)"
+        in error(run)
+    )

@@ -420,7 +420,7 @@ def test_what_cannot_be_scored_is_refused_before_images_are_made() -> None:
         StudioError, match="training mode"
     ):  # peers' traps 1 and 12: never with the noise on
         disentangle(Rows().train(), data, **SMALL)
-    with pytest.raises(StudioError, match=r"rows: 500 of 500 salient codes are not finite"):
+    with pytest.raises(StudioError, match=r"rows: 500 of 500 salient codes are NaN or infinite"):
         disentangle(Rows(fault=float("nan")).eval(), data, **SMALL)
 
 

@@ -20,6 +20,7 @@ from studio.app.uploads import read_upload
 from studio.data import Dataset
 from studio.data.dataset import Belongs, is_known
 from studio.data.folders import Folders
+from studio.data.io.images import EIGHT_BIT
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -35,8 +36,6 @@ EXAMPLES = 8  # of these, on which the effect of a coordinate is measured
 STOPS = 100  # a slider has at least this many stops
 STRIPS = 8  # coordinates in a traversal
 STRIP = 7  # images in each
-# The window of a data set of 8-bit images. It does not suit images with more bits.
-EIGHT_BIT = (0.0, 255.0)
 KEPT = 3  # runs that stay open at the same time
 
 

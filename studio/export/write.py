@@ -11,9 +11,7 @@ folder.
 """
 
 import copy
-import json
 import os
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.export.model_card import model_card
 from studio.runs.checkpoint import sha256
 from studio.runs.exported import FORMAT, KIND, WEIGHTS, find
+from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
 
 __all__ = ["export", "push", "refuse_push"]
@@ -161,9 +160,9 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
             "safetensors": version("safetensors"),
         },
     }
-    (folder / "README.md").write_text(
-        model_card(run, manifest, _probe(run), name), encoding="utf-8"
-    )
+    probe = read_probe(run.folder, run.images_seen)
+    card = model_card(run, manifest, probe if probe and probe["rows"] else None, name)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     manifest["files"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
     write_json(folder / "manifest.json", manifest)
     return manifest
@@ -214,13 +213,3 @@ def _comparison_images(run: Run) -> tuple[Tensor, str]:
     ]
     images = torch.cat(parts)
     return images, f"{len(images)} test images"
-
-
-def _probe(run: Run) -> Mapping[str, Any] | None:
-    """Returns `probe.json` of the run if it belongs to this checkpoint."""
-    path = run.folder / "probe.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if found["images_seen"] == run.images_seen and found["rows"] else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

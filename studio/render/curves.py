@@ -1,6 +1,5 @@
 """The log of a training as small plots: loss terms, probes, learning rate and speed."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -19,8 +18,9 @@ from studio.config import Config
 from studio.errors import StudioError
 from studio.render.grid import Grid
 from studio.render.scatter import COLOURS
+from studio.runs.log import read_log
 
-__all__ = ["Curve", "draw_curves", "find_events", "group_curves", "read_log"]
+__all__ = ["Curve", "draw_curves", "find_events", "group_curves"]
 
 COLUMNS = 4
 ENDINGS = {
@@ -46,30 +46,6 @@ class Curve(NamedTuple):
 
     images: np.ndarray
     values: np.ndarray
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Reads `log.jsonl`. Lines that are cut short or not written by a training are skipped.
-
-    Raises:
-        StudioError: the file is missing or cannot be read.
-    """
-    path = folder / "log.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise StudioError(f"{path}: no such file; a training writes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudioError(f"{path}: cannot be read: {error}") from None
-    lines = []
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("images_seen"), int):
-            lines.append(entry)
-    return lines
 
 
 def group_curves(lines: Sequence[Mapping[str, Any]], lr: float) -> dict[str, dict[str, Curve]]:

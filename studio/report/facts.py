@@ -1,6 +1,5 @@
 """The facts of one run that a report shows: from its directory, its method and its data set."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -16,9 +15,11 @@ from studio.evaluate.score import read_scores
 from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
 from studio.render.animation import Animation, animate, checkpoint_painter
-from studio.render.curves import draw_curves, read_log
+from studio.render.curves import draw_curves
 from studio.render.registry import draw_pictures
 from studio.runs import checkpoint
+from studio.runs.log import read_log
+from studio.runs.probe_file import read_probe
 
 __all__ = ["Facts", "collect", "measure_duration", "read_valid_scores"]
 
@@ -106,7 +107,7 @@ def collect(
         None,
         scores=read_valid_scores(folder),
     )
-    facts.probe = _probe(folder, images_seen) if averaged else None
+    facts.probe = read_probe(folder, images_seen) if averaged else None
     if facts.probe is None and with_probe:
         from studio.evaluate.measure import measure
 
@@ -131,34 +132,6 @@ def collect(
     except StudioError as error:
         facts.missing["training"] = str(error)
     return facts
-
-
-def _probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
-    """Returns `probe.json` if it is complete and belongs to this checkpoint."""
-    path = folder / "probe.json"
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        needed = (
-            "attribute",
-            "belongs",
-            "metric",
-            "salient",
-            "common",
-            "whole",
-            "chance",
-            "error",
-            "n",
-            "also",
-        )
-        whole = all(key in row for row in found["rows"] for key in needed)
-    except (OSError, ValueError, KeyError, TypeError):
-        whole, found = False, {}
-    if not whole:
-        warn(f"{path}: not written by a training; the codes are probed again")
-        return None
-    return found if found.get("images_seen") == images_seen else None
 
 
 def read_valid_scores(folder: Path) -> list[dict[str, Any]]:

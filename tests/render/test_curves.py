@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from support.experiments import tiny
 
 from studio.errors import StudioError
-from studio.render.curves import draw_curves, find_events, group_curves, read_log
+from studio.render.curves import draw_curves, find_events, group_curves
+from studio.runs.log import read_log
 
 LINES = [
     {"images_seen": 0, "started": {"torch": "2"}},

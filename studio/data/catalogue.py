@@ -5,18 +5,28 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from studio.atomic import appearing
 from studio.data import DATASETS
 from studio.data.dataset import SPLITS, Attribute, DataConfig, Split, label_notes
+from studio.data.folders import QuarantineError
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
-__all__ = ["check", "describe", "init_example", "list_datasets", "report_unusable"]
+__all__ = [
+    "AttributeReport",
+    "DataReport",
+    "DatasetRow",
+    "check",
+    "describe",
+    "init_example",
+    "list_datasets",
+    "report_unusable",
+]
 
 EXAMPLE: dict[Split, int] = {"train": 160, "test": 40}  # images per folder
 
@@ -54,45 +64,94 @@ train: {{images: 100_000, batch: 128}}
 """
 
 
-def list_datasets() -> list[dict[str, Any]]:
+class DatasetRow(TypedDict):
+    """A row of `studio data list --json`.
+
+    Attributes:
+        name: name of the data set.
+        what: description in one sentence.
+        needs_files: whether it reads files.
+        expected: files that it expects.
+    """
+
+    name: str
+    what: str
+    needs_files: bool
+    expected: str
+
+
+class AttributeReport(TypedDict):
+    """An attribute in the report of `studio data check --json`, see `Attribute`."""
+
+    belongs: str
+    classes: list[str]
+    target_only: bool
+
+
+class DataReport(TypedDict):
+    """The report of `studio data check --json`. All keys are always present.
+
+    Attributes:
+        name: name of the data set.
+        ok: whether it can be used.
+        root: folder of its files, or None.
+        expected: files that it expects.
+        counts: split -> domain -> number of images.
+        shape: shape of the images, or None.
+        attributes: name -> attribute.
+        notes: facts that a user should know.
+        quarantined: [file, reason] for each file that is set aside.
+        problems: reasons why it cannot be used.
+    """
+
+    name: str
+    ok: bool
+    root: str | None
+    expected: str
+    counts: dict[str, dict[str, int]]
+    shape: list[int] | None
+    attributes: dict[str, AttributeReport]
+    notes: list[str]
+    quarantined: list[list[str]]
+    problems: list[str]
+
+
+def list_datasets() -> list[DatasetRow]:
     """Returns one row per data set: name, description, whether it needs files, and where it expects
     them.
     """
-    rows = []
+    rows: list[DatasetRow] = []
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
         summary = " ".join(str(cls.__doc__).strip().split("\n\n")[0].split())
         rows.append(
-            {"name": name, "what": summary, "needs_files": needs_files, "expected": _expected(name)}
+            {
+                "name": name,
+                "what": summary,
+                "needs_files": needs_files,
+                "expected": DATASETS[name].LAYOUT,
+            }
         )
     return rows
 
 
-def _expected(name: str) -> str:
-    return getattr(DATASETS[name], "LAYOUT", "nothing: it is bundled")
-
-
-def check(config: DataConfig) -> dict[str, Any]:
+def check(config: DataConfig) -> DataReport:
     """Opens a data set and reports its contents. Faults of the user's files are reported as
     problems and not raised.
 
     Args:
         config: the data set's section.
-
-    Returns:
-        The report as `studio data check --json` prints it. All keys are always present: `name`,
-        `ok`, `root` (where files are expected), `expected` (which files), `counts` (split ->
-        domain -> images), `shape`, `attributes` (name -> `belongs`, `classes`, `target_only`),
-        `notes`, `quarantined` (a list of [file, reason]) and `problems`.
     """
     report = _report(config.name, config.root)
     try:
         dataset = DATASETS[config.name](config)
         # Labels are read here for the first time, so a damaged file of labels shows here.
         notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]
-    except StudioError as error:
-        quarantined = [list(pair) for pair in getattr(error, "quarantined", [])]
+    except QuarantineError as error:
+        quarantined = [list(pair) for pair in error.quarantined]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}
+    except StudioError as error:
+        return {**report, "problems": [str(error)]}
     return {
         **report,
         "ok": True,
@@ -104,21 +163,21 @@ def check(config: DataConfig) -> dict[str, Any]:
             name: _describe(attribute) for name, attribute in dataset.attributes.items()
         },
         "notes": notes,
-        "quarantined": [list(pair) for pair in getattr(dataset, "quarantined", [])],
+        "quarantined": [list(pair) for pair in dataset.quarantined],
     }
 
 
-def report_unusable(name: str, problem: str) -> dict[str, Any]:
+def report_unusable(name: str, problem: str) -> DataReport:
     """Returns the report of `check` for a data set with an invalid section of the config."""
     return {**_report(name, None), "problems": [problem]}
 
 
-def _report(name: str, root: str | None) -> dict[str, Any]:
+def _report(name: str, root: str | None) -> DataReport:
     return {
         "name": name,
         "ok": False,
         "root": root,
-        "expected": _expected(name),
+        "expected": DATASETS[name].LAYOUT,
         "counts": {},
         "shape": None,
         "attributes": {},
@@ -128,7 +187,7 @@ def _report(name: str, root: str | None) -> dict[str, Any]:
     }
 
 
-def _describe(attribute: Attribute) -> dict[str, Any]:
+def _describe(attribute: Attribute) -> AttributeReport:
     return {
         "belongs": attribute.belongs,
         "classes": list(attribute.classes),
@@ -136,7 +195,7 @@ def _describe(attribute: Attribute) -> dict[str, Any]:
     }
 
 
-def describe(report: dict[str, Any]) -> str:
+def describe(report: DataReport) -> str:
     """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:

@@ -104,11 +104,14 @@ class Dataset(ABC):
         shape: shape of every image: (channels, height, width), or (channels, depth, height, width)
             for volumes, or (features,) for vectors.
         attributes: name -> Attribute.
+        quarantined: (file, reason) for each file that could not be used.
     """
 
     Config: ClassVar[type[DataConfig]]
+    LAYOUT: ClassVar[str] = "nothing: it is bundled"
     shape: tuple[int, ...]
     attributes: dict[str, Attribute]
+    quarantined: Sequence[tuple[str, str]] = ()
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config

@@ -81,7 +81,7 @@ def _values(
 
 
 def _name_written(names: list[str]) -> str:
-    """Returns the names of the attributes whose values are written, and of those that are not."""
+    """Returns the names of the attributes that are written, and of those that are not."""
     more = (
         f" ({len(names) - WRITTEN} more are not written: {', '.join(names[WRITTEN:])})"
         if len(names) > WRITTEN
@@ -91,9 +91,7 @@ def _name_written(names: list[str]) -> str:
 
 
 def _value(name: str, classes: tuple[str, ...], value: float) -> str:
-    """Returns a category as its name, and a number with the name of its attribute, which it could
-    not be told from otherwise.
-    """
+    """Returns a category as its name, and a number after the name of its attribute."""
     if not classes:
         return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
     return classes[int(value)] if value >= 0 else "-"

@@ -18,7 +18,7 @@ __all__ = ["data_app"]
 data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Data sets: what exists, what is missing, previews.",
+    help="Data sets: list, check, preview, and an example of your own.",
 )
 
 

@@ -84,7 +84,7 @@ class SliceCache:
         folder: folder for these options.
     """
 
-    def __init__(self, place: Path, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, place: Path, name: str, options: Mapping[str, object]) -> None:
         self._options = json.dumps(options, sort_keys=True)
         self.folder = place / f"{name}-{hashlib.sha256(self._options.encode()).hexdigest()[:16]}"
 
@@ -169,10 +169,10 @@ class SliceCache:
         path = self._path(name)
         try:
             with safe_open(path, framework="numpy") as file:
-                made_of, facts, reason = self._read_header(file)
+                stored_inputs, facts, reason = self._read_header(file)
                 return (
                     CacheEntry(path, facts, reason, file.get_tensor("numbers"), inputs)
-                    if made_of == inputs
+                    if stored_inputs == inputs
                     else None
                 )
         except (OSError, SafetensorError, ValueError, KeyError):
@@ -201,14 +201,16 @@ class SliceCache:
 
         nothing = np.empty((0, 0), np.float32)
         try:
-            made, reason = cut(name), ""
+            slices, reason = cut(name), ""
         except UnavailableError as error:
             return CacheEntry(self._path(name), {}, str(error), nothing, inputs)
         except UnreadableError as error:
-            made, reason = PatientSlices({"numbers": nothing}, {}), str(error)
-        arrays = {key: np.ascontiguousarray(array) for key, array in made.arrays.items()}
+            slices, reason = PatientSlices({"numbers": nothing}, {}), str(error)
+        arrays = {key: np.ascontiguousarray(array) for key, array in slices.arrays.items()}
         header = {"version": str(VERSION), "options": self._options, "inputs": json.dumps(inputs)}
-        content = save(arrays, {**header, "facts": json.dumps(dict(made.facts)), "reason": reason})
+        content = save(
+            arrays, {**header, "facts": json.dumps(dict(slices.facts)), "reason": reason}
+        )
         with (
             self._explain_write_errors(),
             tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False) as file,

@@ -351,12 +351,12 @@ class Brats(Dataset):
         config = self.config
         counts = {domain: sum(self.size(split, domain) for split in SPLITS) for domain in DOMAINS}
         empty = sum(int(entry.facts["empty"]) for entry in self._entries)
+        first, last = config.slices
         yield (
-            f"{len(self.patients)} patients, slices {config.slices[0]} to {config.slices[1]} "
-            f"in steps of {config.slice_step}: "
-            f"{counts['background']} without tumour, {counts['target']} with at least "
-            f"{config.min_tumour:g} cm2; "
-            f"{self._dropped} in between are left out, {empty} show no brain"
+            f"{len(self.patients)} patients, slices {first} to {last} in steps of "
+            f"{config.slice_step}: {counts['background']} without tumour, {counts['target']} with "
+            f"at least {config.min_tumour:g} cm2; {self._dropped} in between are left out, "
+            f"{empty} show no brain"
         )
         if self.quarantined:
             yield f"{len(self.quarantined)} patients are set aside" + format_lines(

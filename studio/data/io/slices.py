@@ -30,7 +30,7 @@ __all__ = [
 
 MOST_PIXELS = 2**26  # 8192 x 8192, below the size at which Pillow itself warns
 BLOCK = 1 << 20  # bytes
-FEWEST_SLICES = 5  # an array whose shortest side has fewer has channels, not slices
+FEWEST_SLICES = 5  # an array with a shorter side than this has channels, not slices
 
 Slice = int | Literal["middle"]
 

@@ -217,7 +217,7 @@ def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
 def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -> UserFile:
     """Cuts slices from a volume as `brats` does."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise UnreadableError("is no NIfTI volume, which is what the run reads")
+        raise UnreadableError("is not a NIfTI volume, and the run reads no other files")
 
     def chosen(slices: int) -> Sequence[int]:
         if rule.chosen is None:

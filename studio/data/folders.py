@@ -147,7 +147,7 @@ class QuarantineError(StudioError):
         quarantined: (file, reason) for each of them.
     """
 
-    def __init__(self, message: str, quarantined: list[tuple[str, str]]) -> None:
+    def __init__(self, message: str, quarantined: Sequence[tuple[str, str]]) -> None:
         super().__init__(message)
         self.quarantined = quarantined
 

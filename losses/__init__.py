@@ -19,6 +19,7 @@ therefore stay finite in mixed precision and for extreme inputs.
 | `ratio` | mutual information and KL divergence, estimated by a critic |
 | `reconstruction` | L1 and squared distances between images |
 | `transport` | 2-Wasserstein distances between codes |
+| `distances`, `precision` | pairwise distances and the float32 conversion that losses share |
 
 Each docstring names the paper and the equation that the function implements.
 """

@@ -30,6 +30,9 @@ def critic_bce(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
     App. C, Abid and Zou (2019). Only the critic minimises this loss, with an optimiser of its own.
     The codes are passed without gradient.
 
+    The critics of sRb-VAE minimise it with images and the codes read from them in the place of
+    joint codes, and images generated from codes in the place of permuted ones.
+
     Args:
         joint_logits: the critic's logits for [z_i, s_i], shape (B,).
         permuted_logits: its logits for [z_i, s_j], shape (B,).

@@ -167,7 +167,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Iterator[Vis
         yield seen
 
 
-def test_choose_slide_heal_swap_reset(site: Visit) -> None:
+def test_page_follows_choice_sliders_heal_swap_and_reset(site: Visit) -> None:
     first = site.source("a")
     site.page.locator("#gallery-A button.thumbnail-item").nth(4).click()
     site.until_new("a", first)
@@ -188,7 +188,7 @@ def test_choose_slide_heal_swap_reset(site: Visit) -> None:
     assert len({site.source(name) for name in ("rebuilt", "healed", "swapped")}) == 3
 
 
-def test_swap_and_traverse_follow_the_images(site: Visit) -> None:
+def test_page_updates_swap_and_traverse_tabs(site: Visit) -> None:
     site.page.get_by_role("tab", name="Swap").click()
     before = site.source("swap-01")
     site.page.locator("#gallery-B button.thumbnail-item").nth(7).click()
@@ -202,7 +202,7 @@ def test_swap_and_traverse_follow_the_images(site: Visit) -> None:
     site.page.get_by_role("tab", name="Explore").click()
 
 
-def test_new_images_follow_their_seed(site: Visit) -> None:
+def test_page_generates_images_by_seed(site: Visit) -> None:
     def draw(seed: int) -> None:
         site.page.get_by_label("Seed").fill(str(seed))
         site.page.click("#draw")
@@ -226,7 +226,7 @@ def test_new_images_follow_their_seed(site: Visit) -> None:
     )
 
 
-def test_uploads_are_taken_or_refused_with_one_message(site: Visit, tmp_path: Path) -> None:
+def test_page_accepts_or_refuses_uploads_with_one_message(site: Visit, tmp_path: Path) -> None:
     def upload(name: str) -> None:
         site.page.locator("input[type=file]").first.set_input_files(tmp_path / name)
 
@@ -251,7 +251,7 @@ def test_uploads_are_taken_or_refused_with_one_message(site: Visit, tmp_path: Pa
         assert site.source("a") == good, "the page is as it was"
 
 
-def test_the_result_and_the_codes_can_be_downloaded(site: Visit) -> None:
+def test_page_offers_result_and_codes_for_download(site: Visit) -> None:
     with site.page.expect_download() as picture:
         site.page.get_by_role("link", name="Result (PNG)").click()
     assert picture.value.suggested_filename.endswith("_result.png")
@@ -265,7 +265,7 @@ def test_the_result_and_the_codes_can_be_downloaded(site: Visit) -> None:
     assert own[1:] == result[1:], "no slider has moved"
 
 
-def test_it_fits_a_narrow_screen(site: Visit) -> None:
+def test_page_fits_a_narrow_screen(site: Visit) -> None:
     site.page.set_viewport_size({"width": 400, "height": 900})
     for name in ("Swap", "Traverse", "Explore"):
         site.page.get_by_role("tab", name=name).click()
@@ -273,14 +273,14 @@ def test_it_fits_a_narrow_screen(site: Visit) -> None:
     site.page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_the_browser_had_nothing_to_complain_about_and_nobody_else_to_ask(site: Visit) -> None:
+def test_page_causes_no_browser_errors_and_no_foreign_requests(site: Visit) -> None:
     # The last test of this page.
     assert site.complaints == []
     assert site.hosts - {""} == {"127.0.0.1"}, "data in the page itself has no host"
     assert "Traceback" not in site.log.read_text()
 
 
-def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
+def test_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
     numbers = ["digit", "clustering accuracy", "-0.02996", "-0.01965", "2,000"]
     path = ["command", *["x/" * 60] * 4]
     head = ["attribute", "measure", "salient", "common", "n"]
@@ -304,7 +304,7 @@ def test_a_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_slider_answers_within_300_ms_at_64_px(tmp_path: Path, browser: Any) -> None:
+def test_slider_answers_within_300_ms_at_64_px(tmp_path: Path, browser: Any) -> None:
     folder = tmp_path / "phantom"
     train(
         load("brain_phantom_dig", ["train.images=64", "train.threads=1", "train.grid_every=0"]),

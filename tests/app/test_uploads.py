@@ -25,7 +25,7 @@ def deep(path: Path, values: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["gray", "rgb", "wide", "jpg", "deep"])
-def test_an_upload_is_what_folders_would_have_read(kind: str, tmp_path: Path) -> None:
+def test_read_upload_agrees_with_folders(kind: str, tmp_path: Path) -> None:
     shapes = {
         "gray": (20, 20),
         "rgb": (20, 20, 3),
@@ -59,7 +59,7 @@ def test_an_upload_is_what_folders_would_have_read(kind: str, tmp_path: Path) ->
     assert len(theirs) == 40
 
 
-def test_colours_become_what_the_run_has(tmp_path: Path) -> None:
+def test_read_upload_converts_colours_to_those_of_the_run(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
     Image.fromarray(RNG.integers(0, 256, (16, 16)).astype(np.uint8)).save(tmp_path / "gray.png")
     assert read_upload(tmp_path / "red.png", GRAY)[0].mean().item() == pytest.approx(76 / 127.5 - 1)
@@ -68,7 +68,7 @@ def test_colours_become_what_the_run_has(tmp_path: Path) -> None:
     assert torch.equal(gray[0], gray[2])
 
 
-def test_what_is_not_8_bit_has_its_window_stated(tmp_path: Path) -> None:
+def test_read_upload_states_the_window_of_16_bit_files(tmp_path: Path) -> None:
     values = np.linspace(1000, 9000, 256).reshape(16, 16)
     own, note = read_upload(deep(tmp_path / "deep.png", values), GRAY)
     assert (own.min(), own.max()) == (-1, 1)
@@ -81,7 +81,7 @@ def test_what_is_not_8_bit_has_its_window_stated(tmp_path: Path) -> None:
     )
 
 
-def test_volumes_give_a_slice(tmp_path: Path) -> None:
+def test_read_upload_takes_a_slice_of_a_volume(tmp_path: Path) -> None:
     volume = np.zeros((16, 16, 9), np.float32)
     volume[:8, :, 4], volume[:, :8, 2] = 1.0, 1.0
     nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "v.nii.gz")
@@ -148,7 +148,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_what_cannot_be_used_is_refused_with_one_line(name: str, tmp_path: Path) -> None:
+def test_read_upload_refuses_unusable_files_in_one_line(name: str, tmp_path: Path) -> None:
     make, message = MAKERS[name]
     make(tmp_path / name)
     with pytest.raises(StudioError, match=f"^{message}$") as refused:
@@ -157,7 +157,7 @@ def test_what_cannot_be_used_is_refused_with_one_line(name: str, tmp_path: Path)
     assert not Path("it-ran").exists()
 
 
-def test_large_files_are_refused_before_they_are_read(
+def test_read_upload_refuses_large_files_before_reading_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = _png(tmp_path / "large.png", (400, 400))
@@ -170,6 +170,6 @@ def test_large_files_are_refused_before_they_are_read(
         read_upload(path, GRAY)
 
 
-def test_runs_with_other_channels_take_no_files(tmp_path: Path) -> None:
+def test_read_upload_refuses_runs_with_other_channels(tmp_path: Path) -> None:
     with pytest.raises(StudioError, match="this run's images have 4 channels"):
         read_upload(_png(tmp_path / "a.png"), (4, 16, 16))

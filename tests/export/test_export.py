@@ -78,7 +78,7 @@ def exported(digits: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_an_export_is_the_run_and_needs_nothing_else(
+def test_export_equals_the_run_and_is_self_contained(
     digits: Run, exported: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "moved"
@@ -105,9 +105,7 @@ def test_an_export_is_the_run_and_needs_nothing_else(
     assert pictures[0] == pictures[1]
 
 
-def test_programs_give_what_the_run_gives_for_any_number_of_images(
-    digits: Run, exported: Path
-) -> None:
+def test_programs_agree_with_the_run_for_any_number_of_images(digits: Run, exported: Path) -> None:
     encode, decode = (
         torch.export.load(exported / f"{name}.pt2").module() for name in ("encode", "decode")
     )
@@ -120,9 +118,7 @@ def test_programs_give_what_the_run_gives_for_any_number_of_images(
         torch.testing.assert_close(decode(code.z, code.s), digits.decode(code), atol=1e-5, rtol=0)
 
 
-def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(
-    digits: Run, exported: Path
-) -> None:
+def test_export_writes_manifest_and_model_card(digits: Run, exported: Path) -> None:
     manifest = json.loads((exported / "manifest.json").read_text())
     assert (
         set(manifest["files"])
@@ -162,7 +158,7 @@ def test_the_manifest_names_every_file_and_the_card_says_what_was_measured(
     assert str(digits.folder) not in text
 
 
-def test_a_probe_of_another_checkpoint_is_not_shown(digits: Run, tmp_path: Path) -> None:
+def test_model_card_ignores_a_probe_of_another_checkpoint(digits: Run, tmp_path: Path) -> None:
     shutil.copytree(digits.folder, tmp_path / "run")
     probe = json.loads((tmp_path / "run/probe.json").read_text())
     (tmp_path / "run/probe.json").write_text(json.dumps({**probe, "images_seen": 1}))
@@ -170,7 +166,7 @@ def test_a_probe_of_another_checkpoint_is_not_shown(digits: Run, tmp_path: Path)
     assert "Not measured at 64 images" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
 
 
-def test_what_differs_from_its_hash_is_refused_by_name(exported: Path, tmp_path: Path) -> None:
+def test_open_refuses_files_that_differ_from_their_hash(exported: Path, tmp_path: Path) -> None:
     for name in sorted(FILES):
         folder = tmp_path / name
         shutil.copytree(exported, folder)
@@ -206,7 +202,7 @@ def test_what_differs_from_its_hash_is_refused_by_name(exported: Path, tmp_path:
     assert Run.open(exported, 64).images_seen == 64
 
 
-def test_it_is_written_whole_or_not_at_all(
+def test_export_is_written_completely_or_not_at_all(
     digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "full").mkdir()
@@ -227,7 +223,7 @@ def test_it_is_written_whole_or_not_at_all(
     assert {path.name for path in tmp_path.iterdir()} == {"full", "empty"}
 
 
-def test_the_comparison_notices_a_program_that_is_not_the_method(
+def test_torch_programs_reports_a_program_that_differs(
     digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = digits.data.images("test", "target", range(3))
@@ -243,7 +239,7 @@ def test_the_comparison_notices_a_program_that_is_not_the_method(
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_method_comes_back_the_same(
+def test_export_restores_every_method(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -263,7 +259,7 @@ def test_every_method_comes_back_the_same(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gray", *SHAPES])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_every_method_and_shape_converts(name: str, kind: str, tmp_path: Path) -> None:
+def test_programs_convert_for_every_method_and_shape(name: str, kind: str, tmp_path: Path) -> None:
     shape = SHAPES.get(kind, (1, 32, 32))
     method = build_method(tiny(name), shape).eval().requires_grad_(False)
     images = torch.rand(4, *shape) * 2 - 1
@@ -276,7 +272,7 @@ def test_every_method_and_shape_converts(name: str, kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["volume", "vector"])
-def test_volumes_and_vectors_are_exported_where_the_data_is_not(kind: str, tmp_path: Path) -> None:
+def test_export_works_for_volumes_and_vectors_without_data(kind: str, tmp_path: Path) -> None:
     shape = SHAPES[kind]
     config = tiny("vae").model_copy(
         update={"data": tiny("dig", "cifar_mnist").data.model_copy(update={"root": "gone"})}
@@ -292,7 +288,7 @@ def test_volumes_and_vectors_are_exported_where_the_data_is_not(kind: str, tmp_p
         _ = again.data
 
 
-def test_onnx_is_compared_and_its_absence_is_one_line(
+def test_onnx_programs_are_compared_or_their_absence_explained(
     digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_onnx()
@@ -317,7 +313,7 @@ def test_onnx_is_compared_and_its_absence_is_one_line(
     assert why.startswith("no ONNX: onnx and onnxscript not installed")
 
 
-def test_an_export_of_folders_names_no_folder_of_this_machine_and_keeps_the_window(
+def test_export_of_folders_hides_local_paths_and_keeps_the_window(
     tmp_path: Path,
 ) -> None:
     run = folders_run(tmp_path, suffix=".npy", method={"name": "vae", "z": 3, "s": 2})
@@ -359,7 +355,7 @@ def fake_hub(
     return calls
 
 
-def test_pushing_uploads_the_exports_files_and_no_others(
+def test_push_uploads_only_files_of_the_export(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = fake_hub(monkeypatch)
@@ -374,7 +370,7 @@ def test_pushing_uploads_the_exports_files_and_no_others(
         push(tmp_path, "me/model")
 
 
-def test_pushing_fails_in_one_line(
+def test_push_fails_in_one_line(
     digits: Run, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_hub(monkeypatch, fault=ConnectionError("no route\nto host"))

@@ -40,7 +40,7 @@ def never(found: checkpoint.Checkpoint) -> Image.Image:
     raise AssertionError("drawn though there are grids")
 
 
-def test_frames_keep_their_order_and_the_last_one_stays() -> None:
+def test_to_webp_keeps_the_order_and_holds_the_last_frame() -> None:
     file = Animation(levels(5), range(5), "made here").to_webp()
     assert seen_in(file) == [0, 1, 2, 3, 4]
     with Image.open(BytesIO(file)) as animation:
@@ -50,14 +50,14 @@ def test_frames_keep_their_order_and_the_last_one_stays() -> None:
         assert animation.info["duration"] == LAST
 
 
-def test_many_frames_are_thinned_to_both_ends() -> None:
+def test_to_webp_thins_many_frames_and_keeps_both_ends() -> None:
     kept = seen_in(Animation(levels(62), range(62), "").to_webp())
     assert len(kept) == 60
     assert (kept[0], kept[-1]) == (0, 61)
     assert kept == sorted(kept)
 
 
-def test_a_film_is_made_to_fit() -> None:
+def test_to_webp_fits_into_the_allowed_bytes() -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 255, (96, 96, 3), np.uint8)) for _ in range(12)]
     free, tight = (
@@ -71,7 +71,7 @@ def test_a_film_is_made_to_fit() -> None:
     )
 
 
-def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> None:
+def test_animate_orders_saved_grids_and_stops_at_the_end() -> None:
     folder = Path("run/grids")
     folder.mkdir(parents=True)
     for number, picture in zip((96, 8, 112, 1000), levels(4), strict=True):
@@ -89,7 +89,7 @@ def test_saved_grids_come_in_the_order_of_images_and_not_beyond_the_end() -> Non
         animate(Path("run"), 112, never)
 
 
-def test_without_two_frames_the_reason_is_given() -> None:
+def test_animate_explains_that_it_needs_two_frames() -> None:
     Path("run/grids").mkdir(parents=True)
     levels(1)[0].save("run/grids/00000008.png")
     with pytest.raises(
@@ -99,7 +99,7 @@ def test_without_two_frames_the_reason_is_given() -> None:
         animate(Path("run"), 8, never)
 
 
-def test_a_run_is_animated_from_its_grids_or_else_from_its_checkpoints() -> None:
+def test_render_training_uses_grids_or_else_checkpoints() -> None:
     session.train(tiny(images=48, grid_every=16, save_every=16), Path("run"))
     render = ["render", "run", "training"]
     grids = CliRunner().invoke(cli.app, [*render, "--out", "grids.webp"])

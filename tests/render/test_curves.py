@@ -35,7 +35,7 @@ LINES = [
 ]
 
 
-def test_every_named_number_has_its_line_and_halves_share_a_panel() -> None:
+def test_group_curves_puts_both_domains_into_one_panel() -> None:
     panels = group_curves(LINES, lr=2e-4)
     assert {(panel, label) for panel, lines in panels.items() for label in lines} == {
         ("D/adv", "background"),
@@ -53,11 +53,11 @@ def test_every_named_number_has_its_line_and_halves_share_a_panel() -> None:
     assert [*zip(rate.images, rate.values, strict=True)] == [(0, 2e-4), (16, 1e-4), (32, 1e-4)]
 
 
-def test_what_happened_is_marked_but_not_the_beginning() -> None:
+def test_find_events_omits_the_first_start() -> None:
     assert find_events(LINES) == [(16, "roll-back"), (24, "out of memory"), (32, "resumed")]
 
 
-def test_panels_are_drawn_with_scales_that_fit_and_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_curves_chooses_scales_and_marks_events(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, tuple[int, str]] = {}
     marks: list[float] = []
     title, line, scale = Axes.set_title, Axes.axvline, Axes.set_yscale
@@ -88,7 +88,7 @@ def test_panels_are_drawn_with_scales_that_fit_and_marks(monkeypatch: pytest.Mon
     assert np.asarray(picture).std() > 10
 
 
-def test_a_log_that_was_cut_short_is_read_to_its_last_whole_line() -> None:
+def test_read_log_skips_incomplete_lines() -> None:
     whole = [
         '{"images_seen": 16, "D/x": NaN}',
         "[1]",
@@ -102,7 +102,7 @@ def test_a_log_that_was_cut_short_is_read_to_its_last_whole_line() -> None:
 
 
 @pytest.mark.parametrize("text", ["", '{"images_seen": 0, "started": {}}\n'])
-def test_without_a_number_there_are_no_curves_and_the_reason_is_given(text: str) -> None:
+def test_draw_curves_explains_that_no_term_was_logged(text: str) -> None:
     Path("log.jsonl").write_text(text)
     with pytest.raises(
         StudioError,
@@ -111,7 +111,7 @@ def test_without_a_number_there_are_no_curves_and_the_reason_is_given(text: str)
         draw_curves(Path(), tiny())
 
 
-def test_a_speed_alone_is_no_curve_of_a_training() -> None:
+def test_draw_curves_refuses_a_log_of_speeds_alone() -> None:
     lines = [
         {"images_seen": 0, "started": {}},
         {"images_seen": 20_032, "images_per_second": 7350.1},
@@ -124,7 +124,7 @@ def test_a_speed_alone_is_no_curve_of_a_training() -> None:
     assert draw_curves(Path(), tiny("cpca"))
 
 
-def test_a_missing_or_unreadable_log_is_named() -> None:
+def test_read_log_names_a_missing_or_unreadable_file() -> None:
     with pytest.raises(StudioError, match=r"log\.jsonl: no such file"):
         read_log(Path("run"))
     Path("log.jsonl").write_bytes(b"\xff\xfe\x00")

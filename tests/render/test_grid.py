@@ -17,7 +17,7 @@ def ink(pixels: np.ndarray) -> int:
     return int((255 - np.asarray(pixels).astype(int)).sum())
 
 
-def test_a_diverging_scale_is_white_in_the_middle_and_clips() -> None:
+def test_scale_diverging_is_white_in_the_middle_and_clips() -> None:
     low, middle, high, beyond = (
         Scale("", -2, 2, "RdBu_r").paint(np.array([-2.0, 0.0, 2.0, 9.0])).astype(int)
     )
@@ -27,13 +27,13 @@ def test_a_diverging_scale_is_white_in_the_middle_and_clips() -> None:
     assert beyond.tolist() == high.tolist()
 
 
-def test_a_sequential_scale_grows_lighter() -> None:
+def test_scale_sequential_grows_lighter() -> None:
     painted = Scale("", 0, 0.5, "cividis").paint(np.linspace(0, 0.5, 9).reshape(3, 3)).astype(int)
     assert painted.shape == (3, 3, 3)
     assert (np.diff(painted.sum(-1).ravel()) > 0).all()
 
 
-def test_cells_lie_where_they_should_with_thin_and_wide_gaps() -> None:
+def test_grid_places_cells_with_thin_and_wide_gaps() -> None:
     picture = np.asarray(Grid([[RED, GREEN], [BLUE, None]], breaks=[1], zoom=1).draw())
     first, right, below = MARGIN, MARGIN + 4 + GAP, MARGIN + 4 + WIDE_GAP
     assert (picture[first : first + 4, first : first + 4] == [255, 0, 0]).all()
@@ -44,13 +44,13 @@ def test_cells_lie_where_they_should_with_thin_and_wide_gaps() -> None:
     assert (wide[first : first + 4, right + WIDE_GAP - GAP :][:, :4] == [0, 255, 0]).all()
 
 
-def test_gray_images_have_three_equal_channels() -> None:
+def test_grid_draws_gray_images_in_three_equal_channels() -> None:
     picture = np.asarray(Grid([[np.full((2, 2, 1), 77, np.uint8)]], zoom=1).draw())
     assert (picture[MARGIN : MARGIN + 2, MARGIN : MARGIN + 2] == 77).all()
 
 
 @pytest.mark.parametrize(("side", "zoom"), [(28, 4), (32, 3), (64, 2), (96, 1), (128, 1)])
-def test_small_images_are_enlarged_pixel_by_pixel(side: int, zoom: int) -> None:
+def test_grid_enlarges_small_images_pixel_by_pixel(side: int, zoom: int) -> None:
     image = np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
     picture = np.asarray(Grid([[image]]).draw())[MARGIN:-MARGIN, MARGIN:-MARGIN]
     assert np.array_equal(
@@ -61,7 +61,7 @@ def test_small_images_are_enlarged_pixel_by_pixel(side: int, zoom: int) -> None:
 
 @pytest.mark.parametrize("width", [30, 96, 150, 420])
 @pytest.mark.parametrize("text", [CAPTION * 3, "a" * 300, "", "one", "jfjf Qgyp_ÅÉ |x| → ≤"])
-def test_words_are_never_cut_off(text: str, width: int) -> None:
+def test_draw_text_never_cuts_words_off(text: str, width: int) -> None:
     drawn = draw_text(text, width)
     lines = wrap(text, load_font(13, False), width - 2)
     assert drawn.width <= width
@@ -75,7 +75,7 @@ def test_words_are_never_cut_off(text: str, width: int) -> None:
     assert sum(rest) == pytest.approx(ink(drawn), rel=0.05), "no letter reaches out of its image"
 
 
-def test_a_column_is_as_wide_as_its_longest_word_and_no_wider() -> None:
+def test_draw_table_fits_columns_to_their_longest_word() -> None:
     def table(title: str) -> tuple[int, int]:
         return Grid([[title], [RED]], zoom=8).draw_table().size
 
@@ -88,7 +88,7 @@ def test_a_column_is_as_wide_as_its_longest_word_and_no_wider() -> None:
     assert table("ab cd ef gh ij kl")[1] > 2 * line + GAP + 32
 
 
-def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
+def test_grid_with_much_text_keeps_margins_and_all_ink() -> None:
     head = ["", "a-very-long-column-title", "two words"]
     side = "a row title of several words that will have to wrap more than once"
     rows = [head, [side, RED, GREEN], [CAPTION, BLUE, RED]]
@@ -108,7 +108,7 @@ def test_a_grid_with_much_text_keeps_its_margins_and_all_its_ink() -> None:
     assert ink(pixels) == pytest.approx(images + text + title + ink(scale.draw_key()), rel=0.02)
 
 
-def test_the_same_grid_gives_the_same_bytes() -> None:
+def test_grid_draws_the_same_bytes_each_time() -> None:
     def draw(caption: str) -> bytes:
         return Grid([["t", RED]], "title", caption).draw().tobytes()
 

@@ -1,17 +1,15 @@
 """The report: one page that is whole, that fetches nothing, that says what was measured and lets no data become markup."""
 
 import json
-import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.experiments import tiny
+from support.html_page import Page, check_page
 from typer.testing import CliRunner
 
 from studio import Run, cli
@@ -21,38 +19,7 @@ from studio.report.page import MOST_BYTES
 from studio.report.words import judge, judge_distance
 from studio.training import session, summary
 
-VOID = {"meta", "img", "br", "link", "hr", "input"}
 EVIL = "<script>alert(1)<b>&\"'\x00"
-
-
-class Page(HTMLParser):
-    """Reads a document, insists that its elements are closed in order, and keeps what is in it."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.words: list[tuple[str, str]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append((self.open[-1] if self.open else "", data))
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def text(self) -> str:
-        return " ".join(" ".join(words for where, words in self.words if where != "style").split())
 
 
 @pytest.fixture(scope="module")
@@ -99,51 +66,9 @@ def test_training_ends_with_a_complete_report(run: Path, described: Facts) -> No
     assert written == render_page([described]), "the verb writes the page that the training wrote"
 
 
-def check(text: str) -> Page:
-    """Insists on what every page must be: whole, self-contained, and readable by everybody."""
-    read = Page(text)
-    assert text.startswith("<!DOCTYPE html>")
-    assert read.all("html") == [{"lang": "en"}]
-    assert len(read.all("h1")) == len(read.all("title")) == 1
-    levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
-    assert all(after - before <= 1 for before, after in pairwise(levels)), "no level is left out"
-    assert all(
-        len(image["alt"]) > 20 and image["src"].startswith("data:image/")
-        for image in read.all("img")
-    )
-    assert len(read.all("caption")) == len(read.all("table"))
-    assert {tag for tag, _ in read.tags} & {
-        "script",
-        "iframe",
-        "link",
-        "object",
-        "embed",
-        "form",
-        "base",
-    } == set()
-    for _, attributes in read.tags:
-        assert not [name for name in attributes if name.startswith("on")]
-        for name in ("src", "href", "srcset", "action", "data"):
-            assert attributes.get(name, "#").startswith(("#", "data:image/"))
-    style = "".join(words for where, words in read.words if where == "style")
-    assert style
-    assert "url(" not in style
-    assert "@import" not in style
-    policy = next(
-        meta["content"]
-        for meta in read.all("meta")
-        if meta.get("http-equiv") == "Content-Security-Policy"
-    )
-    assert policy.startswith("default-src 'none'")
-    assert {link["href"][1:] for link in read.all("a")} == {
-        section["id"] for section in read.all("section")
-    }
-    return read
-
-
 def test_page_is_self_contained(described: Facts) -> None:
     text = render_page([described])
-    check(text)
+    check_page(text)
     assert len(text) < 6_000_000
 
 
@@ -192,7 +117,7 @@ def test_page_escapes_every_text_from_data(described: Facts) -> None:
         missing={"training": EVIL, "curves": EVIL},
     )
     for text in (render_page([evil]), render_page([evil, described])):
-        read = check(text)
+        read = check_page(text)
         assert not read.all("b") or all("style" in bar for bar in read.all("b")), (
             "only our bars' marks"
         )
@@ -221,7 +146,7 @@ def test_page_shows_several_runs_side_by_side(described: Facts) -> None:
         animation=None,
         missing={"probe": "not measured"},
     )
-    read = check(render_page([described, second, third]))
+    read = check_page(render_page([described, second, third]))
     said = read.text()
     assert len(read.all("figure")) == 2 * (len(described.pictures) + 1)
     for facts_of in (described, second):
@@ -246,7 +171,7 @@ def test_report_names_the_missing_parts(other: Path) -> None:
     result = CliRunner().invoke(cli.app, ["report", str(other), "--no-probe", "--out", "page.html"])
     assert result.exit_code == 0, result.exception
     assert result.stdout == "page.html\n"
-    said = check(Path("page.html").read_text(encoding="utf-8")).text()
+    said = check_page(Path("page.html").read_text(encoding="utf-8")).text()
     assert "log.jsonl: no such file" in said
     assert "No animation: " in said
     assert "found 0 grids of the training and 1 checkpoints" in said
@@ -330,19 +255,19 @@ def scored(checkpoint: int, **changed: object) -> dict:
 
 
 def test_page_shows_scores_of_one_checkpoint_and_a_curve_of_all(described: Facts) -> None:
-    one = check(render_page([replace(described, scores=[scored(96)])]))
+    one = check_page(render_page([replace(described, scores=[scored(96)])]))
     said = one.text()
     assert (
         "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights fedcba987654)"
         in said
     )
     assert (
-        "made against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) 0.1250 ± 0.010 (0.0010) - (-)"
+        "generated against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) 0.1250 ± 0.010 (0.0010) - (-)"
         in said
     )
     assert "0123456789abcdef" not in said, "what only the studio needs"
     assert len(one.all("figure")) == len(described.pictures) + 1
-    several = check(
+    several = check_page(
         render_page([replace(described, scores=[scored(seen) for seen in (48, 96, 144)])])
     )
     assert said.count("healed targets") == several.text().count("healed targets") == 1, (
@@ -351,7 +276,7 @@ def test_page_shows_scores_of_one_checkpoint_and_a_curve_of_all(described: Facts
     assert "1.04 (0.50)" in several.text()
     assert "FID and KID by domain of 3 checkpoints" in several.text()
     assert len(several.all("figure")) == len(one.all("figure")) + 1
-    apart = check(render_page([replace(described, scores=[scored(48, n=500), scored(96)])]))
+    apart = check_page(render_page([replace(described, scores=[scored(48, n=500), scored(96)])]))
     assert len(apart.all("figure")) == len(one.all("figure")), "numbers of another n are no curve"
     assert apart.text().count("healed targets") == 2
 

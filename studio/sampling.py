@@ -181,7 +181,9 @@ def interpolate(method: Method, z: Tensor, s1: Tensor, s2: Tensor, steps: int) -
         StudioError: there are fewer than 2 steps.
     """
     if steps < 2:
-        raise StudioError(f"found {steps} steps, an interpolation has at least 2 steps, its ends")
+        raise StudioError(
+            f"found {steps} steps, expected at least 2 steps, because both ends count"
+        )
     share = torch.linspace(0, 1, steps, device=s1.device)[:, None]
     return decode(method, Code(z.expand(steps, -1), torch.lerp(s1, s2, share)))
 

@@ -30,7 +30,7 @@ from studio.errors import StudioError, nearest
 from studio.method import Code
 from studio.runs.run import Run
 
-__all__ = ["CODES", "KINDS", "apply"]
+__all__ = ["CODES", "KINDS", "LoadedInput", "apply", "group_inputs"]
 
 KINDS = ("encode", "reconstruct", "heal", "swap")
 DIFFERENCE = "difference"  # |reconstruction - healed|
@@ -146,7 +146,7 @@ class _FileProcessor:
             method = self.run.config.method
             labels = ["file", *["slice"] * self.several]
             codes_table = CodesWriter(table, method.z, method.s, labels)
-            for batch in _batches(self._load(inputs)):
+            for batch in group_inputs(self._load(inputs), BATCH):
                 self._process_batch(batch, codes_table)
         if not self.files:
             if len(inputs) == 1:
@@ -259,12 +259,12 @@ class _FileProcessor:
         self.partial += len(user_file.numbers) < user_file.slices and self.rule.chosen != "all"
 
 
-def _batches(loaded: Iterator[LoadedInput]) -> Iterator[list[LoadedInput]]:
-    """Collects files until they have at least `BATCH` images."""
+def group_inputs(loaded: Iterator[LoadedInput], images: int) -> Iterator[list[LoadedInput]]:
+    """Yields groups of consecutive files that have at least `images` images together."""
     batch: list[LoadedInput] = []
     for one in loaded:
         batch.append(one)
-        if sum(len(each.user_file.images) for each in batch) >= BATCH:
+        if sum(len(each.user_file.images) for each in batch) >= images:
             yield batch
             batch = []
     if batch:

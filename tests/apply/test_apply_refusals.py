@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from studio import apply as applying
 from studio import cli
-from studio.apply import apply
+from studio.apply import LoadedInput, apply
 from studio.errors import StudioError
 from studio.runs.run import Run
 
@@ -112,12 +113,15 @@ def test_apply_gives_the_same_files_in_small_batches(
     for i in range(7):
         Image.fromarray(smooth(i)).save(tmp_path / f"in/{i}.png")
     apply(gray, "in", "whole", ["heal"])
-    sizes = []
-    batches = applying._batches
+    sizes, group = [], applying.group_inputs
+
+    def record(loaded: Iterator[LoadedInput], images: int) -> Iterator[list[LoadedInput]]:
+        for batch in group(loaded, images):
+            sizes.append(len(batch))
+            yield batch
+
     monkeypatch.setattr(applying, "BATCH", 3)
-    monkeypatch.setattr(
-        applying, "_batches", lambda loaded: (sizes.append(len(b)) or b for b in batches(loaded))
-    )
+    monkeypatch.setattr(applying, "group_inputs", record)
     apply(gray, "in", "parts", ["heal"])
     assert sizes == [3, 3, 1]
     for i in range(7):

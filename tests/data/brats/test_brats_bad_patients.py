@@ -28,19 +28,19 @@ from studio.data.folders import QuarantineError
 from studio.errors import StudioError
 
 
-def broken_header(folder: Path) -> None:
+def break_header(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii"
     nibabel.save(store(head(0)), path)
     (folder / f"{folder.name}_t1.nii.gz").unlink()
     path.write_bytes(b"\x07" * 352 + path.read_bytes()[352:])
 
 
-def cut_short(folder: Path) -> None:
+def cut_volume_short(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     path.write_bytes(path.read_bytes()[:-3000])
 
 
-def one_bit(folder: Path) -> None:
+def flip_one_bit(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     whole = path.read_bytes()
     # The first bit that only the checksum detects.
@@ -59,27 +59,27 @@ def one_bit(folder: Path) -> None:
     raise AssertionError("no such bit")
 
 
-def dangling(folder: Path) -> None:
+def link_to_nowhere(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     path.unlink()
     path.symlink_to("nowhere")
 
 
-def flat_affine(folder: Path) -> None:
+def flatten_affine(folder: Path) -> None:
     path = folder / f"{folder.name}_t1.nii.gz"
     content = bytearray(gzip.decompress(path.read_bytes()))
     content[254:256], content[312:328] = (1).to_bytes(2, "little"), bytes(16)  # sform_code, srow_z
     path.write_bytes(gzip.compress(content))
 
 
-def odd_label() -> np.ndarray:
+def mask_with_odd_label() -> np.ndarray:
     return np.where(tumour(TUMOUR) == 2, 7, 0).astype(np.uint8)
 
 
 FAULTS = {
-    "header": (broken_header, "_t1.nii cannot be decoded"),
-    "cut short": (cut_short, "_t1.nii.gz cannot be"),
-    "one bit": (one_bit, "_t1.nii.gz cannot be read: CRC check failed"),
+    "header": (break_header, "_t1.nii cannot be decoded"),
+    "cut short": (cut_volume_short, "_t1.nii.gz cannot be"),
+    "one bit": (flip_one_bit, "_t1.nii.gz cannot be read: CRC check failed"),
     "empty": (
         lambda f: (f / f"{f.name}_t1.nii.gz").write_bytes(b""),
         "_t1.nii.gz is empty (0 bytes)",
@@ -87,7 +87,7 @@ FAULTS = {
     "no t1": (lambda f: (f / f"{f.name}_t1.nii.gz").unlink(), "has no t1 file, found seg"),
     "no seg": (lambda f: (f / f"{f.name}_seg.nii.gz").unlink(), "has no seg file, found t1"),
     "two t1": (lambda f: write_patient(f, "-", t1n=head(0)), "has 2 t1 files"),
-    "dangling": (dangling, "_t1.nii.gz cannot be read: No such file"),
+    "dangling": (link_to_nowhere, "_t1.nii.gz cannot be read: No such file"),
     "4-D": (
         lambda f: write_patient(
             f, t1=nibabel.Nifti1Image(np.ones((*SHAPE, 2), np.float32), AFFINE)
@@ -114,7 +114,7 @@ FAULTS = {
         lambda f: write_patient(f, seg=tumour(TUMOUR)[:, :, :11]),
         "_seg.nii.gz has 24 x 24 x 11 voxels, ",
     ),
-    "label": (lambda f: write_patient(f, seg=odd_label()), "_seg.nii.gz has the label 7"),
+    "label": (lambda f: write_patient(f, seg=mask_with_odd_label()), "_seg.nii.gz has the label 7"),
     "labels": (
         lambda f: write_patient(f, seg=tumour(TUMOUR) + (tumour(TUMOUR) == 1) * np.uint8(2)),
         "has both labels 3 and 4",
@@ -142,7 +142,7 @@ FAULTS = {
         lambda f: write_patient(f, t1=head(0)[1:], seg=tumour(TUMOUR)[1:]),
         "has 23 x 24 x 12 voxels of 1 x 1 x 1 mm, most have",
     ),
-    "axis": (flat_affine, "has an affine that leaves out an axis"),
+    "axis": (flatten_affine, "has an affine that leaves out an axis"),
 }
 
 

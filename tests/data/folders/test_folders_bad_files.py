@@ -17,7 +17,7 @@ from studio.data.folders import Folders, QuarantineError
 from studio.errors import StudioError
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def build_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     """Builds a PNG by hand, for headers and depths that Pillow does not write."""
     chunks = (
         (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)),
@@ -31,41 +31,41 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     return content
 
 
-def gif(path: Path) -> None:
+def write_gif(path: Path) -> None:
     Image.fromarray(noise(0)).save(path, "GIF")
 
 
-def cmyk(path: Path) -> None:
+def write_cmyk(path: Path) -> None:
     Image.fromarray(noise(0, (8, 8, 3))).convert("CMYK").save(path, "JPEG")
 
 
-def truncated(path: Path) -> None:
+def write_truncated(path: Path) -> None:
     write(path, noise(0, (64, 64)))
     path.write_bytes(path.read_bytes()[:-1500])
 
 
-def flipped(path: Path) -> None:
+def write_flipped(path: Path) -> None:
     write(path, noise(0, (64, 64)))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
 
 
-def pickled(path: Path) -> None:
+def write_pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
 
 
-def archive(path: Path) -> None:
+def write_archive(path: Path) -> None:
     with path.open("wb") as file:
         np.savez(file, a=noise(0))
 
 
-def claimed(path: Path) -> None:
+def write_claimed(path: Path) -> None:
     np.lib.format.open_memmap(path, "w+", np.float32, (64, 64)).flush()
     path.write_bytes(path.read_bytes()[:500])
 
 
-def filled(value: float) -> Callable[[Path], object]:
+def value_writer(value: float) -> Callable[[Path], object]:
     def make(path: Path) -> object:
         values = noise(0, dtype=np.float32)
         values[3, 3] = value
@@ -74,19 +74,19 @@ def filled(value: float) -> Callable[[Path], object]:
     return make
 
 
-def of_bytes(content: bytes) -> Callable[[Path], object]:
+def bytes_writer(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
 
-def of_shape(*shape: int, dtype: type = np.float32) -> Callable[[Path], object]:
+def shape_writer(*shape: int, dtype: type = np.float32) -> Callable[[Path], object]:
     return lambda path: write(path, noise(0, shape, dtype=dtype))
 
 
-def of_volumes(path: Path) -> None:
+def write_volumes(path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(noise(0, (8, 8, 8, 3)), np.eye(4)), path)
 
 
-def one_bit(path: Path) -> None:
+def write_one_wrong_bit(path: Path) -> None:
     """Writes a compressed volume with one wrong bit that only the checksum detects."""
     nibabel.save(nibabel.Nifti1Image(noise(0, (8, 8, 8)), np.eye(4)), path)
     whole, good = path.read_bytes(), np.asarray(nibabel.load(path).dataobj)
@@ -100,40 +100,46 @@ def one_bit(path: Path) -> None:
 
 
 BAD = {
-    "empty.png": (of_bytes(b""), "is empty"),
-    "empty.nii.gz": (of_bytes(b""), "is empty"),
-    "garbage.png": (of_bytes(b"garbage" * 20), "neither a PNG nor a JPEG"),
-    "garbage.jpg": (of_bytes(b"garbage" * 20), "neither a PNG nor a JPEG"),
-    "garbage.npy": (of_bytes(b"garbage" * 20), "cannot be"),
-    "garbage.nii": (of_bytes(b"garbage" * 99), "cannot be"),
-    "garbage.nii.gz": (of_bytes(b"garbage" * 99), "cannot be"),
-    "one_bit.nii.gz": (one_bit, "CRC check failed"),
-    "really_a_gif.png": (gif, "neither a PNG nor a JPEG"),
-    "header_only.png": (of_bytes(png(8, 8, 8, 0, b"")), "cannot be"),
-    "truncated.png": (truncated, "cannot be"),
-    "truncated.jpg": (truncated, "cannot be"),
-    "flipped.png": (flipped, "cannot be"),
-    "huge.png": (of_bytes(png(30_000, 30_000, 8, 0, b"")), "has more than 67108864 pixels"),
-    "large.png": (of_bytes(png(9_000, 9_000, 8, 0, b"")), "is 9000 x 9000 pixels"),
-    "deep_colours.png": (of_bytes(png(8, 8, 16, 2, b"\0" * 49 * 8)), "16 bits per colour"),
-    "print.jpg": (cmyk, "CMYK"),
+    "empty.png": (bytes_writer(b""), "is empty"),
+    "empty.nii.gz": (bytes_writer(b""), "is empty"),
+    "garbage.png": (bytes_writer(b"garbage" * 20), "neither a PNG nor a JPEG"),
+    "garbage.jpg": (bytes_writer(b"garbage" * 20), "neither a PNG nor a JPEG"),
+    "garbage.npy": (bytes_writer(b"garbage" * 20), "cannot be"),
+    "garbage.nii": (bytes_writer(b"garbage" * 99), "cannot be"),
+    "garbage.nii.gz": (bytes_writer(b"garbage" * 99), "cannot be"),
+    "one_bit.nii.gz": (write_one_wrong_bit, "CRC check failed"),
+    "really_a_gif.png": (write_gif, "neither a PNG nor a JPEG"),
+    "header_only.png": (bytes_writer(build_png(8, 8, 8, 0, b"")), "cannot be"),
+    "truncated.png": (write_truncated, "cannot be"),
+    "truncated.jpg": (write_truncated, "cannot be"),
+    "flipped.png": (write_flipped, "cannot be"),
+    "huge.png": (
+        bytes_writer(build_png(30_000, 30_000, 8, 0, b"")),
+        "has more than 67108864 pixels",
+    ),
+    "large.png": (bytes_writer(build_png(9_000, 9_000, 8, 0, b"")), "is 9000 x 9000 pixels"),
+    "deep_colours.png": (
+        bytes_writer(build_png(8, 8, 16, 2, b"\0" * 49 * 8)),
+        "16 bits per colour",
+    ),
+    "print.jpg": (write_cmyk, "CMYK"),
     "constant.png": (
         lambda path: write(path, np.full((8, 8, 3), (1, 2, 3), np.uint8)),
         "same value everywhere",
     ),
     "constant.npy": (lambda path: write(path, np.full((21, 21), 0.1)), "same value everywhere"),
-    "nan.npy": (filled(np.nan), "has 1 values that are NaN"),
-    "infinite.npy": (filled(-np.inf), "has 1 values that are NaN, infinite"),
-    "too_large.npy": (filled(1e35), "beyond 1e"),
-    "objects.npy": (pickled, "cannot be"),
-    "archive.npy": (archive, "archive"),
-    "claimed.npy": (claimed, "cannot be"),
-    "complex.npy": (of_shape(8, 8, dtype=np.complex64), "complex64"),
-    "line.npy": (of_shape(8), r"has shape \(8,\)"),
-    "four_channels.npy": (of_shape(8, 8, 4), "expected 1 or 3 channels"),
-    "ambiguous.npy": (of_shape(3, 8, 3), "expected 1 or 3 channels"),
-    "nothing.npy": (of_shape(0, 8), "cannot be|at least 1"),
-    "series.nii": (of_volumes, r"has shape \(8, 8, 8, 3\)"),
+    "nan.npy": (value_writer(np.nan), "has 1 values that are NaN"),
+    "infinite.npy": (value_writer(-np.inf), "has 1 values that are NaN, infinite"),
+    "too_large.npy": (value_writer(1e35), "beyond 1e"),
+    "objects.npy": (write_pickled, "cannot be"),
+    "archive.npy": (write_archive, "archive"),
+    "claimed.npy": (write_claimed, "cannot be"),
+    "complex.npy": (shape_writer(8, 8, dtype=np.complex64), "complex64"),
+    "line.npy": (shape_writer(8), r"has shape \(8,\)"),
+    "four_channels.npy": (shape_writer(8, 8, 4), "expected 1 or 3 channels"),
+    "ambiguous.npy": (shape_writer(3, 8, 3), "expected 1 or 3 channels"),
+    "nothing.npy": (shape_writer(0, 8), "cannot be|at least 1"),
+    "series.nii": (write_volumes, r"has shape \(8, 8, 8, 3\)"),
     "gone.png": (lambda path: path.symlink_to("nowhere"), "No such file"),
     "pipe.png": (os.mkfifo, "is not a file"),
 }

@@ -37,7 +37,8 @@ COLUMNS = (
     "oedema",
     "core",
 )
-CORE, OEDEMA, LATER, EARLIER = 1, 2, 3, 4  # labels. Enhancing tumour is 4 until 2022, 3 in 2023.
+# Labels of the mask. That of enhancing tumour changed in 2023.
+CORE, OEDEMA, ENHANCING_2023, ENHANCING_2022 = 1, 2, 3, 4
 NEAR = 0.01  # relative difference up to which voxels have the same size
 SAME_PLACE = 1.0  # largest distance in mm between volumes of one patient
 
@@ -236,15 +237,15 @@ def _crop_side(volume: Volume, cutting: CuttingOptions) -> int:
 def _check_labels(name: str, mask: np.ndarray) -> int:
     """Returns the label of enhancing tumour, 4 until 2022 and 3 since."""
     found = np.unique(mask)
-    odd = found[~np.isin(found, (0, CORE, OEDEMA, LATER, EARLIER))]
+    odd = found[~np.isin(found, (0, CORE, OEDEMA, ENHANCING_2023, ENHANCING_2022))]
     if len(odd):
         raise UnreadableError(f"{name} has the label {odd[0]:g}, expected 0, 1, 2 and 3 or 4")
-    if LATER in found and EARLIER in found:
+    if ENHANCING_2023 in found and ENHANCING_2022 in found:
         raise UnreadableError(
-            f"{name} has both labels {LATER} and {EARLIER}: enhancing tumour is one of them, "
+            f"{name} has both labels {ENHANCING_2023} and {ENHANCING_2022}: enhancing tumour is one of them, "
             "by year"
         )
-    return LATER if LATER in found else EARLIER
+    return ENHANCING_2023 if ENHANCING_2023 in found else ENHANCING_2022
 
 
 def _window(name: str, values: np.ndarray, percentiles: tuple[float, float]) -> tuple[float, float]:

@@ -101,7 +101,8 @@ class LaunchTemplate:
         unknown = [place for place in places if place not in PLACES]
         if unknown:
             raise StudioError(
-                f"--launcher {template}: no such place {{{unknown[0]}}}{nearest(unknown[0], PLACES)}"
+                f"--launcher {template}: no such place {{{unknown[0]}}}"
+                f"{nearest(unknown[0], PLACES)}"
             )
         if "args" not in places:
             raise StudioError(
@@ -206,7 +207,11 @@ def _start(
 
 
 def _report(job: TrainingJob, when: float, line: str, log: Log) -> tuple[float, str]:
-    """Logs the newest line of a training at intervals. Returns the time and the line of the last."""
+    """Logs the newest line of a training at intervals.
+
+    Returns:
+        time and text of the last logged line.
+    """
     if time.monotonic() - when < REPORT_SECONDS:
         return when, line
     newest = next(iter(reversed(job.tail())), "")

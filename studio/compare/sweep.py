@@ -1,19 +1,20 @@
-"""What a comparison trains: variants of configs, from the command line or from a sweep file.
+"""The rows of a comparison: variants of configs, from the command line or from a sweep file.
 
-A sweep file (a path, or a name in `configs/sweeps/`) varies one config or several:
+A sweep file (a path, or a name in `configs/sweeps/`) varies one or several configs:
 
-    about: Table 3 of Carton et al. (2024) base: digits_dig                        # a config, or a
-    list of them seeds: 3                                # the papers launch several trainings;
-    --seeds overrides it budget: 100_000                         # images of every training;
-    --budget overrides it set: {train.keep: 1}                    # overrides for all show:
-    [disentangle.factorvae]           # numbers that the table shows beside what is read from the
-    codes rows:                                   # label: overrides
+    about: Table 3 of Carton et al. (2024)
+    base: digits_dig                        # a config, or a list of configs
+    seeds: 3                                # trainings per row. --seeds overrides it
+    budget: 100_000                         # images of every training. --budget overrides it
+    set: {train.keep: 1}                    # overrides for all rows
+    show: [disentangle.factorvae]           # numbers that the table shows in addition to the probes
+    rows:                                   # label: overrides
       full: {}
       no class: {method.weights.class: 0}
 
-or, instead of `rows`, `grid: {data.grass_scale: [0, 0.5, 1], method.s: [2, 4]}`: every combination.
-On the command line `--set a.b=v1,v2` is a grid, too: commas outside brackets, braces and quotes
-separate values.
+Instead of `rows`, `grid: {data.grass_scale: [0, 0.5, 1], method.s: [2, 4]}` makes a row of every
+combination. On the command line `--set a.b=v1,v2` is a grid, too. Commas outside brackets, braces
+and quotes separate values.
 """
 
 import hashlib
@@ -42,10 +43,18 @@ from studio.errors import StudioError, nearest
 from studio.runs.folder import FREE_TO_CHANGE
 from studio.schema import Section
 
-__all__ = ["Sweep", "Variant", "available_sweeps", "comparison_name", "values_of", "variants"]
+__all__ = [
+    "Sweep",
+    "Variant",
+    "comparison_name",
+    "find_config_or_sweep",
+    "list_sweeps",
+    "parse_values",
+    "resolve_variants",
+]
 
-SEEDS = 3  # trainings per row where neither the command line nor the sweep says how many
-LONGEST = 120  # characters of a folder's name
+SEEDS = 3  # trainings per row, unless the command line or the sweep says otherwise
+LONGEST = 120  # characters in the name of a folder
 Overrides = dict[str, Any]
 
 
@@ -53,14 +62,14 @@ class Sweep(Section):
     """A sweep file.
 
     Attributes:
-        about: the table or figure that it repeats.
-        base: a config, or several; a path is taken from the sweep's own folder first.
+        about: the table or figure that it reproduces.
+        base: one or several configs. A path is looked for in the sweep's own folder first.
         seeds: trainings per row.
-        budget: real images per training; the config's own where not given.
+        budget: real images per training. None takes that of each config.
         show: keys of the numbers that the table or figure reports.
         set: overrides for every row.
         rows: label -> overrides.
-        grid: field -> values; every combination is a row.
+        grid: field -> values. Every combination is a row.
     """
 
     about: str = ""
@@ -74,11 +83,11 @@ class Sweep(Section):
 
     @field_validator("base", mode="before")
     @classmethod
-    def _one_or_several(cls, given: object) -> object:
+    def _to_list(cls, given: object) -> object:
         return [given] if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _rows_or_grid(self) -> Self:
+    def _check_rows_and_grid(self) -> Self:
         if self.rows and self.grid:
             raise ValueError("found both rows and grid, expected one of them")
         empty = [key for key, values in self.grid.items() if not values]
@@ -87,8 +96,8 @@ class Sweep(Section):
         return self
 
     def combinations(self) -> Iterator[tuple[str, Overrides]]:
-        """Returns the label and the overrides of every row; one without a label where the sweep has
-        none."""
+        """Yields the label and the overrides of every row. A sweep without rows has one,
+        unlabelled."""
         if self.rows:
             yield from self.rows.items()
             return
@@ -102,12 +111,12 @@ class Variant:
 
     Attributes:
         label: its name in the table.
-        folder: of its runs, before `-seedN`; the same whatever it is compared with.
-        cfg: what `studio train --cfg` takes.
-        assignments: what `studio train --set` takes, but for the seed.
+        folder: name of its runs before `-seedN`. It does not depend on the other rows.
+        cfg: the value of `studio train --cfg`.
+        assignments: the values of `studio train --set`, without the seed.
         config: resolved, with seed 0.
-        seeds: trainings, with seeds 0 to `seeds` - 1.
-        show: keys of the numbers that the sweep is about.
+        seeds: number of trainings, with seeds 0 to `seeds` - 1.
+        show: keys of the numbers that the sweep reports.
     """
 
     label: str
@@ -123,23 +132,23 @@ class Variant:
         return self.config.model_copy(update={"seed": seed})
 
 
-def variants(
+def resolve_variants(
     cfgs: Sequence[str],
     assignments: Sequence[str] = (),
     seeds: int | None = None,
     budget: int | None = None,
 ) -> list[Variant]:
-    """Resolves everything that is to be compared, before anything is trained.
+    """Resolves all rows of a comparison before any training starts.
 
     Args:
         cfgs: configs and sweeps, by path or name.
-        assignments: `a.b=v` for all, `a.b=v1,v2` for every combination.
-        seeds: trainings per row; else the sweep's, else 3.
-        budget: real images per training; else the sweep's, else each config's.
+        assignments: `a.b=v` for all rows, `a.b=v1,v2` for every combination.
+        seeds: trainings per row. None takes the value of the sweep, or 3.
+        budget: real images per training. None takes the value of the sweep, or of each config.
 
     Raises:
-        StudioError: a name, an override or a field is wrong; says which, and the nearest that
-            exists.
+        StudioError: a name, an override or a field is invalid. The message has the nearest valid
+            one.
     """
     axes = _axes(assignments, budget)
     fixed = {key: values[0] for key, values in axes.items() if len(values) == 1}
@@ -147,21 +156,21 @@ def variants(
     found: list[Variant] = []
     faults: dict[str, list[str]] = {}
     for cfg in cfgs:
-        name, sweep = _opened(cfg)
+        name, sweep = _open(cfg)
         images = budget or (None if "train.images" in axes else sweep.budget)
         budgets = {} if images is None else {"train.images": images}
-        _refuse_twice_varied(name, sweep, axes)
+        _refuse_fields_varied_twice(name, sweep, axes)
         for base, (row, overrides), more in itertools.product(
             sweep.base, sweep.combinations(), _product(varied)
         ):
             stem = Path(base).stem
             words = [stem if len(sweep.base) > 1 or stem == name else "", row, _words(more)]
-            label = _joined([name if len(cfgs) > 1 and stem != name else "", *words]) or name
-            folder = _folder(
-                _joined([name if stem != name else "", *words, _words(fixed, FREE_TO_CHANGE)])
+            label = _join([name if len(cfgs) > 1 and stem != name else "", *words]) or name
+            folder = _folder_name(
+                _join([name if stem != name else "", *words, _words(fixed, FREE_TO_CHANGE)])
             )
             try:
-                config, given = _resolved(
+                config, given = _resolve(
                     base, {**sweep.set, **budgets}, overrides, {**fixed, **budgets}, more
                 )
             except StudioError as error:
@@ -180,26 +189,30 @@ def variants(
             )
     if faults:
         rows = len(found) + sum(map(len, faults.values()))
-        raise StudioError("\n".join(_fault(text, labels, rows) for text, labels in faults.items()))
+        raise StudioError(
+            "\n".join(_describe_fault(text, labels, rows) for text, labels in faults.items())
+        )
     _refuse_shared_folders(found)
     return found
 
 
 def comparison_name(cfgs: Sequence[str]) -> str:
-    """Returns a name for comparing these configs and sweeps, fit for a folder."""
-    return _folder("+".join(Path(cfg).stem for cfg in cfgs))
+    """Returns a name for a comparison of these configs and sweeps that is valid for a folder."""
+    return _folder_name("+".join(Path(cfg).stem for cfg in cfgs))
 
 
-def available_sweeps() -> list[str]:
-    """Returns the file names of the sweeps that come with the studio."""
+def list_sweeps() -> list[str]:
+    """Returns the file names of the sweeps that are shipped with the studio."""
     return sorted({path.name for folder in FOLDERS for path in (folder / "sweeps").glob("*.yaml")})
 
 
-def values_of(assignment: str) -> tuple[str, list[Any]]:
-    """Takes `a.b=v1,v2` apart: commas outside brackets, braces and quotes separate values.
+def parse_values(assignment: str) -> tuple[str, list[Any]]:
+    """Parses `a.b=v1,v2` into the field and its values.
+
+    Commas outside brackets, braces and quotes separate values.
 
     Raises:
-        StudioError: it is no assignment, or a value between two commas is missing.
+        StudioError: the text is no assignment, or a value between two commas is missing.
     """
     key, equals, text = assignment.partition("=")
     parts = list(_split(text))
@@ -216,13 +229,8 @@ def _split(text: str) -> Iterator[str]:
     for i, letter in enumerate(text):
         if quote:
             quote = "" if letter == quote and before != "\\" else quote
-        elif letter in "'\"" and before in (
-            "",
-            ",",
-            "[",
-            "{",
-            ":",
-        ):  # elsewhere it is a letter of a plain word
+        # Elsewhere a quote is part of a plain word.
+        elif letter in "'\"" and before in ("", ",", "[", "{", ":"):
             quote = letter
         elif letter in "[{":
             depth += 1
@@ -238,7 +246,7 @@ def _split(text: str) -> Iterator[str]:
 def _axes(assignments: Sequence[str], budget: int | None) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for assignment in assignments:
-        key, values = values_of(assignment)
+        key, values = parse_values(assignment)
         if key == "seed":
             raise StudioError(
                 f"--set {assignment}: --seeds says how many seeds every row is trained with"
@@ -255,9 +263,10 @@ def _axes(assignments: Sequence[str], budget: int | None) -> dict[str, list[Any]
     return axes
 
 
-def _opened(cfg: str) -> tuple[str, Sweep]:
-    """Finds a config or a sweep: the path as given, then the studio's configs, then its sweeps."""
-    path = _found(cfg)
+def _open(cfg: str) -> tuple[str, Sweep]:
+    """Opens a config or a sweep: the given path, or a name among the studio's configs and sweeps.
+    """
+    path = find_config_or_sweep(cfg)
     raw = read_yaml(path)
     if "base" not in raw:
         return path.stem, Sweep(base=[cfg])
@@ -273,7 +282,12 @@ def _opened(cfg: str) -> tuple[str, Sweep]:
     return path.stem, sweep.model_copy(update={"base": bases})
 
 
-def _found(cfg: str) -> Path:
+def find_config_or_sweep(cfg: str) -> Path:
+    """Returns the file of a config or a sweep: the given path, or a name among the shipped ones.
+
+    Raises:
+        StudioError: it does not exist. The message has the nearest valid name.
+    """
     try:
         return find_config(cfg)
     except StudioError:
@@ -284,19 +298,21 @@ def _found(cfg: str) -> Path:
         if Path(cfg).is_dir():
             raise
     raise StudioError(
-        f"compare {cfg}: no such file, config or sweep{nearest(Path(cfg).name, _names())}"
+        f"compare {cfg}: no such file, config or sweep{nearest(Path(cfg).name, _list_names())}"
     ) from None
 
 
-def _names() -> list[str]:
-    return [name.removesuffix(".yaml") for name in [*list_configs(), *available_sweeps()]]
+def _list_names() -> list[str]:
+    return [name.removesuffix(".yaml") for name in [*list_configs(), *list_sweeps()]]
 
 
-def _resolved(
+def _resolve(
     base: str, common: Overrides, row: Overrides, fixed: Overrides, varied: Overrides
 ) -> tuple[Config, tuple[str, ...]]:
-    """Resolves one row. The paper's values stay only where the row is what the paper measured, or
-    names its own."""
+    """Resolves one row.
+
+    The paper's values are kept only if the paper measured this row, or if the row states its own.
+    """
     path = find_config(base)
     raw = read_yaml(path)
     given = _assignments(common, row, fixed, varied)
@@ -312,7 +328,7 @@ def _resolved(
     return config, tuple(given)
 
 
-def _refuse_twice_varied(name: str, sweep: Sweep, axes: Mapping[str, Any]) -> None:
+def _refuse_fields_varied_twice(name: str, sweep: Sweep, axes: Mapping[str, Any]) -> None:
     own = {key for _, overrides in sweep.combinations() for key in overrides}
     for key in axes:
         clash = [k for k in own if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.")]
@@ -325,23 +341,24 @@ def _refuse_shared_folders(found: Sequence[Variant]) -> None:
         if count > 1:
             labels = [variant.label for variant in found if variant.folder == folder]
             raise StudioError(
-                f"{count} rows would share the folder {folder}-seed0: {', '.join(labels)}; give them other names"
+                f"{count} rows would share the folder {folder}-seed0: {', '.join(labels)}; "
+                "give them other names"
             )
 
 
 def _product(grid: Mapping[str, Sequence[Any]]) -> Iterator[Overrides]:
+    """Yields every combination of the values of some fields."""
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 
 
 def _assignments(*parts: Overrides) -> list[str]:
-    """Returns what `studio train --set` takes; of a field given twice, the last."""
+    """Returns the values of `studio train --set`. The last value of a field counts."""
     merged: Overrides = {}
     for part in parts:
         for key, value in part.items():
-            merged.pop(
-                key, None
-            )  # to the end: a section given as a whole must not undo what came after it
+            # Moved to the end, because a complete section must not undo a later override.
+            merged.pop(key, None)
             merged[key] = value
     return [f"{key}={_json(key, value)}" for key, value in merged.items()]
 
@@ -366,21 +383,23 @@ def _words(overrides: Overrides, without: Container[str] = ()) -> str:
     )
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     return " ".join(filter(None, words))
 
 
-def _folder(label: str) -> str:
-    """Returns a name for a folder; where letters had to be left out, a hash of the whole label
-    keeps it apart from others."""
+def _folder_name(label: str) -> str:
+    """Returns a name for a folder.
+
+    If characters had to be replaced, a hash of the whole label distinguishes it from other names.
+    """
     plain = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.-")
     if plain == label.replace(" ", "_") and len(plain) <= LONGEST:
         return plain
     return f"{plain[:LONGEST]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}".lstrip("-")
 
 
-def _fault(text: str, labels: Sequence[str], rows: int) -> str:
-    """Says in which rows a fault is, unless it is in all."""
+def _describe_fault(text: str, labels: Sequence[str], rows: int) -> str:
+    """Returns a fault with the rows that it affects, or without them if it affects all."""
     if len(labels) == rows:
         return text
     others = f" and {len(labels) - 3} more rows" if len(labels) > 3 else ""

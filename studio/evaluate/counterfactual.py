@@ -86,33 +86,48 @@ def counterfactual(
         None if the data set has no masks. Otherwise a dict with these keys. A ratio over 0 is None.
         If nothing can be measured, the only keys are `n` (0) and `note`.
 
-        Maps: `dice`, the mean Dice coefficient of thresholded maps and masks, and `dice_error`, its
-        standard error; `threshold`, the one with the highest mean Dice on training images; `auroc`,
-        of the pixels of all maps together.
+        Maps:
 
-        Healed images: `error_outside`, their error outside the mask, compared with the true healthy
-        image if it is known and with the image itself otherwise; `error_outside_reconstructed`,
-        that of plain reconstructions; `error_outside_ratio`, the first divided by the second.
+        - `dice`: mean Dice coefficient of thresholded maps and masks. `dice_error`: its standard
+          error.
+        - `threshold`: the one with the highest mean Dice on training images.
+        - `auroc`: of the pixels of all maps together.
 
-        Axioms: `composition`, the error of plain reconstructions; `reversibility`, the error of
-        healed images that are encoded again and decoded with their original salient codes;
-        `effectiveness`, the share of healed images that a judge (`studio.evaluate.judge`)
-        classifies as background; `effectiveness_background`, this share of reconstructed background
-        images, which is the best possible value with this decoder; `effectiveness_reconstructed`,
-        this share of plain reconstructions of target images; `oracle_auc`, the AUC of the judge on
-        test images; `minimality`, the share of the change by healing (the sum of the map) that lies
-        inside the mask; `mask_share`, the value of `minimality` for an evenly spread change.
+        Healed images:
 
-        `n`, the number of images.
+        - `error_outside`: their error outside the mask, compared with the true healthy image if it
+          is known and with the image itself otherwise.
+        - `error_outside_reconstructed`: that of plain reconstructions.
+        - `error_outside_ratio`: the first divided by the second.
 
-        With the truth also: `error_inside`, of healed images inside the mask;
-        `error_inside_unhealed`, of the original images; `error_inside_reconstructed`;
-        `error_inside_ratio`, healed divided by unhealed. `ssim_inside` and `ssim_outside`, means of
-        the SSIM map, with the same suffixes. `transplant_error_inside`,
-        `transplant_error_inside_untouched` (of the original background image),
-        `transplant_error_inside_ratio`, `transplant_error_outside`,
-        `transplant_error_outside_reconstructed` (of the reconstructed background image) and
-        `transplant_error_outside_ratio`.
+        Axioms:
+
+        - `composition`: error of plain reconstructions.
+        - `reversibility`: error of healed images that are encoded again and decoded with their
+          original salient codes.
+        - `effectiveness`: share of healed images that a judge (`studio.evaluate.judge`) classifies
+          as background.
+        - `effectiveness_background`: this share of reconstructed background images, which is the
+          best possible value with this decoder.
+        - `effectiveness_reconstructed`: this share of plain reconstructions of target images.
+        - `oracle_auc`: AUC of the judge on test images.
+        - `minimality`: share of the change by healing (the sum of the map) that lies inside the
+          mask.
+        - `mask_share`: value of `minimality` for an evenly spread change.
+        - `n`: number of images.
+
+        Only if the true counterfactuals are known:
+
+        - `error_inside`: error of healed images inside the mask.
+        - `error_inside_unhealed`: that of the original images.
+        - `error_inside_reconstructed`: that of plain reconstructions.
+        - `error_inside_ratio`: healed divided by unhealed.
+        - `ssim_inside` and `ssim_outside`: means of the SSIM map, with the same suffixes.
+        - `transplant_error_inside` and `transplant_error_outside`: errors of transplants.
+        - `transplant_error_inside_untouched`: error of the original background image.
+        - `transplant_error_outside_reconstructed`: error of the reconstructed background image.
+        - `transplant_error_inside_ratio` and `transplant_error_outside_ratio`: the errors of
+          transplants divided by these two.
 
     Raises:
         StudioError: the method is in training mode.

@@ -60,11 +60,15 @@ def compare_features(
             features.
 
     Returns:
-        `fid` (Heusel et al. 2017); `kid` (Binkowski et al. 2018), the mean over 20 subsets, and
-        `kid_error`, their standard deviation; `is` (Salimans et al. 2016) of the generated images,
-        and `is_error`, its standard deviation over ten splits; `precision`, the share of generated
-        images that lie among the real ones, and `recall`, the share of real images that lie among
-        the generated ones. A value that cannot be computed is None.
+        a dict. A value that cannot be computed is None.
+
+        - `fid` (Heusel et al. 2017).
+        - `kid` (Binkowski et al. 2018): mean over 20 subsets. `kid_error`: their standard
+          deviation.
+        - `is` (Salimans et al. 2016): of the generated images. `is_error`: its standard deviation
+          over ten splits.
+        - `precision`: share of generated images that lie among the real ones. `recall`: share of
+          real images that lie among the generated ones.
     """
     settings: dict[str, Any] = {
         "cuda": False,

@@ -29,10 +29,12 @@ def measure(
         tsne: also cluster the codes in a t-SNE plane. This takes longer than everything else.
 
     Returns:
-        the result of `probe` with these sections added: `separation`, of test codes;
-        `reconstruction`, the error on test images; `disentangle`, if the data set can generate
-        images of given factors; `counterfactual`, if the data set knows where the salient content
-        of an image is. See the modules of these names.
+        the result of `probe` and these sections, see the modules of the same names:
+
+        - `separation`: of test codes.
+        - `reconstruction`: error on test images.
+        - `disentangle`: if the data set can generate images of given factors.
+        - `counterfactual`: if the data set knows where the salient content of an image is.
 
     Raises:
         StudioError: see `probe`.

@@ -28,7 +28,7 @@ def reconstruction(
         limit: images per domain.
 
     Returns:
-        `background` and `target`, None if decoded images are NaN or infinite; and `n`, the number
+        `background` and `target`, None if decoded images are NaN or infinite, and `n`, the number
         of images of each domain.
     """
     errors: dict[str, float | int | None] = {}

@@ -186,8 +186,8 @@ def _check_counts(dataset: Dataset, n: int | None, half: int) -> None:
         )
     if n is not None and not FEWEST <= n <= half:
         raise StudioError(
-            f"--n {n}: expected {FEWEST} to {half}, because of {sizes} test images one half is fed to "
-            "the model and the other half is compared with its images"
+            f"--n {n}: expected {FEWEST} to {half}, because of {sizes} test images one half is "
+            "fed to the model and the other half is compared with its images"
         )
 
 
@@ -343,8 +343,8 @@ def _state_settings(settings: dict[str, Any], extractor: Extractor) -> dict[str,
     notes = []
     if not settings["fid_possible"]:
         notes.append(
-            f"no FID, because with n = {settings['n']:,} images and {settings['features']:,} features the "
-            "covariance of the features is singular. KID has no such limit"
+            f"no FID, because with n = {settings['n']:,} images and {settings['features']:,} "
+            "features the covariance of the features is singular. KID has no such limit"
         )
     return {**settings, "about": extractor.about, "notes": notes}
 

@@ -15,9 +15,9 @@ def heading(entry: dict[str, Any]) -> str:
     """Returns a line with the model, the extractor and the settings of a score."""
     weights = "averaged weights" if entry["averaged"] else "last weights"
     return (
-        f"{entry['method']} on {entry['dataset']}, checkpoint {entry['checkpoint']:,}, {weights}; n {entry['n']:,}, extractor "
-        f"{entry['extractor']} ({entry['features']:,} features, weights {entry['weights_sha256'][:12]}), resize "
-        f"{entry['resize']}, seed {entry['seed']}"
+        f"{entry['method']} on {entry['dataset']}, checkpoint {entry['checkpoint']:,}, {weights}; "
+        f"n {entry['n']:,}, extractor {entry['extractor']} ({entry['features']:,} features, "
+        f"weights {entry['weights_sha256'][:12]}), resize {entry['resize']}, seed {entry['seed']}"
     )
 
 
@@ -77,16 +77,16 @@ def score_lines(entry: dict[str, Any]) -> list[str]:
         f"torch-fidelity {entry['torch_fidelity']}."
     ]
     accuracy = [
-        f"{found['attribute']} {found['value']:.3f} ({found['metric'].replace('_', ' ')}, chance {found['chance']:.3f})"
+        f"{found['attribute']} {found['value']:.3f} ({found['metric'].replace('_', ' ')}, "
+        f"chance {found['chance']:.3f})"
         for found in entry["about"].get("accuracy", [])
     ]
     if accuracy:
         lines.append(f"Accuracy of the extractor on test images: {', '.join(accuracy)}.")
     by = {domain: name for domain, name in entry["about"].get("is_by", {}).items() if name}
     if by:
-        lines.append(
-            f"IS uses the classes of {', '.join(f'{name} ({domain})' for domain, name in by.items())}."
-        )
+        names = ", ".join(f"{name} ({domain})" for domain, name in by.items())
+        lines.append(f"IS uses the classes of {names}.")
     return lines + [f"Note: {note}." for note in entry["notes"]]
 
 

@@ -58,8 +58,7 @@ def separation(
         `w2_common`, `w2_floor`, `w2_n`, `salient_distance_auc`, `salient_variance_ratio` and
         `attributes`: name -> `n` and, for the salient and the common space, `silhouette`,
         `clustering_accuracy` and `clustering_chance`, and `tsne`, a dict of the same, if requested.
-            A
-        value that cannot be measured is None, and a `note` says why.
+        A value that cannot be measured is None, and a `note` says why.
     """
     salient = {domain: test.of(domain).spaces["salient"] for domain in ("background", "target")}
     ratio = salient_variance_ratio(salient["background"], salient["target"])

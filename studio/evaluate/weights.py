@@ -49,7 +49,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     named = HASHED_NAME.search(path.name)
     if named and not sha256.startswith(named[1]):
         raise StudioError(
-            f"{path}: damaged, or another file: sha256 expected {named[1]}..., found {sha256[:12]}..."
+            f"{path}: damaged, or another file: sha256 expected {named[1]}..., "
+            f"found {sha256[:12]}..."
         )
     try:
         # A warning about the pickle protocol is of no use to the user.
@@ -120,8 +121,9 @@ def inception_weights(given: Path | None) -> Path:
             return place
     expected = HASHED_NAME.search(INCEPTION_FILE)
     looked = "\n".join(f"  looked for {place}" for place in places)
+    prefix = expected[1] if expected else "?"
     raise StudioError(
         f"--features inception: its weights are missing, and nothing is downloaded\n{looked}\n"
-        f"  get {URL_INCEPTION_V3} (sha256 begins with {expected[1] if expected else '?'}) and put it there, or give its path with "
-        "--weights; --features domain needs no file"
+        f"  get {URL_INCEPTION_V3} (sha256 begins with {prefix}) and put it there, or give its "
+        "path with --weights; --features domain needs no file"
     )

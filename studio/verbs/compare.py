@@ -76,14 +76,14 @@ def compare(
     """Train what is missing, resume what is half done, and compare."""
     from studio.compare import compare as comparison
     from studio.compare.launch import LaunchTemplate
-    from studio.compare.sweep import comparison_name, variants
+    from studio.compare.sweep import comparison_name, resolve_variants
     from studio.compare.table import check_keys, show_comparison, tables, write_comparison
     from studio.evaluate.probes import ProbeOptions
 
     reprobe = protocol is not None or eval_mode is not None
     options = ProbeOptions.parse(protocol, eval_mode) if reprobe else None
     chosen = LaunchTemplate.parse(launcher) if launcher is not None else None
-    rows = variants(cfgs, assignments or [], seeds, budget)
+    rows = resolve_variants(cfgs, assignments or [], seeds, budget)
     folder = out or Path("runs") / f"compare-{comparison_name(cfgs)}"
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)

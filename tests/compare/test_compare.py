@@ -18,7 +18,7 @@ from studio.atomic import write_json
 from studio.compare.compare import compare, plan
 from studio.compare.launch import Ending, LaunchTemplate, TrainingJob, lock_folder, run_jobs
 from studio.compare.summary import collect_numbers, desired_direction, notes, summarise
-from studio.compare.sweep import Variant, variants
+from studio.compare.sweep import Variant, resolve_variants
 from studio.compare.table import show_comparison, tables, write_comparison
 from studio.config import resolve
 from studio.errors import StudioError
@@ -50,7 +50,7 @@ cli.train_main()
 def rows() -> list[Variant]:
     """Two rows of two seeds each."""
     Path("base.yaml").write_text(BASE)
-    return variants(["base.yaml"], ["method.s=3,2"], seeds=2)
+    return resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=2)
 
 
 @pytest.fixture
@@ -139,19 +139,19 @@ def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for
 ) -> None:
     out, a = Path("out"), rows[0]
     folder = trained(a, 0, out)
-    bigger = variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)
+    bigger = resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)
     assert bigger[0].folder == a.folder
     assert [member.state for member in plan(bigger, out)] == ["half", "missing"]
-    smaller = variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=32)
+    smaller = resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=32)
     assert [member.state for member in plan(smaller, out)] == ["done", "missing"]
     Path("base.yaml").write_text(BASE.replace("z: 4", "z: 5"))
-    found = plan(variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)
+    found = plan(resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)
     assert [member.state for member in found] == ["failed", "missing"]
     assert "method.z: 4 in the run, 5 now" in found[0].error
     Path("base.yaml").write_text(
         BASE.replace("Table 1", "Table 2")
     )  # documentation: nothing that is learnt
-    assert plan(variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)[0].state == "done"
+    assert plan(resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=1), out)[0].state == "done"
     (folder / "probe.json").write_text(
         '{"images_seen": 48, "rows": []}'
     )  # of an earlier checkpoint
@@ -190,14 +190,14 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
         f"{one[0].folder}-seed1"
     ]
     # Once collected it is forgotten: a bigger budget is launched, not waited for.
-    longer = variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)[:1]
+    longer = resolve_variants(["base.yaml"], ["method.s=3,2"], seeds=1, budget=96)[:1]
     assert plan(longer, out)[0].state == "half"
 
 
 def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
     rows: list[Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, one = Path("out"), variants(["base.yaml"], seeds=1)
+    out, one = Path("out"), resolve_variants(["base.yaml"], seeds=1)
     folder = trained(one[0], 0, out)
     calls = []
 
@@ -228,7 +228,7 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
 def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
     rows: list[Variant],
 ) -> None:
-    out, two = Path("out"), variants(["base.yaml"], seeds=2)
+    out, two = Path("out"), resolve_variants(["base.yaml"], seeds=2)
     for seed in (0, 1):
         trained(two[0], seed, out)
     said: list[str] = []
@@ -238,7 +238,7 @@ def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
     assert found["winner"] in found["scores"]
     assert any("most central, without labels: seed" in note for note in result["notes"])
     assert len(said) == 1
-    alone = compare(variants(["base.yaml"], seeds=1), out, central=True, log=said.append)
+    alone = compare(resolve_variants(["base.yaml"], seeds=1), out, central=True, log=said.append)
     assert "winner" not in alone["rows"][0]["centrality"]
     assert any("no most central training" in note for note in alone["notes"])
     assert "centrality" not in compare(two, out)["rows"][0]
@@ -598,7 +598,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(rows: list[Variant]) 
 
 
 def test_a_key_that_no_run_has_is_named_after_the_results_are_safe(rows: list[Variant]) -> None:
-    one = variants(["base.yaml"], seeds=1)
+    one = resolve_variants(["base.yaml"], seeds=1)
     trained(one[0], 0, Path("out"))
     _, error = studio(
         "compare", "base.yaml", "--seeds", 1, "--out", "out", "--show", "digit.saliant", code=2

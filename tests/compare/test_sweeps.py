@@ -7,7 +7,7 @@ from support.experiments import tiny
 
 from studio import build
 from studio.compare import sweep
-from studio.compare.sweep import available_sweeps, comparison_name, values_of, variants
+from studio.compare.sweep import comparison_name, list_sweeps, parse_values, resolve_variants
 from studio.config import find_config, load, read_yaml
 from studio.data import PairStream
 from studio.errors import StudioError
@@ -20,18 +20,18 @@ PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0
 
 def existing(name: str) -> list[sweep.Variant]:
     """Resolves a sweep that comes with the studio; skips, aloud, what needs a method that is not there yet."""
-    raw = read_yaml(sweep._found(name))
+    raw = read_yaml(sweep.find_config_or_sweep(name))
     for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
         try:
             find_config(base)
         except StudioError:
             pytest.skip(f"{name}: its base config {base} does not exist yet")
-    return variants([name], ["data.root=somewhere"] if "digits" not in raw["base"] else [])
+    return resolve_variants([name], ["data.root=somewhere"] if "digits" not in raw["base"] else [])
 
 
 def fault(*arguments: object, **options: object) -> str:
     with pytest.raises(StudioError) as caught:
-        variants(*arguments, **options)
+        resolve_variants(*arguments, **options)
     return str(caught.value)
 
 
@@ -40,7 +40,7 @@ def write(name: str, text: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("name", available_sweeps())
+@pytest.mark.parametrize("name", list_sweeps())
 def test_every_sweep_resolves_row_by_row(name: str) -> None:
     rows = existing(name)
     assert len(rows) > 1
@@ -49,7 +49,7 @@ def test_every_sweep_resolves_row_by_row(name: str) -> None:
     assert all(a != b for i, a in enumerate(without) for b in without[:i]), (
         "two rows are the same experiment"
     )
-    assert read_yaml(sweep._found(name))["about"]
+    assert read_yaml(sweep.find_config_or_sweep(name))["about"]
     for row in rows:
         assert (
             load(row.cfg, row.assignments) == row.config
@@ -120,11 +120,11 @@ def test_every_ablation_can_be_trained(row: sweep.Variant) -> None:
     ],
 )
 def test_commas_outside_brackets_and_quotes_separate_values(assignment: str, values: list) -> None:
-    assert values_of(assignment) == ("a.b", values)
+    assert parse_values(assignment) == ("a.b", values)
 
 
 def test_several_values_are_every_combination_and_one_value_is_for_all() -> None:
-    rows = variants(
+    rows = resolve_variants(
         ["digits_dig"],
         ["train.lr=1e-4,1e-3", "method.s=2,3", "nets.width=8", "train.threads=1"],
         seeds=2,
@@ -150,17 +150,26 @@ def test_a_budget_is_the_same_for_every_row() -> None:
     write("a.yaml", BASE)
     write("b.yaml", BASE.replace("640", "64_000"))
     write("s.yaml", "base: [a.yaml, b.yaml]\nbudget: 1280\nseeds: 5\n")
-    assert {row.config.train.images for row in variants(["s.yaml"])} == {1280}
-    assert {row.config.train.images for row in variants(["s.yaml"], budget=2560)} == {2560}
-    assert {row.config.train.images for row in variants(["a.yaml", "b.yaml"])} == {640, 64_000}
-    assert {row.config.train.images for row in variants(["s.yaml"], ["train.images=128,256"])} == {
+    assert {row.config.train.images for row in resolve_variants(["s.yaml"])} == {1280}
+    assert {row.config.train.images for row in resolve_variants(["s.yaml"], budget=2560)} == {2560}
+    assert {row.config.train.images for row in resolve_variants(["a.yaml", "b.yaml"])} == {
+        640,
+        64_000,
+    }
+    assert {
+        row.config.train.images for row in resolve_variants(["s.yaml"], ["train.images=128,256"])
+    } == {
         128,
         256,
     }
-    assert {row.seeds for row in variants(["s.yaml"])} == {5}
-    assert {row.seeds for row in variants(["s.yaml"], seeds=1)} == {1}
-    assert [row.label for row in variants(["s.yaml"])] == ["a", "b"]
-    assert [row.label for row in variants(["s.yaml", "digits_dig"])] == ["s a", "s b", "digits_dig"]
+    assert {row.seeds for row in resolve_variants(["s.yaml"])} == {5}
+    assert {row.seeds for row in resolve_variants(["s.yaml"], seeds=1)} == {1}
+    assert [row.label for row in resolve_variants(["s.yaml"])] == ["a", "b"]
+    assert [row.label for row in resolve_variants(["s.yaml", "digits_dig"])] == [
+        "s a",
+        "s b",
+        "digits_dig",
+    ]
 
 
 def test_a_sweep_of_the_users_finds_its_base_beside_itself() -> None:
@@ -170,7 +179,7 @@ def test_a_sweep_of_the_users_finds_its_base_beside_itself() -> None:
         "own/sweep.yaml",
         "base: mine.yaml\ngrid: {method.s: [2, 3], train.betas: [[0, 0.9], [0.5, 0.999]]}\n",
     )
-    rows = variants(["own/sweep.yaml"])
+    rows = resolve_variants(["own/sweep.yaml"])
     assert len(rows) == 4
     assert load(rows[0].cfg, rows[0].assignments).train.betas == (0, 0.9)
     assert rows[1].label == "method.s=2 train.betas=[0.5,0.999]"
@@ -183,23 +192,25 @@ def test_a_folder_is_stable_and_keeps_labels_apart_that_differ_only_in_odd_lette
         "s.yaml",
         'base: a.yaml\nrows: {"a/b": {method.s: 2}, "a?b": {method.s: 3}, plain: {method.s: 4}}\n',
     )
-    folders = [row.folder for row in variants(["s.yaml"])]
-    assert folders == [row.folder for row in variants(["s.yaml"], budget=100)]
+    folders = [row.folder for row in resolve_variants(["s.yaml"])]
+    assert folders == [row.folder for row in resolve_variants(["s.yaml"], budget=100)]
     assert len(set(folders)) == 3
     assert folders[2] == "s_plain"
     assert all(set(folder) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-") for folder in folders)
-    many = variants(["a.yaml"], [f"method.weights.{name}=0.125" for name in tiny().method.weights])
+    many = resolve_variants(
+        ["a.yaml"], [f"method.weights.{name}=0.125" for name in tiny().method.weights]
+    )
     assert len(many[0].folder) < 150
 
 
 def test_the_papers_values_stay_only_with_what_the_paper_measured() -> None:
     write("a.yaml", BASE + PAPER)
-    plain, other = variants(["a.yaml"], ["method.s=3,5", "nets.width=8"])
+    plain, other = resolve_variants(["a.yaml"], ["method.s=3,5", "nets.width=8"])
     assert plain.config.paper is not None  # s = 3 is what the config says
     assert other.config.paper is None
     assert load(other.cfg, other.assignments).paper is None
     rows = "rows:\n  same: {}\n  other: {method.s: 5}\n  own: {method.s: 6, paper.attributes: {digit: {common: 0.3}}}\n"
-    same, other, own = variants([write("s.yaml", f"base: a.yaml\n{rows}")])
+    same, other, own = resolve_variants([write("s.yaml", f"base: a.yaml\n{rows}")])
     assert same.config.paper.attributes["digit"].salient.average == 0.9
     assert other.config.paper is None
     assert own.config.paper.attributes["digit"].salient is None

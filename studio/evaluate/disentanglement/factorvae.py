@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 
 
 class Votes(NamedTuple):
-    """A vote per group: the coordinate that varied least (v,), and the factor that was fixed (v,)."""
+    """A vote per group: the coordinate that varied least (v,) and the fixed factor (v,)."""
 
     coordinate: np.ndarray
     factor: np.ndarray
@@ -90,9 +90,9 @@ def check_groups(factors: np.ndarray, votes: int, group: int) -> None:
         fewest = min(map(len, members), default=0)
         if fewest < group:
             raise StudioError(
-                f"group: expected at least {group} images of each class, factor number {k + 1} has a "
-                f"class of {fewest} among {len(factors)} (half of the images); use smaller groups "
-                "or more images"
+                f"group: expected at least {group} images of each class, factor number {k + 1} "
+                f"has a class of {fewest} among {len(factors)} (half of the images); use "
+                "smaller groups or more images"
             )
 
 

@@ -33,8 +33,7 @@ def mig(codes: np.ndarray, factors: np.ndarray) -> float:
 
     Returns:
         the gap divided by the factor's entropy, from 0 to 1, averaged over the factors. It is 0 for
-            codes
-        without information.
+        codes without information.
     """
     gaps = []
     for column in factors.T:
@@ -98,12 +97,11 @@ def importances(
         seed: of the forests.
 
     Returns:
-        the importance of each coordinate for each factor, (m, f), each column summing to 1 unless
-            no
-        coordinate was important; and the informativeness, averaged over the factors. The
-        informativeness of a number or a circle is R2. That of a category is the balanced accuracy,
-        rescaled so that chance is 0. 1 is perfect. Codes without information are at 0 or slightly
-            below.
+        the importance of each coordinate for each factor, (m, f), and the informativeness, averaged
+        over the factors. Each column of the importances sums to 1 unless no coordinate was
+        important. The informativeness of a number or a circle is R2. That of a category is the
+        balanced accuracy, rescaled so that chance is 0. 1 is perfect. Codes without information are
+        at 0 or slightly below.
     """
     columns, scores = [], []
     for target, held_out in zip(train_targets, test_targets, strict=True):

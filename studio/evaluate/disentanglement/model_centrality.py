@@ -60,12 +60,14 @@ def centrality(
         votes: votes for training, and as many for testing.
 
     Returns:
-        `models` (names, the order of rows and columns), `directed` (B; the diagonal has the score
-            of
-        each model on its own images, which does not count), `matrix` (A), `scores` (name ->
-            centrality),
-        `winner`, `chance` (name of model i -> B_ij of a model j without information), `images`,
-        `levels`, `group`, `votes_train`, `votes_test`.
+        a dict.
+
+        - `models`: names, in the order of rows and columns.
+        - `directed`: B. Its diagonal has the score of each model on its own images, which does not
+          count. `matrix`: A.
+        - `scores`: name -> centrality. `winner`: name of the most central model.
+        - `chance`: name of model i -> B_ij of a model j without information.
+        - `images`, `levels`, `group`, `votes_train`, `votes_test`: the settings.
 
     Raises:
         StudioError: there are fewer than two models, their images have different shapes, a model

@@ -68,14 +68,14 @@ def disentangle(
         votes: votes for training, and as many for testing, 500 in Carton et al. (2024).
 
     Returns:
-        None if the data set cannot generate images of at least two given factors. Otherwise
-            `space`,
-        `factors`, the scores `factorvae`, `factorvae_as_published`, `betavae`, `mig`,
-        `dci_disentanglement`, `dci_completeness`, `dci_informativeness`, `sap`; `pruned`, the
-            number of
-        dead ones among the `coordinates`; `chance`, the expected scores of a code without
-            information;
-        `images`, `group`, `votes_train`, `votes_test`; and a `note` if every coordinate is dead.
+        None if the data set cannot generate images of at least two given factors. Otherwise a dict:
+
+        - `space`, `factors`, `images`, `group`, `votes_train`, `votes_test`: the settings.
+        - `factorvae`, `factorvae_as_published`, `betavae`, `mig`, `dci_disentanglement`,
+          `dci_completeness`, `dci_informativeness`, `sap`: the scores.
+        - `coordinates`: length of the code. `pruned`: number of its dead coordinates.
+        - `chance`: expected scores of a code without information.
+        - `note`: only if every coordinate is dead.
 
     Raises:
         StudioError: the space is unknown, there are too few images for the groups, the method is in

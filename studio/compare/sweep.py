@@ -264,8 +264,7 @@ def _axes(assignments: Sequence[str], budget: int | None) -> dict[str, list[Any]
 
 
 def _open(cfg: str) -> tuple[str, Sweep]:
-    """Opens a config or a sweep: the given path, or a name among the studio's configs and sweeps.
-    """
+    """Opens a config or a sweep, given by its path or by the name of a shipped one."""
     path = find_config_or_sweep(cfg)
     raw = read_yaml(path)
     if "base" not in raw:

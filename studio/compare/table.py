@@ -234,8 +234,7 @@ def _mean_text(number: Mapping[str, Any]) -> str:
 
 
 def _paper_text(number: Mapping[str, Any]) -> str:
-    """Returns the paper's average with its spread, or with the best and worst training in brackets.
-    """
+    """Returns the paper's average with its spread, or with the best and worst in brackets."""
     paper = number.get("paper")
     if not paper:
         return NOTHING

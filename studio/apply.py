@@ -1,5 +1,4 @@
-"""Applying a trained method to a user's own files: codes, and healed, reconstructed or swapped
-copies of the files.
+"""Applying a trained method to a user's own files: codes, and generated copies of the files.
 
 Files are read in the way in which the run's data set reads its own (`studio.data.io.user_files`),
 and written back in the same format (`studio.data.io.write_back`). `OUT/KIND/...` has the
@@ -287,9 +286,7 @@ def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bo
 
 
 def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[float, float]]:
-    """Returns a function that returns the window of files that are not 8-bit: the given one, or
-    that of the run's own images.
-    """
+    """Returns a function that returns the window of files that are not 8-bit."""
 
     @cache
     def found() -> tuple[tuple[float, float] | None, str]:

@@ -32,9 +32,7 @@ class InputFile:
 def find_inputs(
     source: str | Path, donors: str | Path | None
 ) -> tuple[list[InputFile], int, list[Path]]:
-    """Returns the files, the number of ignored ones, and the folders or files that must not be
-    written to.
-    """
+    """Returns the input files, the number of ignored files, and the places that are read."""
     root, names, ignored = _find_files(source, "IN")
     places = [Path(os.path.expanduser(source))]
     if donors is None:

@@ -1,5 +1,6 @@
-"""`brain_phantom`: drawn axial head slices, in the target set with a tumour. The truth about each
-image is known.
+"""`brain_phantom`: drawn axial head slices, in the target set with a tumour.
+
+The truth about each image is known.
 
 The anatomy is drawn alike for both sets, and only target heads have a tumour over it. Each target
 image therefore has its true healthy counterpart and the mask of its tumour, and any tumour can be
@@ -100,9 +101,7 @@ class BrainPhantom(Dataset):
         return self._images(self._rows(split, domain, indices), tumours=domain == "target")
 
     def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns target images as they would be without their tumours, including the noise, (n, 1,
-        H, W) in [-1, 1].
-        """
+        """Returns target images without their tumours, same noise, (n, 1, H, W) in [-1, 1]."""
         return self._images(self._rows(split, "target", indices), tumours=False)
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
@@ -169,9 +168,7 @@ class BrainPhantom(Dataset):
         }
 
     def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Returns the factors of all items of a domain, factor -> (N,) float32, and the positions
-        of their noise.
-        """
+        """Returns factor -> (N,) float32 for all items of a domain, and positions of the noise."""
         if (split, domain) not in self._drawn:
             names = [*ANATOMY, "noise_y", "noise_x", *(TUMOUR if domain == "target" else ())]
             seed = SEED + self.config.seed

@@ -117,9 +117,7 @@ class DataReport(TypedDict):
 
 
 def list_datasets() -> list[DatasetRow]:
-    """Returns one row per data set: name, description, whether it needs files, and where it expects
-    them.
-    """
+    """Returns one row per data set, as `studio data list --json` prints it."""
     rows: list[DatasetRow] = []
     for name, cls in DATASETS.items():
         needs_files = cls.Config.model_fields["root"].annotation is not type(None)
@@ -136,8 +134,9 @@ def list_datasets() -> list[DatasetRow]:
 
 
 def check(config: DataConfig) -> DataReport:
-    """Opens a data set and reports its contents. Faults of the user's files are reported as
-    problems and not raised.
+    """Opens a data set and reports its contents.
+
+    Faults of the user's files are reported as problems and not raised.
 
     Args:
         config: the data set's section.

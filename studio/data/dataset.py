@@ -126,8 +126,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def labels(self, split: Split, domain: str) -> Labels:
-        """Returns attribute -> one value per item of the domain: class numbers (int64), or numbers
-        (float).
+        """Returns attribute -> one class number (int64) or number (float) per item of the domain.
 
         An item without a value has -1 or NaN. An attribute that the domain lacks is absent.
         """
@@ -203,8 +202,7 @@ class Factor:
 
 @runtime_checkable
 class FactorDataset(Protocol):
-    """A data set that generates target images of chosen factors, so that disentanglement can be
-    measured.
+    """A data set that generates target images of chosen factors, to measure disentanglement.
 
     Attributes:
         generative_factors: factors of an image's salient content, in the order of the columns
@@ -254,9 +252,7 @@ class CounterfactualDataset(MaskedDataset, Protocol):
     """A data set that knows the true image for other salient content, and for none."""
 
     def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns target images without their salient content and otherwise unchanged, (n, C, H, W)
-        in [-1, 1].
-        """
+        """Returns target images without their salient content, (n, C, H, W) in [-1, 1]."""
         ...
 
     def transplant(

@@ -122,15 +122,11 @@ class DspritesMnist(Dataset):
         return SIZES[split]
 
     def factors(self, split: Split) -> np.ndarray:
-        """Returns the sprite of each target image as class numbers (N, 5): shape, scale,
-        orientation, pos_x, pos_y.
-        """
+        """Returns the class numbers of each target's sprite, (N, 5), in the order of FACTORS."""
         return np.stack(np.unravel_index(_pools()[split], COUNTS), 1)
 
     def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Returns the parts of each item: `digits` has the numbers of its four MNIST digits, (n,
-        4).
-        """
+        """Returns the parts of each item: `digits`, the numbers of its MNIST digits, (n, 4)."""
         return {"digits": self._tables[split, domain]}
 
     def labels(self, split: Split, domain: str) -> Labels:
@@ -177,9 +173,7 @@ class DspritesMnist(Dataset):
         return self._with_sprites(self._draw_digits(split, grids), factors).mul_(2).sub_(1)
 
     def canonical_factors(self, factors: np.ndarray) -> np.ndarray:
-        """Returns class numbers (n, 5) that are equal for sprites that look the same, see
-        `dsprites.canonical_factors`.
-        """
+        """Returns class numbers (n, 5) that are equal for sprites that look the same."""
         return canonical_factors(factors)
 
     def notes(self) -> list[str]:
@@ -207,9 +201,7 @@ class DspritesMnist(Dataset):
         )
 
     def _draw_digits(self, split: Split, grids: np.ndarray) -> "Tensor":
-        """Returns grids of digits (n, 1, 64, 64) at half brightness, from the numbers of the digits
-        (n, 4).
-        """
+        """Returns grids (n, 1, 64, 64) at half brightness from the numbers of digits (n, 4)."""
         half = self.config.resolution // 2
         digits = resize_digits(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
         grid = digits.view(-1, 2, 2, half, half).permute(0, 1, 3, 2, 4)
@@ -234,8 +226,9 @@ def _pools() -> dict[Split, np.ndarray]:
 
 
 def _looks(rows: np.ndarray) -> np.ndarray:
-    """Returns the first row that shows the same picture as each row. It has the same angle modulo a
-    full turn over the symmetry.
+    """Returns the first row that shows the same picture as each row.
+
+    It has the same angle modulo a full turn over the symmetry.
     """
     shape, scale, orientation, x, y = np.unravel_index(rows, COUNTS)
     # In 39ths of a circle. 39 is no multiple of 2 or 4, so squares and ellipses repeat only where

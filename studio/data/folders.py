@@ -232,8 +232,9 @@ class Folders(Dataset):
         return [self._items[row].name for row in self._rows[split, domain]]
 
     def _open(self, domains: Mapping[str, str]) -> tuple[list[Item], list[tuple[str, str]]]:
-        """Decodes every file once. Returns the usable ones in order, and (file, reason) for the
-        others.
+        """Decodes every file once.
+
+        Returns the usable ones in order, and (file, reason) for the others.
         """
         items: list[Item] = []
         reasons: dict[str, str] = {}
@@ -365,8 +366,9 @@ def _check_root(config: FoldersConfig) -> Path:
 
 
 def _images_by_domain(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns image -> domain, sorted by name, and the other files. Names are relative to the
-    root.
+    """Returns image -> domain, sorted by name, and the other files.
+
+    Names are relative to the root.
     """
     names, others = find_images(root, DOMAINS)
     images = {name: name.split("/")[0] for name in names}

@@ -1,6 +1,4 @@
-"""Facts about a user's folders that `studio data check` and a training report: files, sizes,
-labels, splits.
-"""
+"""Notes on a user's folders: files, sizes, labels and splits."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -24,8 +24,7 @@ __all__ = [
 
 
 class ContaminationConfig(FilesConfig):
-    """The section of a data set with training sets that can be contaminated (Abid & Zou 2019, App.
-    G).
+    """The section of a data set with training sets that can be contaminated.
 
     The test split stays unchanged.
     """

@@ -57,9 +57,7 @@ class PairStream(TorchDataset):
         self._permutation = lru_cache(maxsize=4)(self._permutation)
 
     def indices(self, iteration: int, domain: str) -> np.ndarray:
-        """Returns the training indices that this process takes from a domain in an iteration,
-        (half,).
-        """
+        """Returns the training indices of this process in an iteration, (half,)."""
         size = self.sizes[domain]
         first = (iteration * self.world + self.rank) * self.half
         positions = np.arange(first, first + self.half)
@@ -95,9 +93,7 @@ class PairStream(TorchDataset):
 
 
 def _load_severity(dataset: Dataset, name: str) -> np.ndarray:
-    """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN where it is
-    unknown.
-    """
+    """Returns an attribute of the training targets, (n,) float32 in [0, 1], NaN if unknown."""
     labels = dataset.labels("train", "target")
     if name not in labels:
         where = f"{dataset.config.name} has no attribute {name!r} of its targets"

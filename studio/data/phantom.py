@@ -113,8 +113,7 @@ def draw_slices(
 
 
 def label_lesions(factors: Factors, side: int) -> np.ndarray:
-    """Returns the tissue of a tumour in each pixel of `draw_slices`, (n, side, side) uint8: 0 for
-    none, or one of `LESIONS`.
+    """Returns the tissue of a tumour in each pixel, (n, side, side) uint8: 0 or one of `LESIONS`.
 
     A pixel belongs to the tissue that covers at least half of it.
     """
@@ -130,9 +129,7 @@ def label_lesions(factors: Factors, side: int) -> np.ndarray:
 
 
 def _chunks(factors: Factors, side: int) -> Iterator[tuple[slice, dict[str, np.ndarray]]]:
-    """Yields chunks of the factors, each column float32 (chunk, 1, 1), with the rows they belong
-    to.
-    """
+    """Yields chunks of the factors, columns of float32 (chunk, 1, 1), with their rows."""
     columns = {
         name: np.asarray(values, np.float32)[:, None, None] for name, values in factors.items()
     }
@@ -145,8 +142,9 @@ def _chunks(factors: Factors, side: int) -> Iterator[tuple[slice, dict[str, np.n
 def _cover_tumours(
     part: Factors, places: Places, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the share of each pixel that oedema, tumour and the tumour's core cover. Each lies
-    within the one before.
+    """Returns the share of each pixel that oedema, tumour and the tumour's core cover.
+
+    Each lies within the one before.
     """
     u, v = places.x - part["tumour_x"], places.y - part["tumour_y"]
     flat = np.sqrt(u * u + v * v)

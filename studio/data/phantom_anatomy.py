@@ -1,5 +1,4 @@
-"""Anatomy of drawn axial head slices: positions of the pixels, the brain with its fluid spaces,
-skull and scalp.
+"""Anatomy of drawn axial head slices: positions of pixels, brain, skull and scalp.
 
 A head consists of layers (scalp, bone, fluid, cortex, white matter, nuclei, ventricles). Their
 edges are level sets of smooth functions of the position, one pixel wide at any size. The folds
@@ -69,9 +68,7 @@ class Places(NamedTuple):
 
 
 def coverage(depth: np.ndarray, pixel: np.ndarray) -> np.ndarray:
-    """Returns the share of each pixel that lies inside an edge, 0 to 1, from the depth of its
-    centre inside the edge.
-    """
+    """Returns the share of each pixel inside an edge, 0 to 1, from the depth of its centre."""
     share = depth / pixel
     share += 0.5
     return np.clip(share, 0, 1, out=share)
@@ -86,9 +83,7 @@ def _axes(part: Factors) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]
 
 
 def _positions(side: int) -> np.ndarray:
-    """Returns the positions of the pixels' centres along one side of a picture, (side,), from -1 to
-    1.
-    """
+    """Returns the centres of pixels along one side of a picture, (side,), from -1 to 1."""
     return (np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1
 
 
@@ -106,9 +101,7 @@ def place_pixels(part: Factors, side: int) -> Places:
 
 
 def depth_below_skull(part: Factors, places: Places) -> np.ndarray:
-    """Returns how far pixels lie inside the skull, in units of the head, (n, side, side), negative
-    outside.
-    """
+    """Returns the depth of pixels inside the skull, in units of the head, (n, side, side)."""
     return places.depth - (part["scalp"] + part["skull"] + 0.01)
 
 
@@ -124,8 +117,7 @@ def _plane_waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]
 def _pattern(
     part: Factors, side: int, wavelength: float, count: int, slopes: bool = False
 ) -> list[np.ndarray]:
-    """Returns a smooth random pattern of variance 1 in the space of the head and, if requested, its
-    slopes along x and y.
+    """Returns a smooth random pattern of variance 1 and, if requested, its slopes along x and y.
 
     cos(u + v) = cos u cos v - sin u sin v turns the sum of plane waves into a product of matrices,
     and likewise for the slopes.
@@ -152,8 +144,9 @@ def _pattern(
 
 
 def draw_brain(part: Factors, places: Places, tissues: Tissues) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the brain and the fluid around it. Also returns the share of each pixel that lies
-    inside the skull.
+    """Draws the brain and the fluid around it.
+
+    Also returns the share of each pixel that lies inside the skull.
     """
     below, middle = (
         depth_below_skull(part, places),
@@ -193,8 +186,7 @@ def _distance_to_surface(
 
 
 def _distance_to_sulcus(part: Factors, places: Places, below: np.ndarray) -> np.ndarray:
-    """Returns the distance of pixels to the bottom line of a sulcus, (n, side, side), increased far
-    from the skull.
+    """Returns the distance of pixels to the bottom line of a sulcus, (n, side, side).
 
     Sulci lie where a pattern changes sign, and its value over its slope is the distance. A line
     that ran along the skull instead of inwards would cut gyri off from the white matter, so it is
@@ -225,9 +217,7 @@ def _distance_to_sulcus(part: Factors, places: Places, below: np.ndarray) -> np.
 
 
 def _nuclei_greyness(part: Factors, places: Places, middle: np.ndarray) -> np.ndarray:
-    """Returns how grey the white matter is at the thalami, the lentiform and the caudate nuclei, 0
-    to 1.
-    """
+    """Returns how grey the white matter is at the thalami and basal nuclei, 0 to 1."""
     level = part["level"]
     deep = np.maximum(
         _blob(middle, places.y, (0.13, 0.12), (0.11, 0.17)),
@@ -280,8 +270,9 @@ def _cover_ventricles(part: Factors, places: Places, middle: np.ndarray) -> np.n
 
 
 def add_skull_(picture: np.ndarray, part: Factors, places: Places, tissues: Tissues) -> None:
-    """Draws bone with marrow and the scalp around the brain, in place. Outside everything becomes
-    0.
+    """Draws bone with marrow and the scalp around the brain, in place.
+
+    Outside everything becomes 0.
     """
     depth, scalp, skull = places.depth, part["scalp"], part["skull"]
     bone = np.abs(depth - (scalp + 0.45 * skull))

@@ -138,8 +138,9 @@ class TexturedDigits(Dataset):
         ]
 
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
-        """Draws the columns of `composition`. Every column has its own generator, so none depends
-        on another.
+        """Draws the columns of `composition`.
+
+        Every column has its own generator, so none depends on another.
         """
         columns = ("texture", "y", "x", "flip", "digit")
         which = (list(SIZES).index(split), DOMAINS.index(domain))
@@ -174,9 +175,7 @@ def digit_numbers(split: Split) -> np.ndarray:
 
 
 def photograph_windows(name: str, resolution: int) -> dict[str, np.ndarray]:
-    """Returns all windows of the two regions of a photograph, (rows, columns, side, side) in [0,
-    1], without copying.
-    """
+    """Returns all windows of a photograph's two regions, (rows, columns, side, side) in [0, 1]."""
     import torch
     from torch.nn.functional import avg_pool2d
 

@@ -22,8 +22,7 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image:
 
 
 def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
-    """Returns a contact sheet: n images of each domain and split above the values of their
-    attributes.
+    """Returns a contact sheet: n images of each domain and split above their attributes.
 
     Args:
         dataset: the data set.
@@ -65,9 +64,7 @@ def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
 def _values(
     attributes: dict[str, Attribute], labels: Labels, indices: Sequence[int] | np.ndarray
 ) -> list[str | None]:
-    """Returns one text per image: the values of its attributes, in the order in which the caption
-    names them.
-    """
+    """Returns one text per image: the values of its attributes, in the order of the caption."""
     both, own = (
         [name for name in attributes if attributes[name].target_only is only]
         for only in (False, True)

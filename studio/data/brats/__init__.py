@@ -1,5 +1,3 @@
-"""BraTS: folders and file names of each edition, preprocessing, a cache of slices, and the data
-set.
-"""
+"""BraTS: layouts of each edition, preprocessing, a cache of slices, and the data set."""
 
 __all__: list[str] = []

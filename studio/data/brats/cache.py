@@ -91,8 +91,9 @@ class SliceCache:
     def entries(
         self, inputs: Mapping[str, list], cut: Callable[[str], PatientSlices]
     ) -> dict[str, CacheEntry]:
-        """Returns an entry per patient. Entries that do not exist for exactly these files are
-        created.
+        """Returns an entry per patient.
+
+        Entries that do not exist for exactly these files are created.
 
         Args:
             inputs: patient -> name, size and time of each of its files.
@@ -194,8 +195,9 @@ class SliceCache:
     def _write(
         self, name: str, inputs: list, cut: Callable[[str], PatientSlices]
     ) -> CacheEntry | None:
-        """Writes a patient. If the system refuses the volumes at the moment, returns an entry
-        without a file.
+        """Writes a patient.
+
+        If the system refuses the volumes at the moment, returns an entry without a file.
         """
         from safetensors.numpy import save
 

@@ -334,9 +334,7 @@ class Brats(Dataset):
                 )
 
     def _read_slices(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns some rows of one of the cache's arrays, numbered over all slices, (len(rows),
-        *shape) uint16.
-        """
+        """Returns rows of an array of the cache, numbered over all slices, (len(rows), *shape)."""
         taken = np.empty((len(rows), *shape), np.uint16)
         for place, (patient, row) in zip(taken, self._where[rows], strict=True):
             if not self._keeps:

@@ -1,5 +1,4 @@
-"""The folders of BraTS: one per patient, with a NIfTI file for every modality and one for the
-tumour mask.
+"""The folders of BraTS: one per patient, with a file for every modality and for the mask.
 
 The spelling of the file names differs between the years.
 """
@@ -169,8 +168,9 @@ def file_stamps(root: Path, files: Sequence[str]) -> list[list[str | int]]:
 
 
 def find_repeated(patients: Sequence[Patient]) -> dict[str, str]:
-    """Returns the folders with the name of an earlier one, with a reason. Their patient would count
-    twice.
+    """Returns the folders with the name of an earlier one, with a reason.
+
+    Their patient would count twice.
     """
     seen: dict[str, str] = {}
     reasons = {}

@@ -1,6 +1,4 @@
-"""Cutting a patient's volumes into slices: windowed, cropped, resized, with a description of the
-tumour from the mask.
-"""
+"""Cutting a patient's volumes into slices, with a description of the tumour from the mask."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -242,8 +240,8 @@ def _check_labels(name: str, mask: np.ndarray) -> int:
         raise UnreadableError(f"{name} has the label {odd[0]:g}, expected 0, 1, 2 and 3 or 4")
     if ENHANCING_2023 in found and ENHANCING_2022 in found:
         raise UnreadableError(
-            f"{name} has both labels {ENHANCING_2023} and {ENHANCING_2022}: enhancing tumour is one of them, "
-            "by year"
+            f"{name} has both labels {ENHANCING_2023} and {ENHANCING_2022}: "
+            "enhancing tumour is one of them, by year"
         )
     return ENHANCING_2023 if ENHANCING_2023 in found else ENHANCING_2022
 

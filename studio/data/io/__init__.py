@@ -1,5 +1,3 @@
-"""Readers and writers of image files, slices, volumes and attribute tables, and the search for
-files in folders.
-"""
+"""Finding, reading and writing image files, slices, volumes and attribute tables."""
 
 __all__: list[str] = []

@@ -124,8 +124,9 @@ def read_attributes(
 
 
 def _match_rows(path: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Returns image -> cells. A row names its image by path, or by bare name if only one image has
-    it.
+    """Returns image -> cells.
+
+    A row names its image by path, or by bare name if only one image has it.
     """
     whole = {normalise_name(name): [name] for name in names}
     bare = defaultdict(list)

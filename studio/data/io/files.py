@@ -358,8 +358,9 @@ def _load_array(path: Path, key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _data_offset(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Returns where the bytes of an entry begin. The length of its local header is stored in that
-    header.
+    """Returns where the bytes of an entry begin.
+
+    The length of its local header is stored in that header.
     """
     with open(path, "rb") as file:
         file.seek(entry.header_offset + 26)

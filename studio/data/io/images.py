@@ -76,9 +76,7 @@ class Picture:
 
 
 def is_image(name: str) -> bool:
-    """Returns whether a file name has the ending of an image, in any case, and consists of
-    printable text.
-    """
+    """Returns whether a file name has the ending of an image and can be printed."""
     return name.lower().endswith(FORMATS) and not any(
         "\ud800" <= letter <= "\udfff" for letter in name
     )
@@ -169,9 +167,7 @@ class Square(NamedTuple):
 
 
 def centre_square(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Square:
-    """Returns the largest centred square of an image of height x width pixels with the given
-    spacing.
-    """
+    """Returns the largest centred square of an image with the given spacing of pixels."""
     side = min(height * spacing[0], width * spacing[1])
     tall, wide = min(side / spacing[0], height), min(side / spacing[1], width)
     return Square((height - tall) // 2, (width - wide) // 2, tall, wide)

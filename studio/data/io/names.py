@@ -9,9 +9,7 @@ LISTED = 10  # lines in a message
 
 
 def normalise_name(name: str) -> str:
-    """Returns a name in Unicode's composed form (NFC), because macOS and Linux store accents
-    differently.
-    """
+    """Returns a name in composed Unicode (NFC), because systems store accents differently."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -36,14 +36,16 @@ Slice = int | Literal["middle"]
 
 
 class UnreadableError(Exception):
-    """One file cannot be used. The message gives the reason and continues a sentence that begins
-    with its name.
+    """One file cannot be used.
+
+    The message gives the reason and continues a sentence that begins with its name.
     """
 
 
 class UnavailableError(UnreadableError):
-    """One file cannot be used at the moment. The fault is not in the file, so a later attempt may
-    succeed.
+    """One file cannot be used at the moment.
+
+    The fault is not in the file, so a later attempt may succeed.
     """
 
 
@@ -75,8 +77,7 @@ class NiftiSlice:
 
 
 def select_planes(array: np.ndarray, at: Slice) -> np.ndarray:
-    """Returns a view (C, H, W) of an array (H, W), (C, H, W) or (H, W, C), or of the slice [:, :,
-    at] of a volume.
+    """Returns a view (C, H, W) of an image in any order of axes, or of a slice of a volume.
 
     Raises:
         UnreadableError: the array has another shape, or no such slice.
@@ -122,8 +123,7 @@ def locate_nifti_slice(image: "SpatialImage", at: Slice) -> NiftiSlice:
 
 
 def count_nifti_slices(image: "SpatialImage") -> int:
-    """Returns the number of axial slices of an opened NIfTI file, 0 for an image that is a single
-    slice.
+    """Returns the number of axial slices of an opened NIfTI file, 0 for a single slice.
 
     Raises:
         UnreadableError: as `locate_nifti_slice`.
@@ -133,9 +133,7 @@ def count_nifti_slices(image: "SpatialImage") -> int:
 
 
 def _canonical(image: "SpatialImage") -> tuple[np.ndarray, tuple[int, ...], int]:
-    """Returns an image's orientation, its first three sides, and the stored axis along which its
-    slices lie.
-    """
+    """Returns the orientation, the first three sides, and the stored axis of the slices."""
     import nibabel
 
     if len(image.shape) < 2 or max(image.shape[3:], default=1) > 1:

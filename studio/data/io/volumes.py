@@ -1,6 +1,4 @@
-"""Reading whole NIfTI volumes into one orientation, independent of the order in which their voxels
-are stored.
-"""
+"""Reading whole NIfTI volumes into one orientation, whatever their storage order."""
 
 import stat
 from collections.abc import Sequence
@@ -23,8 +21,7 @@ MOST_VOXELS = 2**28  # 645 along each side (a head at 1 mm has 2**23)
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A volume with axes that point to the patient's right, front and head (nibabel's canonical
-    axes).
+    """A volume with nibabel's canonical axes: to the patient's right, front and head.
 
     Attributes:
         values: (X, Y, Z) float32, in the file's own units.

@@ -78,9 +78,7 @@ def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool
 def _fit_into(
     source: UserFile, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
 ) -> Patch:
-    """Resizes an image (C', R, R) to the square of a file's planes (C, H, W), i.e. to all pixels
-    with a centre in it.
-    """
+    """Resizes an image (C', R, R) to the pixels (C, H, W) of a file with a centre in the square."""
     height, width = own.shape[1:]
     square = centre_square(height, width, spacing)
     if source.crop:
@@ -107,8 +105,7 @@ def _fit_into(
 
 
 def _span(start: float, length: float, resolution: int) -> tuple[slice, float, float]:
-    """Returns the pixels of one side of the square, and the part of the image's side that covers
-    them.
+    """Returns the pixels of one side of the square, and the part of the image that covers them.
 
     If the length of the side is not whole, half a pixel may lie beyond the image. The end is then
     moved to the image's edge.
@@ -154,9 +151,7 @@ def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bo
 
 
 def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
-    """Changes stored voxels and keeps the scale by which they are read, so that all other voxels
-    stay bit for bit the same.
-    """
+    """Changes stored voxels and keeps their scale, so all others stay bit for bit the same."""
     import nibabel
 
     with explain_read_errors():

@@ -1,5 +1,3 @@
-"""Images from which composed data sets are built: digits, objects, sprites, grass and bundled
-photographs.
-"""
+"""Sources of composed data sets: digits, objects, sprites, grass and photographs."""
 
 __all__: list[str] = []

@@ -16,9 +16,7 @@ __all__ = ["load_digit_images", "load_photograph"]
 
 @lru_cache(maxsize=1)
 def load_digit_images() -> tuple[np.ndarray, np.ndarray]:
-    """Returns scikit-learn's 1797 digits (1797, 8, 8) int64, 0 to 16, and their classes (1797,)
-    int64.
-    """
+    """Returns the 1797 digits (1797, 8, 8) int64, 0 to 16, and their classes (1797,) int64."""
     path = _inside("sklearn", "datasets/data/digits.csv.gz")
     if path.is_file():
         table = np.loadtxt(path, np.int64, delimiter=",")

@@ -112,8 +112,9 @@ class SpritesFile:
         return {**self.__dict__, "_bits": None}
 
     def _packed(self) -> Path:
-        """Returns the file of bits, written first if it does not exist. It appears complete or not
-        at all.
+        """Returns the file of bits, written first if it does not exist.
+
+        It appears complete or not at all.
         """
         stat = self.path.stat()
         place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "studio"
@@ -248,9 +249,7 @@ def render_sprites(factors: np.ndarray) -> np.ndarray:
 
 
 def _local(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the centres of the pixels in the upright sprite's coordinates at scale 1, two arrays
-    (n, 64, 64).
-    """
+    """Returns the pixels' centres in the upright sprite at scale 1, two arrays (n, 64, 64)."""
     scale, angle = 0.5 + 0.1 * factors[:, 1], 2 * np.pi * factors[:, 2] / (COUNTS[2] - 1)
     centres = 16 + 32 * factors[:, 3:] / 31
     grid = np.arange(SIDE) + 0.5

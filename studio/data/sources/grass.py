@@ -1,6 +1,4 @@
-"""Pieces of grass, 28 x 28 pixels, from a folder of photographs or from the photograph of
-scikit-image.
-"""
+"""Pieces of grass, 28 x 28 pixels, from a user's photographs or from that of scikit-image."""
 
 import hashlib
 import os
@@ -33,8 +31,9 @@ STD_SAMPLE = 64  # photographs of a folder from which the contrast of grass is c
 
 
 class GrassPhotograph:
-    """scikit-image's photograph of grass, averaged two by two. The right three tenths of its width
-    are for testing.
+    """scikit-image's photograph of grass, averaged two by two.
+
+    The right three tenths of its width are for testing.
 
     Background and target take pieces from the same region, each at its own random positions.
     """
@@ -78,8 +77,9 @@ class GrassPhotograph:
 
 
 class GrassFolder:
-    """A user's folder of photographs. Each photograph serves one split and one domain, chosen from
-    nothing but its name.
+    """A user's folder of photographs.
+
+    Each photograph serves one split and one domain, chosen from nothing but its name.
 
     The centre square of a photograph is converted to gray, resized to 56 px, and kept in memory
     after its first use. Pieces are cut from it.
@@ -182,8 +182,6 @@ def _assign(name: str) -> tuple[str, str]:
 
 
 def _flip(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Returns pieces (n, 28, 28), mirrored in either direction where the number for it is below
-    0.5.
-    """
+    """Returns pieces (n, 28, 28), mirrored where the uniform number for it is below 0.5."""
     pieces = np.where(where[:, 3, None, None] < 0.5, pieces[:, :, ::-1], pieces)
     return np.where(where[:, 4, None, None] < 0.5, pieces[:, ::-1], pieces)

@@ -75,9 +75,7 @@ def open_mnist(root: Path) -> tuple[dict[Split, LabelledImages], list[str]]:
 
 
 def resize_digits(digits: np.ndarray, side: int) -> "Tensor":
-    """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly with
-    antialiasing.
-    """
+    """Returns digits (n, 28, 28) uint8 as (n, side, side) in [0, 1], resized bilinearly."""
     import torch
     from torch.nn.functional import interpolate
 

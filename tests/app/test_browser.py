@@ -1,4 +1,4 @@
-"""`studio app` from end to end: a server of its own, a real Chromium, and what a person does in it."""
+"""`studio app` from end to end: its own server, a real Chromium, and the actions of a user."""
 
 import base64
 import csv
@@ -38,23 +38,25 @@ FLAGS = [
     "--disable-sync",
 ]
 WAIT = 60_000  # ms, on a busy machine
-# Sets a slider as a hand does, and says after how many ms the new picture was painted.
+# Sets a slider as a hand does, and returns the ms until the new picture was painted.
 MOVE = """([place, value]) => new Promise((done) => {
   const slider = document.querySelector(`#slider-${place} input[type=range]`);
   const before = document.querySelector('#img-result').src, begin = performance.now();
-  const painted = () => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - begin)));
+  const end = () => done(performance.now() - begin);
+  const painted = () => requestAnimationFrame(() => requestAnimationFrame(end));
   const seen = new MutationObserver(() => {
     const image = document.querySelector('#img-result');
     if (image && image.src !== before) { seen.disconnect(); image.decode().then(painted); }
   });
-  seen.observe(document.querySelector('#live'), { subtree: true, childList: true, attributes: true });
+  const kinds = { subtree: true, childList: true, attributes: true };
+  seen.observe(document.querySelector('#live'), kinds);
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(slider, value);
   slider.dispatchEvent(new Event('input', { bubbles: true }));
 })"""
 
 
 class Visit:
-    """A page, and what the browser had to say about it."""
+    """A page, with the errors that the browser reported."""
 
     def __init__(self, page: Any, log: Path) -> None:
         self.page, self.log = page, log

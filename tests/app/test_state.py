@@ -1,4 +1,4 @@
-"""The state of the app: sliders, sessions, samples and traversals, on a method with known images."""
+"""The state of the app, on a method with known images."""
 
 import re
 from pathlib import Path

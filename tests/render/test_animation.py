@@ -1,4 +1,4 @@
-"""The training as an animation: its frames, their order and size, and what it says where there is nothing to animate."""
+"""The training as an animation: its frames, their order and size, and its error messages."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from studio.training import session
 
 
 def levels(count: int, size: tuple[int, int] = (128, 48)) -> list[Image.Image]:
-    """Pictures with a white bar that is one pixel pair wider each time, so that no two are taken for the same."""
+    """Returns pictures with a white bar, each two pixels wider, so that all of them differ."""
     pictures = []
     for i in range(count):
         pixels = np.zeros((size[1], size[0], 3), np.uint8)

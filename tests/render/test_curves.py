@@ -1,4 +1,4 @@
-"""Loss curves: every logged number is drawn, where it belongs, with what happened on the way."""
+"""Training curves: every logged number has its panel, and events are marked."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pixels, palettes, and where the cells and words of a grid lie."""
+"""Grids: palettes, and the places of cells and texts."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,14 @@ from studio.render.text import draw_text, load_font, wrap
 RED, GREEN, BLUE = (
     np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])
 )
-CAPTION = "Every line of this caption has to be seen whole, from its first letter to its last, however long it may be. "
+CAPTION = (
+    "Every line of this caption has to be seen whole, from its first letter to its last, however "
+    "long it may be. "
+)
 
 
 def ink(pixels: np.ndarray) -> int:
-    """Returns how dark a picture is in all."""
+    """Returns the darkness of a picture, summed over its pixels."""
     return int((255 - np.asarray(pixels).astype(int)).sum())
 
 

@@ -33,7 +33,8 @@ def test_pick_varied_varies_the_attributes_of_one_code_first() -> None:
         "place": Attribute("common", tuple("abcde")),
         "kind": Attribute("salient", tuple("abcd")),
     }
-    # Kinds 1 to 3 occur at place 4 alone, so four different kinds and four different places exclude each other.
+    # Kinds 1 to 3 occur only at place 4. So four images cannot have four different kinds and four
+    # different places at once.
     place, kind = (
         np.repeat([0, 1, 2, 3, 4], 9),
         np.repeat([0, 0, 0, 0, 1, 2, 3], [9, 9, 9, 9, 3, 3, 3]),

@@ -1,4 +1,4 @@
-"""The report: one page that is whole, that fetches nothing, that says what was measured and lets no data become markup."""
+"""The report: a complete, self-contained page with all measurements, in which data is escaped."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ EVIL = "<script>alert(1)<b>&\"'\x00"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole tiny training: grids and checkpoints on the way, a log, a probe, pictures, and its report."""
+    """A complete tiny training with grids, checkpoints, log, probe, pictures and report."""
     folder = tmp_path_factory.mktemp("a place") / "first run"
     session.train(
         tiny(images=96, log_every=16, grid_every=32, save_every=48), folder, finish=summary.finish
@@ -214,7 +214,7 @@ def test_collect_probes_the_codes_if_probe_json_cannot_be_used(
 
 
 def scored(checkpoint: int, **changed: object) -> dict:
-    """What `studio score` writes of a checkpoint, with two of its groups."""
+    """Returns an entry of `score.json` with two groups."""
     shared = dict.fromkeys(("precision", "recall", "floor_precision", "floor_recall"), 0.25)
     row = {
         **shared,
@@ -258,12 +258,12 @@ def test_page_shows_scores_of_one_checkpoint_and_a_curve_of_all(described: Facts
     one = check_page(render_page([replace(described, scores=[scored(96)])]))
     said = one.text()
     assert (
-        "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights fedcba987654)"
-        in said
+        "checkpoint 96, averaged weights; n 2,000, extractor domain (64 features, weights "
+        "fedcba987654)" in said
     )
     assert (
-        "generated against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) 0.1250 ± 0.010 (0.0010) - (-)"
-        in said
+        "generated against FID ↓ KID ↓ IS ↑ precision ↑ recall ↑ n swaps target 1.04 (0.50) "
+        "0.1250 ± 0.010 (0.0010) - (-)" in said
     )
     assert "0123456789abcdef" not in said, "what only the studio needs"
     assert len(one.all("figure")) == len(described.pictures) + 1

@@ -1,4 +1,4 @@
-"""A method whose images are known, and the data that it can have painted."""
+"""A method with known images, and data sets of images that it can reproduce."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,10 @@ Z, S, SIDE, BLANK = 2, 3, 6, -0.5
 
 
 class Painter(Method):
-    """Paints z[k] into row 0, column k, and s[k] into the first k + 1 pixels of row 1 + k, and reads them there."""
+    """Paints z[k] into row 0, column k, and s[k] into the first k + 1 pixels of row 1 + k.
+
+    It encodes an image by reading these pixels.
+    """
 
     def __init__(self, channels: int = 1) -> None:
         super().__init__(MethodConfig(name="painter", z=Z, s=S))
@@ -39,7 +42,7 @@ class Painter(Method):
 
 
 class Painted(Dataset):
-    """Images that the Painter can have painted: background with s blank, target with any."""
+    """Images of the Painter: background images with a blank s, target images with any s."""
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Painted(Dataset):
 
 
 class Healable(Painted):
-    """Painted images of which the healthy ones are known."""
+    """Painted images with their true healthy counterparts."""
 
     def healthy(self, split: str, indices: Sequence[int] | np.ndarray) -> Tensor:
         z = self.code("target", indices).z

@@ -42,7 +42,7 @@ PROTOCOLS = {
 }
 
 
-class Reading(NamedTuple):
+class ProbeBar(NamedTuple):
     """A probe result as text and as a bar from 0 to 1 with a mark at the chance level."""
 
     text: str
@@ -51,12 +51,12 @@ class Reading(NamedTuple):
 
 
 class ProbeRow(NamedTuple):
-    """A row of the probe table. The readings are those from the salient and the common code."""
+    """A row of the probe table. The bars show the probes of the salient and the common code."""
 
     attribute: str
     belongs: str
     metric: str
-    readings: Sequence[Reading | None]
+    bars: Sequence[ProbeBar | None]
     numbers: Sequence[str]
 
 
@@ -173,8 +173,8 @@ def _probe_row(row: Mapping[str, Any]) -> ProbeRow:
     return ProbeRow(
         row["attribute"],
         row["belongs"],
-        METRICS.get(row["metric"], row["metric"]),
-        [_reading(row[code], row, high) for code, high in (("salient", up), ("common", not up))],
+        METRICS.get(row["metric"], str(row["metric"])),
+        [_bar(row[code], row, high) for code, high in (("salient", up), ("common", not up))],
         [
             *(format_probe(row[key], row["metric"]) for key in ("whole", "chance")),
             f"{row['error']:.3f}",
@@ -183,9 +183,9 @@ def _probe_row(row: Mapping[str, Any]) -> ProbeRow:
     )
 
 
-def _reading(value: float, row: Mapping[str, Any], high: bool) -> Reading:
+def _bar(value: float, row: Mapping[str, Any], high: bool) -> ProbeBar:
     length, chance = (f"{100 * min(1, max(0, v)):.1f}%" for v in (value, row["chance"]))
-    return Reading(f"{format_probe(value, row['metric'])} {'↑' if high else '↓'}", length, chance)
+    return ProbeBar(f"{format_probe(value, row['metric'])} {'↑' if high else '↓'}", length, chance)
 
 
 def _separation_table(separation: Mapping[str, Any], prefix: str) -> Table | None:

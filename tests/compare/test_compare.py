@@ -1,40 +1,27 @@
-"""Comparing: what is trained, resumed and taken as it is; a failing run takes no other along; what the table says."""
+"""Comparisons: missing runs are trained, incomplete ones resumed, complete ones kept.
 
-import csv
+A failing run leaves the others alone.
+"""
+
 import json
-import os
 import shlex
-import signal
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
+from support.comparisons import BASE
 from support.runs import studio
 
 from studio.atomic import write_json
 from studio.compare.compare import compare, plan
-from studio.compare.launch import Ending, LaunchTemplate, TrainingJob, lock_folder, run_jobs
-from studio.compare.summary import collect_numbers, desired_direction, notes, summarise
+from studio.compare.launch import Ending, LaunchTemplate, TrainingJob
 from studio.compare.sweep import Variant, resolve_variants
-from studio.compare.table import show_comparison, tables, write_comparison
-from studio.config import resolve
-from studio.errors import StudioError
+from studio.compare.table import tables, write_comparison
 from studio.evaluate.probes import ProbeOptions, probe
 from studio.runs import checkpoint
 from studio.training import session
 
-BASE = """
-data: {name: digits}
-nets: {width: 4}
-method: {name: dig, z: 4, s: 3}
-train: {images: 64, batch: 16, threads: 1, grid_every: 0, log_every: 16}
-paper:
-  {source: Table 1, protocol: carton, eval: authors, images: 1000,
-   attributes: {digit: {salient: {best: 0.9, average: 0.8, worst: 0.7}}}}
-"""
 # As studio/train.py, but without the pictures.
 QUICK = f"""
 import sys
@@ -76,7 +63,7 @@ def states(result: list) -> list[str]:
     return [f"{member.variant.label}/{member.seed}: {member.state}" for member in result]
 
 
-def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stays_alone(
+def test_compare_trains_missing_runs_resumes_others_and_survives_failures(
     rows: list[Variant], quick: str
 ) -> None:
     out, (a, b) = Path("out"), rows
@@ -124,7 +111,7 @@ def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stay
     assert digit["mean"] == pytest.approx(sum(digit["values"].values()) / 2)
     assert digit["paper"] == {"best": 0.9, "average": 0.8, "worst": 0.7}
     assert second["numbers"]["digit.salient"]["n"] == 1
-    assert second["paper"] is None  # s = 2 is not what the paper measured
+    assert second["paper"] is None  # the paper did not measure s = 2
     assert first["parameters"] > second["parameters"] > 1000
     assert first["images_per_second"] > 0
     written = json.loads(Path("out/compare.json").read_text())
@@ -134,7 +121,7 @@ def test_what_is_missing_is_trained_what_is_half_done_resumed_and_a_failure_stay
     ].count("done") == 3
 
 
-def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for_that_run_only(
+def test_plan_resumes_for_a_bigger_budget_and_refuses_another_config(
     rows: list[Variant],
 ) -> None:
     out, a = Path("out"), rows[0]
@@ -160,7 +147,7 @@ def test_a_bigger_budget_resumes_and_another_config_in_the_folder_is_refused_for
     assert plan(rows, out)[0].state == "half"
 
 
-def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[Variant]) -> None:
+def test_compare_collects_runs_submitted_to_a_scheduler(rows: list[Variant]) -> None:
     Path("queue.py").write_text(
         "import json, sys\nopen('queue.jsonl', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
     )
@@ -179,7 +166,7 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
         "submitted",
     ]
     assert len(queue.read_text().splitlines()) == 2  # nothing is submitted twice
-    trained(one[0], 0, out)  # what the scheduler does in its own time
+    trained(one[0], 0, out)  # the scheduler runs it later
     result = compare(one, out, launcher)
     assert [run["state"] for run in result["rows"][0]["runs"]] == ["done", "submitted"]
     assert result["rows"][0]["numbers"]["digit.salient"]["n"] == 1
@@ -194,7 +181,7 @@ def test_a_scheduler_takes_the_runs_and_calling_again_collects_them(rows: list[V
     assert plan(longer, out)[0].state == "half"
 
 
-def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
+def test_compare_measures_another_protocol_once(
     rows: list[Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, one = Path("out"), resolve_variants(["base.yaml"], seeds=1)
@@ -225,7 +212,7 @@ def test_another_protocol_is_measured_once_and_kept_beside_the_runs(
     }
 
 
-def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
+def test_compare_names_the_most_central_training_or_the_reason(
     rows: list[Variant],
 ) -> None:
     out, two = Path("out"), resolve_variants(["base.yaml"], seeds=2)
@@ -244,251 +231,7 @@ def test_the_most_central_training_is_named_for_each_row_or_why_there_is_none(
     assert "centrality" not in compare(two, out)["rows"][0]
 
 
-# What is summed up, from made-up measurements.
-
-
-def measured(salient: float, common: float, images: int = 64, **more: object) -> dict:
-    row = {
-        "attribute": "digit",
-        "belongs": "salient",
-        "metric": "balanced_accuracy",
-        "chance": 0.1,
-        "salient": salient,
-        "common": common,
-        "whole": None,
-    }
-    texture = {**row, "attribute": "texture", "belongs": "common"}
-    return {"images_seen": images, "rows": [row, texture], **more}
-
-
-def summed(probes: dict[int, dict], assignments: tuple = ()) -> dict:
-    config = resolve(yaml.safe_load(BASE), "base", "base", assignments)
-    failed = {"state": "failed", "error": "not finite at iteration 7"}
-    runs = [
-        {
-            "row": "a",
-            "seed": s,
-            "run": f"out/a-seed{s}",
-            "state": "done",
-            "images_seen": 64,
-            "images": 64,
-            "error": None,
-        }
-        | (failed if s not in probes else {})
-        for s in range(3)
-    ]
-    return summarise(
-        Variant("a", "a", "base.yaml", assignments, config, 3),
-        runs,
-        probes,
-        {"parameters": 12345, "images_per_second": 321.5},
-    )
-
-
-def whole(*rows: dict) -> dict:
-    result = {
-        "name": "n",
-        "out": "out",
-        "protocol": "held-out",
-        "eval": "clean",
-        "stopped": "",
-        "rows": list(rows),
-    }
-    return {**result, "notes": notes(result)}
-
-
-def test_best_and_worst_know_where_an_attribute_belongs() -> None:
-    row = summed({0: measured(0.5, 0.2), 1: measured(0.9, 0.6), 2: measured(0.7, 0.1)})
-    read = {key: (n["best"], n["worst"]) for key, n in row["numbers"].items()}
-    assert read["digit.salient"] == (0.9, 0.5)
-    assert read["digit.common"] == (0.1, 0.6)
-    assert read["texture.salient"] == (0.5, 0.9)
-    assert read["texture.common"] == (0.6, 0.1)
-    number = row["numbers"]["digit.salient"]
-    assert number["mean"] == pytest.approx(0.7)
-    assert number["sd"] == pytest.approx(0.2)  # of a sample of three
-    assert "digit.whole" not in row["numbers"]  # not measured is not zero
-    assert summed({0: measured(0.5, 0.2)})["numbers"]["digit.salient"]["sd"] is None
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("digit.salient", "higher"),
-        ("digit.common", "lower"),
-        ("digit.whole", "higher"),
-        ("texture.common", "higher"),
-        ("reconstruction.target", "lower"),
-        ("separation.w2_common", "lower"),
-        ("separation.attributes.digit.silhouette_salient", "higher"),
-        ("separation.attributes.digit.silhouette_common", "lower"),
-        ("separation.attributes.texture.tsne.clustering_accuracy_salient", "lower"),
-        ("disentangle.factorvae", "higher"),
-        ("separation.w2_floor", None),
-        ("disentangle.votes_train", None),
-    ],
-)
-def test_each_number_has_a_direction_or_none(key: str, expected: str | None) -> None:
-    assert desired_direction(key, {"digit": "salient", "texture": "common"}) == expected
-
-
-def test_whatever_a_probe_measured_has_a_key_and_only_finite_numbers_count() -> None:
-    separation = {
-        "w2_common": 1.5,
-        "salient_variance_ratio": None,
-        "attributes": {"digit": {"silhouette_salient": 0.25, "n": 7}},
-    }
-    found = collect_numbers(
-        measured(
-            0.5,
-            float("nan"),
-            separation=separation,
-            reconstruction={"target": 0.125},
-            note="x",
-            ok=True,
-        )
-    )
-    assert found == {
-        "digit.salient": 0.5,
-        "texture.salient": 0.5,
-        "separation.w2_common": 1.5,
-        "reconstruction.target": 0.125,
-        "separation.attributes.digit.silhouette_salient": 0.25,
-        "separation.attributes.digit.n": 7,
-    }
-
-
-def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture) -> None:
-    more = {"reconstruction": {"target": 0.125}, "disentangle": {"factorvae": 0.5, "mig": 0.25}}
-    result = whole(summed({0: measured(0.5, 0.2, **more), 1: measured(0.7, 0.4, **more)}))
-    laid_out = tables(result, ["disentangle.mig"], wide=True)
-    write_comparison(result, laid_out)
-    show_comparison(result, laid_out)
-    screen, markdown = capsys.readouterr().out, Path("out/compare.md").read_text()
-    lines = list(csv.DictReader(Path("out/compare.csv").read_text().splitlines()))
-    assert json.loads(Path("out/compare.json").read_text()) == result
-    by_key = {line["key"]: line for line in lines}
-    for key, number in result["rows"][0]["numbers"].items():
-        assert float(by_key[key]["mean"]) == number["mean"]
-        assert [by_key[key][f"seed{s}"] for s in range(3)] == [
-            *map(str, number["values"].values()),
-            "",
-        ]
-    assert by_key["digit.salient"]["paper_average"] == "0.8"
-    assert by_key["parameters"]["mean"] == "12345"
-    assert (
-        "| a | digit | balanced accuracy | 0.600 ± 0.141 ↑ | 0.700 | 0.500 | 0.800 (0.900, 0.700) |"
-        in markdown
-    )
-    for text in (screen, markdown):
-        for part in (
-            "0.600 ± 0.141 ↑",
-            "0.800 (0.900, 0.700)",
-            "disentangle.mig",
-            "reconstruction.target",
-            "12,345",
-            "322",
-            "a-seed2: failed: not finite at iteration 7",
-        ):
-            assert part in text
-        assert "disentangle.factorvae" not in text  # not asked for
-    columns = {
-        len(line)
-        for title, names, cells in laid_out
-        for line in [names, *cells]
-        if title.endswith("(held-out, clean)")
-    }
-    assert len(columns) == 1
-
-
-def test_a_row_without_a_run_still_has_the_papers_value() -> None:
-    result = whole(summed({}))
-    cells = tables(result)[0][2]
-    assert cells == [["a", "digit", "", "-", "0.800 (0.900, 0.700)", "-", "-", "0"]]
-    assert result["rows"][0]["numbers"]["digit.salient"]["mean"] is None
-
-
-def test_what_makes_rows_hard_to_compare_is_said() -> None:
-    a = summed({0: measured(0.5, 0.2, images=64), 1: measured(0.5, 0.2, images=96)})
-    b = summed(
-        {0: measured(0.5, 0.2)}, ("train.images=128", "paper.attributes={colour: {common: 0.5}}")
-    )
-    text = "\n".join(whole(a, b)["notes"])
-    assert "a: measured at 64, 96 images, its budget is 64" in text
-    assert "budgets differ: 64, 128 images" in text
-    assert "the paper measured by carton, this table by held-out: --protocol carton" in text
-    assert "the paper measured by authors, this table by clean: --eval authors" in text
-    assert "the paper trained on 1,000 images, this comparison on 64" in text
-    assert "paper.attributes.colour: not measured here" in text
-    assert tables(whole(a, b))[-1][2][0][4] == "64, 96 *"
-    plain = summed({0: measured(0.5, 0.2)}, ("paper=null",))
-    assert whole(plain)["notes"] == []
-
-
-# Processes.
-
-
-def job(name: str, script: str) -> TrainingJob:
-    Path(f"{name}.py").write_text(script)
-    return TrainingJob(
-        name, name, Path("runs") / name, [f"{name}.py"], Path("logs") / f"{name}.log"
-    )
-
-
-PYTHON = LaunchTemplate((sys.executable, "{args}"))
-
-
-def test_endings_say_why_and_only_the_last_training_in_a_log_counts() -> None:
-    jobs = [
-        job("good", "print('fine')"),
-        job(
-            "bad",
-            "import sys\nprint('working')\nsys.exit('error: the file\\n  is missing\\nTraceback of a launcher')",
-        ),
-        job("killed", "import os\nos.kill(os.getpid(), 9)"),
-        job("silent", "raise SystemExit(3)"),
-        job("crashed", "raise ValueError('odd')"),
-    ]
-    endings, stopped = run_jobs(jobs, PYTHON, 2, print)
-    assert stopped == ""
-    assert [endings[one.name].code for one in jobs] == [0, 1, -9, 3, 1]
-    assert endings["bad"].message == "the file; is missing"
-    assert endings["killed"].message == "killed by SIGKILL"
-    assert endings["silent"].message == "exit code 3, no output"
-    assert endings["crashed"].message == "ValueError: odd"
-    Path("bad.py").write_text("raise SystemExit('another reason')")
-    assert run_jobs(jobs[1:2], PYTHON, 1, print)[0]["bad"].message == "another reason"
-    assert "the file" in Path("logs/bad.log").read_text()  # appended
-
-
-def test_an_interrupt_is_handed_on_once_and_no_more_are_started() -> None:
-    script = (
-        "import signal, sys, time\ncount = []\nsignal.signal(signal.SIGINT, lambda *_: count.append(1))\n"
-        "open('ready', 'w').close()\n"
-        "while not count: time.sleep(.02)\ntime.sleep(.3)\nprint('saved after', len(count))\nsys.exit(130)"
-    )
-
-    def interrupt() -> None:
-        while not Path("ready").exists():
-            threading.Event().wait(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.getsignal(signal.SIGINT)
-    threading.Thread(target=interrupt).start()
-    endings, stopped = run_jobs(
-        [job("first", script), job("second", "print('never')")], PYTHON, 1, print
-    )
-    assert stopped == "SIGINT"
-    assert endings["first"].code == 130
-    assert endings["first"].message == "saved after 1"
-    assert "second" not in endings
-    assert not Path("logs/second.log").exists()
-    assert (
-        signal.getsignal(signal.SIGINT) is before
-    )  # which is not the default where a shell started this in the background
-
-
-def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(
+def test_compare_verb_exits_like_a_training_when_stopped(
     rows: list[Variant], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(jobs: list[TrainingJob], *_: object) -> tuple[dict, str]:
@@ -515,38 +258,6 @@ def test_a_stopped_comparison_says_so_and_exits_as_a_training_does(
     assert result["rows"][0]["runs"][0]["images_seen"] == 16
 
 
-def test_a_launcher_puts_arguments_where_the_template_says() -> None:
-    one = TrainingJob("a-seed0", "a", Path("out dir/a-seed0"), ["--cfg", "a b.yaml"], Path("log"))
-    whole = LaunchTemplate.parse("env {train} {args}").command(one)
-    assert whole[0] == "env"
-    assert Path(whole[1]).name == "train.py"
-    assert whole[2:] == ["--cfg", "a b.yaml"]
-    wrapped = LaunchTemplate.parse("env --job={name} --wrap 'python {train} {args}' {run}").command(
-        one
-    )
-    assert wrapped[1] == "--job=a-seed0"
-    assert shlex.split(wrapped[3])[2:] == ["--cfg", "a b.yaml"]
-    assert wrapped[4] == "out dir/a-seed0"
-    assert LaunchTemplate().command(one)[0] == sys.executable
-
-
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [
-        ("env {train}", "expected {args}"),
-        ("env {train} {arg}", "no such place {arg}; did you mean 'args'?"),
-        ("no-such-program {args}", "no program is called 'no-such-program'"),
-        ("env 'open {args}", "no closing quotation"),
-    ],
-)
-def test_a_wrong_launcher_is_refused_before_anything_is_trained(
-    template: str, expected: str
-) -> None:
-    _, error = studio("compare", "digits_dig", "--launcher", template, code=2)
-    assert expected in error
-    assert not Path("runs").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -555,7 +266,7 @@ def test_a_wrong_launcher_is_refused_before_anything_is_trained(
         (["--set", "train.lrr=1,2"], "did you mean 'lr'?"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_trained(
+def test_compare_verb_refuses_wrong_options_before_training(
     options: list[str], expected: str
 ) -> None:
     _, error = studio("compare", "digits_dig", *options, code=2)
@@ -563,7 +274,7 @@ def test_wrong_options_are_refused_before_anything_is_trained(
     assert not Path("runs").exists()
 
 
-def test_dry_run_says_what_would_happen_and_writes_nothing(rows: list[Variant]) -> None:
+def test_compare_verb_dry_run_states_the_plan_and_writes_nothing(rows: list[Variant]) -> None:
     trained(rows[0], 0, Path("out"))
     trained(rows[1], 0, Path("out"), stop_after=0.0)
     before = sorted(Path("out").rglob("*"))
@@ -597,7 +308,7 @@ def test_dry_run_says_what_would_happen_and_writes_nothing(rows: list[Variant]) 
     assert not Path("runs").exists()
 
 
-def test_a_key_that_no_run_has_is_named_after_the_results_are_safe(rows: list[Variant]) -> None:
+def test_compare_verb_refuses_an_unknown_key_after_writing_results(rows: list[Variant]) -> None:
     one = resolve_variants(["base.yaml"], seeds=1)
     trained(one[0], 0, Path("out"))
     _, error = studio(
@@ -605,17 +316,3 @@ def test_a_key_that_no_run_has_is_named_after_the_results_are_safe(rows: list[Va
     )
     assert "--show digit.saliant: no run has such a number; did you mean 'digit.salient'?" in error
     assert Path("out/compare.csv").is_file()
-
-
-def test_two_comparisons_do_not_train_in_one_folder() -> None:
-    with (
-        lock_folder(Path("out")),
-        pytest.raises(StudioError, match="out: another comparison"),
-        lock_folder(Path("out")),
-    ):
-        pass
-    with lock_folder(Path("out")):  # free again
-        pass
-    Path("file").touch()
-    with pytest.raises(StudioError, match="cannot be written"), lock_folder(Path("file/out")):
-        pass

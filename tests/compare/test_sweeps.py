@@ -1,4 +1,4 @@
-"""What is to be trained: sweep files, values on the command line, labels and folders, and where the paper's values stay."""
+"""Rows of a comparison: sweep files, values on the command line, labels, folders, paper values."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0
 
 
 def existing(name: str) -> list[sweep.Variant]:
-    """Resolves a sweep that comes with the studio; skips, aloud, what needs a method that is not there yet."""
+    """Resolves a shipped sweep. Skips the test if a method does not exist yet."""
     raw = read_yaml(sweep.find_config_or_sweep(name))
     for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
         try:
@@ -41,7 +41,7 @@ def write(name: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", list_sweeps())
-def test_every_sweep_resolves_row_by_row(name: str) -> None:
+def test_every_shipped_sweep_resolves(name: str) -> None:
     rows = existing(name)
     assert len(rows) > 1
     assert len({row.label for row in rows}) == len({row.folder for row in rows}) == len(rows)
@@ -53,10 +53,10 @@ def test_every_sweep_resolves_row_by_row(name: str) -> None:
     for row in rows:
         assert (
             load(row.cfg, row.assignments) == row.config
-        )  # what `studio train` makes of it is what was planned
+        )  # `studio train` resolves it to the planned config
 
 
-def test_the_ablation_has_the_papers_eight_rows_and_their_values() -> None:
+def test_ablation_sweep_has_the_papers_eight_rows_and_values() -> None:
     rows = {row.label: row.config for row in existing("carton_table3")}
     assert len(rows) == 8
     read = {name: config.paper.attributes for name, config in rows.items()}
@@ -92,7 +92,7 @@ def test_the_ablation_has_the_papers_eight_rows_and_their_values() -> None:
 
 
 @pytest.mark.parametrize("row", existing("digits_table3"), ids=lambda row: row.label)
-def test_every_ablation_can_be_trained(row: sweep.Variant) -> None:
+def test_ablation_sweep_rows_can_be_trained(row: sweep.Variant) -> None:
     method = tiny().method.model_copy(update={"weights": row.config.method.weights})
     config = tiny().model_copy(update={"method": method})
     engine = Engine(config, build.build_dataset(config))
@@ -119,11 +119,13 @@ def test_every_ablation_can_be_trained(row: sweep.Variant) -> None:
         ("a.b=1e-4,0.0001", [1e-4, 1e-4]),
     ],
 )
-def test_commas_outside_brackets_and_quotes_separate_values(assignment: str, values: list) -> None:
+def test_parse_values_splits_at_commas_outside_brackets_and_quotes(
+    assignment: str, values: list
+) -> None:
     assert parse_values(assignment) == ("a.b", values)
 
 
-def test_several_values_are_every_combination_and_one_value_is_for_all() -> None:
+def test_resolve_variants_makes_a_row_of_every_combination() -> None:
     rows = resolve_variants(
         ["digits_dig"],
         ["train.lr=1e-4,1e-3", "method.s=2,3", "nets.width=8", "train.threads=1"],
@@ -146,7 +148,7 @@ def test_several_values_are_every_combination_and_one_value_is_for_all() -> None
     assert rows[0].at(1).seed == 1
 
 
-def test_a_budget_is_the_same_for_every_row() -> None:
+def test_resolve_variants_gives_every_row_the_budget() -> None:
     write("a.yaml", BASE)
     write("b.yaml", BASE.replace("640", "64_000"))
     write("s.yaml", "base: [a.yaml, b.yaml]\nbudget: 1280\nseeds: 5\n")
@@ -172,7 +174,7 @@ def test_a_budget_is_the_same_for_every_row() -> None:
     ]
 
 
-def test_a_sweep_of_the_users_finds_its_base_beside_itself() -> None:
+def test_resolve_variants_finds_the_base_in_the_sweeps_folder() -> None:
     Path("own").mkdir()
     write("own/mine.yaml", BASE)
     write(
@@ -186,7 +188,7 @@ def test_a_sweep_of_the_users_finds_its_base_beside_itself() -> None:
     assert comparison_name(["own/sweep.yaml", "digits_dig"]) == "sweep+digits_dig"
 
 
-def test_a_folder_is_stable_and_keeps_labels_apart_that_differ_only_in_odd_letters() -> None:
+def test_variant_folder_is_stable_and_distinguishes_odd_letters() -> None:
     write("a.yaml", BASE)
     write(
         "s.yaml",
@@ -203,13 +205,16 @@ def test_a_folder_is_stable_and_keeps_labels_apart_that_differ_only_in_odd_lette
     assert len(many[0].folder) < 150
 
 
-def test_the_papers_values_stay_only_with_what_the_paper_measured() -> None:
+def test_resolve_variants_keeps_paper_values_only_for_the_papers_rows() -> None:
     write("a.yaml", BASE + PAPER)
     plain, other = resolve_variants(["a.yaml"], ["method.s=3,5", "nets.width=8"])
-    assert plain.config.paper is not None  # s = 3 is what the config says
+    assert plain.config.paper is not None  # s = 3 is the value of the config
     assert other.config.paper is None
     assert load(other.cfg, other.assignments).paper is None
-    rows = "rows:\n  same: {}\n  other: {method.s: 5}\n  own: {method.s: 6, paper.attributes: {digit: {common: 0.3}}}\n"
+    rows = (
+        "rows:\n  same: {}\n  other: {method.s: 5}\n"
+        "  own: {method.s: 6, paper.attributes: {digit: {common: 0.3}}}\n"
+    )
     same, other, own = resolve_variants([write("s.yaml", f"base: a.yaml\n{rows}")])
     assert same.config.paper.attributes["digit"].salient.average == 0.9
     assert other.config.paper is None
@@ -249,7 +254,9 @@ def test_the_papers_values_stay_only_with_what_the_paper_measured() -> None:
         ((["."],), {}, "a folder"),
     ],
 )
-def test_wrong_input_says_what_is_expected(arguments: tuple, options: dict, expected: str) -> None:
+def test_resolve_variants_explains_wrong_input(
+    arguments: tuple, options: dict, expected: str
+) -> None:
     assert expected in fault(*arguments, **options)
 
 
@@ -276,6 +283,6 @@ def test_wrong_input_says_what_is_expected(arguments: tuple, options: dict, expe
         ),
     ],
 )
-def test_a_faulty_sweep_is_refused_by_name(text: str, expected: str) -> None:
+def test_resolve_variants_names_a_faulty_sweep(text: str, expected: str) -> None:
     write("a.yaml", BASE + PAPER)
     assert expected in fault([write("s.yaml", text)])

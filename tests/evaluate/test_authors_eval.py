@@ -1,4 +1,4 @@
-"""The published evaluation's regime, beside the clean one."""
+"""The authors' eval mode, compared with the clean one."""
 
 import numpy as np
 import torch
@@ -9,8 +9,9 @@ from studio.evaluate.codes import encode_split
 from studio.evaluate.probes import ProbeOptions, probe
 
 
-def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
-    # Peers' traps 1 and 2: noise and batch statistics at evaluation, here only where asked for, and labelled.
+def test_authors_eval_is_noisy_mixed_and_restores_the_method() -> None:
+    # Peers' traps 1 and 2: noise and batch statistics at evaluation, here only where asked for, and
+    # labelled.
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
     before = {name: value.clone() for name, value in method.state_dict().items()}
@@ -31,7 +32,7 @@ def test_authors_regime_is_noisy_mixed_and_leaves_no_trace() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_targets_alone_are_those_of_the_mixed_batches() -> None:
+def test_authors_eval_mixes_batches_when_only_targets_are_requested() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
     both = encode_split(method, data, "test", limit=100, eval_mode="authors")
@@ -39,7 +40,7 @@ def test_targets_alone_are_those_of_the_mixed_batches() -> None:
     assert np.array_equal(both.spaces["whole"][100:], alone.spaces["whole"])
 
 
-def test_without_noise_and_norm_the_rows_keep_their_order() -> None:
+def test_authors_eval_keeps_the_order_of_rows() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
     method.encode = lambda images: type(method.prior(1, "target"))(
@@ -50,7 +51,7 @@ def test_without_noise_and_norm_the_rows_keep_their_order() -> None:
     assert np.array_equal(clean.spaces["whole"], authors.spaces["whole"])
 
 
-def test_the_result_says_which_regime() -> None:
+def test_probe_result_states_the_eval_mode() -> None:
     data = build_dataset(tiny())
     method = build_method(tiny(), data.shape).eval()
     assert probe(method, data, ProbeOptions(limit=60))["eval"] == "clean"

@@ -1,4 +1,7 @@
-"""Counterfactuals scored on methods whose worth is known: perfect, idle, half-hearted, destructive; and what is said of them."""
+"""Counterfactual scores of methods of known quality: perfect, idle, half-hearted, destructive.
+
+Values that cannot be measured have a note.
+"""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +29,7 @@ PIXELS = SIDE * SIDE
 
 
 class Marked(Dataset):
-    """Smooth images below 0; a target is such an image plus 1 inside a square."""
+    """Smooth images below 0. Target images are such images plus 1 inside a square."""
 
     def __init__(self, marked: bool = True) -> None:
         super().__init__(DataConfig(name="squares", resolution=SIDE))
@@ -110,7 +113,7 @@ class Half(Perfect):
 
 
 class Destructive(Perfect):
-    """Makes images without salient content white, and what has some as it was."""
+    """Makes images without salient content white, and leaves the others as they were."""
 
     def decode(self, code: Code) -> Tensor:
         image = super().decode(code)
@@ -123,7 +126,7 @@ def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "CHUNK", 32)
 
 
-def test_a_perfect_method_is_perfect() -> None:
+def test_counterfactual_is_perfect_for_a_perfect_method() -> None:
     found = counterfactual(Perfect().eval(), Known())
     assert found["n"] == SIZE - 1, "the image without a mask is left out"
     assert found["dice"] == found["auroc"] == 1
@@ -152,7 +155,7 @@ def test_a_perfect_method_is_perfect() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_a_method_that_does_nothing_gains_nothing() -> None:
+def test_counterfactual_has_no_gain_for_an_idle_method() -> None:
     found = counterfactual(Idle().eval(), Known())
     assert found["dice"] == 0
     assert found["auroc"] == 0.5
@@ -170,7 +173,7 @@ def test_a_method_that_does_nothing_gains_nothing() -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_half_of_the_work_is_half_of_the_error() -> None:
+def test_counterfactual_halves_the_error_for_half_the_change() -> None:
     found = counterfactual(Half().eval(), Known())
     assert found["dice"] == found["auroc"] == 1, (
         "where it is, it knows; a threshold fits any contrast"
@@ -185,7 +188,7 @@ def test_half_of_the_work_is_half_of_the_error() -> None:
     assert found["minimality"] == pytest.approx(1)
 
 
-def test_what_is_destroyed_outside_is_seen() -> None:
+def test_counterfactual_detects_destruction_outside_the_mask() -> None:
     found = counterfactual(Destructive().eval(), Known())
     assert found["composition"] == pytest.approx(0, abs=1e-6)
     assert found["error_outside"] == pytest.approx(1.5, abs=0.02)
@@ -200,7 +203,7 @@ def test_what_is_destroyed_outside_is_seen() -> None:
     assert found["dice"] < 0.3
 
 
-def test_with_masks_alone_the_image_is_the_truth_outside() -> None:
+def test_counterfactual_compares_with_the_image_when_only_masks_are_known() -> None:
     known, found = (counterfactual(Half().eval(), data()) for data in (Known, Marked))
     missing = {name for name in known if name.startswith(("error_inside", "ssim_", "transplant_"))}
     assert len(missing) == 16
@@ -208,7 +211,7 @@ def test_with_masks_alone_the_image_is_the_truth_outside() -> None:
     assert found == {name: pytest.approx(known[name], abs=1e-6) for name in found}
 
 
-def test_what_cannot_be_measured_is_said() -> None:
+def test_counterfactual_explains_missing_measurements() -> None:
     assert counterfactual(Perfect().eval(), TexturedDigits(TexturedDigitsConfig())) is None
     nothing = counterfactual(Perfect().eval(), Known(marked=False))
     assert nothing["n"] == 0
@@ -222,7 +225,7 @@ def test_what_cannot_be_measured_is_said() -> None:
         counterfactual(Perfect().train(), Known())
 
 
-def test_numbers_depend_on_the_seed_alone_and_few_images_are_taken_where_they_are_large(
+def test_counterfactual_is_deterministic_and_limits_large_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     state = torch.get_rng_state()
@@ -234,7 +237,7 @@ def test_numbers_depend_on_the_seed_alone_and_few_images_are_taken_where_they_ar
     assert counterfactual(Half().eval(), Known())["n"] == 19
 
 
-def test_dice_and_its_threshold_have_their_closed_forms() -> None:
+def test_dice_and_best_threshold_have_their_closed_forms() -> None:
     a, b = (
         torch.tensor([[[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]]).bool(),
         torch.zeros(3, 1, 4, dtype=torch.bool),
@@ -253,7 +256,7 @@ def test_dice_and_its_threshold_have_their_closed_forms() -> None:
     assert salient_map(torch.zeros(1, 3, 1, 1), colour).tolist() == [[[pytest.approx(0.7)]]]
 
 
-def test_the_oracle_tells_phantoms_apart_and_knows_healthy_ones(
+def test_judge_separates_phantoms_and_recognises_healthy_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(judging, "STEPS", 150)
@@ -275,16 +278,17 @@ def test_the_oracle_tells_phantoms_apart_and_knows_healthy_ones(
     )
 
 
-def test_lines_say_what_was_found() -> None:
+def test_counterfactual_lines_state_the_measurements() -> None:
     known, masked = (
         counterfactual_lines(counterfactual(Half().eval(), data())) for data in (Known, Marked)
     )
     assert known[0].startswith(
-        "map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 (79 target images"
+        "map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 "
+        "(79 target images"
     )
     assert (
-        "error inside the mask 0.600, 0.60 times that of the original image; outside 0.100, 1.00 times"
-        in known[1]
+        "error inside the mask 0.600, 0.60 times that of the original image; "
+        "outside 0.100, 1.00 times" in known[1]
     )
     assert "0.40 times that of the original image" in known[3]
     assert known[-1] == (

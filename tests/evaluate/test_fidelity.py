@@ -1,4 +1,7 @@
-"""Statistics of features: torch-fidelity's own numbers, whatever the batch; the window; the classifier that reads images."""
+"""Statistics of features, compared with torch-fidelity itself, and the attribute classifier.
+
+The statistics do not depend on the batch size.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +72,8 @@ class Strips(FeatureExtractorBase):
 
 
 class Made(Dataset):
-    """Gray images with a category in the brightness of the left half and a number in that of the right one."""
+    """Gray images with a category in the brightness of the left half and a number in that of the
+    right one."""
 
     def __init__(self, channels: int = 1, size: int = 300, shift: float = 0.0) -> None:
         super().__init__(DataConfig(name="made", resolution=SIDE))
@@ -146,7 +150,7 @@ def called_directly(a: Path, b: Path, name: str, **options: object) -> dict[str,
     return {key: found[name] for key, name in KEYS.items()}
 
 
-def test_scores_of_two_folders_are_those_of_torch_fidelity_called_directly(
+def test_compare_features_equals_torch_fidelity_on_folders(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(torch_fidelity.registry.FEATURE_EXTRACTORS_REGISTRY, "strips", Strips)
@@ -167,7 +171,7 @@ def test_scores_of_two_folders_are_those_of_torch_fidelity_called_directly(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folders", [16], indirect=True)
-def test_inceptions_scores_are_those_of_torch_fidelity_called_directly(
+def test_inception_equals_torch_fidelity_on_images(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     torch.save(random_inception(), tmp_path / "inception.pth")
@@ -183,7 +187,8 @@ def test_inceptions_scores_are_those_of_torch_fidelity_called_directly(
 
 
 def random_inception() -> dict[str, Tensor]:
-    """Makes weights of Inception by which images differ: plain random ones let nothing through 50 layers."""
+    """Makes weights of Inception by which images differ: plain random ones let nothing through 50
+    layers."""
     torch.manual_seed(0)
 
     class Empty(FeatureExtractorInceptionV3):
@@ -198,7 +203,7 @@ def random_inception() -> dict[str, Tensor]:
         return Empty("empty", ["2048"]).state_dict()
 
 
-def test_identical_sets_are_at_no_distance_and_a_collapsed_one_recalls_nothing() -> None:
+def test_compare_features_scores_identical_and_collapsed_sets() -> None:
     rows = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     features = domain_features(rows)
     same, collapsed = (
@@ -217,7 +222,7 @@ def domain_features(rows: Tensor) -> Features:
     return Features(rows, rows * 3)
 
 
-def test_the_window_keeps_what_image_libraries_lose_of_16_bits() -> None:
+def test_quantise_keeps_the_contrast_of_16_bit_images() -> None:
     sixteen = np.linspace(0, 65535, 256).astype(np.uint16)
     images = torch.from_numpy(sixteen / 65535).float().reshape(1, 1, 16, 16) * 2 - 1
     assert quantise(images).flatten().tolist() == list(range(256))
@@ -228,12 +233,12 @@ def test_the_window_keeps_what_image_libraries_lose_of_16_bits() -> None:
 
 
 @pytest.mark.parametrize(("n", "size"), [(10, 5), (60, 30), (2_000, 1_000), (9_000, 1_000)])
-def test_subsets_of_kid_fit_into_the_images(n: int, size: int) -> None:
+def test_kid_subset_size_is_at_most_half_of_the_images(n: int, size: int) -> None:
     assert kid_subset_size(n) == size
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_the_classifier_learns_what_there_is_and_says_how_well(
+def test_classifier_learns_attributes_and_reports_its_accuracy(
     channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribute_classifier, "STEPS", 150)
@@ -253,7 +258,7 @@ def test_the_classifier_learns_what_there_is_and_says_how_well(
     )
 
 
-def test_the_classifier_is_kept_and_made_anew_for_other_images(
+def test_classifier_is_stored_and_retrained_for_other_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attribute_classifier, "STEPS", 5)
@@ -267,7 +272,7 @@ def test_the_classifier_is_kept_and_made_anew_for_other_images(
     assert read_classifier(tmp_path / "domain.safetensors", CPU).sha256 == other.sha256
 
 
-def test_a_damaged_classifier_is_made_anew_aloud(
+def test_classifier_is_retrained_with_a_warning_when_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(attribute_classifier, "STEPS", 5)
@@ -280,7 +285,7 @@ def test_a_damaged_classifier_is_made_anew_aloud(
     assert "domain.safetensors: damaged: sha256 expected" in capsys.readouterr().err
 
 
-def test_large_images_are_looked_at_in_64_pixels() -> None:
+def test_classifier_shrinks_large_images_to_64_pixels() -> None:
     net = attribute_classifier.AttributeClassifier(1, {"target": 2}).eval()
     large = torch.randint(0, 256, (2, 1, 128, 128), dtype=torch.uint8)
     small = torch.nn.functional.interpolate(

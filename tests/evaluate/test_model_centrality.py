@@ -1,4 +1,5 @@
-"""ModelCentrality on linear models: those that agree up to order and sign are central, a scrambled one is not."""
+"""ModelCentrality on linear models: those that agree up to order and sign are central, a scrambled
+one is not."""
 
 import json
 
@@ -31,7 +32,7 @@ WORLD = orthogonal(Z + S, 0)  # how the true factors make images, the same for a
 
 
 class Linear(Method):
-    """Images (1, 1, 7) = WORLD (z, turn s), read back exactly; `turn` says how its coordinates mix the true factors."""
+    """Images (1, 1, 7) = WORLD (z, turn s), encoded exactly. `turn` mixes the true factors."""
 
     def __init__(self, turn: Tensor, side: int = 1) -> None:
         super().__init__(MethodConfig(name="linear", z=Z, s=len(turn)))
@@ -81,12 +82,13 @@ def result(models: dict[str, Method]) -> dict:
     return centrality(models, **SMALL)
 
 
-def test_models_that_agree_up_to_order_and_sign_are_central(result: dict) -> None:
+def test_centrality_ignores_order_and_sign(result: dict) -> None:
     directed = np.array(result["directed"])
     assert result["models"] == ["scrambled", "one", "two", "three"]
     assert (directed[1:, 1:] == 1).all()
-    assert directed[0, 0] == 1  # it knows its own coordinates; that does not count
-    # To others each of its coordinates is a quarter of every one of theirs, and no vote is better than a guess.
+    assert directed[0, 0] == 1  # its score on its own images does not count
+    # To others each of its coordinates is a quarter of every one of theirs, and no vote is better
+    # than a guess.
     assert directed[0, 1:] == pytest.approx(1 / S, abs=0.15)
     assert directed[1:, 0] == pytest.approx(1 / S, abs=0.15)
     assert result["winner"] != "scrambled"
@@ -96,7 +98,7 @@ def test_models_that_agree_up_to_order_and_sign_are_central(result: dict) -> Non
     )
 
 
-def test_of_equals_the_first_wins_whatever_they_are_called(models: dict[str, Method]) -> None:
+def test_centrality_takes_the_first_of_equals(models: dict[str, Method]) -> None:
     for names in (("one", "two", "three"), ("three", "one", "two")):
         assert centrality({name: models[name] for name in names}, **SMALL)["winner"] == names[0]
     renamed = centrality({"x": models["scrambled"], "y": models["one"]}, **SMALL)["directed"]
@@ -105,7 +107,7 @@ def test_of_equals_the_first_wins_whatever_they_are_called(models: dict[str, Met
     )
 
 
-def test_scores_are_the_means_of_the_symmetric_matrix(result: dict) -> None:
+def test_centrality_scores_are_means_of_the_symmetric_matrix(result: dict) -> None:
     directed, matrix = np.array(result["directed"]), np.array(result["matrix"])
     assert np.array_equal(matrix, (directed + directed.T) / 2)
     for i, name in enumerate(result["models"]):
@@ -116,7 +118,7 @@ def test_scores_are_the_means_of_the_symmetric_matrix(result: dict) -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_a_model_that_reads_nothing_is_at_chance(models: dict[str, Method]) -> None:
+def test_centrality_is_chance_for_a_model_without_information(models: dict[str, Method]) -> None:
     blind = centrality({"blind": Blind(torch.eye(S)).eval(), "one": models["one"]}, **SMALL)
     directed = np.array(blind["directed"])
     assert blind["chance"] == {"blind": 1 / S, "one": 1 / S}
@@ -124,7 +126,7 @@ def test_a_model_that_reads_nothing_is_at_chance(models: dict[str, Method]) -> N
     assert directed[0, 1] == 1  # its images are like the others'
 
 
-def test_the_result_depends_on_the_seed_alone(models: dict[str, Method], result: dict) -> None:
+def test_centrality_depends_on_the_seed_alone(models: dict[str, Method], result: dict) -> None:
     state = torch.get_rng_state(), np.random.get_state()[1].copy()
     assert centrality(models, **SMALL) == result
     assert centrality(models, seed=-7, **SMALL)["directed"] != result["directed"]
@@ -132,7 +134,7 @@ def test_the_result_depends_on_the_seed_alone(models: dict[str, Method], result:
     assert np.array_equal(np.random.get_state()[1], state[1])
 
 
-def test_what_cannot_be_compared_is_refused(models: dict[str, Method]) -> None:
+def test_centrality_refuses_models_that_cannot_be_compared(models: dict[str, Method]) -> None:
     one = models["one"]
     for given, options, message in (
         ({"one": one}, {}, "at least 2 models, found 1: one"),
@@ -155,7 +157,7 @@ def test_what_cannot_be_compared_is_refused(models: dict[str, Method]) -> None:
         centrality({"single": single, "same": single}, **SMALL)
 
 
-def test_gans_of_different_code_lengths_are_compared() -> None:
+def test_centrality_compares_gans_of_different_code_lengths() -> None:
     torch.manual_seed(0)
     gans = {
         f"s{s}": DoubleInfoGAN(

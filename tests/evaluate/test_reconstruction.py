@@ -12,7 +12,7 @@ from studio.evaluate.reconstruction import reconstruction
 
 
 @pytest.mark.parametrize("value", [0.25, math.nan, math.inf])
-def test_decoded_images_that_are_not_finite_have_no_error(
+def test_reconstruction_is_none_when_images_are_not_finite(
     monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     config = tiny("vae")

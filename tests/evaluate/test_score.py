@@ -1,4 +1,7 @@
-"""`studio score` on a real run: what should notice a broken model does, nothing stale is returned, the JSON is as promised."""
+"""`studio score` on a real run.
+
+A broken model scores worse, no stale score is returned, and the JSON has its promised form.
+"""
 
 import json
 import shutil
@@ -33,7 +36,7 @@ QUICK = ("--n", "80")
 
 
 def studio(*arguments: object) -> dict:
-    """Runs `studio score ... --json` and returns what it printed on stdout, and nothing else was there."""
+    """Runs `studio score ... --json` and returns the JSON, the only output on stdout."""
     result = CliRunner().invoke(cli.app, ["score", *map(str, arguments), "--json"])
     if isinstance(result.exception, StudioError):
         raise result.exception
@@ -65,7 +68,8 @@ def _brief_classifier() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Contrastive PCA with four checkpoints: random components, none, blurred ones, and those that it found."""
+    """Contrastive PCA with four checkpoints: random components, none, blurred ones, and those that
+    it found."""
     folder = tmp_path_factory.mktemp("runs") / "cpca"
     folder.mkdir()
     raw = {
@@ -115,7 +119,7 @@ def rows(entry: dict) -> dict[str, dict]:
     return {row["group"]: row for row in entry["rows"]}
 
 
-def test_the_json_is_as_promised_and_kept_with_the_run(run: Path, scored: dict) -> None:
+def test_score_json_has_the_promised_keys_and_is_stored(run: Path, scored: dict) -> None:
     assert set(scored) >= CONTRACT
     assert [entry["checkpoint"] for entry in scored["scores"]] == [
         RANDOM,
@@ -147,7 +151,7 @@ def test_the_json_is_as_promised_and_kept_with_the_run(run: Path, scored: dict) 
     assert found["digit"] > 0.5
 
 
-def test_as_many_real_images_score_better_than_any_model(scored: dict) -> None:
+def test_score_floor_is_better_than_any_model(scored: dict) -> None:
     for entry in scored["scores"]:
         for row in entry["rows"]:
             assert row["floor"] < row["fid"]
@@ -159,7 +163,7 @@ def test_as_many_real_images_score_better_than_any_model(scored: dict) -> None:
 
 
 @pytest.mark.parametrize("broken", [RANDOM, COLLAPSED, BLURRED])
-def test_a_broken_model_scores_worse(scored: dict, broken: int) -> None:
+def test_score_is_worse_for_a_broken_model(scored: dict, broken: int) -> None:
     entries = {entry["checkpoint"]: rows(entry) for entry in scored["scores"]}
     for group in ("background reconstructions", "target reconstructions", "swaps"):
         found, fitted = entries[broken][group], entries[FITTED][group]
@@ -173,14 +177,14 @@ def test_a_broken_model_scores_worse(scored: dict, broken: int) -> None:
         assert entries[FITTED]["target reconstructions"]["is"] > 2
 
 
-def test_every_group_is_compared_with_its_own_set(scored: dict) -> None:
+def test_score_compares_every_group_with_its_domain(scored: dict) -> None:
     assert {row["group"]: row["against"] for row in scored["rows"]} == GROUPS
     floors = {row["against"]: row["floor"] for row in scored["rows"]}
     assert len({row["floor"] for row in scored["rows"]}) == len(floors) == 2
     assert scored["about"]["is_by"] == {"background": "texture", "target": "digit"}
 
 
-def test_images_that_go_in_are_never_what_comes_out_is_compared_with(run: Path) -> None:
+def test_real_images_splits_inputs_from_reference(run: Path) -> None:
     dataset = build_dataset(tiny())
     real = scoring.RealImages(dataset, "target", 2_500, 0, None, True)  # pyright: ignore[reportArgumentType] - not needed for it
     assert len({*real.inputs} | {*real.reference}) == 5_000
@@ -199,9 +203,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_a_score_is_computed_once_and_anew_for_whatever_has_changed(
-    copy: Path, computed: list[str]
-) -> None:
+def test_score_is_reused_only_when_nothing_has_changed(copy: Path, computed: list[str]) -> None:
     once = [copy, *QUICK]
     first = studio(*once)
     assert len(computed) == len(GROUPS) + 2, "and a floor for each set"
@@ -227,7 +229,7 @@ def test_a_score_is_computed_once_and_anew_for_whatever_has_changed(
     assert len(computed) == 5 * (len(GROUPS) + 2)
 
 
-def test_scores_of_other_checkpoints_stay_and_those_of_the_same_are_replaced(copy: Path) -> None:
+def test_score_file_replaces_only_the_same_checkpoint(copy: Path) -> None:
     studio(copy, *QUICK, "--checkpoint", FITTED)
     studio(copy, *QUICK, "--checkpoint", RANDOM)
     assert [entry["checkpoint"] for entry in read_scores(copy)] == [RANDOM, FITTED]
@@ -235,7 +237,7 @@ def test_scores_of_other_checkpoints_stay_and_those_of_the_same_are_replaced(cop
     assert [entry["n"] for entry in read_scores(copy)] == [90, 80]
 
 
-def test_too_few_images_for_fid_leave_kid_and_say_so(copy: Path) -> None:
+def test_score_reports_kid_without_fid_for_few_images(copy: Path) -> None:
     found = studio(copy, "--n", 64)
     assert all(row["fid"] is None and row["floor"] is None for row in found["rows"])
     assert all(isinstance(row["kid"], float) and row["n"] == 64 for row in found["rows"])
@@ -243,14 +245,14 @@ def test_too_few_images_for_fid_leave_kid_and_say_so(copy: Path) -> None:
     assert "no FID, because with n = 64 images and 64 features" in found["notes"][0]
 
 
-def test_two_runs_can_be_read_by_one_classifier(copy: Path, run: Path) -> None:
+def test_score_accepts_the_classifier_of_another_run(copy: Path, run: Path) -> None:
     shutil.rmtree(copy / "score")
     found = studio(copy, *QUICK, "--weights", run / "score" / "domain.safetensors")
     assert not (copy / "score").exists()
     assert found["weights_sha256"] == read_scores(run)[0]["weights_sha256"]
 
 
-def test_a_class_of_ones_own_reads_images_as_it_says(copy: Path) -> None:
+def test_own_extractor_gets_images_in_its_format(copy: Path) -> None:
     Path("mine.py").write_text(
         "import torch\n"
         "class Mean(torch.nn.Module):\n"
@@ -268,14 +270,14 @@ def test_a_class_of_ones_own_reads_images_as_it_says(copy: Path) -> None:
     assert len(read_scores(copy)) == 2
 
 
-def test_ones_own_class_is_never_taken_from_before(copy: Path, computed: list[str]) -> None:
+def test_own_extractor_scores_are_never_reused(copy: Path, computed: list[str]) -> None:
     Path("again.py").write_text("import torch\nclass Flat(torch.nn.Flatten):\n    pass\n")
     for _ in range(2):
         studio(copy, *QUICK, "--features", "again:Flat")
     assert len(computed) == 2 * (len(GROUPS) + 2)
 
 
-def test_the_table_says_by_what_and_how_and_the_curve_is_a_picture(run: Path, scored: dict) -> None:
+def test_score_table_states_settings_and_curve_is_a_picture(run: Path, scored: dict) -> None:
     shown = (
         CliRunner()
         .invoke(cli.app, ["score", str(run), "--n", str(N)], env={"COLUMNS": "60"})

@@ -1,4 +1,4 @@
-"""What a user may get wrong with `studio score`: one clear message each, and nothing that a file holds is ever run."""
+"""User errors with `studio score`: each has one clear message, and no code in a file is run."""
 
 import pickle
 import shutil
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def error(*arguments: object) -> str:
-    """Returns the message of `studio score ...`; anything but a clear refusal fails."""
+    """Returns the message of `studio score ...`. Fails unless it is a clear refusal."""
     result = CliRunner().invoke(cli.app, ["score", *map(str, arguments)])
     assert isinstance(result.exception, StudioError), (result.output, result.exception)
     return str(result.exception)
@@ -45,7 +45,7 @@ class Bomb:
         return Path.touch, (Path("exploded"),)
 
 
-def test_no_run_no_checkpoint_no_such_checkpoint(run: Path) -> None:
+def test_score_refuses_missing_runs_and_checkpoints(run: Path) -> None:
     assert "nowhere: no such run" in error("nowhere")
     assert "no checkpoint 65; there are: 64" in error(run, "--checkpoint", 65)
     assert "--checkpoint newest: expected a number of images seen, or all" in error(
@@ -59,7 +59,7 @@ def test_no_run_no_checkpoint_no_such_checkpoint(run: Path) -> None:
     assert "no checkpoint yet" in error(run, "--checkpoint", "all")
 
 
-def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(
+def test_intact_checkpoints_skips_damaged_ones(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from studio.evaluate.score import intact_checkpoints
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over_where_all_are_asked_for(
     assert "damaged" in capsys.readouterr().err
 
 
-def test_a_number_of_images_that_cannot_be(run: Path) -> None:
+def test_score_refuses_an_impossible_number_of_images(run: Path) -> None:
     assert (
         "--n 9: expected 10 to 2500, because of 5,000 background and 5,000 target test images one half"
         in error(run, "--n", 9)
@@ -96,7 +96,7 @@ def test_a_number_of_images_that_cannot_be(run: Path) -> None:
         ("fails:Infinite", "some features are not finite"),
     ],
 )
-def test_an_extractor_that_is_none(run: Path, features: str, message: str) -> None:
+def test_score_refuses_an_invalid_extractor(run: Path, features: str, message: str) -> None:
     Path("broken.py").write_text("1 / 0")
     Path("fails.py").write_text(
         "import torch\n"
@@ -113,7 +113,7 @@ def test_an_extractor_that_is_none(run: Path, features: str, message: str) -> No
     assert message in error(run, "--features", features)
 
 
-def test_missing_weights_are_said_to_be_expected_where(
+def test_inception_weights_names_the_expected_places_when_missing(
     run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("STUDIO_WEIGHTS", str(tmp_path / "weights"))
@@ -133,7 +133,7 @@ def test_missing_weights_are_said_to_be_expected_where(
     assert "sha256 expected 6726825d..., found" in error(run, "--features", "inception")
 
 
-def test_a_pickle_that_carries_code_is_not_run(run: Path, tmp_path: Path) -> None:
+def test_read_weights_never_runs_code_in_a_pickle(run: Path, tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1), "more": Bomb()}, tmp_path / "bomb.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Bomb()))
     for name in ("bomb.pth", "plain.pth"):
@@ -149,7 +149,7 @@ def test_a_pickle_that_carries_code_is_not_run(run: Path, tmp_path: Path) -> Non
     assert Path("exploded").exists(), "it would have been"
 
 
-def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_on(
+def test_read_weights_names_the_code_in_a_pickle_without_unsafe_advice(
     tmp_path: Path,
 ) -> None:
     torch.save({"more": Bomb()}, tmp_path / "bomb.pth")
@@ -166,7 +166,7 @@ def test_it_is_said_what_code_a_pickle_calls_for_and_no_unsafe_advice_is_handed_
         assert "weights_only" not in str(refused.value)
 
 
-def test_files_that_are_no_weights(run: Path, tmp_path: Path) -> None:
+def test_read_weights_refuses_other_files(run: Path, tmp_path: Path) -> None:
     for name in ("text.pth", "text.safetensors"):
         (tmp_path / name).write_text("not weights\n")
         assert f"{name}: not a file of tensors" in error(
@@ -183,7 +183,7 @@ def test_files_that_are_no_weights(run: Path, tmp_path: Path) -> None:
     assert "other.json: not the manifest of a classifier" in said
 
 
-def test_a_state_within_a_checkpoint_is_found(tmp_path: Path) -> None:
+def test_read_weights_finds_the_state_in_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"state_dict": {"weight": torch.ones(2)}}, tmp_path / "lightning.ckpt")
     state, sha256 = read_weights(tmp_path / "lightning.ckpt")
     assert state["weight"].tolist() == [1, 1]
@@ -191,7 +191,7 @@ def test_a_state_within_a_checkpoint_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"scores": [{}]}', '{"scores": 3}'])
-def test_scores_that_are_none(run: Path, content: str) -> None:
+def test_read_scores_refuses_a_damaged_file(run: Path, content: str) -> None:
     (run / "score.json").write_text(content)
     with pytest.raises(
         StudioError,
@@ -200,7 +200,7 @@ def test_scores_that_are_none(run: Path, content: str) -> None:
         read_scores(run)
 
 
-def test_images_that_are_not_finite(run: Path) -> None:
+def test_score_refuses_images_that_are_not_finite(run: Path) -> None:
     state = checkpoint.newest(run).tensors("ema")
     broken = {
         name: value * torch.nan if value.is_floating_point() else value
@@ -215,9 +215,7 @@ def test_images_that_are_not_finite(run: Path) -> None:
     )
 
 
-def test_other_things_than_images_are_not_scored(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_score_refuses_volumes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from studio.data.textured_digits import TexturedDigits
 
     original = TexturedDigits.__init__

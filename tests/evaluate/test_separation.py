@@ -1,4 +1,7 @@
-"""Separation: each statistic against a closed form, a slow loop or another library; what cannot be measured says why."""
+"""Separation: each statistic against a closed form, a slow loop or another library.
+
+Values that cannot be measured have a note.
+"""
 
 import json
 from itertools import permutations
@@ -47,7 +50,7 @@ def blobs(n: int, classes: int, distance: float, seed: int = 0) -> tuple[np.ndar
     return rng.normal(size=(n, classes)) + distance * np.eye(classes)[labels], labels
 
 
-def test_silhouette_is_rousseeuws() -> None:
+def test_silhouette_equals_rousseeuw() -> None:
     points, labels = blobs(40, 3, 2.0)
     labels[0] = 3  # alone in its class: 0 by convention
     distances, expected = cdist(points, points), []
@@ -70,7 +73,7 @@ def test_silhouette_is_rousseeuws() -> None:
     assert silhouette(points, np.arange(40)) is None
 
 
-def test_matched_accuracy_is_the_best_of_all_matches() -> None:
+def test_matched_accuracy_is_the_best_assignment() -> None:
     rng = np.random.default_rng(0)
     for classes, clusters in ((4, 4), (4, 3), (3, 4)):
         y, c = rng.integers(classes, size=30), rng.integers(clusters, size=30)
@@ -80,7 +83,7 @@ def test_matched_accuracy_is_the_best_of_all_matches() -> None:
     assert matched_accuracy(np.array([5, 5, 2, 2]), np.array([0, 0, 9, 9])) == 1
 
 
-def test_clusters_are_the_classes_where_these_are_apart() -> None:
+def test_cluster_finds_distant_classes() -> None:
     points, labels = blobs(300, 4, 20.0)
     clusters = cluster(points, 4, seed=0)
     assert matched_accuracy(clusters, labels) == 1
@@ -89,7 +92,7 @@ def test_clusters_are_the_classes_where_these_are_apart() -> None:
     assert set(cluster(np.zeros((9, 2)), 3, seed=0)) == {0}  # one distinct point
 
 
-def test_chance_of_a_match_is_more_than_one_class_in_k() -> None:
+def test_clustering_chance_exceeds_one_in_k() -> None:
     rng = np.random.default_rng(3)
     labels = rng.integers(10, size=100)
     clusters = rng.integers(10, size=100)
@@ -130,7 +133,7 @@ def test_wasserstein2_is_exact() -> None:
     )  # unequal numbers: (1 + 9) / 2
 
 
-def test_w2_has_a_floor_at_the_same_number_of_images() -> None:
+def test_w2_common_has_a_floor_for_equal_samples() -> None:
     rng = np.random.default_rng(0)
     background, target = rng.normal(size=(600, 4)), rng.normal(size=(250, 4))
     same, moved = (
@@ -148,12 +151,12 @@ def test_w2_has_a_floor_at_the_same_number_of_images() -> None:
     assert w2_common(background[:1], target) == {"w2_common": None, "w2_floor": None, "w2_n": 0}
 
 
-def test_the_floor_never_shares_an_image_between_its_halves() -> None:
+def test_w2_floor_never_shares_an_image_between_its_halves() -> None:
     background = np.arange(20.0)[:, None] * 100  # each image once: no half can meet the other
     assert w2_common(background, background)["w2_floor"] >= 100**2
 
 
-def test_distances_from_the_blank_code_tell_a_centre_from_what_surrounds_it() -> None:
+def test_salient_distance_auc_separates_a_centre_from_its_surroundings() -> None:
     rng = np.random.default_rng(0)
     blank = np.array([2.0, -1.0, 0.5])
     directions = rng.normal(size=(400, 3))
@@ -170,7 +173,7 @@ def test_distances_from_the_blank_code_tell_a_centre_from_what_surrounds_it() ->
     linear = LogisticRegression().fit(both, np.repeat([0, 1], [300, 400])).decision_function(both)
     assert (
         roc_auc_score(np.repeat([0, 1], [300, 400]), linear) < 0.6
-    )  # what the probe's row `target` would see
+    )  # as a linear probe does for the row `target`
     assert salient_distance_auc(centre, centre, blank) == pytest.approx(0.5)
     far = (
         [np.linalg.norm(code - blank) for code in centre[:20]],
@@ -197,26 +200,12 @@ def test_salient_variance_ratio_is_target_over_background() -> None:
     assert salient_variance_ratio(background[:0], target) is None
 
 
-def test_a_plane_keeps_classes_together() -> None:
-    points, labels = blobs(90, 3, 25.0)
-    plane = tsne_plane(points.astype(np.float32), seed=0)
-    assert plane.shape == (90, 2)
-    assert matched_accuracy(cluster(plane, 3, seed=0), labels) == 1
-    assert np.array_equal(plane, tsne_plane(points.astype(np.float32), seed=0))
-    for odd in (
-        points[:, :1],
-        np.zeros((12, 4)),
-        points[:5],
-    ):  # one coordinate, no variance, very few
-        assert np.isfinite(tsne_plane(odd.astype(np.float32), seed=0)).all()
-
-
 @pytest.fixture(scope="module")
 def result() -> dict:
     return measure(Rows().eval(), Planted(), tsne=False)
 
 
-def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> None:
+def test_measure_adds_the_separation_of_test_codes_to_the_probe(result: dict) -> None:
     beside = (
         "separation",
         "reconstruction",
@@ -224,9 +213,7 @@ def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> 
     assert {name: part for name, part in result.items() if name not in beside} == probe(
         Rows().eval(), Planted()
     )
-    lost = Planted().images("test", "background", np.arange(600))[
-        :, 0, 1
-    ]  # what the blank code leaves out
+    lost = Planted().images("test", "background", np.arange(600))[:, 0, 1]  # the salient part
     assert result["reconstruction"] == {
         "background": pytest.approx(lost.abs().mean().item() / 2),
         "target": 0,
@@ -250,7 +237,7 @@ def test_measure_is_the_probe_and_the_separation_of_test_codes(result: dict) -> 
     json.dumps(result, allow_nan=False)
 
 
-def test_what_is_salient_and_sits_in_the_common_code_moves_the_domains_apart(result: dict) -> None:
+def test_w2_common_grows_when_salient_content_is_in_the_common_code(result: dict) -> None:
     class Swapped(Rows):
         def encode(self, images: Tensor) -> Code:
             return Code(*reversed(super().encode(images)))
@@ -267,7 +254,7 @@ def test_what_is_salient_and_sits_in_the_common_code_moves_the_domains_apart(res
     assert kind["clustering_accuracy_common"] == before["clustering_accuracy_salient"]
 
 
-def test_each_image_is_encoded_once_for_everything() -> None:
+def test_measure_encodes_each_image_once_for_probes_and_separation() -> None:
     class Counting(Rows):
         seen = 0
 
@@ -277,10 +264,10 @@ def test_each_image_is_encoded_once_for_everything() -> None:
 
     method = Counting().eval()
     measure(method, Planted())
-    assert method.seen == 4 * 600 + 2 * 600  # and once more what is decoded again
+    assert method.seen == 4 * 600 + 2 * 600  # once more for the reconstructions
 
 
-def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(
+def test_separation_computes_shared_tsne_planes_only_on_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
@@ -305,7 +292,7 @@ def test_tsne_is_there_only_where_asked_for_and_shared_by_attributes(
     assert kind["tsne"]["silhouette_clusters_common"] > 0.25
 
 
-def test_few_or_equal_labels_are_said_to_be_so() -> None:
+def test_separation_explains_too_few_or_equal_labels() -> None:
     codes = {"salient": np.zeros((8, 2), np.float32), "common": np.zeros((8, 2), np.float32)}
     values = {
         "target": np.repeat([0, 1], 4),
@@ -341,13 +328,13 @@ def test_few_or_equal_labels_are_said_to_be_so() -> None:
     assert separation_lines(found)[-1].startswith("not measured: salient_variance_ratio")
 
 
-def test_unlabelled_images_are_left_out() -> None:
+def test_separation_leaves_out_unlabelled_images() -> None:
     found = measure(Rows().eval(), Sparse(), ProbeOptions("carton"))["separation"]["attributes"]
     assert found["kind"]["n"] == 100
     assert found["place"]["n"] == 600
 
 
-def test_tables_show_every_measure_and_every_reason(
+def test_show_probe_prints_every_measure_and_reason(
     result: dict, capsys: pytest.CaptureFixture
 ) -> None:
     assert separation_table(HEAD | result).row_count == 4
@@ -376,7 +363,7 @@ def test_tables_show_every_measure_and_every_reason(
     assert "squared W2" not in capsys.readouterr().out
 
 
-def test_the_verb_and_the_training_leave_the_same_separation(
+def test_probe_verb_and_training_report_the_same_separation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(textured_digits, "SIZES", {"train": 300, "test": 200})

@@ -11,7 +11,10 @@ N = 600
 
 
 class Planted(Dataset):
-    """Images of 2x4 pixels of noise; a category sits in the lower row, a number and a shared category in the upper."""
+    """Images of 2x4 pixels of noise with planted attributes.
+
+    A category is in the lower row, a number and a shared category are in the upper row.
+    """
 
     def __init__(self) -> None:
         super().__init__(DataConfig(name="planted", resolution=8))
@@ -49,7 +52,7 @@ class Planted(Dataset):
 
 
 class Rows(Method):
-    """Reads z from the upper row and s from the lower."""
+    """A method whose z is the upper row of an image and whose s is the lower row."""
 
     def __init__(self) -> None:
         super().__init__(MethodConfig(name="rows", z=4, s=4))
@@ -66,7 +69,11 @@ class Rows(Method):
 
 
 class Sparse(Planted):
-    """Labels that few images have: three of one kind in either split, sizes on eight images, places on targets alone."""
+    """Labels that few images have.
+
+    Each split has one image of the third kind, eight images with a size, and places on targets
+    only.
+    """
 
     def labels(self, split: str, domain: str) -> dict[str, np.ndarray]:
         labels = super().labels(split, domain)

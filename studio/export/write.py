@@ -28,8 +28,8 @@ from studio.data.folders import Folders, FoldersConfig
 from studio.errors import StudioError
 from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.export.model_card import model_card
-from studio.runs.checkpoint import sha256
-from studio.runs.exported import FORMAT, KIND, WEIGHTS, find
+from studio.runs.exported import FORMAT, KIND, WEIGHTS, find_export
+from studio.runs.manifest import sha256
 from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
 
@@ -107,7 +107,7 @@ def push(folder: str | Path, repository: str) -> str:
     refuse_push(repository)
     import huggingface_hub
 
-    bundle = find(Path(folder))
+    bundle = find_export(Path(folder))
     if bundle is None:
         raise StudioError(f"{folder}: not an export (no manifest.json in it)")
     try:

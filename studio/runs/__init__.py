@@ -1,3 +1,3 @@
-"""Run directories: opening, checkpoints, locks, and where a run came from."""
+"""Run directories: opening them, their checkpoints, log, lock and origin."""
 
 __all__: list[str] = []

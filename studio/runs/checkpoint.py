@@ -1,14 +1,14 @@
 """Checkpoints: directories that are written whole or not at all, with a hash of every file.
 
-`checkpoints/NNNNNNNN/` (NNNNNNNN = images seen) holds `weights.safetensors`, `ema.safetensors`, `training.pt` (optimisers
-and counters, loadable without running code) and `manifest.json`, written last. A checkpoint is made beside the folder
-and renamed into it when everything has reached the disk, so what stands in `checkpoints/` is complete.
+`checkpoints/NNNNNNNN/` (NNNNNNNN = images seen) contains `weights.safetensors`, `ema.safetensors`,
+`training.pt` (the states of the optimisers and counters, which loads without running code) and
+`manifest.json`, written last. A checkpoint is written next to `checkpoints/` and renamed into it
+after all its files are on the disk, so every directory in `checkpoints/` is complete.
 
-The manifest has a format number. What an older studio wrote is brought up to date where it is read, one format after the
-other (`MIGRATIONS`), and stays on disk as it was; what a newer one wrote is refused.
+The manifest has a format number. A checkpoint in an older format is converted when it is read, one
+format after the other (`MIGRATIONS`), and its files stay as they are. A newer format is refused.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,11 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from studio.errors import StudioError, warn
+from studio.runs.manifest import read_manifest, sha256, verify_files
 
-__all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save", "sha256"]
+__all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save"]
 
 FORMAT = 2
-WRITING = ".writing-"  # prefix of the folders beside `checkpoints/` in which one is being made
+WRITING = ".writing-"  # prefix of the folder in which a checkpoint is being written
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Checkpoint:
 
     Attributes:
         path: the directory.
-        images_seen: its number.
+        images_seen: real images seen by the training, which is the directory's number.
     """
 
     path: Path
@@ -46,34 +47,23 @@ class Checkpoint:
         """Compares every file with its hash and returns the manifest.
 
         Raises:
-            StudioError: a file is missing or differs, or another version of the studio wrote it; names the file.
+            StudioError: a file is missing or differs, or the format is unknown. The message names
+                the file.
         """
-        manifest_path = self.path / "manifest.json"
-        try:
-            manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
-            files, version = dict(manifest["files"]), manifest["format"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StudioError(f"{manifest_path}: not a checkpoint's manifest ({error})") from None
+        manifest = read_manifest(self.path / "manifest.json", "a checkpoint")
+        version = manifest.get("format")
         if version not in (*MIGRATIONS, FORMAT):
             raise StudioError(
                 f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}"
             )
-        for name, expected in files.items():
-            file = self.path / Path(name).name
-            found = sha256(file) if file.is_file() else "no file"
-            if found != expected:
-                raise StudioError(
-                    f"{file}: damaged: sha256 expected {expected[:12]}..., found {found[:12]}"
-                )
+        verify_files(self.path, manifest["files"])
         return manifest
 
     def mean(self, term: str) -> float:
-        """Returns the mean of a term over the images since the checkpoint before; infinity where it is not known."""
+        """Returns the mean of a term since the previous checkpoint, infinity if it is unknown."""
         try:
-            return float(
-                json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))["means"][term]
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            return float(read_manifest(self.path / "manifest.json", "a checkpoint")["means"][term])
+        except (StudioError, ValueError, KeyError, TypeError):
             return float("inf")
 
     def tensors(self, name: str) -> dict[str, Tensor]:
@@ -81,7 +71,7 @@ class Checkpoint:
         return load_file(self.path / f"{name}.safetensors")
 
     def training(self) -> dict[str, Any]:
-        """Returns the optimisers' states and counters, as this studio would have written them."""
+        """Returns the states of the optimisers and counters, in the current format."""
         state = torch.load(self.path / "training.pt", weights_only=True, map_location="cpu")
         for version in range(self.verify()["format"], FORMAT):
             state = MIGRATIONS[version](state)
@@ -89,17 +79,16 @@ class Checkpoint:
 
 
 def _from_1(state: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 knew neither parts of a batch nor roll-backs."""
+    """Converts format 1, which had neither micro-batches nor roll-backs."""
     return {"parts": 1, "rollbacks": 0, **state}
 
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: _from_1
-}  # format -> training state of the next
+# Format -> function that converts its training state to that of the next format.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 
 def every(run: Path) -> list[Checkpoint]:
-    """Returns a run's checkpoints, oldest first; anything else in the folder is passed over."""
+    """Returns a run's checkpoints, oldest first. Other entries of the folder are ignored."""
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
@@ -114,12 +103,12 @@ def every(run: Path) -> list[Checkpoint]:
     )
 
 
-def newest(run: Path, tell: Any = None) -> Checkpoint | None:  # noqa: ANN401 - any callable that takes a line
-    """Returns the newest checkpoint whose files are whole, or None where no checkpoint exists.
+def newest(run: Path, report: Callable[[str], object] | None = None) -> Checkpoint | None:
+    """Returns the newest intact checkpoint, or None if there are no checkpoints.
 
     Args:
         run: the run's directory.
-        tell: called with a line for every damaged checkpoint that is passed over.
+        report: called with a line for every damaged checkpoint.
 
     Raises:
         StudioError: checkpoints exist and every one is damaged.
@@ -130,8 +119,8 @@ def newest(run: Path, tell: Any = None) -> Checkpoint | None:  # noqa: ANN401 - 
             checkpoint.verify()
         except StudioError as error:
             faults.append(str(error))
-            if tell is not None:
-                tell(f"{error}; trying the one before")
+            if report is not None:
+                report(f"{error}; trying the previous one")
             continue
         return checkpoint
     if faults:
@@ -152,21 +141,21 @@ def save(
 
     Args:
         run: the run's directory.
-        images_seen: number of the checkpoint.
+        images_seen: real images seen, the number of the checkpoint.
         tensors: file name -> tensors, written as safetensors.
-        training: plain containers and tensors.
-        manifest: what else the manifest says.
+        training: the training's state, in plain containers and tensors.
+        manifest: further entries of the manifest.
 
     Returns:
-        the checkpoint; one that exists already and is whole is left as it is.
+        the checkpoint. An intact one with this number is left unchanged.
 
     Raises:
-        StudioError: the disk is full or does not let us write; earlier checkpoints are untouched.
+        StudioError: the disk is full or not writable. Earlier checkpoints are unchanged.
     """
     final = run / "checkpoints" / f"{images_seen:08d}"
-    if _whole(Checkpoint(final, images_seen)):
+    if _is_intact(Checkpoint(final, images_seen)):
         return Checkpoint(final, images_seen)
-    for leftover in run.glob(f"{WRITING}*"):  # of a save that was killed
+    for leftover in run.glob(f"{WRITING}*"):  # from a save that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     folder = run / f"{WRITING}{images_seen:08d}-{os.getpid()}"
     try:
@@ -184,30 +173,26 @@ def save(
             _flush(file)
         _flush(folder)
         final.parent.mkdir(exist_ok=True)
-        if final.exists():  # damaged, or half removed
+        if final.exists():  # damaged, or only partly removed
             shutil.rmtree(final)
         os.replace(folder, final)
         _flush(final.parent)
-    except (
-        OSError,
-        RuntimeError,
-        SafetensorError,
-    ) as error:  # the last two are how torch and safetensors say "disk full"
-        why = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
-        space = (
-            f"{shutil.disk_usage(run).free:,} bytes are free there"
-            if run.is_dir()
-            else "the directory is gone"
-        )
+    # torch raises RuntimeError and safetensors SafetensorError when the disk is full.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{error}"
+        space = "the directory is gone"
+        if run.is_dir():
+            space = f"{shutil.disk_usage(run).free:,} bytes are free there"
         raise StudioError(
-            f"{final}: the checkpoint could not be written ({why}; {space}); earlier ones are untouched"
+            f"{final}: the checkpoint could not be written ({reason}; {space}); "
+            "earlier ones are unchanged"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Checkpoint(final, images_seen)
 
 
-def _whole(checkpoint: Checkpoint) -> bool:
+def _is_intact(checkpoint: Checkpoint) -> bool:
     try:
         checkpoint.verify()
     except StudioError:
@@ -216,20 +201,24 @@ def _whole(checkpoint: Checkpoint) -> bool:
 
 
 def discard_after(run: Path, images_seen: int) -> None:
-    """Removes the checkpoints of a future that is trained anew, all of which are damaged: resuming takes the newest whole."""
+    """Deletes checkpoints newer than the one that the training resumed from.
+
+    They are all damaged, because resuming picks the newest intact one.
+    """
     for checkpoint in every(run):
         if checkpoint.images_seen > images_seen:
             _remove(checkpoint)
 
 
 def prune(run: Path, keep: int, keep_every: int = 0, keep_best: str = "") -> None:
-    """Removes checkpoints, but not the newest `keep` of them, never the last.
+    """Deletes old checkpoints.
 
     Args:
         run: the run's directory.
-        keep: how many of the newest stay.
-        keep_every: images; the first checkpoint after each multiple stays, too.
-        keep_best: a term; the checkpoint whose manifest has its lowest mean stays, too, the first of equals.
+        keep: the number of newest checkpoints that stay, at least one.
+        keep_every: images. The first checkpoint after each multiple stays, too. 0 for none.
+        keep_best: a term. The checkpoint with its lowest mean stays, too, and of equal ones the
+            oldest.
     """
     there = every(run)
     marks = [checkpoint.images_seen // keep_every if keep_every else 0 for checkpoint in there]
@@ -242,21 +231,15 @@ def prune(run: Path, keep: int, keep_every: int = 0, keep_best: str = "") -> Non
 
 def _remove(checkpoint: Checkpoint) -> None:
     try:
-        (
-            checkpoint.path / "manifest.json"
-        ).unlink()  # first, so that a half-removed one is not taken for whole
+        # First, so that a partly removed checkpoint does not count as complete.
+        (checkpoint.path / "manifest.json").unlink()
         shutil.rmtree(checkpoint.path)
     except OSError as error:
         warn(f"{checkpoint.path}: could not be removed: {error.strerror}")
 
 
-def sha256(file: Path) -> str:
-    """Returns the hash of a file in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,10 +1,10 @@
-"""An export read back: the folder that `studio export` writes, which needs neither checkpoints nor data.
+"""Reading an export: a folder written by `studio export`, without checkpoints and data.
 
-`manifest.json` says what is in it, with a hash of every file. Nothing in an export is run when it is opened: weights are
-safetensors, and the nets are built from `config.yaml`; the programs (`.pt2`, `.onnx`) are for other software.
+`manifest.json` names the files with their hashes. Opening an export runs no code from it: weights
+are safetensors, and the networks are built from `config.yaml`. Its programs (`.pt2`, `.onnx`) are
+for other software.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from studio.errors import StudioError
-from studio.runs.checkpoint import sha256
+from studio.runs.manifest import read_manifest, verify_files
 
-__all__ = ["FORMAT", "KIND", "WEIGHTS", "Bundle", "find"]
+__all__ = ["FORMAT", "KIND", "WEIGHTS", "ExportedRun", "find_export"]
 
 FORMAT = 1
 KIND = "contrastive-studio export"
@@ -25,12 +25,12 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """An export whose files are as its manifest says.
+class ExportedRun:
+    """An export whose files match its manifest.
 
     Attributes:
-        folder: where it is.
-        manifest: what `studio export` said of it.
+        folder: the folder.
+        manifest: the manifest.
     """
 
     folder: Path
@@ -38,12 +38,12 @@ class Bundle:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the images."""
+        """The shape of the images, without the batch."""
         return tuple(self.manifest["shape"])
 
     @property
     def images_seen(self) -> int:
-        """Of the checkpoint that was exported."""
+        """The number of real images that the exported checkpoint has seen."""
         return self.manifest["images_seen"]
 
     def tensors(self) -> dict[str, Tensor]:
@@ -54,35 +54,32 @@ class Bundle:
             raise StudioError(f"{self.folder / WEIGHTS}: cannot be read: {error}") from None
 
 
-def find(folder: Path) -> Bundle | None:
-    """Returns the export in a folder, or None where there is no export's manifest.
+def find_export(folder: Path) -> ExportedRun | None:
+    """Returns the export in a folder, or None if the folder has no manifest.
 
     Raises:
-        StudioError: a file is missing or differs from its hash, or a newer studio wrote it; names the file.
+        StudioError: a file is missing or its hash differs, or a newer studio wrote the export. The
+            message names the file.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         return None
+    manifest = read_manifest(path, "an export")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        kind, version, files = manifest["kind"], manifest["format"], dict(manifest["files"])
-        said = [int(length) for length in manifest["shape"]], int(manifest["images_seen"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kind, version = manifest["kind"], manifest["format"]
+        shape = [int(length) for length in manifest["shape"]]
+        images_seen = int(manifest["images_seen"])
+    except (ValueError, KeyError, TypeError) as error:
         raise StudioError(
             f"{path}: not an export's manifest ({type(error).__name__}: {error})"
         ) from None
     if kind != KIND or version != FORMAT:
         raise StudioError(
-            f"{path}: found {kind!r} in format {version!r}, this studio reads {KIND!r} in format {FORMAT}"
+            f"{path}: found {kind!r} in format {version!r}, "
+            f"this studio reads {KIND!r} in format {FORMAT}"
         )
     for name in ("config.yaml", WEIGHTS):
-        if name not in files:
+        if name not in manifest["files"]:
             raise StudioError(f"{path}: names no {name}")
-    for name, expected in files.items():
-        file = folder / Path(name).name
-        found = sha256(file) if file.is_file() else "no file"
-        if found != expected:
-            raise StudioError(
-                f"{file}: damaged: sha256 expected {str(expected)[:12]}..., found {found[:12]}"
-            )
-    return Bundle(folder, {**manifest, "shape": said[0], "images_seen": said[1]})
+    verify_files(folder, manifest["files"])
+    return ExportedRun(folder, {**manifest, "shape": shape, "images_seen": images_seen})

@@ -1,9 +1,10 @@
-"""One training at a time in a run's directory.
+"""The lock of a run's directory, which admits one training at a time.
 
-`RUN/.lock` names its owner: host, process id, when that process started, and a count that the owner raises every few
-seconds. A lock is stale, and is taken over, when its owner has died: on the same host that is looked up (a process of the
-same number that started at another time is another one); of another host's process, whose table cannot be read, the count
-is watched for a minute and a half. No clocks are compared, so clocks that jump or differ do no harm.
+`RUN/.lock` names its owner: the host, the process id, the start time of that process, and a count
+that the owner raises every 15 seconds. A lock is stale if its owner has died, and is then taken
+over. On the same host the process table tells whether the owner lives. A process with the same id
+and another start time is another process. For an owner on another host, the count is watched for
+90 seconds. No clocks are compared, so clocks that jump or differ do no harm.
 """
 
 import json
@@ -20,17 +21,19 @@ from studio.errors import StudioError, warn
 
 try:
     import fcntl
-except ImportError:  # not on every system
+except ImportError:  # missing on Windows
     fcntl = None
 
 __all__ = ["Lock"]
 
-BEAT = 15.0  # seconds between two signs of life
-WATCH = 90.0  # seconds without any after which another host's owner is taken for dead
+BEAT = 15.0  # seconds after which the owner raises the count
+WATCH = (
+    90.0  # seconds without a change of the count after which another host's owner counts as dead
+)
 
 
 class Lock:
-    """Holds a run's directory from `acquire` to `release`."""
+    """The right to train in a run's directory, from `acquire` to `release`."""
 
     def __init__(self) -> None:
         self.path: Path | None = None
@@ -44,10 +47,10 @@ class Lock:
         self.ended = threading.Event()
 
     def acquire(self, folder: Path) -> None:
-        """Takes an existing directory.
+        """Acquires an existing directory.
 
         Raises:
-            StudioError: another training holds it, or it cannot be written.
+            StudioError: another training holds the directory, or it cannot be written.
         """
         path = folder / ".lock"
         try:
@@ -60,9 +63,8 @@ class Lock:
                             "wait for it, stop it, or give another --run"
                         )
                     self._take_away(path, content)
-                for leftover in folder.glob(
-                    ".writing-*"
-                ):  # files of those that were killed while they wrote
+                # Files of processes that were killed while they wrote them.
+                for leftover in folder.glob(".writing-*"):
                     if leftover.is_file():
                         leftover.unlink()
         except OSError as error:
@@ -72,23 +74,23 @@ class Lock:
         self.life.start()
 
     def release(self) -> None:
-        """Gives the directory back, if this lock holds one; what somebody else has taken over is left alone."""
+        """Releases the directory if this lock holds it. A lock of another owner stays."""
         self.ended.set()
         if self.life is not None:
-            self.life.join(BEAT)  # it may be about to put the lock back
+            self.life.join(BEAT)  # the thread may be about to write the lock
         if self.path is not None and _owner(self.path) == self.me:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
     def _create(self, path: Path) -> bool:
-        """Makes the lock in one step with what it says; False where there is one."""
+        """Creates the lock with its content in one step. Returns False if there is a lock."""
         draft = path.with_name(f".writing-lock-{self.me['host']}-{self.me['pid']}")
         draft.write_text(json.dumps({**self.me, "beats": 0}), encoding="utf-8")
         try:
             os.link(draft, path)
         except FileExistsError:
             return False
-        except OSError:  # a file system without hard links
+        except OSError:  # the file system has no hard links
             try:
                 with path.open("x", encoding="utf-8") as file:
                     file.write(draft.read_text(encoding="utf-8"))
@@ -99,7 +101,7 @@ class Lock:
         return True
 
     def _take_away(self, path: Path, stale: dict[str, Any] | None) -> None:
-        """Removes a stale lock, unless somebody else has been quicker and it is a new one by now."""
+        """Removes a stale lock, unless another process has replaced it by a new one."""
         aside = path.with_name(f".writing-stale-{self.me['host']}-{self.me['pid']}")
         try:
             path.rename(aside)
@@ -109,9 +111,7 @@ class Lock:
             with suppress(FileExistsError):
                 os.link(aside, path)
         elif stale is not None:
-            warn(
-                f"{path.parent}: the training of {_named(stale)} has ended without a word; taking over"
-            )
+            warn(f"{path.parent}: the training of {_named(stale)} has died; taking over its lock")
         aside.unlink()
 
     def _alive(self, path: Path, content: dict[str, Any]) -> bool:
@@ -126,7 +126,10 @@ class Lock:
         return False
 
     def _live(self, path: Path) -> None:
-        """Raises the count until the end; a directory that is gone or full does not stop a training from here."""
+        """Raises the count until the end.
+
+        Errors are ignored, because a deleted or full directory must not stop a training here.
+        """
         beats = 0
         while not self.ended.wait(BEAT):
             beats += 1
@@ -141,7 +144,11 @@ class Lock:
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Lets those that find the same stale lock look one after the other, where the file system can; ends with its process."""
+    """Admits one process at a time to a folder's lock, where the file system supports `flock`.
+
+    Otherwise two processes could both take over a stale lock. The kernel releases the `flock` when
+    the process ends.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if fcntl is not None:
@@ -153,7 +160,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _content(path: Path) -> dict[str, Any] | None:
-    """Reads a lock; None where there is none, or nothing that one can read."""
+    """Returns the content of a lock, or None if it is missing or unreadable."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -171,7 +178,10 @@ def _named(content: dict[str, Any]) -> str:
 
 
 def _table() -> str:
-    """Returns which table of processes this one is in: a container has its own, and may share its host's name."""
+    """Returns the process table of this process.
+
+    A container has its own table and can share its host's name.
+    """
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -179,16 +189,21 @@ def _table() -> str:
 
 
 def _started(pid: object) -> str | None:
-    """Returns when a process of this host started, as text that no other process of its number has; None for a dead one."""
+    """Returns a text that identifies the start of a process of this host, None if it is dead.
+
+    No other process with the same id has the same text.
+    """
     if not isinstance(pid, int) or pid <= 0:
         return None
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return None
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         pass
-    try:  # Linux: ticks since the boot, and which boot; the name before it may have any characters
+    # On Linux: the ticks since the boot, and the boot. They follow the last parenthesis, because
+    # the process name before it can contain any characters.
+    try:
         ticks = (
             Path(f"/proc/{pid}/stat")
             .read_text(encoding="utf-8", errors="replace")

@@ -1,14 +1,18 @@
-"""Where and by what a training was run: written into its log and into every checkpoint's manifest.
+"""The origin of a training: versions, machine and command, for its log and its checkpoints.
 
-One seed gives one set of weights, bit for bit, on the same machine with the same versions, threads and processes. What
-breaks it:
+One seed gives one set of weights, bit for bit, on the same machine with the same versions, threads
+and processes. These change the weights:
 
-* another number of threads or processes, another processor, device, torch or library version: sums are taken in another order;
-* accelerators, unless `--deterministic` is given: some of their kernels add in the order of arrival;
-* another `train.accumulate`, or memory that ran out and split the batch: noise is drawn part by part;
-* `mixed_precision: fp16` only through the loss scale, which is part of the state and is resumed;
-* `train.workers`, signals, resuming, the time of day and whatever else draws random numbers in the process break nothing:
-  every iteration is seeded by (seed, rank, iteration).
+* another number of threads or processes, another processor, device, torch or library version,
+  because sums are then taken in another order;
+* accelerators without `--deterministic`, because some of their kernels add numbers in the order in
+  which they arrive;
+* another `train.accumulate`, or a lack of memory that split the batch, because each micro-batch
+  draws its own noise;
+* `mixed_precision: fp16`, through the loss scale, which is part of the state and is resumed.
+
+`train.workers`, signals, resuming, the time of day and other users of random numbers in the process
+change nothing, because every iteration is seeded by (seed, rank, iteration).
 """
 
 import platform
@@ -26,12 +30,12 @@ from studio import __version__
 
 __all__ = ["commit", "environment"]
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]  # of the checkout, if there is one
 LIBRARIES = ("numpy", "accelerate", "safetensors")
 
 
 def environment() -> dict[str, Any]:
-    """Returns versions, machine, accelerator, the studio's git commit and the command that was given."""
+    """Returns versions, machine, accelerator, the studio's git commit and the command line."""
     cuda = torch.cuda.is_available()
     return {
         "studio": __version__,
@@ -50,10 +54,13 @@ def environment() -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """Returns the commit of the checkout that the studio runs from, with `+changes` where files differ; None without one."""
-    if not (
-        ROOT / ".git"
-    ).exists():  # else git would find the repository that an installed package happens to lie in
+    """Returns the commit of the studio's checkout, with `+changes` if tracked files differ.
+
+    Returns:
+        the commit, or None if the studio does not run from a checkout.
+    """
+    # Without this check git would find a repository around the folder of an installed package.
+    if not (ROOT / ".git").exists():
         return None
     head = _git("rev-parse", "HEAD")
     return head and head + (

@@ -1,4 +1,4 @@
-"""A run: a directory that reopens as a method in eval mode. Every verb takes one; an export (`studio export`) is one, too."""
+"""A run: a directory that reopens as a method in eval mode. An export is a run, too."""
 
 from functools import cached_property
 from pathlib import Path
@@ -19,26 +19,21 @@ __all__ = ["Run"]
 
 
 class Run:
-    """A trained method with its config and data; use `Run.open`.
+    """A trained method with its config and its data. `Run.open` makes one.
 
     Attributes:
         folder: the run's directory.
-        config: the experiment, resolved.
-        images_seen: of the checkpoint that was opened.
-        method: in eval mode, on `device`.
-        shape: of the images.
+        config: the resolved experiment.
+        images_seen: the number of real images that the opened checkpoint has seen.
+        method: the method, in eval mode.
+        shape: the shape of the images, without the batch.
     """
 
     def __init__(
         self, folder: Path, config: Config, method: Method, images_seen: int, shape: tuple[int, ...]
     ) -> None:
-        self.folder, self.config, self.method, self.images_seen, self.shape = (
-            folder,
-            config,
-            method,
-            images_seen,
-            shape,
-        )
+        self.folder, self.config, self.method = folder, config, method
+        self.images_seen, self.shape = images_seen, shape
 
     @classmethod
     def open(
@@ -49,29 +44,28 @@ class Run:
         device: str | torch.device | None = None,
         data_root: str | Path | None = None,
     ) -> "Run":
-        """Opens a run directory, or an export; the data is not needed.
+        """Opens a run directory or an export. The data are not needed.
 
         Args:
             folder: the run's directory.
-            checkpoint_number: images seen; the newest whole checkpoint when None.
-            ema: take the averaged weights (what every verb uses) rather than the last ones.
-            device: where to put the method; the first accelerator, or the CPU, when None.
-            data_root: folder of the data, where that is not what the config says.
+            checkpoint_number: the checkpoint, by images seen. The newest intact one if None.
+            ema: whether to take the averaged weights, as every verb does, or the last ones.
+            device: the device of the method. The first accelerator or the CPU if None.
+            data_root: the folder of the data, if it is not the one in the config.
+
+        Returns:
+            the run.
 
         Raises:
-            StudioError: not a run, no checkpoint, or a damaged one.
+            StudioError: the folder is not a run, or the checkpoint is missing or damaged.
         """
         folder = Path(folder)
         config = _config(folder, data_root)
-        export = None if (folder / "checkpoints").exists() else exported.find(folder)
+        export = None if (folder / "checkpoints").exists() else exported.find_export(folder)
         if export is not None:
             _refuse_choice(export, checkpoint_number, ema)
-            weights, shape, seen, source = (
-                export.tensors(),
-                export.shape,
-                export.images_seen,
-                folder / exported.WEIGHTS,
-            )
+            weights, shape, seen = export.tensors(), export.shape, export.images_seen
+            source = folder / exported.WEIGHTS
         else:
             chosen = _checkpoint(folder, checkpoint_number)
             weights = chosen.tensors("ema" if ema else "weights")
@@ -81,11 +75,7 @@ class Run:
             method.load_state_dict(weights)
         except RuntimeError as error:
             raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
-        where = (
-            torch.device(device)
-            if device
-            else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        )
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         return cls(folder, config, method.to(where).eval().requires_grad_(False), seen, shape)
 
     @cached_property
@@ -94,7 +84,7 @@ class Run:
         return build_dataset(self.config)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what every JSON answer begins with."""
+        """Returns the keys with which every JSON answer begins."""
         return {
             "run": str(self.folder),
             "method": self.config.method.name,
@@ -119,22 +109,23 @@ class Run:
         return sampling.swap(self.method, a, b)
 
     def heal(self, images: Tensor) -> Tensor:
-        """Returns the images with nothing salient in them."""
+        """Returns pseudo-healthy images: the same images decoded with the blank salient code."""
         return sampling.heal(self.method, images)
 
     def sample(self, n: int, domain: Domain = "target", seed: int = 0) -> Tensor:
-        """Returns n new images of a domain."""
+        """Returns n generated images (n, C, H, W) of a domain."""
         return sampling.sample(self.method, n, domain, seed)
 
 
-def _refuse_choice(export: exported.Bundle, number: int | None, ema: bool) -> None:
+def _refuse_choice(export: exported.ExportedRun, number: int | None, ema: bool) -> None:
     if number not in (None, export.images_seen):
         raise StudioError(
             f"{export.folder}: no checkpoint {number}; an export has one: {export.images_seen}"
         )
     if not ema:
         raise StudioError(
-            f"{export.folder}: an export has the averaged weights alone (--no-ema needs the run itself)"
+            f"{export.folder}: an export has only the averaged weights; "
+            "--no-ema needs the run itself"
         )
 
 
@@ -156,7 +147,7 @@ def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:
         chosen = checkpoint.newest(folder, warn)
         if chosen is None and (folder / exported.WEIGHTS).is_file():
             raise StudioError(
-                f"{folder}: an export whose manifest.json is missing, without which its files cannot be checked"
+                f"{folder}: an export without manifest.json, which is needed to check its files"
             )
         if chosen is None:
             raise StudioError(f"{folder}: no checkpoint yet; train with --resume --run {folder}")

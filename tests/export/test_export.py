@@ -23,7 +23,7 @@ from studio.errors import StudioError
 from studio.export import graphs
 from studio.export.write import export, push
 from studio.render.samples import draw_grid
-from studio.runs.checkpoint import sha256
+from studio.runs.manifest import sha256
 from studio.runs.run import Run
 from studio.training.session import train
 

@@ -213,7 +213,7 @@ def test_a_disk_that_fills_ends_the_training_and_loses_nothing(small_disk: Path)
     config, run = tiny("vae", images=320, save_every=16, keep=20), small_disk / "run"
     with pytest.raises(
         StudioError,
-        match=r"could not be written .*earlier ones are untouched|log.jsonl: cannot be written",
+        match=r"could not be written .*earlier ones are unchanged|log.jsonl: cannot be written",
     ):
         train(config, run)
     saved = newest(run).images_seen

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
 import json
 import os
@@ -16,17 +16,21 @@ LONGEST_NAME = 255  # bytes, on most file systems
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all; see `write_file`."""
+    """Writes UTF-8 text, whole or not at all. See `write_file`."""
     write_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes JSON, whole or not at all; see `write_file`."""
+    """Writes JSON, whole or not at all. See `write_file`."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` make a file, such as a picture, whole or not at all; the folder is made if it is missing.
+    """Writes a file, such as a picture, whole or not at all.
+
+    Args:
+        path: the file. Its folder is made if it is missing.
+        write: writes to the path that it gets, which becomes `path` if no error occurs.
 
     Raises:
         StudioError: the file cannot be written.
@@ -37,7 +41,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         partial.replace(path)
     except OSError as error:
-        with suppress(OSError):  # a name that is too long cannot be removed, either
+        with suppress(OSError):  # a name that is too long cannot be removed either
             partial.unlink(missing_ok=True)
         raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
     except BaseException:
@@ -46,7 +50,11 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """Returns where to write what is to be `path`: a name of the same ending, which may say the format, and never too long."""
+    """Returns the path of the temporary file next to a file.
+
+    It has the same ending, because the ending may decide the format, and its name is never longer
+    than a file system allows.
+    """
     prefix, name = ".writing-", path.name
     if len(os.fsencode(prefix + name)) <= LONGEST_NAME:
         return path.with_name(prefix + name)
@@ -55,14 +63,16 @@ def _beside(path: Path) -> Path:
 
 @contextmanager
 def appearing(place: Path, what: str) -> Iterator[Path]:
-    """Gives a folder beside `place` to write into, which then takes its place; nothing stays if the writing fails.
+    """Yields a folder next to `place`, which is renamed to `place` after the block.
+
+    If the block raises an error, nothing stays.
 
     Args:
-        place: the folder, new or empty.
-        what: is to stand there, e.g. `an export`.
+        place: the final folder, which must be new or empty.
+        what: the content, for the message, e.g. `an export`.
 
     Raises:
-        StudioError: something else stands there.
+        StudioError: `place` is not an empty folder.
     """
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise StudioError(f"{place}: not an empty folder; {what} needs a new or an empty one")

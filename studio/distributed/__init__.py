@@ -1,3 +1,3 @@
-"""Several processes that train one run: their launcher, their collectives, their agreement."""
+"""Several processes that train one run: their launcher, their collectives and their decisions."""
 
 __all__: list[str] = []

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
-from studio.distributed.processes import SILENCE, leave_at_exit
+from studio.distributed.processes import SILENCE, destroy_group_at_exit
 from studio.errors import StudioError
 
 __all__ = ["make_accelerator", "set_threads", "usable_processors"]
@@ -80,7 +80,7 @@ def make_accelerator(precision: str) -> Accelerator:
     launched = "LOCAL_RANK" in os.environ
     started = int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
     if launched:  # Accelerate makes a process group even for one process
-        leave_at_exit()
+        destroy_group_at_exit()
     accelerator = Accelerator(
         # Without cpu=True, Accelerate treats each torchrun process on a CPU as a run of its own.
         cpu=started > 1 and not torch.accelerator.is_available(),

@@ -1,4 +1,4 @@
-"""What the processes of one training agree on: flags, faults, decisions, and the mean of their gradients."""
+"""Agreement of the processes of one training: flags, faults, decisions and mean gradients."""
 
 import atexit
 from collections.abc import Callable, Iterator, Sequence
@@ -14,52 +14,54 @@ from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["SILENCE", "Processes", "leave_at_exit", "lost_contact"]
+__all__ = ["SILENCE", "Processes", "destroy_group_at_exit", "is_lost_contact"]
 
 T = TypeVar("T")
-SILENCE = timedelta(
-    minutes=30
-)  # how long the others wait for one that is alive and says nothing; the first may be probing
+# The others wait this long for a process that is alive and silent. The first may be probing.
+SILENCE = timedelta(minutes=30)
 
 
-def lost_contact(error: RuntimeError) -> bool:
-    """Whether an error is how a backend says that another process has gone: at once where its connection breaks."""
+def is_lost_contact(error: RuntimeError) -> bool:
+    """Returns whether an error means that the connection to another process broke."""
     return isinstance(error, dist.DistError) or any(
         name in str(error) for name in ("gloo", "NCCL", "Connection closed")
     )
 
 
-def leave_at_exit() -> None:
-    """Makes this process take leave of the others before the interpreter ends; to be called before they find each other.
+def destroy_group_at_exit() -> None:
+    """Registers destruction of the process group at exit. Call it before the group is created.
 
-    gloo's threads live as long as the group, and one that lets go of its last message while Python is being taken down
-    aborts the process: a training that had saved everything would end with SIGABRT, in some runs of ten.
+    gloo's threads live as long as the group. A thread that frees its last message while the
+    interpreter ends aborts the process: without this call a training that had saved everything
+    ended with SIGABRT in 5 of 12 runs.
     """
-    # Its functions have the group of that moment as a default value. Torch's compiler imports it when the first optimiser
-    # is made, and the group would then outlive its own destruction.
+    # The functions of this module keep the process group of the moment of import as a default
+    # argument. torch's compiler imports it with the first optimiser, and the group would then
+    # outlive its destruction.
     import torch.distributed.nn.functional  # noqa: F401
 
-    atexit.unregister(_leave)
-    atexit.register(_leave)
+    atexit.unregister(_destroy_group)
+    atexit.register(_destroy_group)
 
 
-def _leave() -> None:
+def _destroy_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 class Processes:
-    """Speaks for this process to the others; with one process every answer is its own.
+    """The processes of a training, seen from one of them.
 
-    Every method is a collective: all processes must call it at the same point.
+    Every method is a collective: all processes must call it at the same point. With one process,
+    each answer is that process's own.
 
     Args:
-        accelerator: knows who takes part.
+        accelerator: the accelerator of the training.
 
     Attributes:
-        count: how many there are.
-        rank: which one this is.
-        first: whether it is the one that writes and speaks.
+        count: the number of processes.
+        rank: the number of this process, from 0.
+        first: whether this process writes the files and prints.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -68,7 +70,10 @@ class Processes:
         self.first = accelerator.is_main_process
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
-        """Returns, for each flag, whether any process has set it: a signal may reach one, but all must stop together."""
+        """Returns for each flag whether any process has set it.
+
+        For example, a signal may reach one process, but all must stop together.
+        """
         if self.count == 1:
             return flags
         total = self.accelerator.reduce(
@@ -78,15 +83,15 @@ class Processes:
         return tuple(value > 0 for value in total.tolist())
 
     def all(self, mine: T | None) -> list[T]:
-        """Returns what the processes have to tell, in the order of their ranks; None tells nothing."""
-        told = [mine] if self.count == 1 else gather_object([mine])
-        return [one for one in told if one is not None]
+        """Returns the values of all processes in the order of their ranks, without None."""
+        values = [mine] if self.count == 1 else gather_object([mine])
+        return [one for one in values if one is not None]
 
-    def decided_by_first(self, decide: Callable[[], T]) -> T:
-        """Lets the first process decide, and gives every process its answer.
+    def decide_on_first(self, decide: Callable[[], T]) -> T:
+        """Lets the first process decide, and returns its answer in every process.
 
         Raises:
-            StudioError: deciding raised it; in every process.
+            StudioError: `decide` raised it in the first process. Every process raises it.
         """
         if self.count == 1:
             return decide()
@@ -102,24 +107,29 @@ class Processes:
         return answer[0]  # pyright: ignore[reportReturnType]
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """While inside, an error keeps this process from taking leave of the others where that would wait for them.
+    def skip_destruction_on_error(self) -> Iterator[None]:
+        """Skips the destruction of the process group at exit after an error in the block.
 
-        They may be in a collective and wait for this one. NCCL's leave is one, too; its threads, unlike gloo's, abort nothing.
+        The other processes may wait in a collective for this one. Under NCCL the destruction is a
+        collective as well, and would wait for them. NCCL's threads, unlike gloo's, do not abort a
+        process that ends without it.
         """
         try:
             yield
         except BaseException:
             if self.count > 1 and dist.get_backend() != "gloo":
-                atexit.unregister(_leave)
+                atexit.unregister(_destroy_group)
             raise
 
     def wait(self) -> None:
-        """Returns once every process has come here; a launcher ends the others as soon as one has left with a code."""
+        """Returns when every process has called it.
+
+        A launcher ends the other processes as soon as one has ended with an exit code above 0.
+        """
         self.any(False)
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Averages gradients, flattened into one message."""
+        """Averages the gradients of parameters over processes, in one message."""
         if self.count == 1:
             return
         gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
@@ -128,5 +138,5 @@ class Processes:
         for parameter, piece in zip(
             parameters, flat.split([g.numel() for g in gradients]), strict=True
         ):
-            # In the parameter's own memory order: the fused optimiser walks both side by side.
+            # In the memory order of the parameter, because the fused optimiser needs one order.
             parameter.grad = torch.empty_like(parameter).copy_(piece.view_as(parameter))

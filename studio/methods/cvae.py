@@ -29,7 +29,7 @@ from torch import Tensor
 
 from losses import critic_bce, mutual_information, permute_codes, tc_as_published
 from nets import Critic
-from studio.distributed.collectives import gathered
+from studio.distributed.collectives import gather_rows
 from studio.method import Code, Step, unstack_domains
 from studio.methods.vae import VAE, VAEConfig, VAEDraw
 from studio.schema import Flag, NetsConfig
@@ -119,7 +119,7 @@ class CVAE(VAE):
     def critic_terms(self, draw: VAEDraw) -> dict[str, Tensor]:
         """The classifier of App. C: codes of one image against codes of two images."""
         code = unstack_domains(draw.code).target
-        code = Code(gathered(code.z), gathered(code.s)).detach()
+        code = Code(gather_rows(code.z), gather_rows(code.s)).detach()
         permuted = Code(code.z, permute_codes(code.s))
         return {"critic": critic_bce(self.R(code.concat()), self.R(permuted.concat()))}
 
@@ -133,7 +133,7 @@ class CVAE(VAE):
         """Eq. 3 and 4, and the sum of total correlation and critic loss of the authors' code."""
         terms = self.vae_terms(draw)
         code = unstack_domains(draw.code).target
-        code = Code(gathered(code.z), gathered(code.s))
+        code = Code(gather_rows(code.z), gather_rows(code.s))
         permuted = Code(code.z, permute_codes(code.s))
         tc = tc_as_published(self.R(code.concat()), self.R(permuted.concat()))
         return {**terms, "tc.target": tc}

@@ -23,7 +23,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import mmd, mmd_to_point
-from studio.distributed.collectives import gathered
+from studio.distributed.collectives import gather_rows
 from studio.method import unstack_domains
 from studio.methods.vae import VAE, VAEConfig, VAEDraw
 
@@ -62,8 +62,8 @@ class MMCVAE(VAE):
         background, target = unstack_domains(draw.code)
         terms = super().vae_terms(draw)
         if self.weights["mmd_z"]:
-            terms["mmd_z"] = mmd(gathered(background.z), gathered(target.z))
+            terms["mmd_z"] = mmd(gather_rows(background.z), gather_rows(target.z))
         if self.weights["mmd_s"]:
             blank = self.blank(1)[0].to(background.s)
-            terms["mmd_s"] = mmd_to_point(gathered(background.s), blank)
+            terms["mmd_s"] = mmd_to_point(gather_rows(background.s), blank)
         return terms

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from losses import w2_between, w2_to_point
-from studio.distributed.collectives import gathered
+from studio.distributed.collectives import gather_rows
 from studio.method import unstack_domains
 from studio.methods.vae import VAE, VAEConfig, VAEDraw
 
@@ -65,5 +65,5 @@ class Principled(VAE):
             salient = unstack_domains(draw.s).background
             terms["salient_zero.background"] = w2_to_point(salient.mu, salient.logvar)
         if self.weights["w2"]:
-            terms["w2"] = w2_between(gathered(z.background), gathered(z.target))
+            terms["w2"] = w2_between(gather_rows(z.background), gather_rows(z.target))
         return terms

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from losses import bce, critic_bce, kl_gaussians, mutual_information, permute_codes
 from nets import Critic
-from studio.distributed.collectives import gathered_halves
+from studio.distributed.collectives import gather_domains
 from studio.errors import StudioError
 from studio.method import Code, Pair, Step, domain_terms, stack_domains, unstack_domains
 from studio.methods.vae import VAE, Gaussian, VAEConfig, VAEDraw
@@ -173,7 +173,7 @@ class SepVAE(VAE):
         code = draw.code.detach()
         terms = {}
         if self.has_critic:
-            joint = Code(gathered_halves(code.z), gathered_halves(code.s))
+            joint = Code(gather_domains(code.z), gather_domains(code.s))
             permuted = Code(joint.z, permute_codes(joint.s))
             loss = critic_bce(self.R(joint.concat()), self.R(permuted.concat()))
             terms = domain_terms("critic", loss)

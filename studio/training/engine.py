@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,7 +27,7 @@ from nets import frozen_statistics, memory_format
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
-from studio.distributed.collectives import share_batch_norm
+from studio.distributed.collectives import share_batch_norm_
 from studio.distributed.launcher import make_accelerator, set_threads
 from studio.distributed.processes import Processes
 from studio.errors import StudioError
@@ -117,7 +116,7 @@ class Engine:
         attribute = self.method.pair_attribute
         self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, attribute)
         if world > 1:
-            share_batch_norm(self.method, device)
+            share_batch_norm_(self.method, device)
         self.method.to(device)
         self.whole_batch = self.method.batch_statistics()
         self.accumulate = config.train.accumulate
@@ -291,7 +290,7 @@ class Engine:
             raise NotFinite(self.iteration, self.images_seen, self.processes.all(mine))
 
 
-def _adam(engine: Engine, step: Step) -> AcceleratedOptimizer:
+def _adam(engine: Engine, step: Step) -> torch.optim.Optimizer:
     parameters, betas = _parameters(step.trains), engine.config.train.betas
     adam = torch.optim.Adam(parameters, engine.lr, betas=betas, fused=True)
     return engine.accelerator.prepare_optimizer(adam)

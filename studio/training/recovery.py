@@ -72,7 +72,7 @@ def find_newest(
         found = checkpoint.newest(run, report)
         return found and found.images_seen
 
-    number = processes.decided_by_first(newest)
+    number = processes.decide_on_first(newest)
     if number is None:
         return None
     seen = [found for found in checkpoint.every(run) if found.images_seen == number]

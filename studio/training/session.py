@@ -14,7 +14,7 @@ from torch import Tensor
 
 from studio.build import build_dataset
 from studio.config import Config
-from studio.distributed.processes import lost_contact
+from studio.distributed.processes import is_lost_contact
 from studio.errors import StudioError, nearest
 from studio.runs import checkpoint
 from studio.runs.folder import claim_folder, find_folder, make_folder
@@ -67,8 +67,8 @@ def train(
     engine = Engine(config, build_dataset(config))
     processes, lock = engine.processes, Lock()
     try:
-        with processes.at_work():
-            folder = processes.decided_by_first(
+        with processes.skip_destruction_on_error():
+            folder = processes.decide_on_first(
                 lambda: _take_folder(config, folder, resume, allowed, lock)
             )
             session = TrainingSession(config, folder, engine, stop_after)
@@ -84,7 +84,7 @@ def train(
             f"help: {error}"
         ) from error
     except RuntimeError as error:
-        if processes.count == 1 or not lost_contact(error):
+        if processes.count == 1 or not is_lost_contact(error):
             raise
         raise StudioError(
             f"another process has ended; --resume continues from the newest checkpoint ({error})"
@@ -182,7 +182,7 @@ class TrainingSession:
         return stop
 
     def _train(self) -> bool:
-        """Trains until the end or a failure. Returns False after it has recovered from a failure."""
+        """Trains until the end, or recovers from a failure and returns False."""
         train, failure = self.config.train, None
         try:
             for terms in self.engine.iterations(train.images):

@@ -88,7 +88,7 @@ print("fine " + str(done.folder) + "\\n", end="")
 """
 
 
-def test_two_processes_train_one_run(tmp_path: Path) -> None:
+def test_train_trains_one_run_in_two_processes(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(SCRIPT.format(tests=str(Path(__file__).parent.parent)))
     done = subprocess.run(
@@ -103,7 +103,7 @@ def test_two_processes_train_one_run(tmp_path: Path) -> None:
     ]
 
 
-def test_a_signal_to_torchrun_saves_stops_both_and_leaves_nobody(tmp_path: Path) -> None:
+def test_train_saves_and_ends_both_processes_on_a_signal_to_torchrun(tmp_path: Path) -> None:
     Path("tiny.yaml").write_text(dump(tiny("vae", images=16_000_000, log_every=16)))
     # Without `--` torchrun takes --run for one of its own options.
     command = [

@@ -92,8 +92,8 @@ def test_without_gathering_statistics_would_differ(
 ) -> None:
     alone = everywhere(STATISTICS)
     for module in (cvae, mm_cvae, principled):
-        monkeypatch.setattr(module, "gathered", lambda rows: rows)
-    monkeypatch.setattr(sepvae, "gathered_halves", lambda rows: rows)
+        monkeypatch.setattr(module, "gather_rows", lambda rows: rows)
+    monkeypatch.setattr(sepvae, "gather_domains", lambda rows: rows)
     apart = together(2, lambda: everywhere(STATISTICS), tmp_path / "out")
     for name, (gradient, _) in alone.items():
         assert difference(gradient, apart[0][name][0]) > 1e-4, name
@@ -103,14 +103,14 @@ def test_without_shared_batch_normalisation_it_would_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = everywhere(["dig"])
-    monkeypatch.setattr("studio.training.engine.share_batch_norm", lambda net, device: net)
+    monkeypatch.setattr("studio.training.engine.share_batch_norm_", lambda net, device: net)
     apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
     assert difference(alone["dig, norm"][0], apart[0]["dig, norm"][0]) > 1e-3
     assert difference(alone["dig, plain"][0], apart[0]["dig, plain"][0]) < 1e-6
 
 
 def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
-    from studio.distributed.collectives import share_batch_norm
+    from studio.distributed.collectives import share_batch_norm_
 
     for norm, sides in (
         (torch.nn.BatchNorm1d, ()),
@@ -120,7 +120,7 @@ def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
         ours, theirs = torch.nn.Sequential(norm(5)), torch.nn.Sequential(norm(5))
         for layer in (ours[0], theirs[0]):
             torch.nn.init.uniform_(layer.weight, generator=torch.Generator().manual_seed(0))
-        share_batch_norm(ours, torch.device("cpu"))
+        share_batch_norm_(ours, torch.device("cpu"))
         assert type(ours[0]) is not norm
         x = torch.randn(6, 5, *sides) * 3 + 1
         for mode in (True, True, False):
@@ -208,7 +208,7 @@ def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
         e = engine(tiny("vae"))
         assert dist.is_initialized()
         dist.get_backend = lambda: backend
-        with suppress(ZeroDivisionError), e.processes.at_work():
+        with suppress(ZeroDivisionError), e.processes.no_goodbye_on_error():
             1 / (1 - fails)
         atexit._run_exitfuncs()
         return not dist.is_initialized()

@@ -31,7 +31,7 @@ def put(run: Path, number: int) -> checkpoint.Checkpoint:
     )
 
 
-def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+def test_save_returns_the_same_tensors_and_state(tmp_path: Path) -> None:
     saved = save(
         tmp_path, 128, TENSORS, {"iteration": 3, "list": [1, 2.5, "x"]}, {"shape": [1, 2, 3]}
     )
@@ -50,7 +50,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "training.pt"])
-def test_a_flipped_byte_is_found_and_the_one_before_is_used(tmp_path: Path, name: str) -> None:
+def test_newest_skips_a_checkpoint_with_a_flipped_byte(tmp_path: Path, name: str) -> None:
     put(tmp_path, 1)
     put(tmp_path, 2)
     file = tmp_path / "checkpoints" / "00000002" / name
@@ -66,7 +66,7 @@ def test_a_flipped_byte_is_found_and_the_one_before_is_used(tmp_path: Path, name
         every(tmp_path)[-1].verify()
 
 
-def test_when_every_checkpoint_is_damaged_that_is_said_and_none_is_used(tmp_path: Path) -> None:
+def test_newest_raises_when_every_checkpoint_is_damaged(tmp_path: Path) -> None:
     (put(tmp_path, 1).path / "training.pt").unlink()
     with pytest.raises(StudioError, match=r"every checkpoint is damaged\n.*training.pt"):
         newest(tmp_path)
@@ -74,20 +74,20 @@ def test_when_every_checkpoint_is_damaged_that_is_said_and_none_is_used(tmp_path
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": 3}'])
-def test_a_manifest_that_is_none(tmp_path: Path, text: str) -> None:
+def test_verify_refuses_text_that_is_not_a_manifest(tmp_path: Path, text: str) -> None:
     put(tmp_path, 1)
     (put(tmp_path, 2).path / "manifest.json").write_text(text)
     assert newest(tmp_path).images_seen == 1
 
 
-def test_another_format_is_refused_by_number(tmp_path: Path) -> None:
+def test_verify_refuses_an_unknown_format_by_number(tmp_path: Path) -> None:
     path = put(tmp_path, 1).path / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(StudioError, match="format 99"):
         newest(tmp_path)
 
 
-def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
+def test_verify_ignores_folders_in_a_manifests_file_names(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("x")
     path = put(tmp_path, 1).path / "manifest.json"
     manifest = json.loads(path.read_text())
@@ -107,7 +107,7 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path) -> None:
         KeyboardInterrupt(),
     ],
 )
-def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
+def test_save_leaves_earlier_checkpoints_when_it_fails_or_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
 ) -> None:
     put(tmp_path, 1)
@@ -135,7 +135,7 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_ones(
     assert {p.name for p in tmp_path.iterdir()} == {"checkpoints"}
 
 
-def test_leftovers_of_a_killed_save_are_not_taken_for_a_checkpoint_and_go(tmp_path: Path) -> None:
+def test_save_removes_the_leftovers_of_a_killed_save(tmp_path: Path) -> None:
     (tmp_path / ".writing-00000005-1").mkdir()
     (tmp_path / "checkpoints" / "00000007").mkdir(parents=True)  # no manifest
     (tmp_path / "checkpoints" / "00000007" / "weights.safetensors").touch()
@@ -148,7 +148,7 @@ def test_leftovers_of_a_killed_save_are_not_taken_for_a_checkpoint_and_go(tmp_pa
     assert newest(tmp_path).images_seen == 7
 
 
-def test_prune_keeps_the_newest_and_never_none(tmp_path: Path) -> None:
+def test_prune_keeps_the_newest_and_at_least_one(tmp_path: Path) -> None:
     for number in (1, 2, 3, 10):
         put(tmp_path, number)
     prune(tmp_path, 2)
@@ -157,7 +157,7 @@ def test_prune_keeps_the_newest_and_never_none(tmp_path: Path) -> None:
     assert [c.images_seen for c in every(tmp_path)] == [10]
 
 
-def test_saving_twice_keeps_the_first(tmp_path: Path) -> None:
+def test_save_leaves_an_intact_checkpoint_unchanged(tmp_path: Path) -> None:
     first = put(tmp_path, 1)
     before = (first.path / "manifest.json").stat().st_mtime_ns
     put(tmp_path, 1)

@@ -124,7 +124,7 @@ def folders(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]
 
 
 def images_of(folder: Path) -> Tensor:
-    """Reads a folder as a data set would, into [-1, 1], and puts it through the window of scores."""
+    """Reads a folder into [-1, 1] as a data set does, and converts it to uint8 as scores do."""
     pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
     return quantise(torch.from_numpy(pixels).float()[:, None] / 127.5 - 1)
 

@@ -72,8 +72,8 @@ def test_intact_checkpoints_skips_damaged_ones(
 
 def test_score_refuses_an_impossible_number_of_images(run: Path) -> None:
     assert (
-        "--n 9: expected 10 to 2500, because of 5,000 background and 5,000 target test images one half"
-        in error(run, "--n", 9)
+        "--n 9: expected 10 to 2500, because of 5,000 background and 5,000 target test images "
+        "one half" in error(run, "--n", 9)
     )
     assert "--n 2501: expected 10 to 2500" in error(run, "--n", 2501)
 
@@ -210,8 +210,8 @@ def test_score_refuses_images_that_are_not_finite(run: Path) -> None:
     Path("flat.py").write_text("import torch\nclass Flat(torch.nn.Flatten):\n    pass\n")
     said = error(run, "--features", "flat:Flat", "--n", 10)
     assert (
-        said
-        == "background samples: 10 of 10 images have values that are not finite: has training diverged?"
+        said == "background samples: 10 of 10 images have values that are not finite: "
+        "has training diverged?"
     )
 
 

@@ -193,7 +193,7 @@ def test_open_refuses_files_that_differ_from_their_hash(exported: Path, tmp_path
         with pytest.raises(StudioError, match=words):
             Run.open(tmp_path / "new")
     (tmp_path / "new/manifest.json").unlink()
-    with pytest.raises(StudioError, match=r"new: an export whose manifest\.json is missing"):
+    with pytest.raises(StudioError, match=r"new: an export without manifest\.json"):
         Run.open(tmp_path / "new")
     with pytest.raises(StudioError, match="an export has one: 64"):
         Run.open(exported, 3)

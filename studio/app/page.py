@@ -11,6 +11,7 @@ import torch
 from gradio.themes import Base
 from torch import Tensor
 
+from studio.app.picker import Picker
 from studio.app.pictures import (
     show_about,
     show_alert,
@@ -21,7 +22,6 @@ from studio.app.pictures import (
     thumbnails,
 )
 from studio.app.state import REACH, Choice, Explorer, Session, Shelf
-from studio.data.io.images import FORMATS
 from studio.errors import StudioError
 from studio.method import Domain
 
@@ -65,41 +65,6 @@ def build_page(shelf: Shelf) -> gr.Blocks:
     return blocks.queue(max_size=64, default_concurrency_limit=2)
 
 
-class _Picker:
-    """The components that choose one of the two images: a test image of a domain, or a file."""
-
-    def __init__(self, letter: str, role: str) -> None:
-        with gr.Group(elem_classes="picker"):
-            self.domain = gr.Radio(
-                [("background", "background"), ("target", "target")],
-                value="target",
-                label=f"{letter}: {role}",
-                elem_id=f"domain-{letter}",
-            )
-            self.page = gr.State(0)
-            self.offered = gr.State([])  # indices of the visible test images
-            self.gallery = gr.Gallery(
-                columns=6,
-                height="auto",
-                allow_preview=False,
-                show_label=False,
-                label=f"images for {letter}",
-                interactive=False,
-                object_fit="fill",
-                format="png",
-                buttons=[],
-                elem_id=f"gallery-{letter}",
-            )
-            with gr.Row():
-                self.others = gr.Button("Other images", size="sm", elem_id=f"others-{letter}")
-                self.upload = gr.UploadButton(
-                    "Upload a file",
-                    size="sm",
-                    file_types=[*FORMATS[:-1], ".gz"],
-                    elem_id=f"upload-{letter}",
-                )
-
-
 class _Page:
     """The components of the page. `connect` adds their events.
 
@@ -123,8 +88,8 @@ class _Page:
                 )
         with gr.Row():
             with gr.Column(scale=4, min_width=260):
-                self.a = _Picker("A", "keeps its common code z")
-                self.b = _Picker("B", "lends its salient code s")
+                self.a = Picker("A", "keeps its common code z")
+                self.b = Picker("B", "lends its salient code s")
             with gr.Column(scale=9, min_width=260), gr.Tabs() as self.tabs:
                 with gr.Tab("Explore", id="explore"):
                     self._explore(min(shelf.salient, MOST_SLIDERS))

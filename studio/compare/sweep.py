@@ -17,18 +17,16 @@ combination. On the command line `--set a.b=v1,v2` is a grid, too. Commas outsid
 and quotes separate values.
 """
 
-import hashlib
 import itertools
-import json
-import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from studio.compare.labels import describe_overrides, folder_name, join_words, to_json
 from studio.config import (
     FOLDERS,
     Config,
@@ -54,7 +52,6 @@ __all__ = [
 ]
 
 SEEDS = 3  # trainings per row, unless the command line or the sweep says otherwise
-LONGEST = 120  # characters in the name of a folder
 Overrides = dict[str, Any]
 
 
@@ -102,7 +99,7 @@ class Sweep(Section):
             yield from self.rows.items()
             return
         for overrides in _product(self.grid):
-            yield _words(overrides), overrides
+            yield describe_overrides(overrides), overrides
 
 
 @dataclass(frozen=True)
@@ -164,10 +161,20 @@ def resolve_variants(
             sweep.base, sweep.combinations(), _product(varied)
         ):
             stem = Path(base).stem
-            words = [stem if len(sweep.base) > 1 or stem == name else "", row, _words(more)]
-            label = _join([name if len(cfgs) > 1 and stem != name else "", *words]) or name
-            folder = _folder_name(
-                _join([name if stem != name else "", *words, _words(fixed, FREE_TO_CHANGE)])
+            words = [
+                stem if len(sweep.base) > 1 or stem == name else "",
+                row,
+                describe_overrides(more),
+            ]
+            label = join_words([name if len(cfgs) > 1 and stem != name else "", *words]) or name
+            folder = folder_name(
+                join_words(
+                    [
+                        name if stem != name else "",
+                        *words,
+                        describe_overrides(fixed, FREE_TO_CHANGE),
+                    ]
+                )
             )
             try:
                 config, given = _resolve(
@@ -198,7 +205,7 @@ def resolve_variants(
 
 def comparison_name(cfgs: Sequence[str]) -> str:
     """Returns a name for a comparison of these configs and sweeps that is valid for a folder."""
-    return _folder_name("+".join(Path(cfg).stem for cfg in cfgs))
+    return folder_name("+".join(Path(cfg).stem for cfg in cfgs))
 
 
 def list_sweeps() -> list[str]:
@@ -359,42 +366,7 @@ def _assignments(*parts: Overrides) -> list[str]:
             # Moved to the end, because a complete section must not undo a later override.
             merged.pop(key, None)
             merged[key] = value
-    return [f"{key}={_json(key, value)}" for key, value in merged.items()]
-
-
-def _json(key: str, value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)  # JSON is YAML
-    except (TypeError, ValueError):
-        raise StudioError(
-            f"{key}: found {value!r}, expected a finite number, a word, a list or a mapping"
-        ) from None
-
-
-def _words(overrides: Overrides, without: Container[str] = ()) -> str:
-    plain = {
-        key: value
-        for key, value in overrides.items()
-        if key not in without and key.partition(".")[0] != "paper"
-    }
-    return " ".join(
-        f"{k}={v if isinstance(v, str) else _json(k, v).replace(' ', '')}" for k, v in plain.items()
-    )
-
-
-def _join(words: Sequence[str]) -> str:
-    return " ".join(filter(None, words))
-
-
-def _folder_name(label: str) -> str:
-    """Returns a name for a folder.
-
-    If characters had to be replaced, a hash of the whole label distinguishes it from other names.
-    """
-    plain = re.sub(r"[^A-Za-z0-9.=+-]+", "_", label).strip("_.-")
-    if plain == label.replace(" ", "_") and len(plain) <= LONGEST:
-        return plain
-    return f"{plain[:LONGEST]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}".lstrip("-")
+    return [f"{key}={to_json(key, value)}" for key, value in merged.items()]
 
 
 def _describe_fault(text: str, labels: Sequence[str], rows: int) -> str:

@@ -20,6 +20,14 @@ def test_no_module_carries_a_standard_librarys_name() -> None:
     ) - {"__init__"}
 
 
+def lines_without_docstring(function: ast.FunctionDef) -> int:
+    """Returns the lines of a function that a reader must keep in mind at once."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    docstring = first.end_lineno - first.lineno + 1 if documented else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_modules_are_small_and_say_what_they_export(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -29,7 +37,7 @@ def test_modules_are_small_and_say_what_they_export(path: Path) -> None:
     long = [
         n.name
         for n in ast.walk(tree)
-        if isinstance(n, ast.FunctionDef) and n.end_lineno - n.lineno >= 70
+        if isinstance(n, ast.FunctionDef) and lines_without_docstring(n) > 70
     ]
     assert not long
     assert path.stem not in {"utils", "helpers", "misc", "base", "common"}

@@ -1,13 +1,15 @@
-"""What an iteration of training costs, against the textbook's way and against what the machine can do at best.
+"""The cost of a training iteration, compared with a naive implementation and the machine's ceiling.
 
-The textbook's way is what a reader of the paper would write down: every step of the method makes its own draws, and its
-loss is differentiated through everything that it reaches, whatever the step moves. The engine draws once where that is
-exact, and differentiates only towards what moves. Both run here in turn, on the same images, so that whatever else the
-machine does meanwhile slows both.
+The naive implementation is the one that a reader of the paper would write: every step of the method
+makes its own draws, and its loss is differentiated through everything that it reaches, whatever the
+step moves. The engine draws once where that is exact, and differentiates only towards the nets that
+move. The two run in turn on the same images, so that other work of the machine slows both.
 
-Work is counted by torch (`torch.utils.flop_counter`: convolutions and matrix products, 2 operations per multiply-add, padding
-counted), once; it depends on nothing but nets and batch. The machine's best is the rate of one large matrix product in the
-training's precision, the best of some after each iteration. An image is a real one of either domain, as in `images_seen`.
+Torch counts the operations (`torch.utils.flop_counter`: convolutions and matrix products, 2
+operations per multiply-add, padding included). One count is enough, because the work depends only
+on nets and batch. The ceiling is the rate of one large matrix product in the precision of the
+training. Some products are timed after each iteration, and the fastest counts. Images are the real
+ones of both domains, as in `images_seen`.
 """
 
 import resource
@@ -30,26 +32,29 @@ from studio.runs.provenance import environment
 from studio.training.engine import Engine
 from studio.training.failures import OutOfMemory
 
-__all__ = ["Cost", "bench", "ceiling", "textbook_iteration"]
+__all__ = ["Cost", "bench", "measure_ceiling", "run_naive_iteration"]
 
-SIDE = {"cpu": 2_048, "cuda": 8_192}  # of the matrices
-PRODUCTS = 3  # of which the fastest counts
+SIDE = {"cpu": 2_048, "cuda": 8_192}  # rows and columns of the multiplied matrices
+PRODUCTS = 3  # products per measurement; the fastest counts
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
 GIGA = 1e9
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an iteration costs.
+    """The cost of an iteration.
 
     Attributes:
-        seconds: of wall time, the median iteration.
-        seconds_least: the fastest iteration; what else the machine did slowed it least.
-        processor_seconds: of all threads together, the mean iteration; on an accelerator only what feeds it.
-        images_per_second: real images of both domains, at the median.
-        gflop_per_image: 1e9 operations, counted.
-        gflop_per_second: in the fastest iteration, as the machine's best is that of the fastest product.
-        share_of_ceiling: the same over the machine's best.
+        seconds: wall time of the median iteration.
+        seconds_least: wall time of the fastest iteration, which other work of the machine slowed
+            least.
+        processor_seconds: processor time of all threads together, mean over the iterations. On an
+            accelerator this is only the time of the processes that feed it.
+        images_per_second: real images of both domains, in the median iteration.
+        gflop_per_image: counted operations, in 1e9.
+        gflop_per_second: rate in the fastest iteration, because the ceiling is also that of the
+            fastest product.
+        share_of_ceiling: `gflop_per_second` over the ceiling.
     """
 
     seconds: float
@@ -61,24 +66,27 @@ class Cost:
     share_of_ceiling: float
 
 
-def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[str, Any]:
-    """Measures a training's iteration.
+def bench(config: Config, iterations: int = 10, naive: bool = True) -> dict[str, Any]:
+    """Measures the cost of a training iteration. Nothing is written.
 
     Args:
-        config: the experiment; nothing is written.
-        iterations: how many are timed, after some that warm up.
-        textbook: also measure the textbook's way; its graphs need more memory.
+        config: the experiment.
+        iterations: the number of timed iterations, after some to warm up.
+        naive: also measure the naive implementation. It needs more memory for its graphs.
 
     Returns:
-        `ours` and `textbook` (None if not asked for): see Cost; `speedup`, the textbook's median time over ours; `ceiling`:
-        `gflop_per_second`, `side` and `precision` of the matrix product; `fetch_seconds`, what the images of an iteration
-        take to make, which `train.workers` does meanwhile; `first_seconds`, of the very first iteration; `peak_bytes`, the
-        process's (on an accelerator: the device's) largest memory up to then; and what was measured: `config`,
-        `method`, `dataset`, `shape` of an image, `batch`, `parameters`, `device`, `threads`, `precision`, `iterations`,
-        `environment`.
+        `ours` and `textbook`: the `Cost` of the engine and of the naive implementation (None if not
+        asked for). `speedup`: the median time of the naive implementation over that of the engine.
+        `ceiling`: `gflop_per_second`, `side` and `precision` of the matrix product.
+        `fetch_seconds`: the time to load the images of an iteration, which `train.workers` does in
+        the background. `first_seconds`: the time of the very first iteration. `peak_bytes`: the
+        largest memory of the process until then, or of the device on an accelerator. The
+        experiment: `config`, `method`, `dataset`, `shape` of an image, `batch`, `parameters`,
+        `device`, `threads`, `precision`, `iterations`, `environment`.
 
     Raises:
-        StudioError: the method is fitted in closed form, several processes were launched, or data or machine stand in the way.
+        StudioError: the method is fitted in closed form, several processes were launched, the data
+            set is incomplete, or memory ran out.
     """
     engine = Engine(config, build_dataset(config))
     if not engine.method.steps():
@@ -87,27 +95,30 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
         )
     if engine.processes.count > 1:
         raise StudioError(
-            f"found {engine.processes.count} processes; expected one: studio bench without a launcher"
+            f"found {engine.processes.count} processes; expected one: run studio bench without a "
+            "launcher"
         )
-    pair, fetch = _fetched(engine, iterations)
+    pair, fetch = _time_fetching(engine, iterations)
     ways: dict[str, Callable[[], object]] = {"ours": lambda: engine.advance(pair)}
-    if textbook:
-        ways["textbook"] = lambda: textbook_iteration(engine, pair)
-    with _memory(config, textbook):
-        first, _ = _timed(engine, ways["ours"])
-        flops = {"ours": _counted(ways["ours"])}
-        peak = _peak(engine)  # after two: Adam's moments come at the end of the first
-        if textbook:
-            flops["textbook"] = _counted(ways["textbook"])
+    if naive:
+        ways["textbook"] = lambda: run_naive_iteration(engine, pair)
+    with _explain_out_of_memory(config, naive):
+        first, _ = _time(engine, ways["ours"])
+        flops = {"ours": _count_operations(ways["ours"])}
+        # Read after two iterations, because Adam allocates its moments at the end of the first.
+        peak = _peak_memory(engine)
+        if naive:
+            flops["textbook"] = _count_operations(ways["textbook"])
             ways["textbook"]()
         times, products = {name: [] for name in ways}, []
         for _ in range(iterations):
             for name, way in ways.items():
-                times[name].append(_timed(engine, way))
-            products.append(ceiling(engine.accelerator.device, config.train.mixed_precision))
+                times[name].append(_time(engine, way))
+            device, precision = engine.accelerator.device, config.train.mixed_precision
+            products.append(measure_ceiling(device, precision))
     best = max(products, key=lambda product: product["gflop_per_second"])
     costs = {
-        name: _cost(times[name], flops[name], config.train.batch, best["gflop_per_second"])
+        name: _summarise(times[name], flops[name], config.train.batch, best["gflop_per_second"])
         for name in ways
     }
     ours, other = costs["ours"], costs.get("textbook")
@@ -133,10 +144,16 @@ def bench(config: Config, iterations: int = 10, textbook: bool = True) -> dict[s
     }
 
 
-def textbook_iteration(engine: Engine, pair: Pair) -> None:
-    """Does an iteration as the textbook has it: new draws for every step, gradients for all that its loss reaches.
+def run_naive_iteration(engine: Engine, pair: Pair) -> None:
+    """Does an iteration of the naive implementation.
 
-    The nets move as in the engine's; there is no moving average, no look at whether all is finite, no reseeding.
+    Every step makes new draws, and computes gradients of everything that its loss reaches. The
+    optimisers move the same nets as in the engine. There is no moving average, no check that values
+    are finite, and no reseeding.
+
+    Args:
+        engine: supplies method, optimisers and precision.
+        pair: images of both domains, each (B, C, ...).
     """
     engine.method.train()
     pair = engine.place(pair)
@@ -149,12 +166,21 @@ def textbook_iteration(engine: Engine, pair: Pair) -> None:
             engine.optimizers[step.name].step()
 
 
-def ceiling(device: torch.device, precision: str) -> dict[str, Any]:
-    """Measures the rate of a large matrix product, the best of some, in 1e9 operations a second."""
+def measure_ceiling(device: torch.device, precision: str) -> dict[str, Any]:
+    """Measures the fastest of `PRODUCTS` large matrix products.
+
+    Args:
+        device: where the product is computed.
+        precision: `train.mixed_precision`: bf16, fp16 or no.
+
+    Returns:
+        `gflop_per_second`: the rate in 1e9 operations per second. `side`: rows and columns of the
+        matrices. `precision`: as given.
+    """
     side, dtype = SIDE.get(device.type, SIDE["cuda"]), DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = []
-    with _rounded_as_in_convolutions():
+    with _convolution_precision():
         for _ in range(PRODUCTS):
             _wait(device)
             started = time.perf_counter()
@@ -169,11 +195,15 @@ def ceiling(device: torch.device, precision: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _rounded_as_in_convolutions() -> Iterator[None]:
-    """Lets products of float32 use what convolutions use: by torch's defaults a GPU's are in TF32, and only they."""
+def _convolution_precision() -> Iterator[None]:
+    """Computes float32 matrix products in the precision of convolutions.
+
+    By torch's defaults a GPU computes convolutions in TF32, but not matrix products.
+    """
     product = torch.backends.cuda.matmul
     before = product.fp32_precision
-    product.fp32_precision = torch.backends.cudnn.conv.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
+    convolution = torch.backends.cudnn.conv
+    product.fp32_precision = convolution.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
@@ -181,21 +211,20 @@ def _rounded_as_in_convolutions() -> Iterator[None]:
 
 
 @contextmanager
-def _memory(config: Config, textbook: bool) -> Iterator[None]:
+def _explain_out_of_memory(config: Config, naive: bool) -> Iterator[None]:
     try:
         yield
     except (OutOfMemory, torch.OutOfMemoryError) as error:
-        theirs = textbook and not isinstance(
-            error, OutOfMemory
-        )  # as which the engine raises its own
-        less = "; --no-textbook leaves out the textbook's step, which needs more" if theirs else ""
-        raise StudioError(
-            f"out of memory at train.batch: {config.train.batch}{less} ({error})"
-        ) from error
+        # The engine raises OutOfMemory, so torch's own error comes from the naive implementation.
+        hint = ""
+        if naive and not isinstance(error, OutOfMemory):
+            hint = "; --no-naive leaves out the naive implementation, which needs more"
+        message = f"out of memory at train.batch: {config.train.batch}{hint} ({error})"
+        raise StudioError(message) from error
 
 
-def _fetched(engine: Engine, times: int) -> tuple[Pair, float]:
-    """Returns an iteration's images, and the median time that making such took."""
+def _time_fetching(engine: Engine, times: int) -> tuple[Pair, float]:
+    """Loads the images of `times` iterations. Returns the last, and the median seconds."""
     seconds = []
     for number in range(times):
         started = time.perf_counter()
@@ -204,14 +233,14 @@ def _fetched(engine: Engine, times: int) -> tuple[Pair, float]:
     return pair, statistics.median(seconds)
 
 
-def _counted(iteration: Callable[[], object]) -> int:
+def _count_operations(iteration: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         iteration()
     return counter.get_total_flops()
 
 
-def _timed(engine: Engine, iteration: Callable[[], object]) -> tuple[float, float]:
-    """Returns the wall and the processor seconds of an iteration."""
+def _time(engine: Engine, iteration: Callable[[], object]) -> tuple[float, float]:
+    """Returns the wall time and the processor time of an iteration, in seconds."""
     _wait(engine.accelerator.device)
     wall, processor = time.perf_counter(), time.process_time()
     iteration()
@@ -224,23 +253,23 @@ def _wait(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def _peak(engine: Engine) -> int:
+def _peak_memory(engine: Engine) -> int:
+    """Returns the largest memory so far, in bytes."""
     if engine.accelerator.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1_024
-    )
+    unit = 1 if sys.platform == "darwin" else 1_024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _cost(times: list[tuple[float, float]], flops: int, batch: int, best: float) -> Cost:
+def _summarise(times: list[tuple[float, float]], flops: int, batch: int, best: float) -> Cost:
     wall, processor = zip(*times, strict=True)
     seconds, rate = statistics.median(wall), flops / min(wall) / GIGA
     return Cost(
-        seconds,
-        min(wall),
-        statistics.mean(processor),
-        batch / seconds,
-        flops / batch / GIGA,
-        rate,
-        rate / best,
+        seconds=seconds,
+        seconds_least=min(wall),
+        processor_seconds=statistics.mean(processor),
+        images_per_second=batch / seconds,
+        gflop_per_image=flops / batch / GIGA,
+        gflop_per_second=rate,
+        share_of_ceiling=rate / best,
     )

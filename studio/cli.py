@@ -1,4 +1,4 @@
-"""The command line: puts the verbs together and turns what is the user's to mend into one plain line."""
+"""The command line: collects the verbs, and prints an error that the user can fix as one line."""
 
 import os
 import sys
@@ -35,20 +35,24 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Runs a verb; what is the user's to mend becomes a plain line on stderr and exit code 2."""
-    _guarded(app)
+    """Runs a verb.
+
+    An error that the user can fix becomes one line on stderr and exit code 2.
+    """
+    _run(app)
 
 
 def train_main() -> None:
-    """What `studio/train.py` runs."""
+    """Runs `studio train` alone: the entry point of `studio/train.py`."""
     single = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
     single.command()(train)
-    _guarded(single)
+    _run(single)
 
 
-def _guarded(command: Callable[[], object]) -> None:
+def _run(command: Callable[[], object]) -> None:
+    """Runs a command, and exits with a message and a code instead of a traceback."""
     try:
         command()
     except StudioError as error:
@@ -57,6 +61,6 @@ def _guarded(command: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
-    except BrokenPipeError:  # `studio data list | head`
+    except BrokenPipeError:  # for example `studio data list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(141) from None

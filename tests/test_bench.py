@@ -1,4 +1,4 @@
-"""`studio bench`: work is counted as by hand, the textbook's iteration trains the same way, faults are named."""
+"""`studio bench`: its count of operations, its naive implementation, its output and its errors."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from support.experiments import VARIANTS, tiny
 from torch import nn
 from typer.testing import CliRunner
 
-from studio.bench import bench, ceiling, textbook_iteration
+from studio.bench import bench, measure_ceiling, run_naive_iteration
 from studio.build import build_dataset
 from studio.cli import app
 from studio.errors import StudioError
@@ -19,8 +19,11 @@ from studio.training.engine import Engine
 from studio.training.failures import OutOfMemory
 
 
-def forward(net: nn.Module, given: torch.Tensor) -> int:
-    """Counts a net's forward pass by hand: 2 operations per multiply-add of its convolutions and linear layers."""
+def count_forward(net: nn.Module, given: torch.Tensor) -> int:
+    """Counts the operations of a forward pass by hand.
+
+    A multiply-add of a convolution or linear layer is 2 operations.
+    """
     total = 0
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
@@ -51,36 +54,37 @@ def forward(net: nn.Module, given: torch.Tensor) -> int:
     return total
 
 
-def test_work_is_counted_as_by_hand() -> None:
+def test_bench_counts_operations_as_by_hand() -> None:
     config = tiny("dig")
     result = bench(config, iterations=1)
     engine = Engine(config, build_dataset(config))
     batch, method = config.train.batch, engine.method
     assert isinstance(method, DoubleInfoGAN)
-    G = forward(method.G, torch.randn(batch, method.config.z + method.config.s)) / batch / 1e9
-    D = forward(method.D, torch.randn(batch, *engine.dataset.shape)) / batch / 1e9
-    # Forward: codes and readings through G, reals and fakes (twice: D has moved) through D. Backward, for weights (w) and
-    # inputs (i): D's step D(reals) w i, D(fakes) w i, G(readings) i; G's step D(fakes) i, G(fakes) w i, G(readings) w i.
+    G = count_forward(method.G, torch.randn(batch, method.config.z + method.config.s)) / batch / 1e9
+    D = count_forward(method.D, torch.randn(batch, *engine.dataset.shape)) / batch / 1e9
+    # Forward: codes and readings through G, reals and fakes (twice, because D has moved) through D.
+    # Backward, for weights (w) and inputs (i):
+    #   step of D: D(reals) w i, D(fakes) w i, G(readings) i
+    #   step of G: D(fakes) i, G(fakes) w i, G(readings) w i
+    # The passes are an upper bound, because no gradient reaches the images and codes themselves.
     passes = 7 * G + 8 * D
-    assert (
-        0.95 * passes < result["ours"]["gflop_per_image"] <= passes
-    )  # nothing goes back to images and codes themselves
-    # Two draws, and every backward pass is one for weights and inputs: D's of reals and fakes, and G's of readings, both in
-    # both steps, and G's of fakes in its own.
+    assert 0.95 * passes < result["ours"]["gflop_per_image"] <= passes
+    # The naive implementation draws twice, and every backward pass is for weights and inputs:
+    # in both steps D's of reals and fakes and G's of readings, and in the step of G that of fakes.
     passes = 10 * G + 12 * D
     assert 0.95 * passes < result["textbook"]["gflop_per_image"] <= passes
 
 
 @pytest.mark.parametrize("method", ["vae", "sepvae"])
-def test_a_plain_vae_has_nothing_to_save(method: str) -> None:
+def test_bench_counts_the_same_for_a_naive_plain_vae(method: str) -> None:
     result = bench(tiny(method), iterations=1)
-    ours, textbook = result["ours"]["gflop_per_image"], result["textbook"]["gflop_per_image"]
-    assert ours <= textbook
+    ours, naive = result["ours"]["gflop_per_image"], result["textbook"]["gflop_per_image"]
+    assert ours <= naive
     if method == "vae":
-        assert ours == textbook
+        assert ours == naive
 
 
-def test_what_is_measured_is_said_and_adds_up() -> None:
+def test_bench_prints_consistent_numbers_as_json() -> None:
     config = tiny("dig")
     done = CliRunner().invoke(
         app,
@@ -116,7 +120,7 @@ def test_what_is_measured_is_said_and_adds_up() -> None:
     assert result["peak_bytes"] > 1e8
 
 
-def test_the_table_says_the_same() -> None:
+def test_bench_prints_a_table_without_the_naive_row_when_left_out() -> None:
     done = CliRunner().invoke(
         app,
         [
@@ -129,21 +133,21 @@ def test_the_table_says_the_same() -> None:
             "train.threads=1",
             "--iterations",
             "1",
-            "--no-textbook",
+            "--no-naive",
         ],
     )
     assert done.exit_code == 0, done.output
     assert "images/s" in done.stdout
-    assert "textbook" not in done.stdout
+    assert "naive" not in done.stdout
     assert "times as fast" not in done.stdout
 
 
 @pytest.mark.parametrize("method", [name for name in VARIANTS if name != "cpca"])
-def test_the_textbook_moves_what_the_engine_moves(method: str) -> None:
+def test_naive_iteration_moves_the_nets_that_the_engine_moves(method: str) -> None:
     config = tiny(method)
     engine = Engine(config, build_dataset(config))
     before = {name: value.clone() for name, value in engine.method.named_parameters()}
-    textbook_iteration(engine, Pair(*engine.pairs[0]))
+    run_naive_iteration(engine, Pair(*engine.pairs[0]))
     trained = {
         id(p) for step in engine.method.steps() for net in step.trains for p in net.parameters()
     }
@@ -151,42 +155,43 @@ def test_the_textbook_moves_what_the_engine_moves(method: str) -> None:
         assert torch.equal(value, before[name]) == (id(value) not in trained), name
 
 
-def test_the_first_iteration_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_times_the_first_iteration_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     advance = Engine.advance
 
     def slow_at_first(self: Engine, pair: Pair) -> dict[str, torch.Tensor]:
-        time.sleep(0.5 * (self.iteration == 0))  # what libraries set up once
+        time.sleep(0.5 * (self.iteration == 0))  # libraries set themselves up once
         return advance(self, pair)
 
     monkeypatch.setattr(Engine, "advance", slow_at_first)
-    result = bench(tiny("vae"), iterations=1, textbook=False)
+    result = bench(tiny("vae"), iterations=1, naive=False)
     assert result["first_seconds"] > 0.5 > result["ours"]["seconds"]
 
 
-@pytest.mark.parametrize(("whose", "hint"), [("advance", False), ("textbook_iteration", True)])
-def test_too_little_memory_is_one_line_that_names_the_field(
-    monkeypatch: pytest.MonkeyPatch, whose: str, hint: bool
+@pytest.mark.parametrize(("where", "hint"), [("advance", False), ("run_naive_iteration", True)])
+def test_bench_names_the_batch_field_when_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch, where: str, hint: bool
 ) -> None:
     def exhausted(*_: object) -> None:
         raise (
             OutOfMemory("D", moved=False)
-            if whose == "advance"
+            if where == "advance"
             else torch.OutOfMemoryError("CUDA out of memory")
         )
 
     monkeypatch.setattr(
-        "studio.bench.Engine.advance" if whose == "advance" else "studio.bench.textbook_iteration",
+        "studio.bench.Engine.advance" if where == "advance" else "studio.bench.run_naive_iteration",
         exhausted,
     )
     with pytest.raises(StudioError, match=r"out of memory at train\.batch: 16") as raised:
         bench(tiny("vae"), iterations=1)
-    assert ("--no-textbook" in str(raised.value)) == hint
+    assert ("--no-naive" in str(raised.value)) == hint
 
 
-def test_the_ceiling_is_a_product_rounded_as_convolutions_are(
+def test_measure_ceiling_multiplies_in_the_precision_of_convolutions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # By default a GPU's convolutions are in TF32 and its products of float32 are not: four times slower, no ceiling at all.
+    # By default a GPU computes convolutions in TF32, but matrix products in float32. These are four
+    # times slower, so they would be no ceiling.
     product, convolution, seen, mm = (
         torch.backends.cuda.matmul,
         torch.backends.cudnn.conv,
@@ -197,14 +202,14 @@ def test_the_ceiling_is_a_product_rounded_as_convolutions_are(
     monkeypatch.setattr(
         torch, "mm", lambda a, b: (seen.append(product.fp32_precision), mm(a, b))[1]
     )
-    found = ceiling(torch.device("cpu"), "no")
+    found = measure_ceiling(torch.device("cpu"), "no")
     assert found["side"] == 2_048
     assert 1 < found["gflop_per_second"] < 1e5
     assert set(seen) == {convolution.fp32_precision} != {before}
     assert product.fp32_precision == before
 
 
-def test_what_has_no_step_is_named() -> None:
+def test_bench_refuses_a_method_without_steps_and_zero_iterations() -> None:
     with pytest.raises(StudioError, match="cpca is fitted in closed form"):
         bench(tiny("cpca"))
     done = CliRunner().invoke(app, ["bench", "--iterations", "0"])

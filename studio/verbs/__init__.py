@@ -1,6 +1,7 @@
-"""The verbs, one file each: a thin layer of typed options over plain functions; nothing below here knows the command line.
+"""The verbs of the command line, one file each: typed options over plain functions.
 
-What a verb needs is imported when it runs: `studio --help` and a mistyped option answer without torch's two seconds.
+No other module depends on the command line. Each verb imports its implementation when it runs, so
+that `studio --help` and a mistyped option answer without the two seconds that torch takes to load.
 """
 
 __all__: list[str] = []

@@ -11,23 +11,30 @@ __all__ = ["app"]
 def app(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="directories of runs; the page lets one choose"),
+        typer.Argument(
+            metavar="RUN...", help="directories of runs; a menu of the page chooses among them"
+        ),
     ],
     host: Annotated[
-        str, typer.Option("--host", help="address to answer on; 0.0.0.0 lets others in")
+        str,
+        typer.Option("--host", help="address to listen on; 0.0.0.0 lets other machines connect"),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65_535, help="0 takes any that is free")
+        int,
+        typer.Option("--port", min=0, max=65_535, help="port to listen on; 0 takes any free port"),
     ] = 7860,
     device: Annotated[
         str | None,
-        typer.Option("--device", help="e.g. cpu or cuda:0; default: the first accelerator"),
+        typer.Option(
+            "--device",
+            help="device of the model, e.g. cpu or cuda:0; default: the first accelerator",
+        ),
     ] = None,
     browser: Annotated[
         bool, typer.Option("--open/--no-open", help="open the page in a browser")
     ] = False,
 ) -> None:
-    """Explore runs in the browser: swap, heal and edit images; needs the extra `app`."""
+    """Explore runs in the browser: swap, heal and edit images. Needs the extra `app`."""
     from studio.app.server import check_gradio, free_port, serve
 
     check_gradio()

@@ -4,91 +4,116 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from studio.verbs.options import Json
 
+if TYPE_CHECKING:
+    from studio.evaluate.probes import ProbeOptions
+
 __all__ = ["compare"]
+
+Seeds = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds", min=1, help="trainings per row, with different seeds; default: the sweep's, or 3"
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        "--budget",
+        min=1,
+        help="images per training, the same for every row; default: train.images of the config",
+    ),
+]
+ValueLists = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="a.b=v1,v2",
+        help="set field b of section a; several values make one row each; repeatable",
+    ),
+]
+Launcher = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher",
+        help="command that starts a training, e.g. 'accelerate launch {train} {args}'",
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", min=1, help="trainings at the same time; they share the processors"),
+]
+Resubmit = Annotated[
+    bool,
+    typer.Option("--resubmit", help="launch again the runs that were submitted but are incomplete"),
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option("--protocol", help="probe the runs again with held-out, carton or louiset"),
+]
+EvalMode = Annotated[
+    str | None, typer.Option("--eval", help="probe the runs again in eval mode clean or authors")
+]
+Centrality = Annotated[
+    bool,
+    typer.Option(
+        "--centrality",
+        help="also choose the most central training of each row, a choice that needs no labels",
+    ),
+]
 
 
 def compare(
     cfgs: Annotated[
         list[str], typer.Argument(metavar="CFG...", help="configs and sweeps, by path or name")
     ],
-    seeds: Annotated[
-        int | None,
-        typer.Option("--seeds", min=1, help="trainings per row; default: the sweep's, or 3"),
-    ] = None,
-    budget: Annotated[
-        int | None,
-        typer.Option("--budget", min=1, help="images per training, the same for every row"),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="a.b=v1,v2",
-            help="override a field; several values are rows; repeatable",
-        ),
-    ] = None,
+    seeds: Seeds = None,
+    budget: Budget = None,
+    assignments: ValueLists = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="the folder of the runs; default: runs/compare-NAME"),
+        typer.Option("--out", help="folder of the runs; default: runs/compare-NAME"),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="trainings at a time, which share the processors")
-    ] = 1,
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            "--launcher", help="what starts a training, e.g. 'accelerate launch {train} {args}'"
-        ),
-    ] = None,
-    resubmit: Annotated[
-        bool, typer.Option("--resubmit", help="launch again what was submitted and is not complete")
-    ] = False,
-    protocol: Annotated[
-        str | None, typer.Option("--protocol", help="probe the runs anew, e.g. by carton")
-    ] = None,
-    eval_mode: Annotated[
-        str | None, typer.Option("--eval", help="probe the runs anew: clean or authors")
-    ] = None,
-    centrality: Annotated[
-        bool,
-        typer.Option(
-            "--centrality", help="also pick each row's most central training, without labels"
-        ),
-    ] = False,
+    jobs: Jobs = 1,
+    launcher: Launcher = None,
+    resubmit: Resubmit = False,
+    protocol: Protocol = None,
+    eval_mode: EvalMode = None,
+    centrality: Centrality = False,
     show: Annotated[
-        str | None, typer.Option("--show", metavar="KEY,KEY", help="further numbers for the table")
+        str | None,
+        typer.Option("--show", metavar="KEY,KEY", help="further numbers to show in the table"),
     ] = None,
     wide: Annotated[
-        bool, typer.Option("--wide", help="also what is read from both codes together")
+        bool, typer.Option("--wide", help="also show probes of both codes together")
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="print what would be trained, resumed or taken as it is"),
+        typer.Option(
+            "--dry-run", help="print which runs would be trained, resumed or kept, and do nothing"
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train what is missing, resume what is half done, and compare."""
+    """Train the missing runs, resume the incomplete ones, and compare all of them."""
     from studio.compare import compare as comparison
     from studio.compare.launch import LaunchTemplate
     from studio.compare.sweep import comparison_name, resolve_variants
     from studio.compare.table import check_keys, show_comparison, tables, write_comparison
-    from studio.evaluate.probes import ProbeOptions
 
-    reprobe = protocol is not None or eval_mode is not None
-    options = ProbeOptions.parse(protocol, eval_mode) if reprobe else None
-    chosen = LaunchTemplate.parse(launcher) if launcher is not None else None
+    options = _probe_options(protocol, eval_mode)
+    template = LaunchTemplate.parse(launcher) if launcher is not None else None
     rows = resolve_variants(cfgs, assignments or [], seeds, budget)
     folder = out or Path("runs") / f"compare-{comparison_name(cfgs)}"
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)
         return
-    result = comparison.compare(rows, folder, chosen, jobs, resubmit, options, centrality, _say)
+    result = comparison.compare(rows, folder, template, jobs, resubmit, options, centrality, _log)
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
     shown = tables(result, keys, wide)
     written = write_comparison(result, shown)
@@ -96,7 +121,7 @@ def compare(
         print(json.dumps(result, indent=2))
     else:
         show_comparison(result, shown)
-    _say(f"written: {', '.join(str(path) for path in written)}")
+    _log(f"written: {', '.join(str(path) for path in written)}")
     if result["stopped"]:
         raise typer.Exit(128 + getattr(signal, result["stopped"]))
     check_keys(result, keys)
@@ -104,7 +129,16 @@ def compare(
         raise typer.Exit(1)
 
 
-def _say(line: str) -> None:
+def _probe_options(protocol: str | None, eval_mode: str | None) -> "ProbeOptions | None":
+    """Returns how to probe the runs again, or None if neither option is given."""
+    from studio.evaluate.probes import ProbeOptions
+
+    if protocol is None and eval_mode is None:
+        return None
+    return ProbeOptions.parse(protocol, eval_mode)
+
+
+def _log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -115,6 +149,5 @@ def _print_members(found: list[dict[str, Any]], as_json: bool) -> None:
     words = {"missing": "train", "half": "resume", "done": "take as it is"}
     for member in found:
         progress = f"{member['images_seen']:,} of {member['images']:,} images"
-        print(
-            f"{words.get(member['state'], member['state'])}: {member['run']} ({member['error'] or progress})"
-        )
+        action = words.get(member["state"], member["state"])
+        print(f"{action}: {member['run']} ({member['error'] or progress})")

@@ -13,20 +13,25 @@ __all__ = ["export"]
 
 def export(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or an empty folder")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
     onnx: Annotated[
-        bool, typer.Option("--onnx/--no-onnx", help="also convert to ONNX, where that works")
+        bool,
+        typer.Option(
+            "--onnx/--no-onnx", help="also convert the programs to ONNX where the converter can"
+        ),
     ] = True,
     push: Annotated[
         str | None,
         typer.Option(
-            "--push", metavar="REPO_ID", help="upload to the Hugging Face Hub with your own token"
+            "--push",
+            metavar="REPO_ID",
+            help="also upload the folder to a repository of the Hugging Face Hub, with your token",
         ),
     ] = None,
     as_json: Json = False,
     checkpoint: Number = None,
 ) -> None:
-    """Write a folder to pass on: safetensors, programs, a model card."""
+    """Write a folder to share: weights as safetensors, exported programs, and a model card."""
     from studio.export import write as exporting
     from studio.runs.run import Run
 
@@ -43,9 +48,8 @@ def export(
         )
         return
     for name, difference in manifest["parity"].items():
-        print(
-            f"{name}: differs from the run by at most {difference:.2g} ({manifest['parity_images']})"
-        )
+        images = manifest["parity_images"]
+        print(f"{name}: differs from the run by at most {difference:.2g} ({images})")
     print(manifest["onnx"])
     print(folder)
     if address is not None:

@@ -13,22 +13,32 @@ __all__ = ["probe"]
 def probe(
     run: RunArgument,
     protocol: Annotated[
-        str, typer.Option("--protocol", help="held-out, carton or louiset")
+        str,
+        typer.Option(
+            "--protocol", help="how images are divided for the probe: held-out, carton or louiset"
+        ),
     ] = "held-out",
     eval_mode: Annotated[
-        str, typer.Option("--eval", help="clean, or authors: noise on and batch statistics")
+        str,
+        typer.Option(
+            "--eval",
+            help=(
+                "clean: no noise, running statistics; authors: with noise and batch statistics, "
+                "as in the authors' evaluation"
+            ),
+        ),
     ] = "clean",
     tsne: Annotated[
         bool,
         typer.Option(
-            "--tsne", help="also cluster in a t-SNE plane, as Choudhuri et al.; takes longer"
+            "--tsne", help="also cluster the codes in a t-SNE plane (Choudhuri et al.); slower"
         ),
     ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:
-    """Measure what can be read from which code, and how far the codes are separated."""
+    """Measure how well each code predicts each attribute, and how well the codes separate."""
     from studio.evaluate.measure import measure
     from studio.evaluate.probe_table import show_probe
     from studio.evaluate.probes import ProbeOptions

@@ -2,43 +2,58 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from studio.errors import StudioError, nearest
 from studio.verbs.options import Number, RunArgument, Weights, check_picture
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["render"]
 
-WORDS = (
-    "overview, grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes, counterfactual, curves or training "
-    "(an animation)"
+KINDS = (
+    "overview, grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes, "
+    "counterfactual, curves or training (an animation)"
 )
-MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}  # of a side, by the kind of file
-OWN = {
-    "--range": "traverse",
-    "--plane": "codes",
-    "--attribute": "codes",
-}  # options that one kind of picture has
+# The largest width and height in pixels that a file format can store.
+MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
+# Options that apply to one kind of picture only.
+OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}
 
 
 def render(
     run: RunArgument,
-    kind: Annotated[str, typer.Argument(help=WORDS)],
+    kind: Annotated[str, typer.Argument(help=KINDS)],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="a picture; default: RUN/grids/KIND.png, training.webp for the animation"
+            "--out",
+            help=(
+                "picture to write; default: RUN/grids/KIND.png, or RUN/grids/training.webp for "
+                "the animation"
+            ),
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="rows, coordinates, points or frames")
+        int | None,
+        typer.Option(
+            "--n",
+            min=1,
+            help="number of rows, coordinates, points or frames; default: that of the kind",
+        ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", min=0, help="which images and codes; default: 0, the run's for training"
+            "--seed",
+            min=0,
+            help=(
+                "seed of the choice of images and codes; default: 0, or the seed of the run for "
+                "training"
+            ),
         ),
     ] = None,
     span: Annotated[
@@ -46,23 +61,26 @@ def render(
         typer.Option(
             "--range",
             metavar="LOW HIGH",
-            help="traverse: values that a coordinate takes; default: -1.5 1.5",
+            help="for traverse: lowest and highest value of a coordinate; default: -1.5 1.5",
         ),
     ] = None,
     plane: Annotated[
         str | None,
         typer.Option(
-            "--plane", help="codes: pca (default), tsne, or umap (pip install umap-learn)"
+            "--plane",
+            help="for codes: pca (default), tsne, or umap (needs `pip install umap-learn`)",
         ),
     ] = None,
     attributes: Annotated[
         list[str] | None,
-        typer.Option("--attribute", metavar="NAME", help="codes: what to colour by; repeatable"),
+        typer.Option(
+            "--attribute", metavar="NAME", help="for codes: attribute to colour by; repeatable"
+        ),
     ] = None,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:
-    """Draw a captioned picture."""
+    """Draw a picture with a caption."""
     from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES
 
     if kind not in (*PICTURES, *PICTURES_OF_DIRECTORIES):
@@ -78,7 +96,7 @@ def render(
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
     if kind in PICTURES_OF_DIRECTORIES:
-        path = _of_run(run, kind, out, n, seed, checkpoint, ema)
+        path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:
         from studio.runs.run import Run
 
@@ -92,7 +110,7 @@ def render(
     print(path)
 
 
-def _of_run(
+def _draw_from_directory(
     folder: Path,
     kind: str,
     out: Path | None,
@@ -101,6 +119,7 @@ def _of_run(
     number: int | None,
     ema: bool,
 ) -> Path:
+    """Draws the curves or the training animation, writes the picture, and returns its path."""
     from studio.atomic import write_file
     from studio.render.animation import animate, checkpoint_painter
     from studio.render.curves import draw_curves
@@ -129,13 +148,13 @@ def _of_run(
     return path
 
 
-def _save(picture: Any, path: Path) -> None:  # noqa: ANN401 - a PIL image
+def _save(picture: "Image.Image", path: Path) -> None:
     from studio.atomic import write_file
 
     most = MOST_PIXELS.get(path.suffix.lower())
     if most is not None and max(picture.size) > most:
         raise StudioError(
-            f"--out {path}: the picture is {picture.width} x {picture.height} pixels, and {path.suffix} takes at most {most}: "
-            "give a name that ends in .png, or a smaller --n"
+            f"--out {path}: the picture is {picture.width} x {picture.height} pixels, and "
+            f"{path.suffix} takes at most {most}: give a name that ends in .png, or a smaller --n"
         )
     write_file(path, lambda partial: picture.save(partial))

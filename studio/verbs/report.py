@@ -14,26 +14,29 @@ __all__ = ["report"]
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN ...", help="directories of runs; several are shown side by side"
-        ),
+        typer.Argument(metavar="RUN ...", help="directories of runs; several appear side by side"),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="an HTML file; default: RUN/report.html, ./report.html for several runs"
+            "--out",
+            help="HTML file to write; default: RUN/report.html, or ./report.html for several runs",
         ),
     ] = None,
     with_probe: Annotated[
         bool,
         typer.Option(
-            "--probe/--no-probe", help="measure what probe.json does not have for this checkpoint"
+            "--probe/--no-probe",
+            help="probe the checkpoint if the run's probe.json is of another one",
         ),
     ] = True,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:
-    """Write one HTML page that needs no network: verdict, pictures, curves, scores, config, how to reproduce it."""
+    """Write one HTML page that needs no network.
+
+    It shows a verdict, pictures, curves, scores, the config, and how to reproduce the run.
+    """
     from studio.report import collect, write_report
     from studio.runs.run import Run
 
@@ -41,9 +44,8 @@ def report(
         raise StudioError(f"--out {out}: expected a name that ends in .html")
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
-    opened = [
-        Run.open(run, checkpoint, ema) for run in runs
-    ]  # all of them first, so that a wrong name is told at once
+    # Every run is opened before any is measured, because a wrong name must be reported at once.
+    opened = [Run.open(run, checkpoint, ema) for run in runs]
     facts = [
         collect(
             run.folder,

@@ -18,36 +18,50 @@ def score(
     features: Annotated[
         str,
         typer.Option(
-            "--features", help="domain (trained here), inception, or module:Class of your own"
+            "--features",
+            help=(
+                "feature extractor: domain (a classifier trained on this data set), inception, or "
+                "module:Class of your own"
+            ),
         ),
     ] = "domain",
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="the extractor's file of weights")
+        Path | None, typer.Option("--weights", help="file with the weights of the extractor")
     ] = None,
     number: Annotated[
-        str | None, typer.Option("--checkpoint", metavar="N|all", help="default: the newest")
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="N|all",
+            help="checkpoint by its number of images seen, or all; default: the newest",
+        ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", help="images of each set; default: 2,000 or what there is")
+        int | None,
+        typer.Option(
+            "--n", help="images of each set; default: 2,000, or all if the data set has fewer"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="which images and codes")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="seed of the choice of images and codes")
+    ] = 0,
     as_json: Json = False,
     ema: Weights = True,
 ) -> None:
-    """Score what a run makes against real images: FID, KID, IS, precision and recall."""
+    """Score generated images against real images: FID, KID, IS, precision and recall."""
     if number is not None and number != "all" and not number.isdecimal():
         raise StudioError(f"--checkpoint {number}: expected a number of images seen, or all")
 
     from studio.atomic import write_file
     from studio.evaluate.score import intact_checkpoints
-    from studio.evaluate.score import score as scored
+    from studio.evaluate.score import score as score_run
     from studio.evaluate.score_table import show_scores
     from studio.render.score_curve import score_curve
 
     numbers = (
         None if number is None else intact_checkpoints(run) if number == "all" else [int(number)]
     )
-    entries = scored(
+    entries = score_run(
         run,
         features,
         weights,

@@ -2,12 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from studio.errors import StudioError
 from studio.verbs.options import Assignments, Cfg
+
+if TYPE_CHECKING:
+    from studio.config import Config
+    from studio.training.session import TrainingSession
 
 __all__ = ["train"]
 
@@ -16,29 +20,45 @@ def train(
     cfg: Cfg,
     assignments: Assignments = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="the run's directory; default: runs/CONFIG-N")
+        Path | None,
+        typer.Option(
+            "--run", help="directory of the run; default: runs/CONFIG-N with the next free N"
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="continue the run instead of starting one")
+        bool, typer.Option("--resume", help="continue the run in --run from its newest checkpoint")
     ] = False,
     requeue: Annotated[
-        bool, typer.Option("--requeue", help="continue --run, or start it where there is none")
+        bool,
+        typer.Option("--requeue", help="continue the run in --run, or start it if it is new"),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the resolved config and the parameter counts")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="print the resolved config and the parameter counts, and train nothing",
+        ),
     ] = False,
     stop_after: Annotated[
-        str | None, typer.Option("--stop-after", metavar="TIME", help="save and stop, e.g. 3h50m")
+        str | None,
+        typer.Option(
+            "--stop-after", metavar="TIME", help="save and stop after this time, e.g. 3h50m or 90s"
+        ),
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="deterministic algorithms only")
+        bool,
+        typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", metavar="FIELD", help="resume though FIELD changed"),
+        typer.Option(
+            "--allow",
+            metavar="FIELD",
+            help="with --resume: accept a changed value of FIELD, e.g. train.lr; repeatable",
+        ),
     ] = None,
 ) -> None:
-    """Train a method; the same as `accelerate launch studio/train.py`."""
+    """Train a method, as `accelerate launch studio/train.py` does."""
     from studio.training.signals import Preempted, exit_code, preemptible
 
     try:
@@ -57,7 +77,7 @@ def train(
     except Preempted as request:
         stopped = str(request)
         print(
-            f"stopped by {stopped} while nothing was trained; the same command goes on",
+            f"stopped by {stopped} while nothing was trained; the same command continues",
             file=sys.stderr,
         )
     if stopped:
@@ -75,7 +95,11 @@ def _train(
     deterministic: bool,
     allow: list[str],
 ) -> str:
-    """Trains, or prints the plan, and returns what stopped it before its end, or nothing."""
+    """Trains, or prints the plan.
+
+    Returns:
+        The reason why training stopped early, for example the name of a signal, or "".
+    """
     from studio.config import load, parse_duration
     from studio.training.session import train as run_training
 
@@ -93,15 +117,14 @@ def _train(
     return run_training(config, run, resume, seconds, deterministic, _finish, allow).stopped
 
 
-def _finish(done: Any) -> None:  # noqa: ANN401
-    from studio.training.summary import (
-        finish,
-    )  # two seconds of imports that the first step need not wait for
+def _finish(session: "TrainingSession") -> None:
+    # Imported here because it takes two seconds, for which the first step need not wait.
+    from studio.training.summary import finish
 
-    finish(done)
+    finish(session)
 
 
-def _print_plan(config: Any) -> None:  # noqa: ANN401
+def _print_plan(config: "Config") -> None:
     from studio.build import build_dataset, build_method
     from studio.config import dump
 

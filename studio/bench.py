@@ -110,13 +110,7 @@ def bench(config: Config, iterations: int = 10, naive: bool = True) -> dict[str,
         if naive:
             flops["textbook"] = _count_operations(ways["textbook"])
             ways["textbook"]()
-        times, products = {name: [] for name in ways}, []
-        for _ in range(iterations):
-            for name, way in ways.items():
-                times[name].append(_time(engine, way))
-            device, precision = engine.accelerator.device, config.train.mixed_precision
-            products.append(measure_ceiling(device, precision))
-    best = max(products, key=lambda product: product["gflop_per_second"])
+        times, best = _time_in_turn(engine, ways, iterations)
     costs = {
         name: _summarise(times[name], flops[name], config.train.batch, best["gflop_per_second"])
         for name in ways
@@ -231,6 +225,19 @@ def _time_fetching(engine: Engine, times: int) -> tuple[Pair, float]:
         pair = Pair(*engine.pairs[number])
         seconds.append(time.perf_counter() - started)
     return pair, statistics.median(seconds)
+
+
+def _time_in_turn(
+    engine: Engine, ways: dict[str, Callable[[], object]], iterations: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, Any]]:
+    """Returns the times of every iteration by implementation, and the highest ceiling."""
+    device, precision = engine.accelerator.device, engine.config.train.mixed_precision
+    times, products = {name: [] for name in ways}, []
+    for _ in range(iterations):
+        for name, way in ways.items():
+            times[name].append(_time(engine, way))
+        products.append(measure_ceiling(device, precision))
+    return times, max(products, key=lambda product: product["gflop_per_second"])
 
 
 def _count_operations(iteration: Callable[[], object]) -> int:

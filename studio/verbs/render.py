@@ -24,59 +24,66 @@ MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
 OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help=(
+            "picture to write; default: RUN/grids/KIND.png, or RUN/grids/training.webp for "
+            "the animation"
+        ),
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--n",
+        min=1,
+        help="number of rows, coordinates, points or frames; default: that of the kind",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        help=(
+            "seed of the choice of images and codes; default: 0, or the seed of the run for "
+            "training"
+        ),
+    ),
+]
+Span = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--range",
+        metavar="LOW HIGH",
+        help="for traverse: lowest and highest value of a coordinate; default: -1.5 1.5",
+    ),
+]
+PlaneKind = Annotated[
+    str | None,
+    typer.Option(
+        "--plane", help="for codes: pca (default), tsne, or umap (needs `pip install umap-learn`)"
+    ),
+]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute", metavar="NAME", help="for codes: attribute to colour by; repeatable"
+    ),
+]
+
+
 def render(
     run: RunArgument,
     kind: Annotated[str, typer.Argument(help=KINDS)],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            help=(
-                "picture to write; default: RUN/grids/KIND.png, or RUN/grids/training.webp for "
-                "the animation"
-            ),
-        ),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            min=1,
-            help="number of rows, coordinates, points or frames; default: that of the kind",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            help=(
-                "seed of the choice of images and codes; default: 0, or the seed of the run for "
-                "training"
-            ),
-        ),
-    ] = None,
-    span: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--range",
-            metavar="LOW HIGH",
-            help="for traverse: lowest and highest value of a coordinate; default: -1.5 1.5",
-        ),
-    ] = None,
-    plane: Annotated[
-        str | None,
-        typer.Option(
-            "--plane",
-            help="for codes: pca (default), tsne, or umap (needs `pip install umap-learn`)",
-        ),
-    ] = None,
-    attributes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--attribute", metavar="NAME", help="for codes: attribute to colour by; repeatable"
-        ),
-    ] = None,
+    out: Out = None,
+    n: Count = None,
+    seed: Seed = None,
+    span: Span = None,
+    plane: PlaneKind = None,
+    attributes: Attributes = None,
     checkpoint: Number = None,
     ema: Weights = True,
 ) -> None:

@@ -13,29 +13,34 @@ from studio.verbs.options import Json, RunArgument, Weights
 __all__ = ["score"]
 
 
+Features = Annotated[
+    str,
+    typer.Option(
+        "--features",
+        help=(
+            "feature extractor: domain (a classifier trained on this data set), inception, or "
+            "module:Class of your own"
+        ),
+    ),
+]
+WeightsFile = Annotated[
+    Path | None, typer.Option("--weights", help="file with the weights of the extractor")
+]
+NumberOrAll = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="N|all",
+        help="checkpoint by its number of images seen, or all; default: the newest",
+    ),
+]
+
+
 def score(
     run: RunArgument,
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features",
-            help=(
-                "feature extractor: domain (a classifier trained on this data set), inception, or "
-                "module:Class of your own"
-            ),
-        ),
-    ] = "domain",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="file with the weights of the extractor")
-    ] = None,
-    number: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="N|all",
-            help="checkpoint by its number of images seen, or all; default: the newest",
-        ),
-    ] = None,
+    features: Features = "domain",
+    weights: WeightsFile = None,
+    number: NumberOrAll = None,
     n: Annotated[
         int | None,
         typer.Option(
@@ -69,16 +74,11 @@ def score(
         n,
         seed,
         ema,
-        lambda line: print(line, file=sys.stderr, flush=True),
+        _log,
     )
     if as_json:
-        print(
-            json.dumps(
-                {**entries[-1], **({"scores": entries} if number == "all" else {})},
-                indent=2,
-                allow_nan=False,
-            )
-        )
+        result = {**entries[-1], **({"scores": entries} if number == "all" else {})}
+        print(json.dumps(result, indent=2, allow_nan=False))
     else:
         show_scores(entries)
     print(f"written: {run / 'score.json'}", file=sys.stderr)
@@ -86,3 +86,7 @@ def score(
         picture, path = score_curve(entries), run / "grids" / "score.png"
         write_file(path, lambda partial: picture.save(partial))
         print(f"written: {path}", file=sys.stderr)
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="FIELD",
+        help="with --resume: accept a changed value of FIELD, e.g. train.lr; repeatable",
+    ),
+]
+
+
 def train(
     cfg: Cfg,
     assignments: Assignments = None,
@@ -49,14 +59,7 @@ def train(
         bool,
         typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow",
-            metavar="FIELD",
-            help="with --resume: accept a changed value of FIELD, e.g. train.lr; repeatable",
-        ),
-    ] = None,
+    allow: Allow = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""
     from studio.training.signals import Preempted, exit_code, preemptible

@@ -77,7 +77,7 @@ def test_commands_run_in_the_readmes_order(tmp_path: Path) -> None:
 
 def test_every_line_that_launches_takes_every_option_of_train() -> None:
     parsers = {"accelerate": launch_command_parser, "torchrun": get_args_parser}
-    lines = [shlex.split(line) for line in re.findall(r": +((?:accelerate|torchrun) .*)", LAUNCH)]
+    lines = [shlex.split(line) for line in re.findall(r"\n +((?:accelerate|torchrun) .*)", LAUNCH)]
     assert {line[0] for line in lines} == set(parsers)
     ours = shlex.split(
         "--run r --set a.b=c --resume --requeue --allow d --stop-after 1h --deterministic --dry-run"

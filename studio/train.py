@@ -1,11 +1,11 @@
-"""The script that a launcher starts.
+r"""The script that a launcher starts.
 
 One process:
     accelerate launch studio/train.py --cfg digits_dig.yaml
 Several GPUs:
     accelerate launch --multi_gpu --num_processes 4 studio/train.py --cfg digits_dig.yaml
 Two nodes, on each:
-    accelerate launch --multi_gpu --num_machines 2 --machine_rank R --num_processes 8 \\
+    accelerate launch --multi_gpu --num_machines 2 --machine_rank R --num_processes 8 \
         --main_process_ip HOST --main_process_port 29500 studio/train.py --cfg digits_dig.yaml
 Two processes on a CPU:
     torchrun --nproc_per_node 2 -- studio/train.py --cfg digits_dig.yaml

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from studio.errors import StudioError, warn
+from studio.signal_handlers import handle_signals
 
 if TYPE_CHECKING:
     from studio.app.state import Shelf
@@ -156,12 +157,8 @@ def stop_signals() -> Iterator["SimpleQueue[int]"]:
     def record(number: int, frame: FrameType | None) -> None:
         signals.put(number)
 
-    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handle_signals((signal.SIGINT, signal.SIGTERM), record):
         yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def wait_for_signal(signals: "SimpleQueue[int]") -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from studio.errors import StudioError, nearest
+from studio.signal_handlers import handle_signals
 
 __all__ = ["Ending", "LaunchTemplate", "TrainingJob", "lock_folder", "run_jobs"]
 
@@ -256,16 +257,8 @@ def _collect_signals() -> Iterator[tuple[list[int], list[str]]]:
         arrived.append(number)
         names.append(signal.Signals(number).name)
 
-    before = {}
-    for number in SIGNALS:
-        # ValueError: this is not the main thread. Then the caller handles signals.
-        with contextlib.suppress(ValueError):
-            before[number] = signal.signal(number, collect)
-    try:
+    with handle_signals(SIGNALS, collect):
         yield arrived, names
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

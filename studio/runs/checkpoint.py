@@ -59,6 +59,14 @@ class Checkpoint:
         verify_files(self.path, manifest["files"])
         return manifest
 
+    def is_intact(self) -> bool:
+        """Returns whether every file exists and matches its hash."""
+        try:
+            self.verify()
+        except StudioError:
+            return False
+        return True
+
     def mean(self, term: str) -> float:
         """Returns the mean of a term since the previous checkpoint, infinity if it is unknown."""
         try:
@@ -153,7 +161,7 @@ def save(
         StudioError: the disk is full or not writable. Earlier checkpoints are unchanged.
     """
     final = run / "checkpoints" / f"{images_seen:08d}"
-    if _is_intact(Checkpoint(final, images_seen)):
+    if Checkpoint(final, images_seen).is_intact():
         return Checkpoint(final, images_seen)
     for leftover in run.glob(f"{WRITING}*"):  # from a save that was killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -190,14 +198,6 @@ def save(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Checkpoint(final, images_seen)
-
-
-def _is_intact(checkpoint: Checkpoint) -> bool:
-    try:
-        checkpoint.verify()
-    except StudioError:
-        return False
-    return True
 
 
 def discard_after(run: Path, images_seen: int) -> None:

@@ -15,8 +15,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
+
+from studio.signal_handlers import handle_signals
 
 __all__ = [
     "UNFINISHED",
@@ -94,16 +96,8 @@ def preemptible() -> Iterator[None]:
 
     Inside a `StopSignals` block they ask for a stop instead.
     """
-    before = {}
-    with suppress(ValueError):  # not the main thread
-        before = {
-            number: signal.signal(number, _raise) for number in REQUESTS if number != signal.SIGINT
-        }
-    try:
+    with handle_signals((number for number in REQUESTS if number != signal.SIGINT), _raise):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class StopSignals:
@@ -119,12 +113,8 @@ class StopSignals:
         self.first: float | None = None
 
     def __enter__(self) -> None:
-        self.before = {}
-        for number in self.signals:
-            try:
-                self.before[number] = signal.signal(number, self._received)
-            except ValueError:  # Only the main thread can set handlers. A caller's thread cannot.
-                return
+        self.block = handle_signals(self.signals, self._received)
+        self.before = self.block.__enter__()
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -140,5 +130,4 @@ class StopSignals:
         os.kill(os.getpid(), number)
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        self.block.__exit__(None, None, None)

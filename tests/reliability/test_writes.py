@@ -115,12 +115,12 @@ def assert_nothing_is_lost(run: Path, kept: int) -> None:
         == found.training()["iteration"]
         == found.images_seen
     )
-    whole = [c for c in every(run) if checkpoint._whole(c)]
+    whole = [c for c in every(run) if c.is_intact()]
     assert len(whole) >= kept
     put(run, 4)
     prune(run, kept)
     assert [c.images_seen for c in every(run)] == [2, 3, 4][-kept:]
-    assert all(checkpoint._whole(c) for c in every(run))
+    assert all(c.is_intact() for c in every(run))
     assert {p.name for p in run.iterdir()} == {"checkpoints"}
 
 

@@ -196,8 +196,8 @@ def _convolution_precision() -> Iterator[None]:
     """
     product = torch.backends.cuda.matmul
     before = product.fp32_precision
-    convolution = torch.backends.cudnn.conv
-    product.fp32_precision = convolution.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
+    convolution = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
+    product.fp32_precision = convolution.fp32_precision
     try:
         yield
     finally:

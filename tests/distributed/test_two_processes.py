@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from support.experiments import tiny
-from support.waiting import seen, until
+from support.waiting import images_logged, wait_until
 
 from studio.config import dump
 from studio.runs import checkpoint
@@ -118,13 +118,13 @@ def test_train_saves_and_ends_both_processes_on_a_signal_to_torchrun(tmp_path: P
     with Path("errors.txt").open("w") as errors:
         launcher = subprocess.Popen(command, env=ENVIRONMENT, stderr=errors)
     try:
-        until(lambda: seen() >= 48, 300)
+        wait_until(lambda: images_logged() >= 48, 300)
         children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         launcher.send_signal(signal.SIGTERM)
         assert launcher.wait(120) != 0
     finally:
         launcher.kill()
-    assert checkpoint.newest(Path("run")).images_seen == seen()
+    assert checkpoint.newest(Path("run")).images_seen == images_logged()
     assert not Path("run/.lock").exists()
     assert "saved, --resume continues" in Path("errors.txt").read_text()
-    until(lambda: not [child for child in children if Path(f"/proc/{child}").exists()], 10)
+    wait_until(lambda: not [child for child in children if Path(f"/proc/{child}").exists()], 10)

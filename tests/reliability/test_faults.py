@@ -1,4 +1,7 @@
-"""What is not finite moves nothing, in no process; the training goes back, a bounded number of times, and says why it ends."""
+"""Values that are not finite stop the step in every process.
+
+Training returns to a checkpoint a bounded number of times, and then ends with a diagnosis.
+"""
 
 import json
 import math
@@ -8,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.experiments import tiny
-from support.forked import together
+from support.forked import run_together
 from support.runs import digest
 
 from studio.build import build_dataset
@@ -27,7 +30,7 @@ def engine(method: str = "dig", **train_fields: object) -> Engine:
 def inject(
     monkeypatch: pytest.MonkeyPatch, where: str, when: object, value: float = math.nan
 ) -> None:
-    """Makes a term or a gradient of the last step's first part not finite, whenever `when(engine)` says so."""
+    """Makes a term or gradient of the last step's first micro-batch `value` if `when(engine)`."""
     original = Engine._backward
 
     def backward(self: Engine, step: object, draw: object, parameters: list, shared: bool) -> dict:
@@ -42,7 +45,7 @@ def inject(
     monkeypatch.setattr(Engine, "_backward", backward)
 
 
-def nets(e: Engine) -> dict[str, torch.Tensor]:
+def copy_parameters(e: Engine) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in e.method.named_parameters()}
 
 
@@ -51,12 +54,12 @@ def nets(e: Engine) -> dict[str, torch.Tensor]:
     ("where", "named"),
     [("gradient", "the gradient of E.heads"), ("recon.target", "vae/recon.target = ")],
 )
-def test_a_term_or_gradient_that_is_not_finite_takes_no_step_and_is_named(
+def test_engine_takes_no_step_when_a_term_or_gradient_is_not_finite(
     monkeypatch: pytest.MonkeyPatch, where: str, named: str, value: float
 ) -> None:
     e = engine("vae")
     e.advance(e.pairs[0])
-    before = nets(e)
+    before = copy_parameters(e)
     if where == "gradient":
         first = next(iter(e.method.E.parameters()))
         named = "the gradient of " + next(n for n, p in e.method.named_parameters() if p is first)
@@ -66,29 +69,31 @@ def test_a_term_or_gradient_that_is_not_finite_takes_no_step_and_is_named(
             NotFinite, match=f"iteration 1 .*step vae, rank 0: {named}.*no step was taken"
         ):
             e.advance(e.pairs[1])
-    assert all(torch.equal(before[name], value) for name, value in nets(e).items())
+    assert all(torch.equal(before[name], value) for name, value in copy_parameters(e).items())
     assert e.iteration == 1
     e.advance(e.pairs[1])
-    assert not all(torch.equal(before[name], value) for name, value in nets(e).items())
+    assert not all(torch.equal(before[name], value) for name, value in copy_parameters(e).items())
 
 
-def test_finite_terms_with_an_infinite_sum_are_a_fault() -> None:
+def test_engine_takes_no_step_when_the_sum_of_terms_is_infinite() -> None:
     e = engine("vae")
     e.method.weights["recon"] = 1e38
-    before = nets(e)
+    before = copy_parameters(e)
     with pytest.raises(NotFinite, match="step vae, rank 0: vae/weighted sum = inf"):
         e.advance(e.pairs[0])
-    assert all(torch.equal(before[name], value) for name, value in nets(e).items())
+    assert all(torch.equal(before[name], value) for name, value in copy_parameters(e).items())
 
 
-def test_a_large_gradient_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_takes_the_step_when_a_gradient_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     e = engine("vae")
-    inject(monkeypatch, "gradient", lambda _: True, 1e30)  # whose square is not finite
+    inject(monkeypatch, "gradient", lambda _: True, 1e30)  # its square is not finite
     e.advance(e.pairs[0])
     assert e.iteration == 1
 
 
-def test_a_term_of_weight_0_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_ignores_a_term_that_is_not_finite_at_weight_0(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     e = engine()
     e.method.weights["image"] = 0.0
     inject(monkeypatch, "image.target", lambda _: True)
@@ -96,7 +101,7 @@ def test_a_term_of_weight_0_may_be_anything(monkeypatch: pytest.MonkeyPatch) -> 
     assert e.iteration == 1
 
 
-def test_the_training_goes_back_halves_its_rate_and_goes_on(
+def test_train_returns_to_the_checkpoint_and_halves_the_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inject(monkeypatch, "gradient", lambda e: e.iteration == 3 and e.rollbacks < 2)
@@ -118,7 +123,9 @@ def test_the_training_goes_back_halves_its_rate_and_goes_on(
     assert checkpoint.newest(Path("run")).training()["rollbacks"] == 2
 
 
-def test_without_a_checkpoint_it_goes_back_to_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_returns_to_the_start_when_no_checkpoint_exists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with monkeypatch.context() as patch:
         inject(patch, "gradient", lambda e: e.iteration == 2 and e.rollbacks < 1)
         done = train(tiny("vae", images=64), Path("run"))
@@ -128,7 +135,7 @@ def test_without_a_checkpoint_it_goes_back_to_the_start(monkeypatch: pytest.Monk
     assert ours == theirs
 
 
-def test_it_ends_with_the_evidence_when_going_back_does_not_help(
+def test_train_ends_with_a_diagnosis_when_roll_backs_do_not_help(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inject(monkeypatch, "recon.target", lambda e: e.iteration == 3)
@@ -165,65 +172,69 @@ def test_it_ends_with_the_evidence_when_going_back_does_not_help(
     assert not Path("run/.lock").exists()
 
 
-def test_none_is_made_where_the_config_allows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_makes_no_roll_back_when_rollbacks_is_0(monkeypatch: pytest.MonkeyPatch) -> None:
     inject(monkeypatch, "gradient", lambda e: e.iteration == 1)
     with pytest.raises(StudioError, match="no step was taken; see run/not_finite"):
         train(tiny("vae", rollbacks=0), Path("run"))
 
 
 @pytest.mark.parametrize("stop_at", [3, 4, 5])
-def test_resuming_after_a_roll_back_is_exact(monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+def test_train_resumes_exactly_after_a_roll_back(
+    monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
     config = tiny("vae", images=96, save_every=32)
     inject(monkeypatch, "gradient", lambda e: (e.iteration, e.rollbacks) in ((3, 0), (4, 1)))
     train(config, Path("straight"))
     original = TrainingSession.record
 
-    def stops(self: TrainingSession, terms: dict) -> bool:
+    def stop_at_iteration(self: TrainingSession, terms: dict) -> None:
         if self.engine.iteration == stop_at and self.engine.rollbacks:
             self.stop("SIGTERM")
         return original(self, terms)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingSession, "record", stops)
+        patch.setattr(TrainingSession, "record", stop_at_iteration)
         assert train(config, Path("resumed")).stopped
     done = train(config, Path("resumed"), resume=True)
     assert done.engine.rollbacks == 2
     assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
 
 
-def with_scaler(scale: float) -> Engine:
-    """As on a GPU in fp16; torch's scaler works on the CPU as well, where gradients overflow at float32's limit."""
+def engine_with_scaler(scale: float) -> Engine:
+    """Returns an engine with the loss scaler that a GPU uses in fp16.
+
+    The scaler also works on the CPU, where gradients overflow at the limit of float32.
+    """
     e = engine("vae")
     e.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
     e.make_optimizers()
     return e
 
 
-def test_an_overflowing_loss_scale_is_not_taken_for_a_fault() -> None:
-    e = with_scaler(2.0**126)
-    before = nets(e)
+def test_engine_reports_no_fault_when_the_loss_scale_overflows() -> None:
+    e = engine_with_scaler(2.0**126)
+    before = copy_parameters(e)
     e.advance(e.pairs[0])
-    assert all(
-        torch.equal(before[name], value) for name, value in nets(e).items()
-    )  # the scaler skipped the step
+    # The scaler skipped the step.
+    assert all(torch.equal(before[name], value) for name, value in copy_parameters(e).items())
     assert e.accelerator.scaler.get_scale() == 2.0**125
     for iteration in range(1, 20):
         e.advance(e.pairs[iteration])
     assert 1 < e.accelerator.scaler.get_scale() < 2.0**125
-    assert not all(torch.equal(before[name], value) for name, value in nets(e).items())
+    assert not all(torch.equal(before[name], value) for name, value in copy_parameters(e).items())
 
 
-def test_with_a_loss_scale_true_faults_are_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_reports_a_fault_when_a_loss_scale_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         inject(patch, "recon.target", lambda _: True)
         with pytest.raises(NotFinite, match=r"vae/recon\.target"):
-            (e := with_scaler(1024.0)).advance(e.pairs[0])
+            (e := engine_with_scaler(1024.0)).advance(e.pairs[0])
     inject(monkeypatch, "gradient", lambda _: True)
     with pytest.raises(NotFinite, match="the gradient of"):
-        (e := with_scaler(0.5)).advance(e.pairs[0])
+        (e := engine_with_scaler(0.5)).advance(e.pairs[0])
 
 
-def test_a_fault_of_one_process_stops_the_step_in_both(
+def test_engine_stops_the_step_in_both_processes_when_one_has_a_fault(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     inject(
@@ -235,9 +246,9 @@ def test_a_fault_of_one_process_stops_the_step_in_both(
     def body() -> dict:
         done = train(tiny("vae", images=96, save_every=32), Path("run"))
         assert (done.engine.processes.count, done.engine.rollbacks) == (2, 1)
-        return nets(done.engine)
+        return copy_parameters(done.engine)
 
-    first, second = together(2, body, tmp_path / "out")
+    first, second = run_together(2, body, tmp_path / "out")
     assert all(torch.equal(first[name], second[name]) for name in first)
     (evidence,) = (json.loads(path.read_text()) for path in Path("run/not_finite").glob("*.json"))
     assert [fault["rank"] for fault in evidence["faults"]] == [1]

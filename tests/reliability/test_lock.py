@@ -1,4 +1,7 @@
-"""One training at a time in a directory: a second is refused, and what a dead one left behind does not stand in the way."""
+"""One training at a time in a directory.
+
+A second one is refused, and the lock of a dead one is taken over.
+"""
 
 import json
 import os
@@ -10,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from support.experiments import tiny
-from support.forked import ended, fork
-from support.waiting import until
+from support.forked import fork, wait_for_exit
+from support.waiting import wait_until
 
 from studio.errors import StudioError
 from studio.runs import lock
@@ -20,7 +23,7 @@ from studio.training.session import TrainingSession, train
 
 
 def hold(folder: Path) -> int:
-    """Forks a process that takes a directory and keeps it."""
+    """Forks a process that locks a directory and keeps the lock. Returns its id."""
 
     def body() -> None:
         Lock().acquire(folder)
@@ -28,7 +31,7 @@ def hold(folder: Path) -> int:
         signal.pause()
 
     child = fork(body, Path("out.pt"))
-    until(Path("held").exists, 60)
+    wait_until(Path("held").exists, 60)
     return child
 
 
@@ -38,13 +41,13 @@ def run() -> Path:
     return Path("run")
 
 
-def test_a_second_training_is_refused_while_the_first_lives(
+def test_train_is_refused_while_another_runs_in_the_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     refused = []
     original = TrainingSession.record
 
-    def after(self: TrainingSession, terms: dict) -> bool:
+    def after(self: TrainingSession, terms: dict) -> None:
         for resume in (True, False):
             with pytest.raises(StudioError) as caught:
                 train(tiny("vae"), Path("run"), resume=resume)
@@ -55,34 +58,35 @@ def test_a_second_training_is_refused_while_the_first_lives(
     done = train(tiny("vae", images=16), Path("run"))
     here = f"process {os.getpid()} on {socket.gethostname()}"
     assert refused[0].startswith(
-        f"run: another training is running in it: {here}; wait for it, stop it, or give another --run"
+        f"run: another training is running in it: {here}; wait for it, stop it, "
+        "or give another --run"
     )
     assert "already contains a run" in refused[1]
     assert done.engine.images_seen == 16
     assert not Path("run/.lock").exists()
 
 
-def test_a_living_process_keeps_its_directory_and_a_killed_one_does_not(
+def test_lock_is_kept_while_its_process_lives_and_lost_when_killed(
     run: Path, capsys: pytest.CaptureFixture
 ) -> None:
     child = hold(run)
     with pytest.raises(StudioError, match=f"another training is running in it: process {child} on"):
         Lock().acquire(run)
-    os.kill(child, signal.SIGSTOP)  # slow is not dead
+    os.kill(child, signal.SIGSTOP)  # a stopped process is alive
     with pytest.raises(StudioError, match="another training"):
         Lock().acquire(run)
     os.kill(child, signal.SIGKILL)
-    until(lambda: lock._started(child) is None, 10)  # a zombie is dead, too
+    wait_until(lambda: lock._started(child) is None, 10)  # a zombie counts as dead
     mine = Lock()
     mine.acquire(run)
     assert f"the training of process {child} on" in capsys.readouterr().err
     assert json.loads((run / ".lock").read_text())["pid"] == os.getpid()
     mine.release()
     assert list(run.iterdir()) == []
-    ended([child], 60)
+    wait_for_exit([child], 60)
 
 
-def test_another_process_of_the_same_number_is_not_the_owner(run: Path) -> None:
+def test_lock_is_taken_over_from_another_process_of_the_same_id(run: Path) -> None:
     mine = Lock()
     old = {**mine.me, "started": "before this boot", "beats": 3}
     (run / ".lock").write_text(json.dumps(old))
@@ -104,7 +108,7 @@ def test_another_process_of_the_same_number_is_not_the_owner(run: Path) -> None:
         '{"host": "HERE", "table": "TABLE", "pid": -1}',
     ],
 )
-def test_a_lock_that_says_nothing_sensible_is_taken_over(
+def test_lock_is_taken_over_when_its_content_is_invalid(
     run: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setattr(lock, "WATCH", 0.05)
@@ -116,7 +120,7 @@ def test_a_lock_that_says_nothing_sensible_is_taken_over(
     assert list(run.iterdir()) == []
 
 
-def test_another_hosts_owner_is_watched_for_signs_of_life(
+def test_lock_of_another_host_is_taken_over_without_heartbeats(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "WATCH", 1.5)
@@ -128,7 +132,7 @@ def test_another_hosts_owner_is_watched_for_signs_of_life(
         )
         (run / "theirs").replace(path)
 
-    def live() -> None:  # on and on: the first look may come late
+    def live() -> None:  # without an end, because the first look may come late
         count = 0
         while not dead.wait(0.05):
             count += 1
@@ -152,13 +156,13 @@ def test_another_hosts_owner_is_watched_for_signs_of_life(
     mine.release()
 
 
-def test_the_owner_gives_signs_of_life_and_leaves_alone_what_was_taken_from_it(
+def test_lock_beats_and_release_leaves_a_lock_that_was_taken_over(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.02)
     mine = Lock()
     mine.acquire(run)
-    until(lambda: json.loads((run / ".lock").read_text())["beats"] >= 3, 60)
+    wait_until(lambda: json.loads((run / ".lock").read_text())["beats"] >= 3, 60)
     theirs = {"host": "elsewhere", "table": "", "pid": 1, "started": "x", "beats": 0}
     partial = run / "theirs"
     partial.write_text(json.dumps(theirs))
@@ -168,7 +172,7 @@ def test_the_owner_gives_signs_of_life_and_leaves_alone_what_was_taken_from_it(
     assert json.loads((run / ".lock").read_text()) == theirs
 
 
-def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
+def test_lock_is_acquired_by_one_of_many_when_stale(run: Path) -> None:
     for attempt in range(6):
         refused = Path(f"refused-{attempt}")
         refused.mkdir()
@@ -179,9 +183,8 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
 
             def slowly(path: Path) -> dict | None:
                 found = content(path)
-                time.sleep(
-                    os.getpid() * 7 % 11 / 50
-                )  # so that they come between one another's looks and deeds
+                # Different times, so that processes act between the looks and acts of others.
+                time.sleep(os.getpid() * 7 % 11 / 50)
                 return found
 
             lock._content = slowly
@@ -190,14 +193,14 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(run: Path) -> None:
             except StudioError:
                 (refused / str(os.getpid())).touch()
                 raise SystemExit(3) from None
-            until(lambda: len(list(refused.iterdir())) == 5, 60)
+            wait_until(lambda: len(list(refused.iterdir())) == 5, 60)
             mine.release()
 
-        codes = ended([fork(body, Path(f"{attempt}-{n}.pt")) for n in range(6)], 120)
+        codes = wait_for_exit([fork(body, Path(f"{attempt}-{n}.pt")) for n in range(6)], 120)
         assert sorted(codes) == [0, 3, 3, 3, 3, 3]
 
 
-def test_what_a_start_that_was_killed_left_does_not_stand_in_the_way() -> None:
+def test_train_removes_partial_files_of_a_killed_start() -> None:
     Path("run").mkdir()
     Path("run/.writing-lock-vm-1").write_text("{")
     Path("run/.writing-config.yaml").write_text("na")
@@ -205,9 +208,7 @@ def test_what_a_start_that_was_killed_left_does_not_stand_in_the_way() -> None:
     assert not [path for path in Path("run").iterdir() if path.name.startswith(".")]
 
 
-def test_a_lock_that_is_given_back_does_not_come_back(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_does_not_return_after_its_release(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = lock._owner
 
     def slowly(path: Path) -> dict | None:
@@ -220,16 +221,14 @@ def test_a_lock_that_is_given_back_does_not_come_back(
     monkeypatch.setattr(lock, "BEAT", 0.05)
     mine = Lock()
     mine.acquire(run)
-    until((run / ".writing-lock").exists, 10)
-    monkeypatch.setattr(lock, "BEAT", 10)  # what giving it back waits for at most
+    wait_until((run / ".writing-lock").exists, 10)
+    monkeypatch.setattr(lock, "BEAT", 10)  # release waits for at most this long
     mine.release()
     time.sleep(0.4)
     assert list(run.iterdir()) == []
 
 
-def test_without_hard_links_the_lock_holds_all_the_same(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_works_without_hard_links(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -242,11 +241,11 @@ def test_without_hard_links_the_lock_holds_all_the_same(
     assert list(run.iterdir()) == []
 
 
-def test_a_directory_that_may_not_be_written_is_one_clear_line(run: Path) -> None:
+def test_train_names_a_directory_without_write_permission(run: Path) -> None:
     run.chmod(0o555)
 
     def body() -> None:
-        if os.getuid() == 0:  # who may write anywhere
+        if os.getuid() == 0:  # root may write anywhere
             os.setuid(65534)
         with pytest.raises(StudioError, match="run: cannot be written: Permission denied"):
             train(tiny("vae", images=16), Path("run"))
@@ -255,11 +254,11 @@ def test_a_directory_that_may_not_be_written_is_one_clear_line(run: Path) -> Non
     for folder in (*Path().resolve().parents, Path()):
         if str(folder).startswith("/tmp/") or folder == Path():
             folder.chmod(0o777)
-    assert ended([fork(body, Path("out.pt"))], 120) == [0]
+    assert wait_for_exit([fork(body, Path("out.pt"))], 120) == [0]
     assert list(run.iterdir()) == []
 
 
-def test_clocks_that_jump_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_is_unaffected_when_the_clock_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
     true, calls = time.time, [0]
 
     def jumping() -> float:

@@ -1,4 +1,4 @@
-"""A run of an earlier format opens and goes on; what a run was made with and by is written in it."""
+"""Runs of an earlier format open and resume, and every run records its software and command."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def frozen() -> Path:
     return Path(shutil.copytree(HERE / "frozen_run", "frozen_run"))
 
 
-def test_a_frozen_run_opens_and_does_what_verbs_need(frozen: Path) -> None:
+def test_run_opens_a_run_of_format_1(frozen: Path) -> None:
     run = Run.open(frozen)
     assert json.loads((frozen / "checkpoints/00000032/manifest.json").read_text())["format"] == 1
     assert run.images_seen == 32
@@ -35,7 +35,7 @@ def test_a_frozen_run_opens_and_does_what_verbs_need(frozen: Path) -> None:
     assert (state["parts"], state["rollbacks"], state["iteration"]) == (1, 0, 2)
 
 
-def test_a_frozen_run_goes_on_to_the_weights_that_its_own_studio_found(frozen: Path) -> None:
+def test_train_resumes_a_run_of_format_1_to_the_expected_weights(frozen: Path) -> None:
     config = resolve(read_yaml(frozen / "config.yaml"), "frozen", "frozen")
     done = train(config, frozen, resume=True)
     assert done.logger.first == 32
@@ -44,9 +44,8 @@ def test_a_frozen_run_goes_on_to_the_weights_that_its_own_studio_found(frozen: P
         Run.open(frozen, 32, ema=False).method.state_dict(),
     )
     for name, value in done.engine.method.state_dict().items():
-        torch.testing.assert_close(
-            value, expected[name], rtol=1e-3, atol=1e-5
-        )  # another processor rounds otherwise
+        # The tolerance is for processors that round otherwise.
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5)
     moved = [
         name
         for name, value in expected.items()
@@ -56,12 +55,12 @@ def test_a_frozen_run_goes_on_to_the_weights_that_its_own_studio_found(frozen: P
     assert [c.verify()["format"] for c in checkpoint.every(frozen)] == [1, checkpoint.FORMAT]
 
 
-def test_every_format_before_this_one_has_a_migration() -> None:
+def test_migrations_cover_every_earlier_format() -> None:
     assert set(checkpoint.MIGRATIONS) == set(range(1, checkpoint.FORMAT))
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None])
-def test_a_format_that_is_not_known_is_refused(frozen: Path, version: object) -> None:
+def test_run_refuses_a_format_that_is_not_known(frozen: Path, version: object) -> None:
     path = frozen / "checkpoints/00000032/manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": version}))
     with pytest.raises(
@@ -70,7 +69,9 @@ def test_a_format_that_is_not_known_is_refused(frozen: Path, version: object) ->
         Run.open(frozen)
 
 
-def test_log_and_manifest_say_what_a_run_was_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_records_software_and_command_in_log_and_manifest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("sys.argv", ["studio", "train", "--cfg", "a b.yaml"])
     train(tiny("vae", images=16), Path("run"))
     started = json.loads(Path("run/log.jsonl").read_text().splitlines()[0])["started"]
@@ -100,12 +101,12 @@ def test_log_and_manifest_say_what_a_run_was_made_with(monkeypatch: pytest.Monke
     }
 
 
-def test_the_commit_is_the_checkouts_and_says_if_files_differ(
+def test_commit_is_that_of_the_checkout_and_marks_changed_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     find = provenance.commit.__wrapped__
-    assert find() is None  # installed, perhaps inside somebody's own repository
+    assert find() is None  # installed, perhaps inside another repository
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
     (tmp_path / "file").write_text("1")
     for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "x"]):
@@ -120,7 +121,7 @@ def test_the_commit_is_the_checkouts_and_says_if_files_differ(
     assert find() is None
 
 
-def test_deterministic_is_recorded_and_gives_the_same_weights() -> None:
+def test_train_deterministic_is_recorded_and_repeats_the_weights() -> None:
     try:
         first, second = (
             train(tiny("vae", images=32), Path(name), deterministic=True)
@@ -134,7 +135,7 @@ def test_deterministic_is_recorded_and_gives_the_same_weights() -> None:
         torch.use_deterministic_algorithms(False)
 
 
-def test_a_change_that_is_named_is_taken_and_takes_effect() -> None:
+def test_train_resumes_with_an_allowed_change_of_a_field() -> None:
     config = tiny("vae", images=32)
     train(config, Path("run"))
     slow = config.model_copy(

@@ -1,4 +1,7 @@
-"""A signal to a training, or to what launched it: saved within one iteration, a code of its own, nobody left behind."""
+"""A signal to a training or its launcher.
+
+The training saves within one iteration, ends with its own exit code, and leaves no process behind.
+"""
 
 import json
 import os
@@ -10,18 +13,17 @@ from pathlib import Path
 
 import pytest
 from support.experiments import tiny
-from support.forked import ended, fork
-from support.runs import changed, digest
-from support.waiting import seen, until
+from support.forked import fork, wait_for_exit
+from support.runs import digest, with_train_fields
+from support.waiting import images_logged, wait_until
 from typer.testing import CliRunner
 
 from studio import cli
 from studio.config import dump
 from studio.runs import checkpoint
-from studio.training import signals
+from studio.training import signals, summary
 from studio.training.session import train
 from studio.training.signals import UNFINISHED, StopSignals, preemptible
-from studio.verbs import train as verb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LONG = {"images": 16_000_000, "save_every": 8_000_000, "log_every": 16}
@@ -33,50 +35,50 @@ def command(*options: str, **train_fields: object) -> list[str]:
     return ["--cfg", "tiny.yaml", "--run", "run", *options]
 
 
-def trains(arguments: list[str]) -> int:
-    """Forks a process that does what `python studio/train.py` does, without finishing pictures; returns its id."""
+def fork_training(arguments: list[str]) -> int:
+    """Forks a process that acts as `python studio/train.py`, without its last pictures.
+
+    Returns its id.
+    """
 
     def body() -> None:
         sys.argv = ["studio/train.py", *arguments]
-        verb._finish = lambda done: None
+        summary.finish = lambda session: None
         cli.train_main()
 
     return fork(body, Path("output.pt"))
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
-def test_a_signal_saves_within_one_iteration_and_the_same_command_resumes(
-    name: str, code: int
-) -> None:
-    child = trains(command())
-    until(lambda: seen() >= 48)
-    before = seen()
+def test_train_saves_within_one_iteration_and_resumes_after_a_signal(name: str, code: int) -> None:
+    child = fork_training(command())
+    wait_until(lambda: images_logged() >= 48)
+    before = images_logged()
     os.kill(child, getattr(signal, name))
-    assert ended([child], 120) == [code]
+    assert wait_for_exit([child], 120) == [code]
     saved = checkpoint.newest(Path("run")).images_seen
-    assert (
-        seen() == saved
-    )  # one log line per iteration: none was begun after the last that was saved
+    # The log has one line per iteration, so none began after the saved one.
+    assert images_logged() == saved
     assert before <= saved
     assert not Path("run/.lock").exists()
     budget = saved + 48
-    assert ended([trains(command("--resume", images=budget))], 120) == [0]
-    train(changed(tiny("vae", **LONG), images=budget), Path("straight"))
+    assert wait_for_exit([fork_training(command("--resume", images=budget))], 120) == [0]
+    train(with_train_fields(tiny("vae", **LONG), images=budget), Path("straight"))
     assert digest(Path("run"), budget) == digest(Path("straight"), budget)
 
 
-def test_a_signal_to_the_whole_group_leaves_the_loader_workers_to_the_training() -> None:
+def test_train_ends_its_loader_workers_after_a_signal_to_the_group() -> None:
     def body() -> None:
         os.setpgid(0, 0)
         sys.argv = ["studio/train.py", *command(workers=2)]
         cli.train_main()
 
     child = fork(body, Path("output.pt"))
-    until(lambda: seen() >= 48)
+    wait_until(lambda: images_logged() >= 48)
     os.killpg(child, signal.SIGTERM)
-    assert ended([child], 120) == [UNFINISHED]
-    assert checkpoint.newest(Path("run")).images_seen == seen()
-    until(lambda: _group_is_empty(child), 60)
+    assert wait_for_exit([child], 120) == [UNFINISHED]
+    assert checkpoint.newest(Path("run")).images_seen == images_logged()
+    wait_until(lambda: _group_is_empty(child), 60)
 
 
 def _group_is_empty(group: int) -> bool:
@@ -87,35 +89,35 @@ def _group_is_empty(group: int) -> bool:
     return False
 
 
-def test_stop_after_has_the_code_of_an_unfinished_training() -> None:
-    assert ended([trains(command("--stop-after", "0.5s"))], 120) == [UNFINISHED]
-    assert checkpoint.newest(Path("run")).images_seen == seen() > 0
+def test_train_exits_as_unfinished_after_stop_after() -> None:
+    assert wait_for_exit([fork_training(command("--stop-after", "0.5s"))], 120) == [UNFINISHED]
+    assert checkpoint.newest(Path("run")).images_seen == images_logged() > 0
 
 
 @pytest.mark.parametrize("mark", ["ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID", None])
-def test_a_training_whose_launcher_dies_saves_and_ends_and_one_without_a_launcher_goes_on(
+def test_train_saves_and_ends_only_when_its_launcher_dies(
     mark: str | None,
 ) -> None:
     def launcher() -> None:
         if mark is not None:
             os.environ[mark] = "no"
-        Path("child").write_text(str(trains(command())))
+        Path("child").write_text(str(fork_training(command())))
         signal.pause()
 
     parent = fork(launcher, Path("launcher.pt"))
-    until(lambda: seen() >= 48)
+    wait_until(lambda: images_logged() >= 48)
     os.kill(parent, signal.SIGKILL)
-    assert ended([parent], 60) == [-signal.SIGKILL]
+    assert wait_for_exit([parent], 60) == [-signal.SIGKILL]
     child = int(Path("child").read_text())
     if mark is None:
-        before = seen()
-        until(lambda: seen() > before + 160)
+        before = images_logged()
+        wait_until(lambda: images_logged() > before + 160)
         os.kill(child, signal.SIGTERM)
-    until(lambda: not Path("run/.lock").exists(), 120)
-    assert checkpoint.newest(Path("run")).images_seen == seen()
+    wait_until(lambda: not Path("run/.lock").exists(), 120)
+    assert checkpoint.newest(Path("run")).images_seen == images_logged()
 
 
-def test_copies_of_a_signal_are_one_request_and_a_later_one_is_taken_at_its_word() -> None:
+def test_stop_signals_ignores_copies_and_obeys_a_later_signal() -> None:
     stops, late = [], []
     before = signal.signal(signal.SIGUSR1, lambda *_: late.append("as before"))
     try:
@@ -133,7 +135,7 @@ def test_copies_of_a_signal_are_one_request_and_a_later_one_is_taken_at_its_word
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
+def test_train_saves_when_the_launcher_of_accelerate_dies() -> None:
     arguments = [
         sys.executable,
         "-m",
@@ -148,13 +150,13 @@ def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
         [*arguments, script, *command()], env=environment, stderr=subprocess.DEVNULL
     )
     try:
-        until(lambda: seen() >= 48, 120)
+        wait_until(lambda: images_logged() >= 48, 120)
         launcher.terminate()
         assert launcher.wait(60) != 0
-        until(lambda: not Path("run/.lock").exists(), 120)
+        wait_until(lambda: not Path("run/.lock").exists(), 120)
     finally:
         launcher.kill()
-    assert checkpoint.newest(Path("run")).images_seen == seen()
+    assert checkpoint.newest(Path("run")).images_seen == images_logged()
     started = json.loads(Path("run/log.jsonl").read_text().splitlines()[0])["started"]
     assert "studio/train.py --cfg tiny.yaml" in started["command"]
 
@@ -163,7 +165,7 @@ def test_accelerates_launcher_may_die_and_its_training_is_saved() -> None:
 @pytest.mark.parametrize(
     "where", ["studio.training.session.build_dataset", "studio.training.summary.finish"]
 )
-def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_the_same_command_goes_on(
+def test_train_exits_as_unfinished_when_signalled_outside_the_loop(
     monkeypatch: pytest.MonkeyPatch, number: int, where: str
 ) -> None:
     arguments = ["train", *command("--requeue", images=32)]
@@ -179,10 +181,10 @@ def test_a_signal_while_data_are_read_or_pictures_drawn_has_the_same_code_and_th
     )
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
     assert Path("run/drawn").exists()
-    assert seen() == 32
+    assert images_logged() == 32
 
 
-def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
+def test_second_signal_ends_a_training_that_hangs() -> None:
     def stuck() -> None:
         with preemptible(), StopSignals(lambda name: None):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -190,4 +192,4 @@ def test_a_second_signal_ends_a_stuck_training_in_spite_of_that() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
 
-    assert ended([fork(stuck, Path("stuck.pt"))], 30) == [-signal.SIGTERM]
+    assert wait_for_exit([fork(stuck, Path("stuck.pt"))], 30) == [-signal.SIGTERM]

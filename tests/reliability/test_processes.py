@@ -1,4 +1,4 @@
-"""Several processes do what one does on the joined batch; one that dies stops the others."""
+"""Several processes train as one does on the joined batch. If one dies, the others stop."""
 
 import atexit
 import os
@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from support.experiments import TRAINED, tiny
 from support.fixed_noise import difference, gradients
-from support.forked import ended, start, together
+from support.forked import run_together, start_processes, wait_for_exit
 from support.plain_nets import plain
-from support.waiting import until
+from support.waiting import wait_until
 from torch import Tensor
 
 from studio.build import build_dataset
@@ -31,13 +31,8 @@ from studio.training.failures import NotFinite
 from studio.training.recovery import Recovery
 from studio.training.session import TrainingSession, train
 
-STATISTICS = [
-    "cvae",
-    "cvae+published",
-    "mm_cvae",
-    "sepvae",
-    "principled",
-]  # terms that look at the whole batch
+# Methods with terms that are statistics of the whole batch.
+STATISTICS = ["cvae", "cvae+published", "mm_cvae", "sepvae", "principled"]
 
 
 def engine(config: Config) -> Engine:
@@ -51,7 +46,7 @@ def buffers(e: Engine) -> dict[str, Tensor]:
 
 
 def configs(only: list[str]) -> dict[str, Config]:
-    """With batch normalisation in Double InfoGAN's nets, and without any in plain ones."""
+    """Returns each method on nets with batch normalisation, and on plain nets without."""
     return {
         f"{name}, {kind}": make(name)
         for name in only
@@ -59,8 +54,8 @@ def configs(only: list[str]) -> dict[str, Config]:
     }
 
 
-def everywhere(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, dict]]:
-    """Returns each experiment's gradients and running statistics after one iteration, as this process has them."""
+def measure_gradients(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, dict]]:
+    """Returns gradients and running statistics of this process after one iteration."""
     engines = {name: engine(config) for name, config in configs(only).items()}
     return {
         name: (gradients(e, before_averaging=not averaged), buffers(e))
@@ -68,48 +63,49 @@ def everywhere(only: list[str], averaged: bool = True) -> dict[str, tuple[dict, 
     }
 
 
-def test_two_processes_have_the_gradients_and_statistics_of_one_on_the_joined_batch(
+def test_two_processes_have_the_gradients_of_one_on_the_joined_batch(
     tmp_path: Path,
 ) -> None:
-    alone = everywhere(TRAINED)
-    first, second = together(2, lambda: everywhere(TRAINED), tmp_path / "out")
+    alone = measure_gradients(TRAINED)
+    first, second = run_together(2, lambda: measure_gradients(TRAINED), tmp_path / "out")
     for name, (gradient, statistics) in alone.items():
         for process in (first, second):
-            # Behind a normalisation D's first Adam step, the sign of its gradient, blows rounding up.
+            # The first Adam step of D is the sign of its gradient. Behind a normalisation this
+            # amplifies rounding.
             assert difference(gradient, process[name][0]) < (5e-6 if "norm" in name else 1e-6), name
             assert not statistics or difference(statistics, process[name][1]) < 1e-6, name
 
 
-def test_without_averaging_they_would_not(tmp_path: Path) -> None:
-    alone = everywhere(["vae"])
-    apart = together(2, lambda: everywhere(["vae"], averaged=False), tmp_path / "out")
+def test_two_processes_have_other_gradients_without_averaging(tmp_path: Path) -> None:
+    alone = measure_gradients(["vae"])
+    apart = run_together(2, lambda: measure_gradients(["vae"], averaged=False), tmp_path / "out")
     for name, (gradient, _) in alone.items():
         assert all(difference(gradient, process[name][0]) > 1e-2 for process in apart)
 
 
-def test_without_gathering_statistics_would_differ(
+def test_two_processes_have_other_gradients_without_gathering(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = everywhere(STATISTICS)
+    alone = measure_gradients(STATISTICS)
     for module in (cvae, mm_cvae, principled):
         monkeypatch.setattr(module, "gather_rows", lambda rows: rows)
     monkeypatch.setattr(sepvae, "gather_domains", lambda rows: rows)
-    apart = together(2, lambda: everywhere(STATISTICS), tmp_path / "out")
+    apart = run_together(2, lambda: measure_gradients(STATISTICS), tmp_path / "out")
     for name, (gradient, _) in alone.items():
         assert difference(gradient, apart[0][name][0]) > 1e-4, name
 
 
-def test_without_shared_batch_normalisation_it_would_differ(
+def test_two_processes_differ_without_shared_batch_normalisation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = everywhere(["dig"])
+    alone = measure_gradients(["dig"])
     monkeypatch.setattr("studio.training.engine.share_batch_norm_", lambda net, device: net)
-    apart = together(2, lambda: everywhere(["dig"]), tmp_path / "out")
+    apart = run_together(2, lambda: measure_gradients(["dig"]), tmp_path / "out")
     assert difference(alone["dig, norm"][0], apart[0]["dig, norm"][0]) > 1e-3
     assert difference(alone["dig, plain"][0], apart[0]["dig, plain"][0]) < 1e-6
 
 
-def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
+def test_share_batch_norm_equals_torch_in_one_process() -> None:
     from studio.distributed.collectives import share_batch_norm_
 
     for norm, sides in (
@@ -134,25 +130,25 @@ def test_shared_batch_normalisation_is_torchs_in_one_process() -> None:
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
-    tmp_path: Path, victim: int
-) -> None:
+def test_train_stops_undamaged_when_another_process_dies(tmp_path: Path, victim: int) -> None:
     def body() -> None:
         original = TrainingSession.record
 
-        def dies(self: TrainingSession, terms: dict) -> bool:
+        def die(self: TrainingSession, terms: dict) -> None:
             if self.engine.iteration == 5 and self.engine.processes.rank == victim:
                 Path("died").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(self, terms)
 
-        TrainingSession.record = dies
+        TrainingSession.record = die
         train(tiny(images=16_000, save_every=32), Path("run"))
 
     (tmp_path / "out").mkdir()
-    children = start(2, body, tmp_path / "out")
-    until(Path("died").exists, 120)
-    codes = ended(children, 30)  # the stated time; a connection that breaks is seen at once
+    children = start_processes(2, body, tmp_path / "out")
+    wait_until(Path("died").exists, 120)
+    codes = wait_for_exit(
+        children, 30
+    )  # the documented limit, although a broken connection shows at once
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == 1
     assert (
@@ -163,24 +159,25 @@ def test_a_process_that_dies_stops_the_other_and_nothing_is_damaged(
     assert train(tiny(images=96, save_every=32), Path("run"), resume=True).engine.images_seen == 96
 
 
-def slowly(owner: object, name: str) -> None:
-    """From now on something takes the first process half a second more."""
+def slow_down(owner: object, name: str) -> None:
+    """Makes a function take half a second longer in the first process."""
     original, more = getattr(owner, name), 0.5 * (os.environ["RANK"] == "0")
     setattr(owner, name, lambda *rest, **named: (time.sleep(more), original(*rest, **named))[1])
 
 
-def test_nobody_leaves_a_stopped_training_before_the_first_has_saved_it(tmp_path: Path) -> None:
-    # A launcher ends whoever is still there once one has left with a code, and after half a minute without mercy.
+def test_processes_stay_until_the_first_has_saved_a_stopped_training(tmp_path: Path) -> None:
+    # Once one process has ended with a code, a launcher ends the others, and kills them after half
+    # a minute.
     def body() -> tuple[bool, bool]:
-        slowly(TrainingSession, "save")
-        slowly(Lock, "release")
+        slow_down(TrainingSession, "save")
+        slow_down(Lock, "release")
         assert train(tiny("vae", images=16_000), Path("run"), stop_after=0.0).stopped
         return checkpoint.newest(Path("run")) is not None, Path("run/.lock").exists()
 
-    assert together(2, body, tmp_path / "out") == [(True, False)] * 2
+    assert run_together(2, body, tmp_path / "out") == [(True, False)] * 2
 
 
-def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence(
+def test_processes_stay_until_the_first_has_saved_the_diagnosis(
     tmp_path: Path,
 ) -> None:
     def body() -> int:
@@ -188,23 +185,23 @@ def test_nobody_leaves_a_failed_training_before_the_first_has_saved_the_evidence
             raise NotFinite(self.iteration, self.images_seen, [])
 
         Engine._agree = broken
-        slowly(Recovery, "_write_diagnosis")
+        slow_down(Recovery, "_write_diagnosis")
         with pytest.raises(NotFinite):
             train(tiny("vae", rollbacks=0), Path("run"))
         return len(list(Path("run/not_finite").glob("*")))
 
-    assert together(2, body, tmp_path / "out") == [2, 2]
+    assert run_together(2, body, tmp_path / "out") == [2, 2]
 
 
 @pytest.mark.parametrize(
     ("backend", "fails", "left", "world"),
     [("gloo", 1, True, 2), ("nccl", 0, True, 2), ("nccl", 1, False, 2), ("nccl", 1, True, 1)],
 )
-def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
+def test_process_that_fails_leaves_the_group_unless_that_would_wait(
     tmp_path: Path, backend: str, fails: int, left: bool, world: int
 ) -> None:
     def body() -> bool:
-        atexit._clear()  # of what this process's parent has registered
+        atexit._clear()  # forgets the handlers of the parent process
         e = engine(tiny("vae"))
         assert dist.is_initialized()
         dist.get_backend = lambda: backend
@@ -213,11 +210,14 @@ def test_one_that_fails_ends_at_once_where_to_take_leave_would_be_to_wait(
         atexit._run_exitfuncs()
         return not dist.is_initialized()
 
-    assert together(world, body, tmp_path / "out") == [left] * world
+    assert run_together(world, body, tmp_path / "out") == [left] * world
 
 
-def resumed_from(places: list[str]) -> Callable[[], str]:
-    """Resumes in the first place as rank 0 and in the second as rank 1; says what came of it."""
+def resume_in(places: list[str]) -> Callable[[], str]:
+    """Resumes in the first place as rank 0 and in the second as rank 1.
+
+    Returns a function that returns the number of images seen, or the error message.
+    """
 
     def body() -> str:
         os.chdir(places[int(os.environ["RANK"])])
@@ -229,19 +229,22 @@ def resumed_from(places: list[str]) -> Callable[[], str]:
     return body
 
 
-def test_processes_that_do_not_share_the_runs_directory_are_refused(tmp_path: Path) -> None:
+def test_train_refuses_processes_without_a_common_directory(tmp_path: Path) -> None:
     (tmp_path / "other" / "run").mkdir(parents=True)
     train(tiny("vae", images=16), Path("run"))
-    refused = together(
-        2, resumed_from([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused"
+    refused = run_together(
+        2, resume_in([str(tmp_path), str(tmp_path / "other")]), tmp_path / "refused"
     )
-    expected = f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; expected one directory that the "
+    expected = (
+        f"run: checkpoint 00000016 is not seen by rank 1 on {socket.gethostname()}; "
+        "expected one directory that the "
+    )
     assert [line[: len(expected)] for line in refused] == [expected] * 2
-    assert together(2, resumed_from([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]
+    assert run_together(2, resume_in([str(tmp_path)] * 2), tmp_path / "taken") == ["48", "48"]
 
 
 @pytest.mark.parametrize(("late", "reasons"), [(0, ["SIGTERM", "another process"]), (1, ["", ""])])
-def test_a_signal_that_reaches_one_during_the_last_save_leaves_nobody_waiting_for_the_other(
+def test_processes_do_not_wait_when_one_is_signalled_in_the_last_save(
     tmp_path: Path, late: int, reasons: list[str]
 ) -> None:
     def body() -> tuple[str, bool]:
@@ -262,6 +265,6 @@ def test_a_signal_that_reaches_one_during_the_last_save_leaves_nobody_waiting_fo
         stopped = train(tiny("vae", images=32), Path("run"), finish=finished.append).stopped
         return stopped, bool(finished)
 
-    found = together(2, body, tmp_path / "out")
+    found = run_together(2, body, tmp_path / "out")
     assert [stopped for stopped, _ in found] == reasons
     assert [finished for _, finished in found] == [late == 1, False]

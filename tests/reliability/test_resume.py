@@ -1,4 +1,7 @@
-"""Resume is resume: sha256-equal weights, averages, optimisers and counters, however and wherever a training was ended."""
+"""Resuming is exact, wherever and however a training ended.
+
+Weights, averaged weights, optimisers and counters equal those of an undisturbed training.
+"""
 
 import os
 import signal
@@ -6,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from support.experiments import tiny
-from support.forked import ended, fork, start
+from support.forked import fork, start_processes, wait_for_exit
 from support.plain_nets import plain
-from support.runs import changed, digest
+from support.runs import digest, with_train_fields
 
 from studio.config import Config
 from studio.runs import checkpoint
@@ -17,33 +20,31 @@ from studio.training.session import TrainingSession, train
 
 IMAGES, SAVE, ALL = 112, 32, 20
 CONFIGS = {
-    "dig+cr": tiny(
-        "dig+cr", images=IMAGES, save_every=SAVE, keep=ALL
-    ),  # three steps, batch normalisation
-    "cvae": tiny(
-        "cvae", images=IMAGES, save_every=SAVE, keep=ALL, reset_optimizers=48
-    ),  # two optimisers, made anew twice
+    # Three steps, and batch normalisation.
+    "dig+cr": tiny("dig+cr", images=IMAGES, save_every=SAVE, keep=ALL),
+    # Two optimisers, which are reset twice.
+    "cvae": tiny("cvae", images=IMAGES, save_every=SAVE, keep=ALL, reset_optimizers=48),
     "vae": plain("vae", images=IMAGES, save_every=SAVE, keep=ALL, accumulate=4),
 }
 ENDS = ["SIGTERM", "kill between", "kill within"]
 
 
-def ends(config: Config, how: str, iteration: int, rank: int = 0) -> None:
-    """Trains until something ends it: a clean stop, or `kill -9` between two iterations or in the middle of one."""
+def train_until_ended(config: Config, how: str, iteration: int, rank: int = 0) -> None:
+    """Trains until a clean stop, or `kill -9` between two iterations or in the middle of one."""
     after, backward = TrainingSession.record, Engine._backward
     calls = {"backward": 0}
 
     def here(engine: Engine) -> bool:
         return engine.processes.rank == rank and engine.iteration == iteration
 
-    def _after(self: TrainingSession, terms: dict) -> bool:
+    def _after(self: TrainingSession, terms: dict) -> None:
         if here(self.engine) and how != "kill within":
             os.kill(os.getpid(), signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
         return after(self, terms)
 
     def _backward(self: Engine, *rest: object) -> dict:
         calls["backward"] += here(self)
-        if how == "kill within" and calls["backward"] == 2:  # the second part, or the second step
+        if how == "kill within" and calls["backward"] == 2:  # the second micro-batch or step
             os.kill(os.getpid(), signal.SIGKILL)
         return backward(self, *rest)
 
@@ -54,16 +55,18 @@ def ends(config: Config, how: str, iteration: int, rank: int = 0) -> None:
 def last_saved(how: str, iteration: int) -> int:
     if how == "SIGTERM":
         return iteration * 16
-    # "Between" is before whatever is due after the iteration, a save among them.
+    # "Kill between" comes before the saves, logs and pictures that are due after the iteration.
     return (iteration * 16 - (how == "kill between")) // SAVE * SAVE
 
 
-def resumes(name: str, how: str, iteration: int, workers: int) -> None:
+def check_resuming(name: str, how: str, iteration: int, workers: int) -> None:
     config = CONFIGS[name]
-    (code,) = ended([fork(lambda: ends(config, how, iteration), Path("out.pt"))], 300)
+    (code,) = wait_for_exit(
+        [fork(lambda: train_until_ended(config, how, iteration), Path("out.pt"))], 300
+    )
     assert code == (0 if how == "SIGTERM" else -signal.SIGKILL)
     assert getattr(checkpoint.newest(Path("ended")), "images_seen", 0) == last_saved(how, iteration)
-    done = train(changed(config, workers=workers), Path("ended"), resume=True)
+    done = train(with_train_fields(config, workers=workers), Path("ended"), resume=True)
     assert done.logger.first == last_saved(how, iteration)
     train(config, Path("straight"))
     for number in (64, 96, IMAGES):
@@ -79,10 +82,8 @@ def resumes(name: str, how: str, iteration: int, workers: int) -> None:
         ("vae", "SIGTERM", 3, 2),
     ],
 )
-def test_resuming_gives_the_weights_of_an_undisturbed_training(
-    name: str, how: str, iteration: int, workers: int
-) -> None:
-    resumes(name, how, iteration, workers)
+def test_train_resumes_exactly(name: str, how: str, iteration: int, workers: int) -> None:
+    check_resuming(name, how, iteration, workers)
 
 
 @pytest.mark.slow
@@ -90,40 +91,39 @@ def test_resuming_gives_the_weights_of_an_undisturbed_training(
 @pytest.mark.parametrize("iteration", [1, 2, 3, 4, 5, 6])
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_resuming_gives_the_weights_of_an_undisturbed_training_everywhere(
+def test_train_resumes_exactly_at_every_iteration(
     name: str, how: str, iteration: int, workers: int
 ) -> None:
-    resumes(name, how, iteration, workers)
+    check_resuming(name, how, iteration, workers)
 
 
-def resumes_on_two(folder: Path, name: str, how: str, iteration: int, rank: int) -> None:
+def check_resuming_on_two(folder: Path, name: str, how: str, iteration: int, rank: int) -> None:
     config = CONFIGS[name]
     codes = []
     for run, body in (
-        ("out", lambda: ends(config, how, iteration, rank)),
+        ("out", lambda: train_until_ended(config, how, iteration, rank)),
         ("out", lambda: train(config, Path("ended"), resume=True).engine.processes.count),
         ("out", lambda: train(config, Path("straight")).engine.processes.count),
     ):
         (folder / run).mkdir(exist_ok=True)
-        codes.append(ended(start(2, body, folder / run), 300))
+        codes.append(wait_for_exit(start_processes(2, body, folder / run), 300))
     assert codes[0] == [0, 0] if how == "SIGTERM" else codes[0][rank] == -signal.SIGKILL
     assert codes[1:] == [[0, 0], [0, 0]]
     for number in (96, IMAGES):
         assert digest(Path("ended"), number) == digest(Path("straight"), number)
     alone = train(config, Path("alone"))
-    assert digest(alone.folder, IMAGES) != digest(
-        Path("straight"), IMAGES
-    )  # so two processes were at work
+    # One process gives other weights, so two did take part.
+    assert digest(alone.folder, IMAGES) != digest(Path("straight"), IMAGES)
 
 
 @pytest.mark.parametrize(
     ("name", "how", "iteration", "rank"),
     [("dig+cr", "kill within", 5, 1), ("vae", "SIGTERM", 3, 1)],
 )
-def test_resuming_is_exact_on_two_processes(
+def test_train_resumes_exactly_on_two_processes(
     tmp_path: Path, name: str, how: str, iteration: int, rank: int
 ) -> None:
-    resumes_on_two(tmp_path, name, how, iteration, rank)
+    check_resuming_on_two(tmp_path, name, how, iteration, rank)
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_resuming_is_exact_on_two_processes(
 @pytest.mark.parametrize("iteration", [1, 3, 4, 6])
 @pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_resuming_is_exact_on_two_processes_everywhere(
+def test_train_resumes_exactly_on_two_processes_at_every_iteration(
     tmp_path: Path, name: str, how: str, iteration: int, rank: int
 ) -> None:
-    resumes_on_two(tmp_path, name, how, iteration, rank)
+    check_resuming_on_two(tmp_path, name, how, iteration, rank)

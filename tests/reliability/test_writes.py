@@ -1,4 +1,7 @@
-"""Whole or not at all: killed at every point where a training writes, at a byte in the middle of a file, on a disk that fills."""
+"""Files are written completely or not at all.
+
+A training is killed wherever it writes, at a byte in the middle of a file, or its disk fills.
+"""
 
 import errno
 import json
@@ -15,8 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 from support.experiments import tiny
-from support.forked import ended, fork
-from support.runs import changed, digest
+from support.forked import fork, wait_for_exit
+from support.runs import digest, with_train_fields
 
 from studio.errors import StudioError
 from studio.runs import checkpoint, lock
@@ -28,8 +31,8 @@ from studio.training.session import TrainingSession, train
 EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 
 
-def counting(folder: Path, act: Callable[[int], None]) -> None:
-    """From now on calls `act(n)` before the n-th change to anything in a folder that this process makes from Python."""
+def call_at_changes(folder: Path, act: Callable[[int], None]) -> None:
+    """Calls `act(n)` before the n-th change that this process makes in a folder from Python."""
     root, count = str(folder.resolve()), [0]
 
     def change(path: object) -> None:
@@ -66,25 +69,25 @@ def counting(folder: Path, act: Callable[[int], None]) -> None:
     )
 
 
-def die_at(point: int) -> Callable[[int], None]:
+def kill_at(point: int) -> Callable[[int], None]:
     return lambda n: os.kill(os.getpid(), signal.SIGKILL) if n == point else None
 
 
-def points_of(body: Callable[[], object], folder: Path) -> int:
-    """Returns how many changes `body` makes to a folder, all of it in a child."""
+def count_changes(body: Callable[[], object], folder: Path) -> int:
+    """Runs `body` in a child and returns the number of changes that it makes in a folder."""
     count = Path("count")
 
     def counted() -> None:
         most = [0]
-        counting(folder, lambda n: most.__setitem__(0, n))
+        call_at_changes(folder, lambda n: most.__setitem__(0, n))
         body()
         count.write_text(str(most[0]))
 
-    assert ended([fork(counted, Path("out.pt"))], 300) == [0]
+    assert wait_for_exit([fork(counted, Path("out.pt"))], 300) == [0]
     return int(count.read_text())
 
 
-def put(run: Path, number: int) -> None:
+def save_checkpoint(run: Path, number: int) -> None:
     tensors = {name: {"a": torch.full((3000,), float(number))} for name in ("weights", "ema")}
     save(
         run,
@@ -95,15 +98,15 @@ def put(run: Path, number: int) -> None:
     )
 
 
-def prepared(run: Path, damaged: bool) -> None:
+def prepare_run(run: Path, damaged: bool) -> None:
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir()
     for number in (1, 2, 3):
-        put(run, number)
+        save_checkpoint(run, number)
     (run / "checkpoints" / "notes.txt").write_text("stray")
     (run / "checkpoints" / "00000009").mkdir()
-    if damaged:  # where number 4 is to stand
-        put(run, 4)
+    if damaged:  # a damaged checkpoint in the place of number 4
+        save_checkpoint(run, 4)
         (run / "checkpoints" / "00000004" / "ema.safetensors").write_bytes(b"short")
 
 
@@ -117,7 +120,7 @@ def assert_nothing_is_lost(run: Path, kept: int) -> None:
     )
     whole = [c for c in every(run) if c.is_intact()]
     assert len(whole) >= kept
-    put(run, 4)
+    save_checkpoint(run, 4)
     prune(run, kept)
     assert [c.images_seen for c in every(run)] == [2, 3, 4][-kept:]
     assert all(c.is_intact() for c in every(run))
@@ -125,59 +128,64 @@ def assert_nothing_is_lost(run: Path, kept: int) -> None:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_kill_9_at_every_point_of_a_save_loses_nothing(damaged: bool) -> None:
+def test_save_loses_nothing_when_killed_at_any_change(damaged: bool) -> None:
     run = Path("run")
 
     def body() -> None:
-        put(run, 4)
+        save_checkpoint(run, 4)
         prune(run, 2)
 
-    prepared(run, damaged)
-    points = points_of(body, run)
+    prepare_run(run, damaged)
+    points = count_changes(body, run)
     assert points > 25
     for point in range(1, points + 1):
-        prepared(run, damaged)
-        child = fork(lambda point=point: (counting(run, die_at(point)), body()), Path("out.pt"))
-        assert ended([child], 120) == [-signal.SIGKILL]
+        prepare_run(run, damaged)
+        child = fork(
+            lambda point=point: (call_at_changes(run, kill_at(point)), body()), Path("out.pt")
+        )
+        assert wait_for_exit([child], 120) == [-signal.SIGKILL]
         assert_nothing_is_lost(run, 2)
 
 
 @pytest.mark.parametrize("dies", [True, False])
-def test_a_file_cut_at_any_byte_is_never_taken_for_whole(dies: bool) -> None:
-    # The limit on a file's size ends a write in its middle, whoever writes: with a signal, or as on a full disk.
+def test_newest_ignores_a_checkpoint_with_a_file_cut_at_any_byte(dies: bool) -> None:
+    # A limit on the size of files ends any write in its middle, with a signal or as on a full disk.
     run = Path("run")
-    prepared(run, False)
+    prepare_run(run, False)
     Path("other").mkdir()
-    put(Path("other"), 4)
+    save_checkpoint(Path("other"), 4)
     largest = max(file.stat().st_size for file in Path("other/checkpoints/00000004").iterdir())
     for limit in (0, 1, 7, 100, 350, 900, 2000, 4096, largest // 2, largest - 1):
-        prepared(run, False)
+        prepare_run(run, False)
 
         def body(limit: int = limit) -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL if dies else signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
             with pytest.raises(StudioError, match="could not be written"):
-                put(run, 4)
+                save_checkpoint(run, 4)
             resource.setrlimit(
                 resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             )
             raise SystemExit(7)
 
-        assert ended([fork(body, Path("out.pt"))], 120) == [-signal.SIGXFSZ if dies else 7], limit
+        assert wait_for_exit([fork(body, Path("out.pt"))], 120) == [
+            -signal.SIGXFSZ if dies else 7
+        ], limit
         assert_nothing_is_lost(run, 3)
 
 
-def killed_everywhere(step: int) -> int:
+def check_killing_at_changes(step: int) -> int:
     config, run = tiny("vae", images=64, save_every=16, keep=2, log_every=16), Path("run")
     straight = train(config, Path("straight"))
-    points = points_of(lambda: train(config, run), run)
+    points = count_changes(lambda: train(config, run), run)
     assert points > 100
     for point in range(1, points + 1, step):
         shutil.rmtree(run)
         child = fork(
-            lambda point=point: (counting(run, die_at(point)), train(config, run)), Path("out.pt")
+            lambda point=point: (call_at_changes(run, kill_at(point)), train(config, run)),
+            Path("out.pt"),
         )
-        assert ended([child], 300) == [-signal.SIGKILL]
+        assert wait_for_exit([child], 300) == [-signal.SIGKILL]
         resume = (run / "config.yaml").exists()
         train(config, run, resume=resume)
         assert digest(run, 64) == digest(straight.folder, 64), point
@@ -187,13 +195,13 @@ def killed_everywhere(step: int) -> int:
     return len(range(1, points + 1, step))
 
 
-def test_a_training_killed_where_it_writes_resumes_to_the_same_weights() -> None:
-    killed_everywhere(step=23)
+def test_train_resumes_exactly_when_killed_at_some_changes() -> None:
+    check_killing_at_changes(step=23)
 
 
 @pytest.mark.slow
-def test_a_training_killed_wherever_it_writes_resumes_to_the_same_weights() -> None:
-    print(f"\n{killed_everywhere(step=1)} points")
+def test_train_resumes_exactly_when_killed_at_any_change() -> None:
+    print(f"\n{check_killing_at_changes(step=1)} points")
 
 
 @pytest.fixture
@@ -209,7 +217,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_fills_ends_the_training_and_loses_nothing(small_disk: Path) -> None:
+def test_train_loses_no_checkpoint_when_the_disk_fills(small_disk: Path) -> None:
     config, run = tiny("vae", images=320, save_every=16, keep=20), small_disk / "run"
     with pytest.raises(
         StudioError,
@@ -243,7 +251,7 @@ def fill(disk: Path) -> None:
         ((logger, "_drop_lines_after"), "log.jsonl: cannot be written: No space left"),
     ],
 )
-def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
+def test_train_names_the_file_when_the_disk_is_full(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch, before: tuple, named: str
 ) -> None:
     subprocess.run(["mount", "-o", "remount,size=3m", str(small_disk)], check=True)
@@ -265,7 +273,7 @@ def test_a_disk_that_is_full_is_one_clear_line_wherever_it_is_met(
     assert not (run / ".lock").exists()
 
 
-def test_what_tensorboard_could_not_write_is_one_clear_line(
+def test_logger_reports_an_error_of_tensorboard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with closing(Logger(Path(), 100, 0)) as log:
@@ -283,26 +291,26 @@ def test_what_tensorboard_could_not_write_is_one_clear_line(
     assert log.file.closed
 
 
-def test_retention_keeps_the_newest_and_the_first_after_every_mark() -> None:
+def test_train_keeps_the_newest_and_the_first_after_every_mark() -> None:
     train(tiny("vae", images=240, save_every=16, keep=2, keep_every=64), Path("run"))
     assert [c.images_seen for c in every(Path("run"))] == [64, 128, 192, 224, 240]
     done = train(
-        changed(tiny("vae", images=240, save_every=16), images=320, keep=1),
+        with_train_fields(tiny("vae", images=240, save_every=16), images=320, keep=1),
         Path("run"),
         resume=True,
     )
     assert [c.images_seen for c in every(done.folder)] == [320]
 
 
-def test_a_mark_between_two_checkpoints_keeps_the_one_behind_it() -> None:
+def test_prune_keeps_the_checkpoint_after_a_mark() -> None:
     Path("run").mkdir()
     for number in (16, 48, 80, 112, 144, 176):
-        put(Path("run"), number)
+        save_checkpoint(Path("run"), number)
         prune(Path("run"), 1, keep_every=70)
     assert [c.images_seen for c in every(Path("run"))] == [80, 144, 176]
 
 
-def test_retention_keeps_the_checkpoint_up_to_which_a_term_was_lowest_on_average() -> None:
+def test_train_keeps_the_checkpoint_with_the_lowest_mean_of_a_term() -> None:
     config = tiny("vae", images=240, save_every=32, log_every=32, keep=100)
     train(config, Path("all"))
     lines = [json.loads(line) for line in Path("all/log.jsonl").read_text().splitlines()]
@@ -310,24 +318,24 @@ def test_retention_keeps_the_checkpoint_up_to_which_a_term_was_lowest_on_average
         line["images_seen"]: line["vae/kl_z.target"] for line in lines if "vae/kl_z.target" in line
     }
     best = min(means, key=lambda seen: means[seen])
-    assert best < 224  # or the newest would be it
-    ranked = changed(config, keep=1, keep_best="vae/kl_z.target")
-    train(changed(ranked, images=96), Path("best"))
+    assert best < 224  # otherwise the newest would be kept anyway
+    ranked = with_train_fields(config, keep=1, keep_best="vae/kl_z.target")
+    train(with_train_fields(ranked, images=96), Path("best"))
     train(ranked, Path("best"), resume=True)
     assert [c.images_seen for c in every(Path("best"))] == [best, 240]
     assert every(Path("best"))[0].mean("vae/kl_z.target") == pytest.approx(means[best], rel=1e-6)
-    train(changed(ranked, keep_best=""), Path("newest"))
+    train(with_train_fields(ranked, keep_best=""), Path("newest"))
     assert [c.images_seen for c in every(Path("newest"))] == [240]
     with pytest.raises(
         StudioError, match=r"train.keep_best: no such term 'vae/kl_z'; did you mean"
     ):
-        train(changed(config, keep_best="vae/kl_z"), Path("none"))
+        train(with_train_fields(config, keep_best="vae/kl_z"), Path("none"))
 
 
-def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
+def test_prune_keeps_the_first_of_equal_means_and_none_without_a_mean() -> None:
     Path("run").mkdir()
     for number, mean in ((16, None), (32, 0.5), (48, 0.25), (64, 0.25), (80, 0.75), (96, None)):
-        put(Path("run"), number)
+        save_checkpoint(Path("run"), number)
         manifest = Path(f"run/checkpoints/{number:08d}/manifest.json")
         manifest.write_text(
             json.dumps(
@@ -340,13 +348,13 @@ def test_of_equals_the_first_is_best_and_what_has_no_mean_is_not() -> None:
     assert [c.images_seen for c in every(Path("run"))] == [96]
 
 
-def test_a_log_that_the_disk_does_not_take_is_one_clear_line() -> None:
+def test_logger_names_its_file_when_the_disk_is_full() -> None:
     Path("run").mkdir()
-    journal = Logger(Path("run"), 64, 0)
-    journal.file.close()
-    journal.file = Path("/dev/full").open("a")  # noqa: SIM115
+    log = Logger(Path("run"), 64, 0)
+    log.file.close()
+    log.file = Path("/dev/full").open("a")  # noqa: SIM115
     with pytest.raises(
         StudioError, match=r"run/log.jsonl: cannot be written: No space left on device"
     ):
-        journal.log(16, {"x": 1})
-    journal.close()
+        log.log(16, {"x": 1})
+    log.close()

@@ -1,4 +1,7 @@
-"""Noise that belongs to an image's place in the whole batch, however the batch is cut into parts or spread over processes."""
+"""Noise that depends only on the place of an image in the batch of all processes.
+
+So it is the same for any number of micro-batches and processes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +17,18 @@ from studio.training.engine import Engine
 
 @contextmanager
 def fixed_noise(engine: Engine) -> Iterator[None]:
-    """Inside, what an engine draws for image i of a domain depends on i alone (in the joined batch of all processes)."""
-    half, rank = engine.pairs.half, engine.processes.rank
-    whole, at = half * engine.processes.count, {"offset": 0, "size": half, "calls": 0, "parts": []}
+    """Lets the draws of an engine for image i of a domain depend on i alone.
 
-    def part_of(x: Tensor, calls: int) -> None:
+    The index i counts over the joined batch of all processes.
+    """
+    half, rank = engine.pairs.half, engine.processes.rank
+    whole, at = half * engine.processes.count, {"offset": 0, "size": half, "calls": 0, "pieces": []}
+
+    def find_place(x: Tensor, calls: int) -> None:
         size = len(x)
-        if not any(x is one for one in at["parts"]):
-            at["parts"] = [*at["parts"], x] if len(at["parts"]) * size < half else [x]
-        number = next(i for i, one in enumerate(at["parts"]) if one is x)
+        if not any(x is one for one in at["pieces"]):
+            at["pieces"] = [*at["pieces"], x] if len(at["pieces"]) * size < half else [x]
+        number = next(i for i, one in enumerate(at["pieces"]) if one is x)
         at.update(offset=rank * half + number * size, size=size, calls=calls)
 
     def rows(n: int) -> Tensor:
@@ -56,11 +62,11 @@ def fixed_noise(engine: Engine) -> Iterator[None]:
         draw, backward = Engine._draw, Engine._backward
 
         def _draw(self: Engine, pair: Any) -> Any:
-            part_of(pair.x, 0)
+            find_place(pair.x, 0)
             return draw(self, pair)
 
         def _backward(self: Engine, step: Any, drawn: Any, *rest: Any) -> Any:
-            part_of(drawn.pair.x, 100)
+            find_place(drawn.pair.x, 100)
             return backward(self, step, drawn, *rest)
 
         patch.setattr(Engine, "_draw", _draw)
@@ -69,7 +75,10 @@ def fixed_noise(engine: Engine) -> Iterator[None]:
 
 
 def gradients(engine: Engine, before_averaging: bool = False) -> dict[str, Tensor]:
-    """Does iteration 0 and returns what each step's optimiser was given, by step and parameter."""
+    """Does iteration 0 and returns the gradients that each optimiser received.
+
+    The keys name step and parameter.
+    """
     found: dict[str, Tensor] = {}
     average = Processes.average
     names = {id(p): name for name, p in engine.method.named_parameters()}
@@ -91,7 +100,7 @@ def gradients(engine: Engine, before_averaging: bool = False) -> dict[str, Tenso
 
 
 def difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
-    """Returns the largest difference of two sets of tensors, relative to the largest entry of each tensor's step."""
+    """Returns the largest difference of two sets of tensors, over the largest entry of `a`."""
     assert a.keys() == b.keys()
     largest = max(float(value.abs().max()) for value in a.values())
     return max(float((a[name] - b[name]).abs().max()) for name in a) / largest

@@ -1,4 +1,4 @@
-"""Processes for tests: forked from this one, so that nothing is imported again."""
+"""Processes for tests. They are forked from this one, so that nothing is imported again."""
 
 import os
 import signal
@@ -13,7 +13,15 @@ import torch
 
 
 def fork(body: Callable[[], Any], output: Path) -> int:
-    """Runs `body` in a child, which ends without this process's clean-up; returns its id. What it returns is saved."""
+    """Runs `body` in a child process that ends without the clean-up of this one.
+
+    Args:
+        body: the child calls it and ends.
+        output: file for the return value of `body`. A traceback goes to the same name in .txt.
+
+    Returns:
+        The id of the child.
+    """
     child = os.fork()
     if child:
         return child
@@ -30,8 +38,12 @@ def fork(body: Callable[[], Any], output: Path) -> int:
         os._exit(code)
 
 
-def ended(children: list[int], seconds: float) -> list[int]:
-    """Waits for children and returns their exit codes, minus the signal's number for those that died of one."""
+def wait_for_exit(children: list[int], seconds: float) -> list[int]:
+    """Waits for children and returns their exit codes, or -n for a child that died of signal n.
+
+    Raises:
+        AssertionError: a child still runs after `seconds`. Those that do are killed.
+    """
     end, codes = time.monotonic() + seconds, {}
     while len(codes) < len(children):
         for child in children:
@@ -41,20 +53,19 @@ def ended(children: list[int], seconds: float) -> list[int]:
             for child in set(children) - set(codes):
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-            raise AssertionError(
-                f"{len(children) - len(codes)} of {len(children)} processes still ran after {seconds} s"
-            )
+            running = f"{len(children) - len(codes)} of {len(children)} processes"
+            raise AssertionError(f"{running} still ran after {seconds} s")
         time.sleep(0.01)
     return [codes[child] for child in children]
 
 
-def start(world: int, body: Callable[[], Any], folder: Path) -> list[int]:
-    """Starts `world` processes that find each other as under torchrun, on the CPU."""
+def start_processes(world: int, body: Callable[[], Any], folder: Path) -> list[int]:
+    """Starts `world` processes, grouped on the CPU as under torchrun. Returns their ids."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def ranked(rank: int) -> Any:
+    def run_as_rank(rank: int) -> Any:
         from accelerate.state import PartialState
 
         PartialState._reset_state()
@@ -69,13 +80,17 @@ def start(world: int, body: Callable[[], Any], folder: Path) -> list[int]:
         os.environ.update(MASTER_ADDR="127.0.0.1", ACCELERATE_USE_CPU="true")
         return body()
 
-    return [fork(lambda rank=rank: ranked(rank), folder / f"{rank}.pt") for rank in range(world)]
+    return [
+        fork(lambda rank=rank: run_as_rank(rank), folder / f"{rank}.pt") for rank in range(world)
+    ]
 
 
-def together(world: int, body: Callable[[], Any], folder: Path, seconds: float = 300) -> list[Any]:
-    """Runs `body` in `world` processes and returns what each returned."""
+def run_together(
+    world: int, body: Callable[[], Any], folder: Path, seconds: float = 300
+) -> list[Any]:
+    """Runs `body` in `world` processes and returns the result of each, by rank."""
     folder.mkdir(exist_ok=True)
-    codes = ended(start(world, body, folder), seconds)
+    codes = wait_for_exit(start_processes(world, body, folder), seconds)
     faults = [file.read_text() for file in sorted(folder.glob("*.txt"))]
     assert not any(codes), (codes, "\n".join(faults))
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(world)]

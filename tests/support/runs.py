@@ -1,4 +1,4 @@
-"""Running the command line, and comparing run directories."""
+"""Calls of the command line, and comparison of run directories."""
 
 import hashlib
 from pathlib import Path
@@ -23,6 +23,7 @@ def studio(*arguments: object, code: int = 0) -> tuple[str, str]:
 
 
 def digest(folder: Path, number: int) -> dict[str, str]:
+    """Returns hashes of the weights, averaged weights and optimisers of a checkpoint."""
     path = folder / "checkpoints" / f"{number:08d}"
     state = torch.load(path / "training.pt", weights_only=True)
     tensors = sorted(
@@ -39,5 +40,6 @@ def digest(folder: Path, number: int) -> dict[str, str]:
     return files | {"optimisers": optimisers, "iteration": str(state["iteration"])}
 
 
-def changed(config: Config, **train_fields: object) -> Config:
+def with_train_fields(config: Config, **train_fields: object) -> Config:
+    """Returns a config with other values of fields of `train`."""
     return config.model_copy(update={"train": config.train.model_copy(update=train_fields)})

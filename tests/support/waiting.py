@@ -1,4 +1,4 @@
-"""Waiting for a process to get somewhere."""
+"""Waiting for the progress of another process."""
 
 import json
 import time
@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def seen(folder: Path = Path("run")) -> int:
+def images_logged(folder: Path = Path("run")) -> int:
+    """Returns `images_seen` of the last complete line of a run's log, or 0."""
     text = (folder / "log.jsonl").read_text() if (folder / "log.jsonl").exists() else ""
-    lines = text.split("\n")[:-1]  # the last may be half there
+    lines = text.split("\n")[:-1]  # the last line may be incomplete
     return json.loads(lines[-1])["images_seen"] if lines else 0
 
 
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Waits for a condition, and fails after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, f"the condition was still false after {seconds} s"
         time.sleep(0.01)

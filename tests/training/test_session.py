@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.experiments import tiny
-from support.runs import changed, digest, studio
+from support.runs import digest, studio, with_train_fields
 
 from studio import Run, cli
 from studio.config import resolve
@@ -191,7 +191,7 @@ def test_train_never_replaces_an_intact_checkpoint_by_a_damaged_one() -> None:
     train(config, Path("run"))
     newest = Path("run/checkpoints/00000096/ema.safetensors")
     newest.write_bytes(newest.read_bytes()[:-7])
-    stopped = train(changed(config, keep=1), Path("run"), resume=True, stop_after=0.0)
+    stopped = train(with_train_fields(config, keep=1), Path("run"), resume=True, stop_after=0.0)
     assert stopped.engine.images_seen == 80
     assert [c.images_seen for c in checkpoint.every(Path("run"))] == [80]
     assert checkpoint.newest(Path("run")).images_seen == 80
@@ -270,7 +270,9 @@ def test_train_refuses_to_resume_with_another_config_field_by_field() -> None:
     config = tiny(images=32)
     train(config, Path("run"))
     with pytest.raises(StudioError, match=r"train.lr: 0.0002 in the run, 0.1 now") as caught:
-        train(changed(config, lr=0.1, images=64, betas=(0.1, 0.9)), Path("run"), resume=True)
+        train(
+            with_train_fields(config, lr=0.1, images=64, betas=(0.1, 0.9)), Path("run"), resume=True
+        )
     assert "train.betas" in str(caught.value)
     assert "train.images" not in str(caught.value)
     assert "lr: 0.0002" in Path("run/config.yaml").read_text()  # the run is as it was

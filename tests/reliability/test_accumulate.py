@@ -1,4 +1,7 @@
-"""A batch in parts has the gradient of the batch at once, or is refused by name; memory that runs out halves the parts."""
+"""Micro-batches: the same gradient as the whole batch, or a refusal with the reason.
+
+If memory runs out, the micro-batches are halved.
+"""
 
 import json
 from pathlib import Path
@@ -7,7 +10,7 @@ import pytest
 import torch
 from support.experiments import TRAINED, tiny
 from support.fixed_noise import difference, gradients
-from support.forked import together
+from support.forked import run_together
 from support.plain_nets import plain
 from support.runs import digest
 
@@ -32,24 +35,22 @@ def engine(config: Config) -> Engine:
     return Engine(config, build_dataset(config))
 
 
-def lines_of(run: Path) -> list[dict]:
+def read_log(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if name not in WHOLE])
-def test_parts_have_the_gradient_of_the_whole(name: str) -> None:
+def test_micro_batches_have_the_gradient_of_the_whole_batch(name: str) -> None:
     whole = gradients(engine(plain(name)))
-    for parts in (2, 4, 8):
-        e = engine(plain(name, accumulate=parts))
+    for count in (2, 4, 8):
+        e = engine(plain(name, accumulate=count))
         assert difference(whole, gradients(e)) < 1e-6
     other = gradients(engine(plain(name).model_copy(update={"seed": 1})))
-    assert difference(whole, other) > 1e-2  # so the comparison sees a difference
+    assert difference(whole, other) > 1e-2  # another seed differs, so the comparison is sensitive
 
 
 @pytest.mark.parametrize(("name", "term"), WHOLE.items())
-def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_they_are_off(
-    name: str, term: str
-) -> None:
+def test_engine_refuses_micro_batches_for_batch_statistics_unless_off(name: str, term: str) -> None:
     with pytest.raises(
         StudioError,
         match=rf"train.accumulate: found 2, but {name.partition('+')[0]} .* in {term} \(",
@@ -61,15 +62,16 @@ def test_statistics_of_the_whole_batch_are_refused_by_name_and_accepted_where_th
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_batch_normalisation_is_refused_by_name(name: str) -> None:
+def test_engine_refuses_micro_batches_with_batch_normalisation(name: str) -> None:
     with pytest.raises(
         StudioError,
-        match=r"cannot split a batch into micro-batches: .*batch normalisation|in (tc|mi|w2|mmd_z) \(",
+        match=r"cannot split a batch into micro-batches: .*batch normalisation"
+        r"|in (tc|mi|w2|mmd_z) \(",
     ):
         engine(tiny(name, accumulate=2))
 
 
-def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same(
+def test_engine_refuses_micro_batches_for_an_undeclared_statistic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     e = engine(plain("principled", accumulate=1))
@@ -81,7 +83,7 @@ def test_a_term_that_does_not_say_that_it_is_a_statistic_is_refused_all_the_same
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_scalar_term_is_named_as_a_statistic(name: str) -> None:
+def test_method_declares_every_scalar_term_as_a_batch_statistic(name: str) -> None:
     e = engine(plain(name))
     draw = e.method.draw(e.pairs[0])
     scalars = {
@@ -93,7 +95,7 @@ def test_every_scalar_term_is_named_as_a_statistic(name: str) -> None:
     assert scalars <= set(e.method.batch_terms)
 
 
-def test_parts_that_do_not_divide_the_batch_are_refused() -> None:
+def test_engine_refuses_micro_batches_that_do_not_divide_the_batch() -> None:
     with pytest.raises(
         StudioError, match=r"expected a multiple of 6 for 1 process and train.accumulate: 3"
     ):
@@ -107,19 +109,22 @@ def exhaust(
     rank: int = 0,
     from_iteration: int = 0,
 ) -> None:
-    """Lets parts with more than `most` images of a domain run out of memory, in a step or in all."""
+    """Lets micro-batches of more than `most` images of a domain run out of memory.
+
+    An empty `step_name` means every step.
+    """
     original = Engine._backward
 
     def backward(self: Engine, step: object, draw: object, *rest: object) -> dict:
         here = self.processes.rank == rank and self.iteration >= from_iteration
         if here and len(draw.pair.x) > most and step_name in ("", step.name):
-            raise torch.OutOfMemoryError("CUDA out of memory, as it were")
+            raise torch.OutOfMemoryError("CUDA out of memory, simulated")
         return original(self, step, draw, *rest)
 
     monkeypatch.setattr(Engine, "_backward", backward)
 
 
-def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
+def test_train_halves_micro_batches_when_memory_runs_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = plain("vae", images=96, accumulate=4)
@@ -130,29 +135,30 @@ def test_out_of_memory_halves_the_parts_and_keeps_the_batch(
     assert done.engine.accumulate == 4
     assert done.engine.images_seen == 96
     assert digest(Path("forced"), 96) == digest(Path("asked"), 96)
-    assert [line["parts"] for line in lines_of(Path("forced")) if "parts" in line] == [2, 4]
+    assert [line["parts"] for line in read_log(Path("forced")) if "parts" in line] == [2, 4]
 
 
-def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
+def test_train_returns_and_resumes_exactly_when_a_later_step_runs_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # srb_vae: "ratio" moves its critics, then "vae" finds no memory: half an iteration is not kept.
+    # In srb_vae, step "ratio" moves the critics, and then step "vae" runs out of memory. Half an
+    # iteration is not kept.
     config = plain("srb_vae", images=96, save_every=32)
     exhaust(monkeypatch, most=4, step_name="vae", from_iteration=3)
     train(config, Path("straight"))
     original = TrainingSession.record
 
-    def stops(self: TrainingSession, terms: dict) -> bool:
+    def stop_at_iteration(self: TrainingSession, terms: dict) -> None:
         if self.engine.iteration == 4:
             self.stop("SIGTERM")
         return original(self, terms)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingSession, "record", stops)
+        patch.setattr(TrainingSession, "record", stop_at_iteration)
         assert train(config, Path("resumed")).engine.accumulate == 2
     train(config, Path("resumed"), resume=True)
     assert digest(Path("resumed"), 96) == digest(Path("straight"), 96)
-    (cut,) = (line for line in lines_of(Path("straight")) if "parts" in line)
+    (cut,) = (line for line in read_log(Path("straight")) if "parts" in line)
     assert (cut["images_seen"], cut["parts"], cut["out_of_memory"]) == (
         32,
         2,
@@ -161,7 +167,7 @@ def test_out_of_memory_behind_a_step_that_moved_goes_back_and_resuming_is_exact(
 
 
 @pytest.mark.parametrize("name", ["dig", "cvae"])
-def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(
+def test_train_names_the_batch_when_memory_runs_out_and_it_is_indivisible(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     exhaust(monkeypatch, most=4)
@@ -172,7 +178,7 @@ def test_out_of_memory_is_a_clear_end_where_a_batch_cannot_be_cut(
         train(tiny(name), Path("run"))
 
 
-def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> None:
+def test_load_state_refuses_micro_batches_that_do_not_divide_the_share() -> None:
     train(plain("vae", images=32, accumulate=8), Path("run"))
     state = checkpoint.newest(Path("run")).training()
     fewer = engine(plain("vae", batch=8))  # as if two processes shared the batch
@@ -183,7 +189,7 @@ def test_parts_that_do_not_divide_a_processs_share_are_refused_on_resuming() -> 
         load_state_(fewer, fewer.method.state_dict(), fewer.ema.method.state_dict(), state)
 
 
-def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
+def test_train_resumes_with_more_micro_batches_when_allowed() -> None:
     train(plain("vae", images=32), Path("run"))
     with pytest.raises(StudioError, match=r"train\.accumulate: 1 in the run, 2 now"):
         train(plain("vae", images=48, accumulate=2), Path("run"), resume=True)
@@ -196,19 +202,23 @@ def test_more_parts_may_be_asked_for_by_name_on_resuming() -> None:
     assert done.engine.accumulate == 2
 
 
-def test_out_of_memory_with_one_image_is_a_clear_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_names_the_cause_when_one_image_exceeds_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     exhaust(monkeypatch, most=0)
     with pytest.raises(StudioError, match="out of memory with one image of each domain at a time"):
         train(plain("vae"), Path("run"))
 
 
-def test_processes_agree_on_the_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_processes_agree_on_the_number_of_micro_batches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     exhaust(monkeypatch, most=2, rank=1)
 
     def body() -> tuple[int, dict]:
         done = train(plain("vae", images=96), Path("run"))
         return done.engine.accumulate, done.engine.method.state_dict()
 
-    (parts, first), (other, second) = together(2, body, tmp_path / "out")
-    assert parts == other == 2
+    (count, first), (other, second) = run_together(2, body, tmp_path / "out")
+    assert count == other == 2
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -1,5 +1,8 @@
 """Builds the data set and the method that a config describes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from nets import check_nets, memory_format
@@ -13,13 +16,21 @@ from studio.seeds import seed_everything
 __all__ = ["build_dataset", "build_method"]
 
 
-def build_dataset(config: Config) -> Dataset:
+def build_dataset(config: Config, derived: Mapping[str, Any] | None = None) -> Dataset:
     """Opens the config's data set.
+
+    Args:
+        config: the experiment.
+        derived: what `Dataset.derived` returned when a run was trained. The data set then uses it
+            instead of the files. None derives everything from the files.
 
     Raises:
         StudioError: files of the data set are missing or invalid.
     """
-    return DATASETS[config.data.name](config.data)
+    dataset = DATASETS[config.data.name]
+    if derived is None or not dataset.FREEZES:
+        return dataset(config.data)
+    return dataset(config.data, derived)  # pyright: ignore[reportCallIssue] - the class takes it
 
 
 def build_method(config: Config, shape: tuple[int, ...]) -> Method:

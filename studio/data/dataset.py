@@ -6,6 +6,8 @@ and names its section of the config in `Config`. It may also define
 - `LAYOUT`: the files that it expects, as text for `studio data list` and error messages.
 - `notes`: facts about this copy of the data that a user should know.
 - `quarantined`: (file, reason) for each file that it could not use.
+- `derived` and `fingerprint`, if other files of the same names would give other images. A class
+  with `FREEZES` gets the `derived` of a run back and uses it instead of the files.
 - `item_names`, or `composition` for generated images: the file or the parts of each item.
 - `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
   counterfactual images (`MaskedDataset`, `CounterfactualDataset`). `studio probe` then measures
@@ -22,11 +24,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field
 
+from studio.data.fingerprint import Fingerprint, Value, project
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.schema import Section
@@ -51,6 +54,7 @@ __all__ = [
     "label_notes",
 ]
 
+SAMPLED = 16  # images of each split and domain in a fingerprint, unless a data set has its own
 Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -109,6 +113,7 @@ class Dataset(ABC):
 
     Config: ClassVar[type[DataConfig]]
     LAYOUT: ClassVar[str] = "nothing: it is bundled"
+    FREEZES: ClassVar[bool] = False  # whether `__init__` takes what `derived` returned
     shape: tuple[int, ...]
     attributes: dict[str, Attribute]
     quarantined: Sequence[tuple[str, str]] = ()
@@ -134,6 +139,29 @@ class Dataset(ABC):
     def notes(self) -> list[str]:
         """Returns facts about this copy of the data: files set aside, sizes, windows."""
         return []
+
+    def derived(self) -> dict[str, Any]:
+        """Returns what opening took from the data as a whole, such as a window, as plain JSON.
+
+        It is stored with a run. `split` maps the name of an item or a subject to its split.
+        """
+        return {}
+
+    def fingerprint(self) -> Fingerprint:
+        """Returns the content in short, so that a run can tell whether its data have changed."""
+        items: dict[str, Value] = {}
+        for split, domain in product(SPLITS, DOMAINS):
+            size = self.size(split, domain)
+            chosen = np.unique(np.linspace(0, size - 1, min(size, SAMPLED)).astype(np.int64))
+            images = self.images(split, domain, chosen).numpy() if size else []
+            place = f"{domain} {split}"
+            items[f"{place} size"] = [float(size)]
+            for index, image in zip(chosen, images, strict=True):
+                items[f"{place} image {index}"] = project(image)
+            for name, column in self.labels(split, domain).items():
+                items[f"{place} {name}"] = project(column)
+        covers = f"numbers of images, all labels, and {SAMPLED} images of each split and domain"
+        return Fingerprint(covers, "sample", items)
 
     def _declare(self, attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
         """Returns the attributes of the data set with the config's `attributes` applied.

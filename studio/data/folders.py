@@ -12,21 +12,21 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import multimode
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from studio.data.dataset import (
     SPLITS,
     Attribute,
-    DataConfig,
     Dataset,
     Labels,
     Split,
     is_known,
     label_notes,
 )
+from studio.data.fingerprint import Fingerprint, hash_cells
+from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
 from studio.data.folders_notes import (
     Item,
     category_notes,
@@ -44,8 +44,8 @@ from studio.data.io.attribute_table import (
 )
 from studio.data.io.files import check_listable, find_images
 from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
-from studio.data.io.names import format_lines, join_names
-from studio.data.splits import assign_splits, hash_to_unit_interval
+from studio.data.io.names import format_lines, join_names, normalise_name
+from studio.data.splits import assign_splits, hash_to_unit_interval, keep_splits
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -54,90 +54,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError"]
 
-LAYOUT = (
-    "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; "
-    "optionally ROOT/attributes.csv "
-    "with a column `file`, and if you have them `split` (train or test), `subject` and any "
-    "attributes"
-)
 PERCENTILES = (0.5, 99.5)  # become -1 and 1 if no window is given
 SAMPLE = 100  # training images per domain from which the percentiles are computed
 SAMPLE_PIXELS = 2**14  # pixels of each of them
 NOT_KEPT = np.empty(0, np.uint8)
-
-
-class FoldersConfig(DataConfig):
-    """The section of `folders`."""
-
-    name: Literal["folders"] = "folders"
-    """Name of the data set."""
-
-    root: str | None = Field(default=None, validate_default=True)
-    """Folder with the folders `background` and `target`. It must be given."""
-
-    resolution: int = Field(default=64, ge=6)
-    """Side to which the largest square in the middle of each image is resized.
-
-    Unit: pixels.
-    """
-
-    channels: Literal["auto", 1, 3] = "auto"
-    """Number of channels, 1 for gray and 3 for RGB. auto: that of most files.
-
-    Unit: channels.
-    """
-
-    window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"
-    """Lowest and highest value of images that are not 8-bit, which become -1 and 1. auto: the
-    0.5th and 99.5th percentile of a sample of training images.
-
-    Unit: values of the files.
-    """
-
-    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"
-    """Number of the slice to take from volumes, along their last axis. middle: the middle one.
-
-    Unit: slices, counted from 0.
-    """
-
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Expected share of the subjects in the test split, where the table states no split.
-
-    Unit: none.
-    """
-
-    max_bad: float = Field(default=0.05, ge=0, lt=1)
-    """Largest share of the files that may be unusable.
-
-    Unit: none.
-    """
-
-    memory_gb: float = Field(default=2.0, ge=0)
-    """Memory for decoded images. Images beyond it are read from their files when needed.
-
-    Unit: GB.
-    """
-
-    @field_validator("root")
-    @classmethod
-    def _given(cls, root: str | None) -> str:
-        if not root:
-            raise ValueError(f"missing: the folder with your images, laid out as {LAYOUT}")
-        return root
-
-    @field_validator("window", mode="before")
-    @classmethod
-    def _two_numbers(cls, window: object) -> object:
-        numbers = (
-            window
-            if isinstance(window, list | tuple) and all(type(n) in (int, float) for n in window)
-            else ()
-        )
-        if window != "auto" and not (
-            len(numbers) == 2 and -np.inf < numbers[0] < numbers[1] < np.inf
-        ):
-            raise ValueError(f"found {window!r}, expected auto or [low, high] with low < high")
-        return window
 
 
 class QuarantineError(StudioError):
@@ -160,6 +80,7 @@ class Folders(Dataset):
 
     Args:
         config: the data set's section.
+        derived: what `derived` returned when a run was trained, to be used again.
 
     Attributes:
         root: the folder.
@@ -173,15 +94,21 @@ class Folders(Dataset):
     """
 
     Config = FoldersConfig
-    LAYOUT = LAYOUT
+    LAYOUT = FOLDERS_LAYOUT
+    FREEZES = True
     config: FoldersConfig
 
-    def __init__(self, config: FoldersConfig) -> None:
+    def __init__(self, config: FoldersConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
+        stored = derived or {}
         self.root = _check_root(config)
         domains, ignored = _images_by_domain(self.root)
         table, spare = read_attributes(self.root, list(domains), list(config.attributes))
-        splits = assign_splits(list(domains), table, config.test_share)
+        splits = keep_splits(
+            assign_splits(list(domains), table, config.test_share),
+            {name: normalise_name(table.get(name, {}).get("subject") or name) for name in domains},
+            stored.get("split", {}),
+        )
         self._items, self.quarantined = self._open(domains)
         places = [(splits[item.name], item.domain) for item in self._items]
         self._rows: dict[tuple[Split, str], list[int]] = {
@@ -191,9 +118,10 @@ class Folders(Dataset):
         self._refuse_empty()
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
         self.deep = any(item.deep for item in self._items)
-        self.window = self._find_window()
+        self.window = self._stored_window(stored) or self._find_window()
         declared, self._columns = self._read_columns(table)
         self.attributes = self._declare(declared)
+        self._splits, self._table = splits, table
         self._notes = [
             *file_notes(self.quarantined, ignored, len(domains)),
             *pixel_notes(self._items, config.resolution, self.window, config.window != "auto"),
@@ -230,6 +158,26 @@ class Folders(Dataset):
     def item_names(self, split: Split, domain: str) -> list[str]:
         """Returns the file name of each item, relative to the root."""
         return [self._items[row].name for row in self._rows[split, domain]]
+
+    def derived(self) -> dict[str, Any]:
+        window = [*self.window] if self.deep else None
+        return {
+            "window": window,
+            "split": {item.name: self._splits[item.name] for item in self._items},
+        }
+
+    def fingerprint(self) -> Fingerprint:
+        columns = ["split", "subject", *self.config.attributes]
+        return Fingerprint(
+            f"the pixels of every usable file at data.resolution, and the cells of {TABLE}",
+            "file",
+            {item.name: item.digest.hex() for item in self._items},
+            {
+                item.name: hash_cells(self._table.get(item.name, {}), columns)
+                for item in self._items
+            },
+            columns,
+        )
 
     def _open(self, domains: Mapping[str, str]) -> tuple[list[Item], list[tuple[str, str]]]:
         """Decodes every file once.
@@ -296,6 +244,13 @@ class Folders(Dataset):
             ) from None
         return images.fit(picture, self.config.resolution, self.shape[0])
 
+    def _stored_window(self, stored: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Returns the window with which a run was trained, if it is not in the config."""
+        if not self.deep or self.config.window != "auto" or stored.get("window") is None:
+            return None
+        low, high = stored["window"]
+        return float(low), float(high)
+
     def _find_window(self) -> tuple[float, float]:
         """Returns the window of images that are not 8-bit: the given one, or percentiles of a
         sample of training images.
@@ -356,12 +311,14 @@ class Folders(Dataset):
 
 def _check_root(config: FoldersConfig) -> Path:
     """Returns the root folder after checking that it has one folder per domain."""
-    root = check_listable(str(config.root), "data.root", LAYOUT)
+    root = check_listable(str(config.root), "data.root", FOLDERS_LAYOUT)
     inside = sorted(next(os.walk(root), ("", [], []))[1])
     for domain in DOMAINS:
         if domain not in inside:
             found = join_names(inside) or "no folders"
-            raise StudioError(f"{root}: no folder {domain}/, found {found}; expected {LAYOUT}")
+            raise StudioError(
+                f"{root}: no folder {domain}/, found {found}; expected {FOLDERS_LAYOUT}"
+            )
     return root
 
 
@@ -374,5 +331,5 @@ def _images_by_domain(root: Path) -> tuple[dict[str, str], list[str]]:
     images = {name: name.split("/")[0] for name in names}
     for domain in DOMAINS:
         if domain not in images.values():
-            raise StudioError(f"{root / domain}: no images; expected {LAYOUT}")
+            raise StudioError(f"{root / domain}: no images; expected {FOLDERS_LAYOUT}")
     return images, others

@@ -5,14 +5,14 @@ own name). Adding images therefore never moves existing ones to the other split.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from studio.data.dataset import SPLITS, Split
 from studio.data.io.attribute_table import TABLE, Table
 from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
-__all__ = ["assign_splits", "hash_to_unit_interval", "split_of"]
+__all__ = ["assign_splits", "hash_to_unit_interval", "keep_splits", "split_of"]
 
 
 def hash_to_unit_interval(*parts: str) -> float:
@@ -53,3 +53,23 @@ def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict
         if split and stated.setdefault(units[name], split) != split:
             raise StudioError(f"{TABLE}: subject {units[name]!r} is in both splits, see {name}")
     return {name: stated.get(unit) or split_of(unit, test_share) for name, unit in units.items()}
+
+
+def keep_splits(
+    splits: Mapping[str, Split], subjects: Mapping[str, str], stored: Mapping[str, Split]
+) -> dict[str, Split]:
+    """Returns the splits of a run's images, so that no test image becomes a training image.
+
+    Args:
+        splits: image -> split, as the present files give it.
+        subjects: image -> subject.
+        stored: image -> split, as the run was trained.
+
+    Returns:
+        image -> stored split. A new image has the split of its subject, if that has one.
+    """
+    by_subject = {subjects[name]: split for name, split in stored.items() if name in subjects}
+    return {
+        name: stored.get(name) or by_subject.get(subjects[name]) or split
+        for name, split in splits.items()
+    }

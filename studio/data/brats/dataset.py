@@ -14,19 +14,18 @@ reads single slices from a cache (`studio.data.brats.cache`).
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import multimode
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from studio.data.brats.cache import CACHE, CacheEntry, PatientSlices, SliceCache
+from studio.data.brats.config import BratsConfig
 from studio.data.brats.layout import (
     BRATS_LAYOUT,
-    MODALITIES,
     Patient,
     file_stamps,
     find_patients,
@@ -34,8 +33,9 @@ from studio.data.brats.layout import (
 )
 from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_patient
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
+from studio.data.fingerprint import Fingerprint, hash_pixels
 from studio.data.folders import QuarantineError
-from studio.data.io.files import FilesConfig, data_folder
+from studio.data.io.files import data_folder
 from studio.data.io.images import UnreadableError
 from studio.data.io.names import format_lines
 from studio.data.splits import split_of
@@ -49,107 +49,6 @@ __all__ = ["Brats", "BratsConfig"]
 
 SIDES = ("left", "right")  # the patient's
 SALIENT = ("tumour_area", "tumour_x", "tumour_y", "enhancing", "oedema", "core")
-Share = Annotated[float, Field(ge=0, le=100)]
-
-
-class BratsConfig(FilesConfig):
-    """The section of `brats`."""
-
-    name: Literal["brats"] = "brats"
-    """Name of the data set."""
-
-    resolution: int = Field(default=128, ge=6)
-    """Side to which the slices are resized.
-
-    Unit: pixels.
-    """
-
-    modalities: Annotated[
-        tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)
-    ] = ("t1",)
-    """Modalities of the scans, one channel each."""
-
-    slices: Annotated[tuple[int, int], Field(strict=False)] = (86, 94)
-    """First and last axial slice.
-
-    Unit: slices, counted from below, 0 first.
-
-    Source: Carton et al. (2024), Sec. 5.
-    """
-
-    slice_step: int = Field(default=2, ge=1)
-    """Distance between the slices that are used.
-
-    Unit: slices.
-
-    Source: the data of Carton et al. (2024).
-    """
-
-    min_tumour: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Smallest area of the tumour in the cropped square that makes a slice a target.
-
-    Unit: cm2.
-    """
-
-    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 99.5)
-    """Percentiles of the voxels of a volume's brain that become -1 and 1.
-
-    Unit: per cent.
-    """
-
-    crop: int = Field(default=0, ge=0)
-    """Side of the centred square that is used. 0: the whole shorter side. The script of Louiset et
-    al. uses about 196.
-
-    Unit: voxels.
-    """
-
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Expected share of the patients in the test split.
-
-    Unit: none.
-    """
-
-    max_bad: float = Field(default=0.05, ge=0, lt=1)
-    """Largest share of the patients that may be unusable.
-
-    Unit: none.
-    """
-
-    memory_gb: float = Field(default=2.0, ge=0)
-    """Memory for slices. If all slices need more, they are read from the cache when needed.
-
-    Unit: GB.
-    """
-
-    cache: str | None = None
-    """Folder of the cache. null: the folder that the environment variable STUDIO_CACHE names, else
-    `.studio-cache` in the folder of the patients."""
-
-    @field_validator("modalities")
-    @classmethod
-    def _each_once(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(modalities)) < len(modalities):
-            raise ValueError(
-                f"found {list(modalities)}, expected each of {', '.join(MODALITIES)} at most once"
-            )
-        return modalities
-
-    @field_validator("slices")
-    @classmethod
-    def _forwards(cls, slices: tuple[int, int]) -> tuple[int, int]:
-        if not 0 <= slices[0] <= slices[1]:
-            raise ValueError(
-                f"found {list(slices)}, expected [first, last] with 0 <= first <= last"
-            )
-        return slices
-
-    @field_validator("percentiles")
-    @classmethod
-    def _upwards(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
-        if not percentiles[0] < percentiles[1]:
-            raise ValueError(f"found {list(percentiles)}, expected [low, high] with low < high")
-        return percentiles
 
 
 class Brats(Dataset):
@@ -170,6 +69,7 @@ class Brats(Dataset):
 
     Args:
         config: the data set's section.
+        derived: what `derived` returned when a run was trained, to be used again.
 
     Attributes:
         root: the folder.
@@ -183,9 +83,10 @@ class Brats(Dataset):
 
     Config = BratsConfig
     LAYOUT = BRATS_LAYOUT
+    FREEZES = True
     config: BratsConfig
 
-    def __init__(self, config: BratsConfig) -> None:
+    def __init__(self, config: BratsConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
         self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
         self._cache, entries, reasons = self._cut(patients)
@@ -199,6 +100,12 @@ class Brats(Dataset):
         self.patients = [patient for patient in patients if patient.name not in reasons]
         self._entries = [entries[patient.name] for patient in self.patients]
         self.shape = (len(config.modalities), config.resolution, config.resolution)
+        stored = (derived or {}).get("split", {})
+        self._splits: dict[str, Split] = {
+            patient.subject: stored.get(patient.subject)
+            or split_of(patient.subject, config.test_share)
+            for patient in self.patients
+        }
         self._find_rows()
         salient = {name: Attribute("salient", target_only=True) for name in SALIENT}
         side = {"tumour_side": Attribute("salient", SIDES, target_only=True)}
@@ -242,6 +149,16 @@ class Brats(Dataset):
 
     def notes(self) -> list[str]:
         return list(self._notes())
+
+    def derived(self) -> dict[str, Any]:
+        return {"split": dict(self._splits)}
+
+    def fingerprint(self) -> Fingerprint:
+        items = {}
+        for patient, entry in zip(self.patients, self._entries, strict=True):
+            middle = self._cache.read_rows(entry, "images", [len(entry.numbers) // 2])
+            items[patient.name] = hash_pixels(entry.numbers, middle)
+        return Fingerprint("each patient's table of slices and middle slice", "patient", items)
 
     def item_patients(self, split: Split, domain: str) -> list[Patient]:
         """Returns the patient of each item."""
@@ -302,10 +219,7 @@ class Brats(Dataset):
         self._where = np.array(
             [(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))]
         )
-        share = self.config.test_share
-        sides = np.array(
-            [SPLITS.index(split_of(patient.subject, share)) for patient in self.patients]
-        )
+        sides = np.array([SPLITS.index(self._splits[p.subject]) for p in self.patients])
         split = sides[self._where[:, 0]] if len(self._where) else np.empty(0, np.int64)
         anywhere, framed = (
             self._table[:, COLUMNS.index(name)] for name in ("anywhere", "tumour_area")
@@ -360,13 +274,10 @@ class Brats(Dataset):
             yield f"{len(self.quarantined)} patients are set aside" + format_lines(
                 [f"{n}: {why}" for n, why in self.quarantined]
             )
-        subjects = {
-            patient.subject: split_of(patient.subject, config.test_share)
-            for patient in self.patients
-        }
-        sides = ", ".join(f"{list(subjects.values()).count(split)} in {split}" for split in SPLITS)
+        sides = [*self._splits.values()]
+        by_split = ", ".join(f"{sides.count(split)} in {split}" for split in SPLITS)
         yield (
-            f"split by patient: {sides}; background slices are of the same patients as target "
+            f"split by patient: {by_split}; background slices are of the same patients as target "
             "slices"
         )
         yield f"slices are kept in {self._cache.folder}"

@@ -1,0 +1,112 @@
+"""The section `data` of a config whose data set is `brats`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from studio.data.brats.layout import MODALITIES
+from studio.data.io.files import FilesConfig
+
+__all__ = ["BratsConfig"]
+
+Share = Annotated[float, Field(ge=0, le=100)]
+
+
+class BratsConfig(FilesConfig):
+    """The section of `brats`."""
+
+    name: Literal["brats"] = "brats"
+    """Name of the data set."""
+
+    resolution: int = Field(default=128, ge=6)
+    """Side to which the slices are resized.
+
+    Unit: pixels.
+    """
+
+    modalities: Annotated[
+        tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)
+    ] = ("t1",)
+    """Modalities of the scans, one channel each."""
+
+    slices: Annotated[tuple[int, int], Field(strict=False)] = (86, 94)
+    """First and last axial slice.
+
+    Unit: slices, counted from below, 0 first.
+
+    Source: Carton et al. (2024), Sec. 5.
+    """
+
+    slice_step: int = Field(default=2, ge=1)
+    """Distance between the slices that are used.
+
+    Unit: slices.
+
+    Source: the data of Carton et al. (2024).
+    """
+
+    min_tumour: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Smallest area of the tumour in the cropped square that makes a slice a target.
+
+    Unit: cm2.
+    """
+
+    percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 99.5)
+    """Percentiles of the voxels of a volume's brain that become -1 and 1.
+
+    Unit: per cent.
+    """
+
+    crop: int = Field(default=0, ge=0)
+    """Side of the centred square that is used. 0: the whole shorter side. The script of Louiset et
+    al. uses about 196.
+
+    Unit: voxels.
+    """
+
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """Expected share of the patients in the test split.
+
+    Unit: none.
+    """
+
+    max_bad: float = Field(default=0.05, ge=0, lt=1)
+    """Largest share of the patients that may be unusable.
+
+    Unit: none.
+    """
+
+    memory_gb: float = Field(default=2.0, ge=0)
+    """Memory for slices. If all slices need more, they are read from the cache when needed.
+
+    Unit: GB.
+    """
+
+    cache: str | None = None
+    """Folder of the cache. null: the folder that the environment variable STUDIO_CACHE names, else
+    `.studio-cache` in the folder of the patients."""
+
+    @field_validator("modalities")
+    @classmethod
+    def _each_once(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(modalities)) < len(modalities):
+            raise ValueError(
+                f"found {list(modalities)}, expected each of {', '.join(MODALITIES)} at most once"
+            )
+        return modalities
+
+    @field_validator("slices")
+    @classmethod
+    def _forwards(cls, slices: tuple[int, int]) -> tuple[int, int]:
+        if not 0 <= slices[0] <= slices[1]:
+            raise ValueError(
+                f"found {list(slices)}, expected [first, last] with 0 <= first <= last"
+            )
+        return slices
+
+    @field_validator("percentiles")
+    @classmethod
+    def _upwards(cls, percentiles: tuple[float, float]) -> tuple[float, float]:
+        if not percentiles[0] < percentiles[1]:
+            raise ValueError(f"found {list(percentiles)}, expected [low, high] with low < high")
+        return percentiles

@@ -15,7 +15,7 @@ from support.source_files import mnist_arrays, write_idx
 
 from studio.build import build_dataset, build_method
 from studio.config import dump, resolve
-from studio.evaluate import domain_classifier, judge
+from studio.evaluate import attribute_classifier, judge
 from studio.evaluate.counterfactual import counterfactual
 from studio.evaluate.disentanglement.scores import disentangle
 
@@ -55,9 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("reference")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(domain_classifier, "STEPS", 20)
-        patch.setattr(domain_classifier, "IMAGES", 200)
-        patch.setattr(domain_classifier, "TESTED", 100)
+        patch.setattr(attribute_classifier, "STEPS", 20)
+        patch.setattr(attribute_classifier, "IMAGES", 200)
+        patch.setattr(attribute_classifier, "TESTED", 100)
         Path("tiny.yaml").write_text(dump(tiny(save_every=32, grid_every=32, log_every=16)))
         studio("train", "--cfg", "tiny.yaml", "--set", "seed=0", "--run", "all/tiny-seed0")
         studio("compare", "tiny.yaml", "--seeds", "1", "--out", "all")

@@ -3,6 +3,7 @@
 import itertools
 import re
 import shlex
+import shutil
 import subprocess
 import textwrap
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ TINY = {
     "train.grid_every": "0",
     "nets.width": "4",
 }
+TRAINED: dict[tuple[str, ...], Path] = {}  # runs by the words that trained them
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -59,12 +61,25 @@ def run_line(line: str) -> None:
         pass  # the set-up that brought this test here
     else:
         assert words[0] == "studio", f"{line}: expected a command of studio in a bash block"
-        extra = {
-            "train": tiny_settings(),
-            "compare": ["--seeds", "1", "--budget", "64", *tiny_settings()[2:]],
-        }
-        result = CliRunner().invoke(cli.app, [*words[1:], *extra.get(words[1], [])])
-        assert result.exit_code in (0, 75), (line, result.output, result.exception)
+        run_studio(words[1:], line)
+
+
+def run_studio(words: list[str], line: str) -> None:
+    """Runs a verb. Pages that train the same model with `--run` share one training."""
+    extra = {
+        "train": tiny_settings(),
+        "compare": ["--seeds", "1", "--budget", "64", *tiny_settings()[2:]],
+    }
+    run = Path(words[words.index("--run") + 1]) if "--run" in words else None
+    key = tuple(word for word in words if word != str(run))
+    if key in TRAINED and run is not None and not run.exists():
+        shutil.copytree(TRAINED[key], run)
+        return
+    result = CliRunner().invoke(cli.app, [*words, *extra.get(words[0], [])])
+    assert result.exit_code in (0, 75), (line, result.output, result.exception)
+    shared = words[0] == "train" and set(words[1::2]) == {"--cfg", "--run"} and "/" not in words[2]
+    if run is not None and shared:
+        TRAINED[key] = run.resolve()
 
 
 def command_lines(page: Path) -> list[str]:

@@ -18,16 +18,16 @@ INTRODUCTION = """\
 *This page is generated from the code.*
 
 `studio VERB --help` prints the same options. A verb with `--json` prints one JSON object on stdout
-and nothing else ([its keys](json.md)), and every message goes to stderr. `studio/train.py` takes the
-options of `studio train`. It is the script that `accelerate launch` and `torchrun` start
+and nothing else ([its keys](json.md)), and every message goes to stderr. `studio/train.py` takes
+the options of `studio train`. It is the script that `accelerate launch` and `torchrun` start
 ([launch lines](../how-to/clusters.md)).
 
 | exit code | meaning |
 | --- | --- |
 | 0 | Done. |
 | 1 | `data check`: the data set is incomplete. `compare`: a run failed. |
-| 2 | The options, the config, the data or the run have an error, which stderr names in one message. |
-| 75 | Training was stopped and has saved. The same command with `--resume` continues it. |
+| 2 | Options, config, data or run have an error, which stderr names in one message. |
+| 75 | Training was stopped and has saved. `--resume` continues it. |
 | 130 | Ctrl-C. Training has saved. |
 """
 

@@ -113,15 +113,3 @@ def test_module_imports_from_lower_levels_only(module: str) -> None:
         if package != own and (target in TOP or level >= LEVEL[own]):
             upward.append(target)
     assert not upward, f"{module} imports upward: {', '.join(sorted(upward))}"
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_tests_do_not_import_other_tests(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        assert not [n for n in names if n.rpartition(".")[2].startswith("test_")]

@@ -1,4 +1,4 @@
-"""The tree: nothing that breaks the launch target, nothing that runs code from data, nothing outgrown."""
+"""The tree: names, sizes, and calls that would run code from data."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ CODE = sorted(
 )
 
 
-def test_no_module_carries_a_standard_librarys_name() -> None:
+def test_module_has_no_name_of_the_standard_library() -> None:
     # `accelerate launch studio/train.py` puts studio/ first on the path.
     assert not {path.stem for path in (ROOT / "studio").glob("*.py")} & set(
         sys.stdlib_module_names
@@ -29,7 +29,7 @@ def lines_without_docstring(function: ast.FunctionDef) -> int:
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_are_small_and_say_what_they_export(path: Path) -> None:
+def test_module_is_small_and_lists_its_exports(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     assert ast.get_docstring(tree), "no module docstring"
@@ -48,7 +48,7 @@ def test_modules_are_small_and_say_what_they_export(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_runs_code_from_data(path: Path) -> None:
+def test_module_runs_no_code_from_data(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
@@ -70,21 +70,24 @@ def test_nothing_runs_code_from_data(path: Path) -> None:
             assert "Loader" in ast.unparse(node)
 
 
-def test_no_machine_path_or_host_in_the_tree() -> None:
+def test_text_names_no_machine_path_or_host() -> None:
     pattern = re.compile(
         r"(?<![\w.$}])/(?:tmp|root|work|home/[a-z]+)/|https?://[^\s)\"]+\.(?:whl|tar\.gz|tgz)\b"
     )
     for path in [
         *CODE,
         *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("docs/*.py"),
         *ROOT.glob("configs/**/*.yaml"),
+        ROOT / "mkdocs.yml",
         ROOT / "Makefile",
         ROOT / "pyproject.toml",
     ]:
         assert not pattern.search(path.read_text(encoding="utf-8")), path
 
 
-def test_every_picture_in_samples_has_its_command() -> None:
+def test_picture_in_samples_has_its_command() -> None:
     pictures = {
         p.name
         for p in (ROOT / "samples").iterdir()
@@ -95,10 +98,20 @@ def test_every_picture_in_samples_has_its_command() -> None:
         assert re.search(rf"^\| `{re.escape(name)}` \| `(studio|make) [^`]+` \|", listed, re.M), (
             name
         )
-    shown = set(
-        re.findall(
-            r"samples/([\w.-]+\.(?:png|webp|gif|jpg))",
-            (ROOT / "README.md").read_text(encoding="utf-8"),
-        )
-    )
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    pattern = re.compile(r"samples/([\w.-]+\.(?:png|webp|gif|jpg))")
+    shown = {name for page in pages for name in pattern.findall(page.read_text("utf-8"))}
     assert shown <= pictures
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_test_module_is_small_and_imports_no_other_test(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        assert not [n for n in names if n.rpartition(".")[2].startswith("test_")]

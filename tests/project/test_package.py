@@ -1,4 +1,4 @@
-"""The wheel: complete, found from any folder, and not mixed with a stranger's modules."""
+"""The wheel: complete, found from any folder, and never mixed with another project's modules."""
 
 import os
 import subprocess
@@ -36,21 +36,25 @@ def python(code: str, site: Path, folder: Path) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(
+def test_wheel_is_complete_and_finds_configs_from_any_folder(
     installed: Path, tmp_path: Path
 ) -> None:
     ours = {
         str(p.relative_to(ROOT))
         for folder in ("studio", "nets", "losses")
-        for p in (ROOT / folder).rglob("*.py")
+        for p in (ROOT / folder).rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts
     }
-    assert ours <= {str(p.relative_to(installed)) for p in installed.rglob("*.py")}
+    assert {"studio/py.typed", "nets/py.typed", "losses/py.typed"} <= ours
+    assert ours <= {str(p.relative_to(installed)) for p in installed.rglob("*")}
     configs = {str(p.relative_to(ROOT / "configs")) for p in (ROOT / "configs").rglob("*.yaml")}
     packaged = installed / "studio" / "configs"
     assert configs == {str(p.relative_to(packaged)) for p in packaged.rglob("*.yaml")}
     assert "sweeps/digits_table3.yaml" in configs
     done = python(
-        "import studio.config as c; print(c.find_config('digits_dig')); print(c.load('digits_dig').train.batch)",
+        "import studio.config as c\n"
+        "print(c.find_config('digits_dig'))\n"
+        "print(c.load('digits_dig').train.batch)",
         installed,
         tmp_path,
     )
@@ -62,7 +66,7 @@ def test_the_wheel_has_everything_and_configs_are_found_from_anywhere(
 
 
 @pytest.mark.parametrize("name", ["losses", "nets"])
-def test_a_strangers_module_is_named_instead_of_used(
+def test_import_names_a_foreign_module_instead_of_using_it(
     installed: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / f"{name}.py").write_text("raise SystemExit('imported a stranger')")

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from studio import config, data, methods, schema
+from studio import config, data, methods, schema, section
 from studio.data import DataConfig
 from studio.method import MethodConfig
 
 __all__ = ["config_schema"]
 
-UNDERSCORED = r"^[-+]?[0-9][0-9_]*$"  # 25_000_000, which YAML 1.2 reads as text
+# Texts that the studio reads as integers and flags, and an editor, by YAML 1.2, as text.
+SPELLINGS: dict[str, dict[str, Any]] = {
+    "integer": {"type": "string", "pattern": "^[-+]?[0-9][0-9_]*$"},
+    "boolean": {"enum": sorted(section.WORDS)},
+}
 
 
 def config_schema() -> dict[str, Any]:
@@ -24,6 +28,9 @@ def config_schema() -> dict[str, Any]:
         "enum": [None, *config.list_presets()],
         "description": str(schema.NetsConfig.model_fields["preset"].description),
     }
+    paper = _definition(schema.PaperConfig, definitions)
+    # A number alone stands for its average.
+    definitions["Published"] = {"anyOf": [{"type": "number"}, definitions["Published"]]}
     head = _plain(config.Head.model_json_schema(), definitions)["properties"]
     reference = "#/$defs/"
     return {
@@ -37,7 +44,7 @@ def config_schema() -> dict[str, Any]:
             **choices,
             "nets": {"$ref": reference + nets},
             "train": {"$ref": reference + _definition(schema.TrainConfig, definitions)},
-            "paper": {"$ref": reference + _definition(schema.PaperConfig, definitions)},
+            "paper": {"$ref": reference + paper},
         },
         "$defs": definitions,
     }
@@ -49,12 +56,12 @@ def _choice(
     """Returns a schema that requires a name and takes the fields of the class of this name."""
     branches = []
     for name, owner in classes.items():
-        section: type[DataConfig] | type[MethodConfig] = owner.Config
-        key = _definition(section, definitions)
+        part: type[DataConfig] | type[MethodConfig] = owner.Config
+        key = _definition(part, definitions)
         names = [name, *(alias for alias, full in aliases.items() if full == name)]
         properties = definitions[key]["properties"]
         properties["name"] = {"enum": names, "description": f"Name of {key}."}
-        weights = getattr(section, "default_weights", None)
+        weights = getattr(part, "default_weights", None)
         if weights:
             number = {"type": "number", "minimum": 0}
             properties["weights"] = {
@@ -78,11 +85,11 @@ def _choice(
     }
 
 
-def _definition(section: type[schema.Section], definitions: dict[str, Any]) -> str:
+def _definition(part: type[schema.Section], definitions: dict[str, Any]) -> str:
     """Adds the schema of a section to the definitions and returns its key."""
-    key = f"{section.__module__.rpartition('.')[2]}.{section.__name__}"
+    key = part.__name__
     if key not in definitions:
-        found = _plain(section.model_json_schema(mode="validation"), definitions)
+        found = _plain(part.model_json_schema(mode="validation"), definitions)
         found["properties"] = {
             name: value for name, value in found["properties"].items() if name != "preset"
         }
@@ -106,8 +113,8 @@ def _simplified(node: Any) -> Any:
     found = {k: _simplified(v) for k, v in node.items() if not (k == "title" and v == str(v))}
     if isinstance(found.get("description"), str):
         found["description"] = " ".join(found["description"].split())
-    if found.get("type") == "integer":
-        integer = {k: v for k, v in found.items() if k not in ("default", "description")}
-        rest = {k: v for k, v in found.items() if k in ("default", "description")}
-        return {"anyOf": [integer, {"type": "string", "pattern": UNDERSCORED}], **rest}
-    return found
+    spelled = SPELLINGS.get(str(found.get("type")))
+    if spelled is None:
+        return found
+    rest = {k: v for k, v in found.items() if k in ("default", "description")}
+    return {"anyOf": [{k: v for k, v in found.items() if k not in rest}, spelled], **rest}

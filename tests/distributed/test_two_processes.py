@@ -1,4 +1,4 @@
-"""Two real processes: gradients averaged element by element, one run directory, the same weights, one stop."""
+"""Two processes on a CPU, started by torchrun: one run, mean gradients, a common stop, a clean end."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ def talking():
             names.append((task / "comm").read_text())
     return sum("gloo" in name for name in names)
 
-# Registered first, called last. Threads that outlive the interpreter abort the process, in four runs of ten.
+# Registered first and called last. Threads that outlive the interpreter can abort the process.
 atexit.register(lambda: print("threads that talk to others: " + str(talking()) + "\\n", end=""))
 
 checked = []
@@ -56,7 +56,7 @@ def average(self, parameters):
     original(self, parameters)
     for parameter, mean in zip(parameters, expected):
         torch.testing.assert_close(parameter.grad, mean)
-        assert parameter.grad.stride() == parameter.stride(), "the fused optimiser needs one memory order"
+        assert parameter.grad.stride() == parameter.stride(), "gradient in another memory order"
     checked.append(len(parameters))
 
 Processes.average = average

@@ -1,4 +1,4 @@
-"""The loop: pairs, seeds, averaging, precision, moving average, refusal of what is not finite."""
+"""The training loop: pairs, seeds, precision, moving average and non-finite numbers."""
 
 import math
 import os

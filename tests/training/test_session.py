@@ -1,4 +1,4 @@
-"""A training from the command line: its directory, resuming, stopping, refusing; and the run it leaves."""
+"""Trainings from the command line: run directories, resuming, stopping and refusals."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Two processes on a CPU, started by torchrun: one run, mean gradients, a common stop, a clean end."""
+"""Two processes on a CPU, started by torchrun: one run, mean gradients, a common stop."""
 
 import os
 import signal

@@ -68,8 +68,10 @@ def keep_splits(
     Returns:
         image -> stored split. A new image has the split of its subject, if that has one.
     """
-    by_subject = {subjects[name]: split for name, split in stored.items() if name in subjects}
+    by_subject: dict[str, Split] = {
+        subjects[name]: split for name, split in stored.items() if name in subjects
+    }
     return {
-        name: stored.get(name) or by_subject.get(subjects[name]) or split
+        name: stored.get(name, by_subject.get(subjects[name], split))
         for name, split in splits.items()
     }

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.data.io.files import check_listable, find_images
+from studio.data.io.files import check_listable
 from studio.data.io.images import FORMATS, is_image
+from studio.data.io.scan import scan_images
 from studio.errors import StudioError
 
 __all__ = ["InputFile", "check_places", "find_inputs"]
@@ -64,12 +65,14 @@ def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
         return path.parent, [path.name], 0
     if not path.exists():
         raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
-    names, others = find_images(check_listable(str(source), option, EXPECTED))
-    if not names:
+    found = scan_images(check_listable(str(source), option, EXPECTED))
+    others = len(found.others) + len(found.dicom)
+    if not found.names:
+        unread = "".join(f"; {note}" for note in found.unread_notes())
         raise StudioError(
-            f"{option} {path}: no images in it ({len(others)} other files); expected {EXPECTED}"
+            f"{option} {path}: no images in it ({others} other files){unread}; expected {EXPECTED}"
         )
-    return path, names, len(others)
+    return path, found.names, others
 
 
 def check_places(

@@ -13,6 +13,8 @@ from studio.atomic import appearing
 from studio.data import DATASETS
 from studio.data.dataset import SPLITS, Attribute, DataConfig, Split, label_notes
 from studio.data.folders import QuarantineError
+from studio.data.io.attribute_table import MOST_CLASSES
+from studio.data.io.names import LISTED, join_names
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.domains import DOMAINS
 from studio.errors import StudioError
@@ -204,7 +206,9 @@ def describe(report: DataReport) -> str:
             f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items())
         )
     for name, attribute in report["attributes"].items():
-        kind = f"one of {', '.join(attribute['classes'])}" if attribute["classes"] else "a number"
+        classes = attribute["classes"]
+        shown = join_names(classes, MOST_CLASSES if len(classes) <= MOST_CLASSES else LISTED)
+        kind = f"one of {shown}" if classes else "a number"
         lines.append(
             f"attribute {name}: {attribute['belongs']}, "
             f"{kind}{', target only' * attribute['target_only']}"

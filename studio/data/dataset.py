@@ -24,12 +24,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    get_args,
+    runtime_checkable,
+)
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field, ValidationError
 
 from studio.data.fingerprint import Fingerprint, Value, project
+from studio.data.io.names import LISTED, join_names
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.schema import Section
@@ -40,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPLITS",
     "Attribute",
+    "AttributeConfig",
     "Belongs",
     "CounterfactualDataset",
     "DataConfig",
@@ -59,6 +71,46 @@ Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 Labels = dict[str, np.ndarray]
+
+
+class AttributeConfig(Section):
+    """The long form of an attribute in the config: `{belongs: common, kind: category}`."""
+
+    belongs: Belongs
+    """Code that should encode the attribute."""
+
+    kind: Literal["auto", "category", "number"] = "auto"
+    """How a column of the table is read. auto: as numbers if it has more than 10 different numbers
+    and nothing else, otherwise as categories."""
+
+
+def _read_choice(value: object) -> object:
+    """Checks the short and the long form of an attribute in the config.
+
+    Raises:
+        ValueError: the value has neither form.
+    """
+    words = get_args(Belongs)
+    if isinstance(value, str) and value not in words:
+        near = nearest(value, words)
+        near = near if "did you mean" in near else ""
+        raise ValueError(f"found {value!r}, expected {' or '.join(map(repr, words))}{near}")
+    if isinstance(value, dict):
+        try:
+            return AttributeConfig.model_validate(value)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(map(str, fault["loc"]))
+            raise ValueError(
+                f"found {value!r}, but {where}: {fault['msg']}; expected "
+                "{belongs: salient or common, kind: auto, category or number}"
+            ) from None
+    if not isinstance(value, str | AttributeConfig):
+        raise ValueError(f"found {value!r}, expected {' or '.join(map(repr, words))}")
+    return value
+
+
+AttributeChoice = Annotated[Belongs | AttributeConfig, BeforeValidator(_read_choice)]
 
 
 @dataclass(frozen=True)
@@ -91,8 +143,16 @@ class DataConfig(Section):
     Unit: pixels.
     """
 
-    attributes: dict[str, Belongs] = Field(default={})
-    """Attribute -> `salient` or `common`, if this differs from the data set's own declaration."""
+    attributes: dict[str, AttributeChoice] = Field(default={})
+    """Attribute -> `salient` or `common`, if this differs from the data set's own declaration. Of
+    your own table also `{belongs: common, kind: category}` or `kind: number`: without a kind, a
+    column with more than 10 different numbers and nothing else is a number, any other a category.
+    """
+
+    def belongs_of(self, name: str, default: Belongs = "salient") -> Belongs:
+        """Returns the code where an attribute belongs, or the default if the config says none."""
+        choice = self.attributes.get(name, default)
+        return choice.belongs if isinstance(choice, AttributeConfig) else choice
 
 
 class Dataset(ABC):
@@ -176,7 +236,7 @@ class Dataset(ABC):
                     f"attribute{nearest(name, attributes)}"
                 )
         return {
-            name: replace(attribute, belongs=self.config.attributes.get(name, attribute.belongs))
+            name: replace(attribute, belongs=self.config.belongs_of(name, attribute.belongs))
             for name, attribute in attributes.items()
         }
 
@@ -203,11 +263,18 @@ def label_notes(dataset: Dataset) -> Iterator[str]:
                 if classes
                 else np.empty(0)
             )
+            rare = np.flatnonzero(counts < 2)
+            if len(rare) > LISTED:
+                yield (
+                    f"attribute {name}: {len(rare)} of {len(classes)} classes have no or only one "
+                    f"{domain} image in the {split} split"
+                )
+                continue
             for few, words in enumerate(("no {} image", "only one {} image each")):
-                rare = ", ".join(classes[i] for i in np.flatnonzero(counts == few))
-                if rare:
+                found = join_names([classes[i] for i in rare if counts[i] == few])
+                if found:
                     yield (
-                        f"attribute {name}: the {split} split has {words.format(domain)} of {rare}"
+                        f"attribute {name}: the {split} split has {words.format(domain)} of {found}"
                     )
 
 

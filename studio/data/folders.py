@@ -5,47 +5,39 @@ Within a split, images are sorted by name. `studio.data.splits` assigns them to 
 """
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from statistics import multimode
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from studio.data.columns import column_notes, identifier_notes, read_columns
 from studio.data.dataset import (
     SPLITS,
-    Attribute,
     Dataset,
     Labels,
     Split,
-    is_known,
     label_notes,
 )
 from studio.data.fingerprint import Fingerprint, hash_cells
 from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
 from studio.data.folders_notes import (
     Item,
-    category_notes,
     file_notes,
     pixel_notes,
+    split_notes,
     table_notes,
     twin_notes,
 )
+from studio.data.folders_scan import check_root, find_files
 from studio.data.io import images
-from studio.data.io.attribute_table import (
-    TABLE,
-    Table,
-    encode_column,
-    read_attributes,
-)
-from studio.data.io.files import check_listable, find_images
+from studio.data.io.attribute_table import TABLE, read_attributes
 from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
-from studio.data.io.names import format_lines, join_names, normalise_name
-from studio.data.splits import assign_splits, hash_to_unit_interval, keep_splits
+from studio.data.io.names import format_lines
+from studio.data.splits import hash_to_unit_interval, keep_splits, plan_splits, straddling
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -101,16 +93,22 @@ class Folders(Dataset):
     def __init__(self, config: FoldersConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
         stored = derived or {}
-        self.root = _check_root(config)
-        domains, ignored = _images_by_domain(self.root)
-        table, spare = read_attributes(self.root, list(domains), list(config.attributes))
-        splits = keep_splits(
-            assign_splits(list(domains), table, config.test_share),
-            {name: normalise_name(table.get(name, {}).get("subject") or name) for name in domains},
-            stored.get("split", {}),
+        self.root = check_root(config)
+        domains, notes = find_files(self.root, config)
+        table = read_attributes(self.root, list(domains), list(config.attributes))
+        self._table = table.cells
+        items, self.quarantined = self._open(domains)
+        plan = plan_splits(
+            [item.name for item in items],
+            self._table,
+            config,
+            {item.name: item.digest for item in items},
         )
-        self._items, self.quarantined = self._open(domains)
-        places = [(splits[item.name], item.domain) for item in self._items]
+        self._splits = keep_splits(plan.splits, plan.subjects, stored.get("split", {}))
+        self._subjects = plan.subjects
+        twins = straddling(self._splits, {item.name: item.digest for item in items})
+        self._items = [item for item in items if item.name not in twins]
+        places = [(self._splits[item.name], item.domain) for item in self._items]
         self._rows: dict[tuple[Split, str], list[int]] = {
             place: [row for row, found in enumerate(places) if found == place]
             for place in product(SPLITS, DOMAINS)
@@ -119,16 +117,20 @@ class Folders(Dataset):
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
         self.deep = any(item.deep for item in self._items)
         self.window = self._stored_window(stored) or self._find_window()
-        declared, self._columns = self._read_columns(table)
+        declared, self._columns = read_columns(
+            {item.name: item.domain for item in self._items}, self._table, config
+        )
         self.attributes = self._declare(declared)
-        self._splits, self._table = splits, table
         self._notes = [
-            *file_notes(self.quarantined, ignored, len(domains)),
+            *file_notes(self.quarantined, len(domains)),
+            *notes,
             *pixel_notes(self._items, config.resolution, self.window, config.window != "auto"),
-            *table_notes(list(domains), table, spare),
-            *category_notes(self.attributes),
+            *table_notes([item.name for item in items], table),
+            *split_notes(plan),
+            *identifier_notes(self._table),
+            *column_notes(self.attributes, self._columns, config),
             *label_notes(self),
-            *twin_notes(self._items, splits),
+            *twin_notes(items, twins),
         ]
 
     def size(self, split: Split, domain: str) -> int:
@@ -159,11 +161,15 @@ class Folders(Dataset):
         """Returns the file name of each item, relative to the root."""
         return [self._items[row].name for row in self._rows[split, domain]]
 
+    def item_subjects(self, split: Split, domain: str) -> list[str]:
+        """Returns the subject of each item, which is its own name if it has none."""
+        return [self._subjects[self._items[row].name] for row in self._rows[split, domain]]
+
     def derived(self) -> dict[str, Any]:
         window = [*self.window] if self.deep else None
         return {
             "window": window,
-            "split": {item.name: self._splits[item.name] for item in self._items},
+            "split": dict(self._splits),
         }
 
     def fingerprint(self) -> Fingerprint:
@@ -224,7 +230,7 @@ class Folders(Dataset):
         pixels = images.fit(picture, self.config.resolution, channels)
         if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
             return "has the same value everywhere"
-        digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
+        digest = hashlib.blake2b(pixels.astype(np.float32).tobytes(), digest_size=16).digest()
         seen = replace(picture, values=NOT_KEPT)
         return Item(name, domain, seen, pixels, len(pixels), pixels.dtype != np.uint8, digest)
 
@@ -287,49 +293,3 @@ class Folders(Dataset):
                     "split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
-
-    def _read_columns(self, table: Table) -> tuple[dict[str, Attribute], Labels]:
-        """Converts columns of the table to attributes and to one value per image."""
-        declared: dict[str, Attribute] = {}
-        columns: Labels = {}
-        for name, belongs in self.config.attributes.items():
-            classes, columns[name] = encode_column(
-                [table.get(item.name, {}).get(name, "") for item in self._items]
-            )
-            having = {
-                item.domain
-                for item, has in zip(self._items, is_known(columns[name]), strict=True)
-                if has
-            }
-            if "target" not in having:
-                raise StudioError(
-                    f"data.attributes.{name}: no target image has a value in {self.root / TABLE}"
-                )
-            declared[name] = Attribute(belongs, classes, target_only="background" not in having)
-        return declared, columns
-
-
-def _check_root(config: FoldersConfig) -> Path:
-    """Returns the root folder after checking that it has one folder per domain."""
-    root = check_listable(str(config.root), "data.root", FOLDERS_LAYOUT)
-    inside = sorted(next(os.walk(root), ("", [], []))[1])
-    for domain in DOMAINS:
-        if domain not in inside:
-            found = join_names(inside) or "no folders"
-            raise StudioError(
-                f"{root}: no folder {domain}/, found {found}; expected {FOLDERS_LAYOUT}"
-            )
-    return root
-
-
-def _images_by_domain(root: Path) -> tuple[dict[str, str], list[str]]:
-    """Returns image -> domain, sorted by name, and the other files.
-
-    Names are relative to the root.
-    """
-    names, others = find_images(root, DOMAINS)
-    images = {name: name.split("/")[0] for name in names}
-    for domain in DOMAINS:
-        if domain not in images.values():
-            raise StudioError(f"{root / domain}: no images; expected {FOLDERS_LAYOUT}")
-    return images, others

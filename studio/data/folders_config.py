@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from studio.data.dataset import DataConfig
+from studio.data.splits import SplitConfig
 
 __all__ = ["FOLDERS_LAYOUT", "FoldersConfig"]
 
@@ -17,7 +17,16 @@ FOLDERS_LAYOUT = (
 )
 
 
-class FoldersConfig(DataConfig):
+def _listed(patterns: object) -> object:
+    return (patterns,) if isinstance(patterns, str) else patterns
+
+
+Patterns = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False), BeforeValidator(_listed)
+]
+
+
+class FoldersConfig(SplitConfig):
     """The section of `folders`."""
 
     name: Literal["folders"] = "folders"
@@ -51,11 +60,14 @@ class FoldersConfig(DataConfig):
     Unit: slices, counted from 0.
     """
 
-    test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Expected share of the subjects in the test split, where the table states no split.
-
-    Unit: none.
+    files: Patterns = ()
+    """Patterns of the images to use, such as "*_T1w.nii.gz". A pattern without a slash is compared
+    with the name of the file, one with a slash with its path below the root or below `background`
+    and `target`, in any case. Empty: all.
     """
+
+    exclude: Patterns = ()
+    """Patterns of images to leave out, such as "*_mask.nii.gz"."""
 
     max_bad: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of the files that may be unusable.

@@ -6,13 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from studio.data.dataset import Attribute, Split
-from studio.data.io.attribute_table import TABLE, Table, parse_number
+from studio.data.io.attribute_table import TABLE, AttributeTable
 from studio.data.io.images import Picture
 from studio.data.io.names import join_names
+from studio.data.splits import SplitPlan
+from studio.data.subjects import Origin
 from studio.domains import DOMAINS
 
-__all__ = ["Item", "category_notes", "file_notes", "pixel_notes", "table_notes", "twin_notes"]
+__all__ = ["Item", "file_notes", "pixel_notes", "split_notes", "table_notes", "twin_notes"]
+
+RULES: dict[Origin, str] = {  # reason of a split -> words, with the number of subjects
+    "table": f"as {TABLE} says",
+    "folder": "as their folders train, test or val say",
+    "subject": "by subject",
+    "bids": "by the sub-XX in their path ({} subjects)",
+    "sub-folder": "by sub-folder (each of {} counts as one subject, see data.subjects)",
+    "twin": "by a name that several files share ({} names, each counts as one subject)",
+    "own": "by their own name",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,55 +91,82 @@ def pixel_notes(
             yield f"{numbers} are {fact}"
 
 
-def category_notes(attributes: Mapping[str, Attribute]) -> Iterator[str]:
-    """Yields the attributes that are categories although most of their values are numbers."""
-    for name, attribute in attributes.items():
-        words = [value for value in attribute.classes if parse_number(value) is None]
-        if 0 < len(words) < len(attribute.classes):
-            reason = f"because some values are not numbers: {join_names(words)}"
-            yield f"attribute {name} is read as categories, {reason}"
-
-
-def file_notes(
-    quarantined: Sequence[tuple[str, str]], ignored: Sequence[str], files: int
-) -> Iterator[str]:
-    """Yields notes on files that are set aside or ignored, of `files` in all."""
+def file_notes(quarantined: Sequence[tuple[str, str]], files: int) -> Iterator[str]:
+    """Yields a note on files that are set aside, of `files` in all."""
     if quarantined:
         yield (
             f"{len(quarantined)} of {files} files are set aside: "
             f"{join_names([f'{n} ({why})' for n, why in quarantined])}"
         )
-    if ignored:
-        yield f"{len(ignored)} other files are ignored: {join_names(ignored)}"
 
 
-def table_notes(names: Sequence[str], table: Table, spare: Sequence[str]) -> Iterator[str]:
-    """Yields notes on files without a row, unused columns, and the origin of the splits."""
-    without = [name for name in names if name not in table]
-    if table and without:
+def table_notes(names: Sequence[str], table: AttributeTable) -> Iterator[str]:
+    """Yields notes on the table, files without a row, and unused columns."""
+    yield from table.notes
+    without = [name for name in names if name not in table.cells]
+    if table.cells and without:
         yield f"{len(without)} of {len(names)} files have no row in {TABLE}: {join_names(without)}"
-    if spare:
-        yield f"columns that data.attributes does not name are not used: {join_names(spare, 20)}"
-    stated = [name for name, cells in table.items() if cells.get("split")]
-    subjects = [
-        name for name, cells in table.items() if cells.get("subject") and not cells.get("split")
-    ]
-    rules = {f"as {TABLE} says": len(stated), "by subject": len(subjects)}
-    rules["by their own name"] = len(names) - sum(rules.values())
-    yield "split: " + ", ".join(f"{count} files {rule}" for rule, count in rules.items() if count)
+    if table.spare:
+        yield (
+            f"columns that data.attributes does not name are not used: {join_names(table.spare)}"
+        )
 
 
-def twin_notes(items: Sequence[Item], splits: Mapping[str, Split]) -> Iterator[str]:
-    """Yields notes on identical images in both splits or in both folders."""
+def split_notes(plan: SplitPlan) -> Iterator[str]:
+    """Yields notes on the reasons of the splits, and on subjects that look wrong."""
+    origins = Counter(plan.origins.values())
+    subjects: dict[str, set[str]] = defaultdict(set)
+    for name, origin in plan.origins.items():
+        subjects[origin].add(plan.subjects[name])
+    yield "split: " + ", ".join(
+        f"{origins[origin]} files {RULES[origin].format(len(subjects[origin]))}"
+        for origin in RULES
+        if origins[origin]
+    )
+    if origins["own"]:
+        yield (
+            f"{origins['own']} files count as a subject each: if a subject has several files, put "
+            f"them into a sub-folder of its own, or add a column subject to {TABLE}"
+        )
+    if plan.both:
+        yield (
+            f"{len(plan.both)} subjects have files in both splits, because {TABLE} or folders say "
+            f"so: {join_names(plan.both)}"
+        )
+    if plan.merged:
+        yield f"{plan.merged} subjects share an image, so they are in the same split"
+    if plan.alike:
+        groups = [" and ".join(forms) for forms in plan.alike]
+        yield f"column subject: spellings that count as one subject: {join_names(groups)}"
+    counts = Counter(plan.subjects.values())
+    for subject, count in counts.items():
+        if count > len(plan.subjects) / 2 and len(counts) > 1:
+            yield (
+                f"subject {subject} has {count} of {len(plan.subjects)} files: "
+                f"if they are not one subject, correct the column subject of {TABLE} "
+                "or set data.subjects"
+            )
+
+
+def twin_notes(items: Sequence[Item], left_out: Mapping[str, str]) -> Iterator[str]:
+    """Yields notes on identical images.
+
+    Args:
+        items: all images.
+        left_out: training image -> identical test image, for images that are not used.
+    """
+    if left_out:
+        names = [f"{name} = {twin}" for name, twin in left_out.items()]
+        yield (
+            f"{len(left_out)} training images are also in the test split, so they are not used: "
+            f"{join_names(names)}"
+        )
     groups = defaultdict(list)
     for item in items:
         groups[item.digest].append(item)
-    sides = {
-        "in both splits": lambda item: splits[item.name],
-        "in both folders": lambda item: item.domain,
-    }
-    for place, side in sides.items():
-        twins = [group for group in groups.values() if len({side(item) for item in group}) > 1]
-        if twins:
+    several = [group for group in groups.values() if len(group) > 1]
+    across = [group for group in several if len({item.domain for item in group}) > 1]
+    for twins, place in ((across, "in both folders"), (several, "there more than once")):
+        if twins and (twins is across or len(several) > len(across)):
             names = [" = ".join(item.name for item in group[:3]) for group in twins]
             yield f"{len(twins)} images are {place}: {join_names(names)}"

@@ -1,18 +1,117 @@
 """Train and test splits by subject, without stored lists of images.
 
-The split of an image depends on nothing but the name of its subject (or, without a subject, on its
-own name). Adding images therefore never moves existing ones to the other split.
+Files of one subject are always in the same split (`studio.data.subjects` finds the subjects).
+Subjects that share an image, pixel for pixel, stay together as well. Then each of the sets gets its
+share of test subjects, in the order of a hash of the subject's name. An added subject therefore
+moves at most one or two others.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
 
-from studio.data.dataset import SPLITS, Split
-from studio.data.io.attribute_table import TABLE, Table
+from pydantic import Field, model_validator
+
+from studio.data.dataset import SPLITS, DataConfig, Split
+from studio.data.io.attribute_table import Table
 from studio.data.io.names import normalise_name
+from studio.data.subjects import (
+    Origin,
+    Place,
+    find_spellings,
+    places_by_name,
+    read_places,
+    separate_conflicts,
+)
+from studio.domains import DOMAINS
 from studio.errors import StudioError
 
-__all__ = ["assign_splits", "hash_to_unit_interval", "keep_splits", "split_of"]
+__all__ = [
+    "SplitConfig",
+    "SplitPlan",
+    "assign_splits",
+    "hash_to_unit_interval",
+    "keep_splits",
+    "plan_splits",
+    "split_of",
+    "straddling",
+]
+
+MOST_SHARED = 10  # an image that more subjects share is no sign that they are one subject
+
+
+class SplitConfig(DataConfig):
+    """The fields of a data set that is split by subject."""
+
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the subjects of each set in the test split, where neither the table nor folders
+    called train and test state the split.
+
+    Unit: none.
+    """
+
+    split_rule: Literal["quotas", "names"] = "quotas"
+    """quotas: each set gets its share of test subjects, at least one. names: the name of the
+    subject alone decides, sub-folders and equal names count for nothing, and added files never move
+    others. Runs from before this field use names.
+    """
+
+    split_seed: int = Field(default=0, ge=0)
+    """Seed of the order in which subjects get into the test split. Another seed tests on other
+    subjects.
+
+    Unit: none.
+    """
+
+    folds: int = Field(default=5, ge=2)
+    """Number of folds of a cross-validation, if `fold` is given.
+
+    Unit: folds.
+    """
+
+    fold: int | None = Field(default=None, ge=0)
+    """The fold that is the test split. Each subject is in exactly one fold. null: no
+    cross-validation, `test_share` decides.
+
+    Unit: folds, counted from 0.
+    """
+
+    subjects: Literal["auto", "innermost", "files"] = "auto"
+    """What counts as a subject where the table names none. auto: the part sub-XX of the path, else
+    the first sub-folder, else the file. innermost: the folder that contains the file. files: each
+    file.
+    """
+
+    @model_validator(mode="after")
+    def _check_fold(self) -> Self:
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: found {self.fold}, expected 0 to {self.folds - 1}")
+        if self.split_rule == "names" and (self.fold is not None or self.split_seed):
+            raise ValueError("split_rule: names has no fold and no split_seed; expected quotas")
+        return self
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """The split of every image and the reason for it.
+
+    Attributes:
+        splits: image -> split.
+        subjects: image -> name of its subject. Subjects that share an image have one name.
+        origins: image -> reason for its split or its subject.
+        both: subjects that the table or the folders put into both splits.
+        merged: number of subjects that were joined because they share an image.
+        alike: groups of subjects that the table spells in several ways.
+    """
+
+    splits: dict[str, Split]
+    subjects: dict[str, str]
+    origins: dict[str, Origin]
+    both: list[str]
+    merged: int
+    alike: list[list[str]]
 
 
 def hash_to_unit_interval(*parts: str) -> float:
@@ -27,32 +126,63 @@ def split_of(subject: str, test_share: float) -> Split:
 
 
 def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict[str, Split]:
-    """Assigns images to splits by subject.
-
-    If the table states a split for one image, it applies to all images of that subject. Otherwise
-    `split_of` decides.
+    """Assigns images to splits by subject, with the defaults of `SplitConfig`.
 
     Args:
-        names: names of the images.
+        names: names of the images, relative to the root.
         table: image -> cells. Only the cells `split` and `subject` are used.
-        test_share: expected share of subjects in the test split.
+        test_share: share of the subjects in the test split.
 
     Returns:
         image -> split.
 
     Raises:
-        StudioError: the table puts a subject into both splits, or states a split that is neither
-            train nor test.
+        StudioError: see `plan_splits`.
     """
-    units = {name: normalise_name(table.get(name, {}).get("subject") or name) for name in names}
-    stated: dict[str, Split] = {}
-    for name, cells in table.items():
-        split = cells.get("split", "").lower()
-        if split and split not in SPLITS:
-            raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
-        if split and stated.setdefault(units[name], split) != split:
-            raise StudioError(f"{TABLE}: subject {units[name]!r} is in both splits, see {name}")
-    return {name: stated.get(unit) or split_of(unit, test_share) for name, unit in units.items()}
+    config = SplitConfig(name="folders", resolution=8, test_share=test_share)
+    return plan_splits(names, table, config).splits
+
+
+def plan_splits(
+    names: Sequence[str],
+    table: Table,
+    config: SplitConfig,
+    digests: Mapping[str, bytes] | None = None,
+) -> SplitPlan:
+    """Assigns images to splits by subject.
+
+    The result depends on nothing but the arguments.
+
+    Args:
+        names: names of the images, relative to the root.
+        table: image -> cells. Only the cells `split` and `subject` are used.
+        config: the rule.
+        digests: image -> hash of its pixels. Equal images never get into both splits.
+
+    Raises:
+        StudioError: the table puts a subject into both splits, or states a split that is neither
+            train nor test, or there are too few subjects for the folds.
+    """
+    if config.split_rule == "names":
+        return _plan_by_names(names, table, config.test_share)
+    spellings = find_spellings(table)
+    places = read_places(names, table, config.subjects, spellings)
+    places, both = separate_conflicts(places, table)
+    units, merged = _merge_duplicates(places, digests or {})
+    stated = {units[name]: place.stated for name, place in places.items() if place.stated}
+    domains: dict[str, set[str]] = defaultdict(set)
+    for name, place in places.items():
+        domains[units[name]].add(place.domain)
+    test = _choose_test(domains, stated, config)
+    splits: dict[str, Split] = {name: "test" if units[name] in test else "train" for name in places}
+    return SplitPlan(
+        splits,
+        units,
+        {name: place.origin for name, place in places.items()},
+        both,
+        merged,
+        [list(forms) for forms in spellings.values() if len(forms) > 1],
+    )
 
 
 def keep_splits(
@@ -75,3 +205,146 @@ def keep_splits(
         name: stored.get(name, by_subject.get(subjects[name], split))
         for name, split in splits.items()
     }
+
+
+def straddling(splits: Mapping[str, Split], digests: Mapping[str, bytes]) -> dict[str, str]:
+    """Returns the training images that have an identical test image, and the latter."""
+    found = {}
+    for group in _groups(digests):
+        tests = [name for name in group if splits[name] == "test"]
+        if tests:
+            found |= dict.fromkeys((name for name in group if splits[name] == "train"), tests[0])
+    return found
+
+
+def _plan_by_names(names: Sequence[str], table: Table, test_share: float) -> SplitPlan:
+    """Lets the name of each subject decide, or the split that the table states for it."""
+    places = places_by_name(names, table)
+    stated = {place.subject: place.stated for place in places.values() if place.stated}
+    splits: dict[str, Split] = {
+        name: stated.get(place.subject) or split_of(place.subject, test_share)
+        for name, place in places.items()
+    }
+    origins: dict[str, Origin] = {
+        name: "table" if place.stated else place.origin for name, place in places.items()
+    }
+    subjects = {name: place.subject for name, place in places.items()}
+    return SplitPlan(splits, subjects, origins, [], 0, [])
+
+
+def _merge_duplicates(
+    places: Mapping[str, Place], digests: Mapping[str, bytes]
+) -> tuple[dict[str, str], int]:
+    """Joins subjects that share an image, unless the splits that are stated for them differ.
+
+    Returns:
+        image -> name of its joined subjects, and the number of subjects that were joined.
+    """
+    parents = {place.subject: place.subject for place in places.values()}
+    stated = {place.subject: place.stated for place in places.values() if place.stated}
+
+    def root(subject: str) -> str:
+        while parents[subject] != subject:
+            parents[subject] = subject = parents[parents[subject]]
+        return subject
+
+    for group in _groups(digests):
+        subjects = sorted({places[name].subject for name in group})
+        if len(subjects) > MOST_SHARED:
+            continue
+        for other in subjects[1:]:
+            one, two = sorted((root(subjects[0]), root(other)))
+            sides = {stated[part] for part in (one, two) if part in stated}
+            if one != two and len(sides) < len(SPLITS):
+                parents[two] = one
+                stated |= dict.fromkeys([one], *sides) if sides else {}
+    joined = Counter(root(subject) for subject in parents)
+    merged = sum(count for count in joined.values() if count > 1)
+    return {name: root(place.subject) for name, place in places.items()}, merged
+
+
+def _groups(digests: Mapping[str, bytes]) -> Iterable[list[str]]:
+    """Returns the groups of images with equal pixels."""
+    groups: dict[bytes, list[str]] = defaultdict(list)
+    for name, digest in digests.items():
+        groups[digest].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _choose_test(
+    domains: Mapping[str, set[str]], stated: Mapping[str, Split | None], config: SplitConfig
+) -> set[str]:
+    """Returns the subjects of the test split."""
+    fixed = {unit for unit, split in stated.items() if split == "test"}
+    seed = [str(config.split_seed)] if config.split_seed else []
+    free = sorted(
+        (unit for unit in domains if unit not in stated),
+        key=lambda unit: (hash_to_unit_interval("split", *seed, unit), unit),
+    )
+    if config.fold is None:
+        return fixed | _choose_share(free, domains, stated, config.test_share)
+    for domain in DOMAINS:
+        count = sum(domain in domains[unit] for unit in free)
+        if count < config.folds:
+            raise StudioError(
+                f"data.folds: {config.folds} folds need {config.folds} subjects without a stated "
+                f"split in each set, {domain}/ has {count}"
+            )
+    for number in range(config.fold):
+        taken = _choose_share(free, domains, {}, 1 / (config.folds - number))
+        free = [unit for unit in free if unit not in taken]
+    left = config.folds - config.fold
+    return fixed | (set(free) if left == 1 else _choose_share(free, domains, {}, 1 / left))
+
+
+def _choose_share(
+    free: Sequence[str],
+    domains: Mapping[str, set[str]],
+    stated: Mapping[str, Split | None],
+    share: float,
+) -> set[str]:
+    """Returns the first subjects of an order, so many that each set has its share of them.
+
+    Args:
+        free: subjects in the order in which they are taken.
+        domains: subject -> sets in which it has images.
+        stated: subject -> split that is stated.
+        share: share of the subjects of each set.
+    """
+    strata = {
+        key: [unit for unit in free if domains[unit] == set(key)]
+        for key in ((DOMAINS[0],), (DOMAINS[1],), DOMAINS)
+    }
+    sizes = [len(units) for units in strata.values()]
+    quotas = [
+        _quota(
+            sizes[i] + sizes[2],
+            share,
+            {split for unit, split in stated.items() if split and domain in domains[unit]},
+        )
+        for i, domain in enumerate(DOMAINS)
+    ]
+    least = max(0, *(quota - size for quota, size in zip(quotas, sizes, strict=False)))
+    shared = max(least, min(_round(share * sizes[2]), sizes[2], *quotas))
+    counts = [min(size, max(0, quota - shared)) for quota, size in zip(quotas, sizes, strict=False)]
+    return {
+        unit
+        for units, count in zip(strata.values(), [*counts, shared], strict=True)
+        for unit in units[:count]
+    }
+
+
+def _quota(size: int, share: float, sides: set[Split]) -> int:
+    """Returns how many of `size` subjects of a set are for testing, at least one on each side.
+
+    Args:
+        size: subjects without a stated split.
+        share: share that is for testing.
+        sides: splits that have a subject of the set already.
+    """
+    most = size if "train" in sides else max(0, size - 1)
+    return min(most, max(_round(share * size), 0 if "test" in sides else 1))
+
+
+def _round(value: float) -> int:
+    return int(value + 0.5)

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import chain
 from pathlib import Path
 from typing import IO, cast
 
@@ -23,8 +22,6 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from studio.data.dataset import DataConfig
-from studio.data.io.images import is_image
-from studio.data.io.names import normalise_name
 from studio.errors import StudioError
 
 __all__ = [
@@ -35,7 +32,6 @@ __all__ = [
     "StoredArray",
     "check_listable",
     "data_folder",
-    "find_images",
     "first_existing",
     "open_maybe_gzip",
     "open_npz",
@@ -209,42 +205,6 @@ def check_listable(given: str, option: str, layout: str) -> Path:
     except (OSError, ValueError):
         raise StudioError(f"{option}: no folder {root.absolute()}; expected {layout}") from None
     return root
-
-
-def find_images(root: Path, folders: Sequence[str] = (".",)) -> tuple[list[str], list[str]]:
-    """Finds the images in some sub-folders of a folder, recursively.
-
-    Links are followed, but no folder is entered twice. Hidden files and folders are skipped.
-
-    Args:
-        root: the folder that names are relative to.
-        folders: names of the sub-folders.
-
-    Returns:
-        The images and the other files, each sorted by name.
-
-    Raises:
-        StudioError: a folder cannot be listed.
-    """
-    names: list[str] = []
-    others: list[str] = []
-    entered: set[str] = set()
-    for here, inside, files in chain(
-        *(os.walk(root / start, followlinks=True, onerror=raise_unlistable) for start in folders)
-    ):
-        place, real = Path(here).relative_to(root), os.path.realpath(here)
-        if real in entered:
-            others.append(f"{place.as_posix()}/ (a link to a folder that was read already)")
-            inside.clear()
-            continue
-        entered.add(real)
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        visible = [(place / name).as_posix() for name in files if not name.startswith(".")]
-        names += filter(is_image, visible)
-        others += [name for name in visible if not is_image(name)]
-    return sorted(names, key=normalise_name), sorted(
-        os.fsencode(name).decode("utf-8", "backslashreplace") for name in others
-    )
 
 
 def raise_unlistable(error: OSError) -> None:

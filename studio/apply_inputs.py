@@ -68,7 +68,7 @@ def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
     found = scan_images(check_listable(str(source), option, EXPECTED))
     others = len(found.others) + len(found.dicom)
     if not found.names:
-        unread = "".join(f"; {note}" for note in found.unread_notes())
+        unread = "".join(f"; {note}" for note in found.unread_notes("that are not read"))
         raise StudioError(
             f"{option} {path}: no images in it ({others} other files){unread}; expected {EXPECTED}"
         )

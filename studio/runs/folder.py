@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studio.atomic import write_text
-from studio.config import Config, dump, flatten, read_yaml, resolve
+from studio.config import Config, dump, flatten
 from studio.errors import StudioError, nearest
+from studio.runs.stored_config import read_stored_config
 
 __all__ = ["FREE_TO_CHANGE", "claim_folder", "find_folder", "make_folder"]
 
@@ -114,8 +115,7 @@ def _run_numbers(name: str) -> list[int]:
 
 def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     """Refuses a config that would train the stored run to other weights."""
-    path = folder / "config.yaml"
-    stored = resolve(read_yaml(path), folder.name, str(path))
+    stored = read_stored_config(folder)
     before, after = (flatten(c.model_dump(mode="json")) for c in (stored, config))
     unknown = [name for name in allowed if name not in before and name not in after]
     if unknown:

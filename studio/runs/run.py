@@ -9,11 +9,12 @@ from torch import Tensor
 
 from studio import sampling
 from studio.build import build_dataset, build_method
-from studio.config import Config, read_yaml, resolve
+from studio.config import Config
 from studio.data import Dataset
 from studio.errors import StudioError, warn
 from studio.method import Code, Domain, Method
 from studio.runs import checkpoint, exported
+from studio.runs.stored_config import read_stored_config
 
 __all__ = ["Run"]
 
@@ -134,7 +135,7 @@ def _config(folder: Path, data_root: str | Path | None) -> Config:
         raise StudioError(f"{folder}: no such run")
     if not (folder / "config.yaml").is_file():
         raise StudioError(f"{folder}: not a run (no config.yaml in it)")
-    config = resolve(read_yaml(folder / "config.yaml"), folder.name, str(folder / "config.yaml"))
+    config = read_stored_config(folder)
     if data_root is None:
         return config
     return config.model_copy(

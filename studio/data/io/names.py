@@ -1,4 +1,4 @@
-"""Names of files: one spelling for each, short lists of them in messages, and words for no value."""
+"""Names of files: one spelling for each, short lists in messages, and words for no value."""
 
 import unicodedata
 from collections.abc import Sequence

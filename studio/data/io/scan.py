@@ -64,12 +64,12 @@ class Found:
             kinds[DICOM] = self.dicom
         return dict(kinds)
 
-    def unread_notes(self) -> Iterator[str]:
+    def unread_notes(self, verb: str = "are not read") -> Iterator[str]:
         """Yields one line per kind of image that is not read, with the remedy."""
         for kind, files in self.unread().items():
             remedy = REMEDIES["dcm" if kind == DICOM else kind[1:]]
             words = f"files {kind}" if kind == DICOM else f"{kind} files"
-            yield f"{len(files)} {words} are not read: {remedy}"
+            yield f"{len(files)} {words} {verb}: {remedy}"
 
     def notes(self) -> Iterator[str]:
         """Yields notes on everything that is not an image, and on images that look like masks."""

@@ -169,7 +169,9 @@ def plan_splits(
     places = read_places(names, table, config.subjects, spellings)
     places, both = separate_conflicts(places, table)
     units, merged = _merge_duplicates(places, digests or {})
-    stated = {units[name]: place.stated for name, place in places.items() if place.stated}
+    stated: dict[str, Split] = {
+        units[name]: place.stated for name, place in places.items() if place.stated
+    }
     domains: dict[str, set[str]] = defaultdict(set)
     for name, place in places.items():
         domains[units[name]].add(place.domain)
@@ -220,7 +222,9 @@ def straddling(splits: Mapping[str, Split], digests: Mapping[str, bytes]) -> dic
 def _plan_by_names(names: Sequence[str], table: Table, test_share: float) -> SplitPlan:
     """Lets the name of each subject decide, or the split that the table states for it."""
     places = places_by_name(names, table)
-    stated = {place.subject: place.stated for place in places.values() if place.stated}
+    stated: dict[str, Split] = {
+        place.subject: place.stated for place in places.values() if place.stated
+    }
     splits: dict[str, Split] = {
         name: stated.get(place.subject) or split_of(place.subject, test_share)
         for name, place in places.items()
@@ -241,7 +245,9 @@ def _merge_duplicates(
         image -> name of its joined subjects, and the number of subjects that were joined.
     """
     parents = {place.subject: place.subject for place in places.values()}
-    stated = {place.subject: place.stated for place in places.values() if place.stated}
+    stated: dict[str, Split] = {
+        place.subject: place.stated for place in places.values() if place.stated
+    }
 
     def root(subject: str) -> str:
         while parents[subject] != subject:
@@ -272,7 +278,7 @@ def _groups(digests: Mapping[str, bytes]) -> Iterable[list[str]]:
 
 
 def _choose_test(
-    domains: Mapping[str, set[str]], stated: Mapping[str, Split | None], config: SplitConfig
+    domains: Mapping[str, set[str]], stated: Mapping[str, Split], config: SplitConfig
 ) -> set[str]:
     """Returns the subjects of the test split."""
     fixed = {unit for unit, split in stated.items() if split == "test"}
@@ -300,7 +306,7 @@ def _choose_test(
 def _choose_share(
     free: Sequence[str],
     domains: Mapping[str, set[str]],
-    stated: Mapping[str, Split | None],
+    stated: Mapping[str, Split],
     share: float,
 ) -> set[str]:
     """Returns the first subjects of an order, so many that each set has its share of them.

@@ -69,12 +69,10 @@ def _cells(table: Table, name: str) -> tuple[str, Split | None]:
     """Returns the subject of an image in the table, or "", and its split, or None."""
     cells = table.get(name, {})
     subject, split = cells.get("subject", ""), cells.get("split", "").strip().lower()
-    if not is_missing(split) and split not in SPLITS:
+    stated = next((known for known in SPLITS if known == split), None)
+    if stated is None and not is_missing(split):
         raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
-    return (
-        "" if is_missing(subject) else normalise_name(subject.strip()),
-        None if is_missing(split) else split,
-    )
+    return "" if is_missing(subject) else normalise_name(subject.strip()), stated
 
 
 def find_spellings(table: Table) -> dict[str, list[str]]:
@@ -152,7 +150,7 @@ def _take_split_folders(folders: dict[str, list[str]]) -> dict[str, Split]:
 
     They state a split only if there are folders for both sides.
     """
-    found = {
+    found: dict[str, Split] = {
         name: SPLIT_FOLDERS[inner[0].lower()]
         for name, inner in folders.items()
         if inner and inner[0].lower() in SPLIT_FOLDERS

@@ -263,7 +263,8 @@ def _merge_duplicates(
             sides = {stated[part] for part in (one, two) if part in stated}
             if one != two and len(sides) < len(SPLITS):
                 parents[two] = one
-                stated |= dict.fromkeys([one], *sides) if sides else {}
+                for side in sides:
+                    stated[one] = side
     joined = Counter(root(subject) for subject in parents)
     merged = sum(count for count in joined.values() if count > 1)
     return {name: root(place.subject) for name, place in places.items()}, merged

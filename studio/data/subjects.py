@@ -69,7 +69,7 @@ def _cells(table: Table, name: str) -> tuple[str, Split | None]:
     """Returns the subject of an image in the table, or "", and its split, or None."""
     cells = table.get(name, {})
     subject, split = cells.get("subject", ""), cells.get("split", "").strip().lower()
-    stated = next((known for known in SPLITS if known == split), None)
+    stated: Split | None = next((known for known in SPLITS if known == split), None)
     if stated is None and not is_missing(split):
         raise StudioError(f"{TABLE}: split of {name} is {split!r}, expected train or test")
     return "" if is_missing(subject) else normalise_name(subject.strip()), stated

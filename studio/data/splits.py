@@ -260,7 +260,7 @@ def _merge_duplicates(
             continue
         for other in subjects[1:]:
             one, two = sorted((root(subjects[0]), root(other)))
-            sides = {stated[part] for part in (one, two) if part in stated}
+            sides: set[Split] = {stated[part] for part in (one, two) if part in stated}
             if one != two and len(sides) < len(SPLITS):
                 parents[two] = one
                 for side in sides:

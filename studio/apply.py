@@ -20,7 +20,7 @@ from studio import sampling
 from studio.apply_inputs import InputFile, check_places, find_inputs
 from studio.atomic import write_file
 from studio.codes_table import CodesWriter
-from studio.data.folders import Folders, FoldersConfig
+from studio.data.folders import FoldersConfig
 from studio.data.io.names import format_lines
 from studio.data.io.slices import UnreadableError
 from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
@@ -298,11 +298,12 @@ def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tu
         if config.window != "auto":
             return config.window, ""
         try:
-            data = run.data
+            low_high = run.derived.get("window")
         except StudioError as error:
             return None, f"the window of the run's images cannot be read ({error})"
-        assert isinstance(data, Folders)
-        return (data.window, "") if data.deep else (None, "all images of the run are")
+        if low_high is None:
+            return None, "all images of the run are"
+        return (float(low_high[0]), float(low_high[1])), ""
 
     def window() -> tuple[float, float]:
         value, why = found()

@@ -4,6 +4,7 @@ The defaults are the values of the papers. A config is validated completely befo
 One message lists all faults, each with its path and, for an unknown name, the nearest valid name.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,7 @@ def find_config(name: str) -> Path:
     Raises:
         StudioError: no such file exists. The message contains the nearest name.
     """
-    given = Path(name)
+    given = Path(os.path.expanduser(name))
     if given.is_file():
         return given
     for folder in FOLDERS:

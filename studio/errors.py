@@ -7,11 +7,15 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["StudioError", "nearest", "warn"]
+__all__ = ["NotDamagedError", "StudioError", "nearest", "warn"]
 
 
 class StudioError(Exception):
     """A fault in a file, field or option, which its message names with the expected value."""
+
+
+class NotDamagedError(StudioError):
+    """A file of a run that cannot be used and is not damaged, so that nothing may replace it."""
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from studio.errors import StudioError
+from studio.errors import NotDamagedError
 
 __all__ = ["POINTER", "is_pointer", "refuse_pointer"]
 
@@ -23,7 +23,7 @@ def refuse_pointer(path: Path) -> None:
     """Refuses a Git LFS pointer.
 
     Raises:
-        StudioError: the file is one. The message names the remedy.
+        NotDamagedError: the file is one. The message names the remedy.
     """
     if is_pointer(path):
-        raise StudioError(f"{path}: {POINTER}")
+        raise NotDamagedError(f"{path}: {POINTER}")

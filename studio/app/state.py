@@ -323,6 +323,7 @@ class Shelf:
     Args:
         folders: directories of the runs.
         device: device of their methods. None selects the first accelerator, or the CPU.
+        data_root: folder of their data, if it is not that of their configs.
 
     Attributes:
         names: names of the runs: those of their folders if these differ, otherwise the paths.
@@ -333,8 +334,10 @@ class Shelf:
             vectors.
     """
 
-    def __init__(self, folders: Sequence[Path], device: str | None = None) -> None:
-        self.device = _device(device)
+    def __init__(
+        self, folders: Sequence[Path], device: str | None = None, data_root: Path | None = None
+    ) -> None:
+        self.device, self._data_root = _device(device), data_root
         short = [Path(folder).resolve().name for folder in folders]
         clear = len(set(short)) == len(short)
         self._folders = dict(
@@ -355,7 +358,8 @@ class Shelf:
             raise StudioError(f"{name}: no such run{nearest(name, self._folders)}")
         with self._lock:
             if name not in self._open:
-                self._open[name] = Explorer(name, Run.open(self._folders[name], device=self.device))
+                run = Run.open(self._folders[name], device=self.device, data_root=self._data_root)
+                self._open[name] = Explorer(name, run)
             self._open.move_to_end(name)
             while len(self._open) > KEPT:
                 self._open.popitem(last=False)

@@ -15,16 +15,23 @@ from typing import Any, Literal
 from studio.atomic import write_json
 from studio.build import build_method
 from studio.compare.launch import LaunchTemplate, TrainingJob, lock_folder, run_jobs
+from studio.compare.present_data import DataCheck, PresentData
 from studio.compare.summary import notes, summarise
 from studio.compare.sweep import Variant
+from studio.data.folders_config import FoldersConfig
+from studio.data.io.files import FilesConfig
 from studio.distributed.launcher import usable_processors
 from studio.errors import StudioError
 from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.evaluate.measure import measure
 from studio.evaluate.probes import DEFAULTS, ProbeOptions
 from studio.runs import checkpoint
+from studio.runs.data_file import read_data_file
 from studio.runs.folder import find_folder
+from studio.runs.log import read_log
+from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
+from studio.runs.run_data import absolute_paths
 
 __all__ = ["Member", "compare", "members", "plan"]
 
@@ -47,6 +54,9 @@ class Member:
         images_seen: by its newest intact checkpoint.
         manifest: of that checkpoint.
         error: reason of a failure.
+        data_note: differences of the present data from those of the training, or the reason why
+            they are unknown, or "".
+        data_sha256: hash of the present data, or None if it is unknown.
     """
 
     variant: Variant
@@ -56,6 +66,8 @@ class Member:
     images_seen: int = 0
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     error: str = ""
+    data_note: str = ""
+    data_sha256: str | None = None
 
     @property
     def title(self) -> str:
@@ -72,6 +84,7 @@ class Member:
             "images_seen": self.images_seen,
             "images": self.variant.config.train.images,
             "error": self.error or None,
+            "data_note": self.data_note or None,
         }
 
 
@@ -144,9 +157,11 @@ def compare(
     if todo:
         with lock_folder(out) as descriptors:
             stopped = _train(todo, out, template or LaunchTemplate(), at_once, log, descriptors)
-    rows = []
+    rows, present = [], PresentData()
     for variant in variants:
         own = [member for member in plans if member.variant is variant]
+        for member in own:
+            _check_data(member, present)
         probes = {
             m.seed: found for m in own if (found := _probe(m, out, options, log, not stopped))
         }
@@ -187,16 +202,24 @@ def _update(member: Member) -> None:
 
 
 def _own_probe(member: Member) -> dict[str, Any] | None:
-    """Returns the probe.json of the newest checkpoint, or None if it does not exist."""
+    """Returns the probe.json of the newest checkpoint and the present data, if it is that."""
+    return read_probe(member.run, member.images_seen, member.data_sha256)
+
+
+def _check_data(member: Member, present: PresentData) -> None:
+    """Notes whether the data of a complete run are still those of its training."""
+    if member.state != "done":
+        return
+    config = member.variant.at(member.seed)
     try:
-        result = json.loads((member.run / "probe.json").read_text(encoding="utf-8"))
-        return (
-            result
-            if result["rows"] is not None and result["images_seen"] == member.images_seen
-            else None
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = present.check(config, read_data_file(member.run))
+    except StudioError as error:
+        found = DataCheck(problem=str(error))
+    member.data_sha256 = found.sha256
+    if found.changes:
+        member.data_note = f"trained on other data, measured on the present ones: {found.changes}"
+    elif found.problem:
+        member.data_note = f"whether the data are those of the training is unknown: {found.problem}"
 
 
 def _train(
@@ -269,16 +292,19 @@ def _probe(
 ) -> dict[str, Any] | None:
     """Returns the measurements of a complete run, None for others.
 
-    These are its own probe.json, or the results of another protocol, which are measured once and
-    then kept in `OUT/probes/`.
+    These are its own probe.json, or the results of another protocol or of changed data, which are
+    measured once and then kept in `OUT/probes/`.
     """
     if member.state != "done":
         return None
-    if options is None or options == DEFAULTS:
-        return _own_probe(member)
-    # The hash in the name makes sure that a run is measured again after another training.
-    weights = member.manifest["files"]["ema.safetensors"][:12]
-    name = f"{member.run.name}-{weights}-{options.protocol}-{options.eval_mode}.json"
+    options = options or DEFAULTS
+    if options == DEFAULTS and (own := _own_probe(member)) is not None:
+        return own
+    # The hashes in the name make sure that a run is measured again after another training, and on
+    # other data.
+    hashes = [member.manifest["files"]["ema.safetensors"], member.data_sha256 or ""]
+    words = [*(part[:12] for part in hashes if part), options.protocol, options.eval_mode]
+    name = "-".join([member.run.name, *words]) + ".json"
     cache = out / "probes" / name
     try:
         return json.loads(cache.read_text(encoding="utf-8"))
@@ -287,7 +313,7 @@ def _probe(
             return None
     try:
         log(f"{member.title}: probing by {options.protocol}, {options.eval_mode}")
-        opened = Run.open(member.run)
+        opened = Run.open(member.run, data_root=_data_root(member))
         result = {**opened.describe(), **measure(opened.method, opened.data, options)}
     except StudioError as error:
         member.state, member.error = "failed", str(error)
@@ -295,6 +321,12 @@ def _probe(
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_json(cache, result)
     return result
+
+
+def _data_root(member: Member) -> str | None:
+    """Returns the folder of the data, if the data set reads one."""
+    data = absolute_paths(member.variant.config).data
+    return data.root if isinstance(data, FilesConfig | FoldersConfig) else None
 
 
 def _find_central(own: Sequence[Member], log: Log) -> dict[str, Any]:
@@ -313,12 +345,7 @@ def _find_central(own: Sequence[Member], log: Log) -> dict[str, Any]:
 
 def _cost(own: Sequence[Member]) -> dict[str, Any]:
     """Returns the parameters of a row and the median of its logged images per second."""
-    rates = [
-        rate
-        for member in own
-        if member.state == "done"
-        for rate in _rates(member.run / "log.jsonl")
-    ]
+    rates = [rate for member in own if member.state == "done" for rate in _rates(member.run)]
     done = next((member for member in own if member.state == "done"), None)
     return {
         "parameters": None if done is None else _count_parameters(done),
@@ -331,11 +358,9 @@ def _count_parameters(member: Member) -> int:
     return sum(parameter.numel() for parameter in method.parameters())
 
 
-def _rates(log: Path) -> list[float]:
-    rates = []
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
-        try:
-            rates.append(float(json.loads(line)["images_per_second"]))
-        except (ValueError, KeyError, TypeError):
-            continue
-    return rates
+def _rates(run: Path) -> list[float]:
+    """Returns the images per second of the lines of a log, if there is one."""
+    if not (run / "log.jsonl").is_file():
+        return []
+    rates = (line.get("images_per_second") for line in read_log(run))
+    return [float(rate) for rate in rates if isinstance(rate, int | float)]

@@ -124,6 +124,12 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         for row in result["rows"]
         if row["images_seen"] and row["images_seen"] != [row["budget"]]
     ]
+    lines += [
+        f"{row['label']}, seed {run['seed']}: {run['data_note']}"
+        for row in result["rows"]
+        for run in row["runs"]
+        if run.get("data_note")
+    ]
     for row in result["rows"]:
         central = row.get("centrality", {})
         if "winner" in central:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from studio.atomic import write_file
 from studio.errors import StudioError, nearest
 from studio.evaluate.probe_table import METRICS
 
@@ -130,14 +132,13 @@ def write_comparison(result: Mapping[str, Any], shown: Sequence[TableText]) -> l
         "compare.csv": _csv(result["rows"]),
         "compare.json": json.dumps(result, indent=2, allow_nan=False) + "\n",
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (out / f".writing-{name}").write_text(text, encoding="utf-8", newline="")
-            (out / f".writing-{name}").replace(out / name)
-    except OSError as error:
-        raise StudioError(f"{out}: cannot be written: {error.strerror}") from None
+    for name, text in texts.items():
+        write_file(out / name, partial(_write_as_is, text))
     return [out / name for name in texts]
+
+
+def _write_as_is(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", newline="")  # the CSV has line ends of its own
 
 
 def _probe_rows(

@@ -69,6 +69,7 @@ def score(
     seed: int = 0,
     ema: bool = True,
     log: Log = lambda line: None,
+    data_root: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Scores checkpoints of a run, and stores the scores in `RUN/score.json`.
 
@@ -82,6 +83,7 @@ def score(
         seed: of the halves, the generated images and all other random draws.
         ema: score the averaged weights instead of the last ones.
         log: receives progress messages.
+        data_root: folder of the data, if it is not that of the run's config.
 
     Returns:
         one object per checkpoint, as `studio score --json` prints it.
@@ -90,7 +92,7 @@ def score(
         StudioError: the folder is no run or has no checkpoint, the extractor is unknown, or there
             are too few images.
     """
-    opened = Run.open(folder, numbers[0] if numbers else None, ema)
+    opened = Run.open(folder, numbers[0] if numbers else None, ema, data_root=data_root)
     dataset = opened.data
     if len(dataset.shape) != 3:
         raise StudioError(
@@ -122,6 +124,7 @@ def score(
             {
                 "run": str(folder),
                 **_describe(run),
+                "data_sha256": opened.data_sha256,
                 **_state_settings(settings, extractor),
                 "rows": rows,
             }

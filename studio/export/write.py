@@ -12,6 +12,7 @@ folder.
 
 import copy
 import os
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,11 @@ from studio import __version__, sampling
 from studio.atomic import appearing, write_json
 from studio.config import dump
 from studio.data import DataConfig
-from studio.data.folders import Folders, FoldersConfig
+from studio.data.folders import FoldersConfig
 from studio.errors import StudioError
 from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.export.model_card import model_card
+from studio.runs.data_file import DataFile
 from studio.runs.exported import FORMAT, KIND, WEIGHTS, find_export
 from studio.runs.manifest import sha256
 from studio.runs.probe_file import read_probe
@@ -161,6 +163,8 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
         },
     }
     probe = read_probe(run.folder, run.images_seen)
+    if facts := {key: value for key, value in _stored_facts(run).items() if key != "split"}:
+        DataFile(config.data.name, facts, None).write(folder)  # no names of files or subjects
     card = model_card(run, manifest, probe if probe and probe["rows"] else None, name)
     (folder / "README.md").write_text(card, encoding="utf-8")
     manifest["files"] = {file.name: sha256(file) for file in sorted(folder.iterdir())}
@@ -184,16 +188,20 @@ def _shareable_data_config(run: Run) -> DataConfig:
     return config.model_copy(update=changes)
 
 
+def _stored_facts(run: Run) -> Mapping[str, Any]:
+    """Returns the facts that were derived from the data, or nothing if they are unknown."""
+    try:
+        return run.derived
+    except StudioError:
+        return {}
+
+
 def _derived_window(run: Run, config: FoldersConfig) -> dict[str, Any]:
     """Returns the window that `auto` derived from images that are not 8-bit, if any."""
     if config.window != "auto":
         return {}
-    try:
-        data = run.data
-    except StudioError:
-        return {}
-    assert isinstance(data, Folders)
-    return {"window": data.window} if data.deep else {}
+    window = _stored_facts(run).get("window")
+    return {} if window is None else {"window": tuple(window)}
 
 
 def _comparison_images(run: Run) -> tuple[Tensor, str]:

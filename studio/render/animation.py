@@ -13,6 +13,7 @@ from studio.data.dataset import Dataset
 from studio.errors import StudioError
 from studio.render.grid import Grid
 from studio.render.samples import draw_grid
+from studio.render.selection import DataDescription
 from studio.runs import checkpoint
 from studio.runs.run import Run
 
@@ -105,7 +106,7 @@ def animate(
 
 
 def checkpoint_painter(
-    run: Path, dataset: Dataset, seed: int, ema: bool = True
+    run: Path, dataset: Dataset | DataDescription, seed: int, ema: bool = True
 ) -> Callable[[checkpoint.Checkpoint], Image.Image]:
     """Returns a function that draws the grid of a checkpoint as its training would have."""
 

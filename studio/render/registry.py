@@ -26,7 +26,7 @@ from studio.render.edits import (
 from studio.render.samples import draw_grid
 from studio.render.traversals import draw_interpolate, draw_isolate, draw_traverse
 
-__all__ = ["PICTURES", "PICTURES_OF_DIRECTORIES", "draw_pictures", "pictures_of"]
+__all__ = ["PICTURES", "PICTURES_OF_DIRECTORIES", "WITHOUT_DATA", "draw_pictures", "pictures_of"]
 
 PICTURES: dict[str, Callable[..., Image.Image]] = {
     "overview": draw_overview,
@@ -42,6 +42,8 @@ PICTURES: dict[str, Callable[..., Image.Image]] = {
 }
 # Drawn from the files of a run's directory: its log, and the grids or checkpoints of its training.
 PICTURES_OF_DIRECTORIES = ("curves", "training")
+# Drawn without images of the data set: `describe_data` takes its place.
+WITHOUT_DATA = ("grid",)
 
 
 def pictures_of(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:

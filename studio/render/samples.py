@@ -7,7 +7,7 @@ from studio import sampling
 from studio.data.dataset import Dataset
 from studio.method import Code, Method
 from studio.render.grid import Grid
-from studio.render.selection import check_count, decode_matrix, describe_view
+from studio.render.selection import DataDescription, check_count, decode_matrix, describe_view
 
 __all__ = ["draw_grid"]
 
@@ -15,7 +15,9 @@ SALIENT_SAMPLES = 7  # columns of target images
 MOST_ROWS = 500  # a limit of its own, because the number of test images does not bound the rows
 
 
-def draw_grid(method: Method, dataset: Dataset, n: int | None = None, seed: int = 0) -> Image.Image:
+def draw_grid(
+    method: Method, dataset: Dataset | DataDescription, n: int | None = None, seed: int = 0
+) -> Image.Image:
     """Draws generated images: one common code per row, one salient code per column.
 
     The blank salient code comes first.

@@ -7,19 +7,22 @@ import numpy as np
 from torch import Tensor
 
 from studio import sampling
-from studio.data.dataset import Belongs, Dataset
+from studio.data.dataset import Belongs, DataConfig, Dataset
 from studio.errors import StudioError
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.pixels import to_2d, to_pixels, visible_channels
 from studio.render.grid import Scale
+from studio.runs.run import Run
 from studio.seeds import seed_of
 
 __all__ = [
+    "DataDescription",
     "Selection",
     "check_count",
     "choose_scale",
     "count_rows",
     "decode_matrix",
+    "describe_data",
     "describe_source",
     "describe_view",
     "pick_both_domains",
@@ -128,12 +131,24 @@ def _take_in_turn(labels: Sequence[np.ndarray], n: int) -> list[int]:
     return chosen
 
 
-def describe_source(method: Method, dataset: Dataset, seed: int) -> str:
+class DataDescription(NamedTuple):
+    """The facts about a data set that captions state, for pictures that need no images of it."""
+
+    shape: tuple[int, ...]
+    config: DataConfig
+
+
+def describe_data(run: Run) -> DataDescription:
+    """Returns the facts about a run's data set without opening it."""
+    return DataDescription(tuple(run.shape), run.config.data)
+
+
+def describe_source(method: Method, dataset: Dataset | DataDescription, seed: int) -> str:
     """Returns the method, the data set and the seed of a picture, in brackets."""
     return f"({method.config.name} on {dataset.config.name}, seed {seed})"
 
 
-def describe_view(method: Method, dataset: Dataset, seed: int) -> str:
+def describe_view(method: Method, dataset: Dataset | DataDescription, seed: int) -> str:
     """Returns the end of a caption: the layout of volumes and vectors, and the source."""
     shape = dataset.shape
     view = ""

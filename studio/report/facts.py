@@ -16,12 +16,14 @@ from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.method import DOMAINS, Method
 from studio.render.animation import Animation, animate, checkpoint_painter
 from studio.render.curves import draw_curves
-from studio.render.registry import draw_pictures
+from studio.render.registry import PICTURES, WITHOUT_DATA, draw_pictures
+from studio.render.selection import DataDescription, describe_data
 from studio.runs import checkpoint
 from studio.runs.log import read_log
 from studio.runs.probe_file import read_probe
+from studio.runs.run import Run
 
-__all__ = ["Facts", "collect", "measure_duration", "read_valid_scores"]
+__all__ = ["Facts", "collect", "collect_run", "measure_duration", "read_valid_scores"]
 
 
 @dataclass
@@ -40,10 +42,11 @@ class Facts:
         environment: manifest of the checkpoint.
         seconds: duration of the training. None if the log does not contain it.
         probe: content of `probe.json`, or None.
-        scores: entries of `score.json`, each with its rows.
+        scores: entries of `score.json` that were measured on these data, each with its rows.
         pictures: kind -> picture.
         animation: of the training, or None.
         missing: name of a missing part -> reason.
+        changes: differences of the data from those of the training, "" if there are none.
     """
 
     folder: Path
@@ -61,34 +64,72 @@ class Facts:
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     animation: Animation | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    changes: str = ""
+
+
+def collect_run(run: Run, *, with_probe: bool = True, averaged: bool = True) -> Facts:
+    """Collects the facts of an opened run.
+
+    Its data are opened. If that fails and `with_probe` is off, the facts are those that need none.
+
+    Args:
+        run: the run.
+        with_probe: see `collect`.
+        averaged: see `collect`.
+
+    Raises:
+        StudioError: the data cannot be opened.
+    """
+    here = (run.folder, run.config, run.method)
+    try:
+        dataset = run.data
+    except StudioError as error:
+        if with_probe:
+            raise StudioError(f"{error}\n--no-probe writes the report without the data") from None
+        facts = collect(*here, describe_data(run), run.images_seen, False, averaged)
+        facts.missing["data"] = str(error).splitlines()[0]
+        return facts
+    return collect(
+        *here,
+        dataset,
+        run.images_seen,
+        with_probe,
+        averaged,
+        data_sha256=run.data_sha256,
+        changes=run.data_changes,
+    )
 
 
 def collect(
     folder: Path,
     config: Config,
     method: Method,
-    dataset: Dataset,
+    dataset: Dataset | DataDescription,
     images_seen: int,
-    *,
     with_probe: bool = True,
     averaged: bool = True,
+    *,
     pictures: Mapping[str, Image.Image] | None = None,
+    data_sha256: str | None = None,
+    changes: str = "",
 ) -> Facts:
     """Collects the facts of a run.
 
-    `probe.json` is used if it belongs to the same checkpoint. Otherwise the codes are probed again.
-    Nothing is written.
+    `probe.json` is used if it belongs to the same checkpoint and the same data. Otherwise the codes
+    are probed again. Nothing is written.
 
     Args:
         folder: the run's directory.
         config: the config.
         method: in eval mode, as it was after `images_seen` images.
-        dataset: data set of the run.
+        dataset: data set of the run, or its description if the data cannot be opened.
         images_seen: number of the checkpoint.
         with_probe: whether to probe the codes if `probe.json` cannot be used.
         averaged: whether the method has its averaged weights, to which `probe.json` and the grids
             of the training belong.
         pictures: pictures that have just been drawn. None draws all of them.
+        data_sha256: hash of the data. None takes `probe.json` and `score.json` as they are.
+        changes: differences of the data from those of the training.
     """
     here = {found.images_seen: found for found in checkpoint.every(folder)}
     facts = Facts(
@@ -101,22 +142,30 @@ def collect(
         {
             (split, domain): dataset.size(split, domain)
             for split, domain in product(("train", "test"), DOMAINS)
-        },
-        [*dataset.notes(), *method.notes()],
+        }
+        if isinstance(dataset, Dataset)
+        else {},
+        [*(dataset.notes() if isinstance(dataset, Dataset) else []), *method.notes()],
         here[images_seen].verify() if images_seen in here else {},
         None,
-        scores=read_valid_scores(folder),
+        changes=changes,
     )
-    facts.probe = read_probe(folder, images_seen) if averaged else None
-    if facts.probe is None and with_probe:
+    _read_scores_of(facts, data_sha256)
+    if changes:
+        facts.notes.insert(0, f"the data differ from those of the training: {changes}")
+    facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
+    if facts.probe is None and with_probe and isinstance(dataset, Dataset):
         from studio.evaluate.measure import measure
 
         facts.probe = measure(method, dataset)
     elif facts.probe is None:
         facts.missing["probe"] = "not measured"
-    facts.pictures = dict(
-        draw_pictures(method, dataset, config.seed) if pictures is None else pictures
-    )
+    if pictures is not None:
+        facts.pictures = dict(pictures)
+    elif isinstance(dataset, Dataset):
+        facts.pictures = dict(draw_pictures(method, dataset, config.seed))
+    else:
+        facts.pictures = {kind: PICTURES[kind](method, dataset) for kind in WITHOUT_DATA}
     try:
         facts.seconds = measure_duration(read_log(folder))
         facts.pictures["curves"] = draw_curves(folder, config)
@@ -132,6 +181,22 @@ def collect(
     except StudioError as error:
         facts.missing["training"] = str(error)
     return facts
+
+
+def _read_scores_of(facts: Facts, data_sha256: str | None) -> None:
+    """Reads the scores that were measured on these data. A note counts the others."""
+    entries = read_valid_scores(facts.folder)
+    facts.scores = [
+        entry
+        for entry in entries
+        if not data_sha256 or entry.get("data_sha256") in (None, data_sha256)
+    ]
+    others = len(entries) - len(facts.scores)
+    if others:
+        facts.notes.append(
+            f"{others} scores of score.json were measured on other data and are not shown: "
+            f"studio score {facts.folder} measures them again"
+        )
 
 
 def read_valid_scores(folder: Path) -> list[dict[str, Any]]:

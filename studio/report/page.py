@@ -136,6 +136,8 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
 
 
 def _count_images(facts: Facts, split: str) -> str:
+    if not facts.sizes:
+        return f"unknown ({facts.missing.get('data', 'the data were not opened')})"
     background, target = facts.sizes[split, "background"], facts.sizes[split, "target"]
     return f"{background:,} background, {target:,} target"
 

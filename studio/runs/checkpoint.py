@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from studio.errors import StudioError, warn
+from studio.errors import NotDamagedError, StudioError, warn
 from studio.runs.manifest import read_manifest, sha256, verify_files
 
 __all__ = ["FORMAT", "Checkpoint", "discard_after", "every", "newest", "prune", "save"]
@@ -49,9 +49,15 @@ class Checkpoint:
         Raises:
             StudioError: a file is missing or differs, or the format is unknown. The message names
                 the file.
+            NotDamagedError: a newer studio wrote it, or a file is a Git LFS pointer.
         """
         manifest = read_manifest(self.path / "manifest.json", "a checkpoint")
         version = manifest.get("format")
+        if type(version) is int and version > FORMAT:
+            raise NotDamagedError(
+                f"{self.path}: written by a newer studio (format {version}, this one reads 1 to "
+                f"{FORMAT}): update the studio"
+            )
         if version not in (*MIGRATIONS, FORMAT):
             raise StudioError(
                 f"{self.path}: written in format {version}, this studio reads formats 1 to {FORMAT}"
@@ -120,11 +126,15 @@ def newest(run: Path, report: Callable[[str], object] | None = None) -> Checkpoi
 
     Raises:
         StudioError: checkpoints exist and every one is damaged.
+        NotDamagedError: the newest one that is not damaged cannot be used, see `verify`. An older
+            one is not taken instead, because a resumed training would delete the newer one.
     """
     faults = []
     for checkpoint in reversed(every(run)):
         try:
             checkpoint.verify()
+        except NotDamagedError:
+            raise
         except StudioError as error:
             faults.append(str(error))
             if report is not None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from studio.errors import StudioError
+from studio.errors import NotDamagedError, StudioError
 from studio.runs.manifest import read_manifest, verify_files
 
 __all__ = ["FORMAT", "KIND", "WEIGHTS", "ExportedRun", "find_export"]
@@ -73,6 +73,11 @@ def find_export(folder: Path) -> ExportedRun | None:
         raise StudioError(
             f"{path}: not an export's manifest ({type(error).__name__}: {error})"
         ) from None
+    if kind == KIND and type(version) is int and version > FORMAT:
+        raise NotDamagedError(
+            f"{path}: written by a newer studio (format {version}, this one reads {FORMAT}): "
+            "update the studio"
+        )
     if kind != KIND or version != FORMAT:
         raise StudioError(
             f"{path}: found {kind!r} in format {version!r}, "

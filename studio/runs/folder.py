@@ -1,5 +1,6 @@
 """A run's directory: finding it, refusing it, and claiming it for a training."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +8,24 @@ from pathlib import Path
 from studio.atomic import write_text
 from studio.config import Config, dump, flatten
 from studio.errors import StudioError, nearest
+from studio.runs.data_file import DATA_FILE
+from studio.runs.run_data import absolute_paths
 from studio.runs.stored_config import read_stored_config
 
-__all__ = ["FREE_TO_CHANGE", "claim_folder", "find_folder", "make_folder"]
+__all__ = [
+    "ALLOW_DATA",
+    "FREE_TO_CHANGE",
+    "claim_folder",
+    "find_folder",
+    "make_folder",
+]
 
 # Fields that a resumed training may change, because they decide how long it trains and how much it
 # reports, not the weights that it reaches.
 FREE_TO_CHANGE = {
     "name",
+    "data.cache",
+    "data.memory_gb",
     "train.images",
     "train.threads",
     "train.workers",
@@ -28,6 +39,8 @@ FREE_TO_CHANGE = {
     "train.rollbacks",
     "paper",
 }
+
+ALLOW_DATA = "data"  # `--allow data` accepts another content of the data, not another config
 
 # Prefixes of the files that a training leaves in a directory if it is killed before it begins.
 LEFTOVERS = (".lock", ".writing-")
@@ -43,6 +56,7 @@ def find_folder(
         folder: the directory. If None, the next free `runs/NAME-N`, or the last one to resume.
         resume: whether to continue the run in the directory.
         allowed: fields that may differ from the run's config, besides `FREE_TO_CHANGE`.
+            `ALLOW_DATA` is ignored.
 
     Returns:
         the directory.
@@ -53,6 +67,7 @@ def find_folder(
     """
     if folder is None:
         folder = _last_run(config.name) if resume else _next_run(config.name)
+    folder = Path(os.path.expanduser(folder))
     if (folder / "config.yaml").is_file():
         if not resume:
             raise StudioError(
@@ -70,11 +85,13 @@ def find_folder(
 def claim_folder(config: Config, folder: Path) -> Path:
     """Makes a run's directory, saves the resolved config in it, and returns it.
 
+    Folders in the config become absolute, so that the run opens from every working directory.
+
     Raises:
         StudioError: the directory cannot be written.
     """
     make_folder(folder)
-    write_text(folder / "config.yaml", dump(config))
+    write_text(folder / "config.yaml", dump(absolute_paths(config)))
     return folder
 
 
@@ -115,12 +132,15 @@ def _run_numbers(name: str) -> list[int]:
 
 def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> None:
     """Refuses a config that would train the stored run to other weights."""
-    stored = read_stored_config(folder)
-    before, after = (flatten(c.model_dump(mode="json")) for c in (stored, config))
+    stored = absolute_paths(read_stored_config(folder))
+    before, after = (flatten(c.model_dump(mode="json")) for c in (stored, absolute_paths(config)))
+    allowed = [name for name in allowed if name != ALLOW_DATA]
     unknown = [name for name in allowed if name not in before and name not in after]
     if unknown:
         raise StudioError(f"--allow {unknown[0]}: no such field{nearest(unknown[0], after)}")
-    free = FREE_TO_CHANGE | {*allowed}
+    # Where data.json tells whether the content is the same, its place is of no importance.
+    moved = {"data.root", "data.grass_root"} if (folder / DATA_FILE).is_file() else set()
+    free = FREE_TO_CHANGE | moved | {*allowed}
     changed = [
         field
         for field in {**before, **after}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.errors import StudioError
+from studio.lfs import refuse_pointer
 
 __all__ = ["read_manifest", "sha256", "verify_files"]
 
@@ -29,7 +30,9 @@ def read_manifest(path: Path, kind: str) -> dict[str, Any]:
 
     Raises:
         StudioError: the file cannot be read or is not a manifest.
+        NotDamagedError: it is a Git LFS pointer.
     """
+    refuse_pointer(path)
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return {**manifest, "files": dict(manifest["files"])}
@@ -48,11 +51,13 @@ def verify_files(folder: Path, files: Mapping[str, str]) -> None:
 
     Raises:
         StudioError: a file is missing or its hash differs. The message names the file.
+        NotDamagedError: a file is a Git LFS pointer.
     """
     for name, expected in files.items():
         file = folder / Path(name).name  # a manifest cannot point outside its folder
         found = sha256(file) if file.is_file() else "no file"
         if found != expected:
+            refuse_pointer(file)
             raise StudioError(
                 f"{file}: damaged: sha256 expected {str(expected)[:12]}..., found {found[:12]}"
             )

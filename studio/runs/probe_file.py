@@ -22,16 +22,20 @@ ROW_KEYS = (
 )
 
 
-def read_probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
-    """Reads `probe.json` if it is complete and belongs to a checkpoint.
+def read_probe(
+    folder: Path, images_seen: int, data_sha256: str | None = None
+) -> dict[str, Any] | None:
+    """Reads `probe.json` if it is complete and belongs to a checkpoint and to the data.
 
     Args:
         folder: the run's directory.
         images_seen: number of the checkpoint.
+        data_sha256: hash of the present data. None: whatever the data were. A file of an older
+            studio does not name its data, and is taken to belong to them.
 
     Returns:
-        the content, or None if the file does not exist or belongs to another checkpoint. An
-        incomplete file is ignored with a warning.
+        the content, or None if the file does not exist, or belongs to another checkpoint or to
+        other data. An incomplete file is ignored with a warning.
     """
     path = folder / "probe.json"
     if not path.is_file():
@@ -44,4 +48,7 @@ def read_probe(folder: Path, images_seen: int) -> dict[str, Any] | None:
     if not complete:
         warn(f"{path}: not a complete probe as a training writes it; ignored")
         return None
-    return probe if probe.get("images_seen") == images_seen else None
+    if probe.get("images_seen") != images_seen:
+        return None
+    measured = probe.get("data_sha256")
+    return None if data_sha256 and measured and measured != data_sha256 else probe

@@ -1,5 +1,7 @@
 """A run: a directory that reopens as a method in eval mode. An export is a run, too."""
 
+import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,16 @@ import torch
 from torch import Tensor
 
 from studio import sampling
-from studio.build import build_dataset, build_method
+from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset
+from studio.data.folders_config import FoldersConfig
+from studio.data.io.files import FilesConfig
 from studio.errors import StudioError, warn
 from studio.method import Code, Domain, Method
 from studio.runs import checkpoint, exported
+from studio.runs.data_file import DataFile, read_data_file
+from studio.runs.run_data import RunData, absolute_paths, open_data
 from studio.runs.stored_config import read_stored_config
 
 __all__ = ["Run"]
@@ -31,10 +37,16 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, config: Config, method: Method, images_seen: int, shape: tuple[int, ...]
+        self,
+        folder: Path,
+        config: Config,
+        method: Method,
+        images_seen: int,
+        shape: tuple[int, ...],
+        stored: DataFile | None = None,
     ) -> None:
         self.folder, self.config, self.method = folder, config, method
-        self.images_seen, self.shape = images_seen, shape
+        self.images_seen, self.shape, self._stored = images_seen, shape, stored
 
     @classmethod
     def open(
@@ -60,7 +72,7 @@ class Run:
         Raises:
             StudioError: the folder is not a run, or the checkpoint is missing or damaged.
         """
-        folder = Path(folder)
+        folder = Path(os.path.expanduser(folder))
         config = _config(folder, data_root)
         export = None if (folder / "checkpoints").exists() else exported.find_export(folder)
         if export is not None:
@@ -77,12 +89,38 @@ class Run:
         except RuntimeError as error:
             raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(folder, config, method.to(where).eval().requires_grad_(False), seen, shape)
+        method = method.to(where).eval().requires_grad_(False)
+        return cls(folder, config, method, seen, shape, read_data_file(folder))
 
     @cached_property
     def data(self) -> Dataset:
-        """The run's data set, opened on first use."""
-        return build_dataset(self.config)
+        """The run's data set, with the window and the split of its training.
+
+        It is opened on first use. If its content is not that of the training, a warning says so.
+        """
+        return self._opened.dataset
+
+    @property
+    def data_changes(self) -> str:
+        """The differences of the data from those of the training, "" if there are none."""
+        return self._opened.changes
+
+    @property
+    def data_sha256(self) -> str:
+        """A hash of the content of the data."""
+        return self._opened.sha256
+
+    @property
+    def derived(self) -> Mapping[str, Any]:
+        """The facts that were derived from the data of the training, such as the window.
+
+        The data are opened only if a run of an older studio has not stored them.
+        """
+        return self.data.derived() if self._stored is None else self._stored.derived
+
+    @cached_property
+    def _opened(self) -> RunData:
+        return open_data(self.folder, self.config, self._stored, self.shape)
 
     def describe(self) -> dict[str, Any]:
         """Returns the keys with which every JSON answer begins."""
@@ -138,9 +176,10 @@ def _config(folder: Path, data_root: str | Path | None) -> Config:
     config = read_stored_config(folder)
     if data_root is None:
         return config
-    return config.model_copy(
-        update={"data": config.data.model_copy(update={"root": str(data_root)})}
-    )
+    if not isinstance(config.data, FilesConfig | FoldersConfig):
+        raise StudioError(f"--data-root {data_root}: {config.data.name} reads no files")
+    data = config.data.model_copy(update={"root": str(data_root)})
+    return absolute_paths(config.model_copy(update={"data": data}))
 
 
 def _checkpoint(folder: Path, number: int | None) -> checkpoint.Checkpoint:

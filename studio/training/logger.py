@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from studio.atomic import write_file, write_text
+from studio.atomic import write_file
 from studio.errors import StudioError
+from studio.runs.log import drop_lines_after
 
 __all__ = ["Averages", "Logger"]
 
@@ -97,9 +98,8 @@ class Logger:
             )
 
     def _open_log(self, images_seen: int) -> None:
-        path = self.folder / "log.jsonl"
-        _drop_lines_after(path, images_seen)
-        self.file = path.open("a", encoding="utf-8")
+        drop_lines_after(self.folder, images_seen)
+        self.file = (self.folder / "log.jsonl").open("a", encoding="utf-8")
 
     def forget_after(self, images_seen: int) -> None:
         """Drops the log lines of images that the training will see again."""
@@ -163,17 +163,3 @@ class Logger:
             for file in (self.board, self.file):
                 with suppress(OSError):  # `log` has already reported a full disk
                     file.close()
-
-
-def _drop_lines_after(path: Path, images_seen: int) -> None:
-    """Drops log lines of images after `images_seen`, and an incomplete last line."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["images_seen"] <= images_seen:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    write_text(path, "".join(line + "\n" for line in kept))

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from studio.build import build_dataset
 from studio.config import Config
+from studio.data import Dataset
 from studio.distributed.processes import is_lost_contact
 from studio.errors import StudioError, nearest
 from studio.runs import checkpoint
-from studio.runs.folder import claim_folder, find_folder, make_folder
+from studio.runs.data_file import DataFile, read_data_file
+from studio.runs.folder import ALLOW_DATA, claim_folder, find_folder, make_folder
 from studio.runs.lock import Lock
 from studio.runs.provenance import environment
+from studio.runs.run_data import compare_data
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Logger
@@ -53,7 +56,7 @@ def train(
             whole process.
         finish: called when the budget is used, for example to probe and draw.
         allowed: fields of the config that a resumed training may change, besides those that do
-            not affect the weights, for example `train.lr`.
+            not affect the weights, for example `train.lr`. `data` accepts changed data.
 
     Returns:
         the session, stopped or finished.
@@ -64,14 +67,15 @@ def train(
     if deterministic:
         torch.use_deterministic_algorithms(True)
     # Before anything is written, because the data or the machine may not allow the training.
-    engine = Engine(config, build_dataset(config))
+    stored = _read_stored(config, folder, resume, allowed)
+    engine = Engine(config, build_dataset(config, stored and stored.derived))
     processes, lock = engine.processes, Lock()
     try:
         with processes.skip_destruction_on_error():
-            folder = processes.decide_on_first(
-                lambda: _take_folder(config, folder, resume, allowed, lock)
+            folder, changes = processes.decide_on_first(
+                lambda: _take_folder(config, folder, resume, allowed, lock, engine.dataset, stored)
             )
-            session = TrainingSession(config, folder, engine, stop_after)
+            session = TrainingSession(config, folder, engine, stop_after, changes)
             with closing(session.logger):
                 stopped = session.run(finish)
             lock.release()
@@ -94,15 +98,45 @@ def train(
     return session
 
 
+def _read_stored(
+    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str]
+) -> DataFile | None:
+    """Returns the facts of a run that is resumed, or None for a new run or one without them."""
+    if not resume:
+        return None
+    stored = read_data_file(find_folder(config, folder, resume, allowed))
+    return stored if stored is not None and stored.dataset == config.data.name else None
+
+
 def _take_folder(
-    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str], lock: Lock
-) -> Path:
+    config: Config,
+    folder: Path | None,
+    resume: bool,
+    allowed: Sequence[str],
+    lock: Lock,
+    dataset: Dataset,
+    stored: DataFile | None,
+) -> tuple[Path, str]:
+    """Claims the run's directory and stores the facts of its data.
+
+    Returns:
+        the directory, and the differences of the data from those of the run.
+    """
     folder = find_folder(config, folder, resume, allowed)
+    changes, _ = compare_data(dataset, stored)
+    if changes and ALLOW_DATA not in allowed:
+        raise StudioError(
+            f"{folder}: cannot be resumed with other data: {changes}; --allow {ALLOW_DATA} accepts "
+            "them and keeps the window and the split of the images that the run knows"
+        )
     make_folder(folder)
     lock.acquire(folder)
     # Again, because the former owner of the lock may have made a run in the directory.
     find_folder(config, folder, resume, allowed)
-    return claim_folder(config, folder)
+    claim_folder(config, folder)
+    if changes or stored is None:
+        DataFile(config.data.name, dataset.derived(), dataset.fingerprint()).write(folder)
+    return folder, changes
 
 
 class TrainingSession:
@@ -115,6 +149,7 @@ class TrainingSession:
         folder: the run's directory.
         engine: takes the iterations.
         stop_after: seconds after which to save and stop.
+        changes: differences of the data from those of the run until now, for its log.
 
     Attributes:
         stopped: the reason why the training ended before its budget: "SIGINT", "SIGTERM",
@@ -124,7 +159,12 @@ class TrainingSession:
     """
 
     def __init__(
-        self, config: Config, folder: Path, engine: Engine, stop_after: float | None = None
+        self,
+        config: Config,
+        folder: Path,
+        engine: Engine,
+        stop_after: float | None = None,
+        changes: str = "",
     ) -> None:
         self.config, self.folder, self.engine, self.stop_after = config, folder, engine, stop_after
         self.dataset, self.processes = engine.dataset, engine.processes
@@ -141,11 +181,14 @@ class TrainingSession:
         )
         for line in [*damaged, *self.dataset.notes(), *engine.method.notes()]:
             self.logger.say(line)
+        if changes:
+            self.logger.say(f"the data differ from those of the run until now: {changes}")
         self.environment = {
             **environment(),
             "device": str(engine.accelerator.device),
             "processes": self.processes.count,
             "threads": engine.threads,
+            **({"data_changes": changes} if changes else {}),
         }
         self.logger.log(engine.images_seen, {"started": self.environment})
         self.recovery = Recovery(engine, self.logger, folder, (self.averages, self.since_saved))

@@ -11,6 +11,7 @@ from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show_probe
 from studio.render.registry import draw_pictures
 from studio.report import Facts, collect, write_report
+from studio.runs.data_file import read_data_file
 from studio.training.session import TrainingSession
 
 __all__ = ["finish"]
@@ -28,6 +29,7 @@ def finish(session: TrainingSession) -> None:
         "method": config.method.name,
         "dataset": config.data.name,
         "images_seen": seen,
+        "data_sha256": _data_sha256(session),
     }
     result = {**head, **measure(method, session.dataset)}
     write_json(session.folder / "probe.json", result)
@@ -41,6 +43,13 @@ def finish(session: TrainingSession) -> None:
     print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
     if report:
         print(f"report: {report}", file=sys.stderr)
+
+
+def _data_sha256(session: TrainingSession) -> str | None:
+    """Returns the hash of the data with which the run's other verbs compare theirs."""
+    stored = read_data_file(session.folder)
+    fingerprint = None if stored is None else stored.fingerprint
+    return None if fingerprint is None else fingerprint.sha256
 
 
 def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path | None:

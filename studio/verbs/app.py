@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from studio.verbs.options import DataRoot, expand
+
 __all__ = ["app"]
 
 
@@ -12,7 +14,9 @@ def app(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            metavar="RUN...", help="directories of runs; a menu of the page chooses among them"
+            metavar="RUN...",
+            help="directories of runs; a menu of the page chooses among them",
+            callback=expand,
         ),
     ],
     host: Annotated[
@@ -33,6 +37,7 @@ def app(
     browser: Annotated[
         bool, typer.Option("--open/--no-open", help="open the page in a browser")
     ] = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Explore runs in the browser: swap, heal and edit images. Needs the extra `app`."""
     from studio.app.server import check_gradio, free_port, serve
@@ -42,4 +47,4 @@ def app(
 
     from studio.app.state import Shelf
 
-    serve(Shelf(runs, device), host, free, browser)
+    serve(Shelf(runs, device, data_root), host, free, browser)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import Json, Number, RunArgument, Weights
+from studio.verbs.options import DataRoot, Json, Number, RunArgument, Weights, expand
 
 __all__ = ["apply"]
 
@@ -16,6 +16,7 @@ Donors = Annotated[
     Path | None,
     typer.Option(
         "--with",
+        callback=expand,
         help=(
             "for swap: an image that gives its salient content to all, or a folder of as many as IN"
         ),
@@ -43,12 +44,18 @@ def apply(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="IN", help="a png, jpg, npy, nii or nii.gz file, or a folder of them"
+            callback=expand,
+            metavar="IN",
+            help="a png, jpg, npy, nii or nii.gz file, or a folder of them",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="a folder: codes.csv and KIND/... with the names of IN"),
+        typer.Argument(
+            callback=expand,
+            metavar="OUT",
+            help="a folder: codes.csv and KIND/... with the names of IN",
+        ),
     ],
     what: Annotated[
         list[str] | None,
@@ -64,6 +71,7 @@ def apply(
     as_json: Json = False,
     checkpoint: Number = None,
     ema: Weights = True,
+    data_root: DataRoot = None,
 ) -> None:
     """Encode, heal or swap your own files."""
     if window is not None and not window[0] < window[1]:
@@ -73,7 +81,7 @@ def apply(
     from studio.apply import apply as apply_to
     from studio.runs.run import Run
 
-    opened = Run.open(run, checkpoint, ema)
+    opened = Run.open(run, checkpoint, ema, data_root=data_root)
     done = apply_to(
         opened,
         source,

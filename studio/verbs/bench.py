@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from studio.verbs.options import Assignments, Cfg, Json
+from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting
 
 __all__ = ["bench"]
 
@@ -24,6 +24,7 @@ def bench(
         ),
     ] = True,
     as_json: Json = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Measure the cost of a training iteration.
 
@@ -33,7 +34,8 @@ def bench(
     from studio.bench import bench as measure_cost
     from studio.config import load
 
-    result = measure_cost(load(cfg, assignments or []), iterations, naive)
+    settings = [*(assignments or []), *data_root_setting(data_root)]
+    result = measure_cost(load(cfg, settings), iterations, naive)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:

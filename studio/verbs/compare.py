@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from studio.verbs.options import Json
+from studio.verbs.options import DataRoot, Json, data_root_setting, expand
 
 if TYPE_CHECKING:
     from studio.evaluate.probes import ProbeOptions
@@ -77,7 +77,9 @@ def compare(
     assignments: ValueLists = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="folder of the runs; default: runs/compare-NAME"),
+        typer.Option(
+            "--out", help="folder of the runs; default: runs/compare-NAME", callback=expand
+        ),
     ] = None,
     jobs: Jobs = 1,
     launcher: Launcher = None,
@@ -99,6 +101,7 @@ def compare(
         ),
     ] = False,
     as_json: Json = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Train the missing runs, resume the incomplete ones, and compare all of them."""
     from studio.compare import compare as comparison
@@ -106,9 +109,10 @@ def compare(
     from studio.compare.sweep import comparison_name, resolve_variants
     from studio.compare.table import check_keys, show_comparison, tables, write_comparison
 
+    settings = [*(assignments or []), *data_root_setting(data_root)]
     options = _probe_options(protocol, eval_mode)
     template = LaunchTemplate.parse(launcher) if launcher is not None else None
-    rows = resolve_variants(cfgs, assignments or [], seeds, budget)
+    rows = resolve_variants(cfgs, settings, seeds, budget)
     folder = out or Path("runs") / f"compare-{comparison_name(cfgs)}"
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from studio.errors import StudioError, nearest
-from studio.verbs.options import Assignments, Json, check_picture
+from studio.verbs.options import Assignments, Json, check_picture, expand
 
 if TYPE_CHECKING:
     from studio.data.dataset import DataConfig
@@ -63,7 +63,9 @@ def data_preview(
     name: Annotated[
         str, typer.Argument(help="a config, or the name of a data set that needs no options")
     ],
-    out: Annotated[Path, typer.Option("--out", help="the picture to write")] = Path("preview.png"),
+    out: Annotated[
+        Path, typer.Option("--out", help="the picture to write", callback=expand)
+    ] = Path("preview.png"),
     n: Annotated[int, typer.Option("--n", min=1, help="images per row")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     assignments: Assignments = None,
@@ -81,7 +83,9 @@ def data_preview(
 
 
 @data_app.command("init")
-def data_init(root: Annotated[Path, typer.Argument(help="an empty or new folder")]) -> None:
+def data_init(
+    root: Annotated[Path, typer.Argument(help="an empty or new folder", callback=expand)],
+) -> None:
     """Write an example of the layout that `folders` reads."""
     from studio.data.catalogue import init_example
 

@@ -6,14 +6,16 @@ from typing import Annotated
 
 import typer
 
-from studio.verbs.options import Json, Number, RunArgument
+from studio.verbs.options import DataRoot, Json, Number, RunArgument, expand
 
 __all__ = ["export"]
 
 
 def export(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="a new or empty folder")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="a new or empty folder", callback=expand)
+    ],
     onnx: Annotated[
         bool,
         typer.Option(
@@ -30,6 +32,7 @@ def export(
     ] = None,
     as_json: Json = False,
     checkpoint: Number = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Write a folder to share: weights as safetensors, exported programs, and a model card."""
     from studio.export import write as exporting
@@ -37,7 +40,7 @@ def export(
 
     if push is not None:
         exporting.refuse_push(push)
-    opened = Run.open(run, checkpoint, device="cpu")
+    opened = Run.open(run, checkpoint, device="cpu", data_root=data_root)
     manifest = exporting.export(opened, folder, onnx)
     address = None if push is None else exporting.push(folder, push)
     if as_json:

@@ -1,16 +1,53 @@
 """Options that several verbs share, and the checks that belong to them."""
 
+import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from studio.errors import StudioError
 
-__all__ = ["Assignments", "Cfg", "Json", "Number", "RunArgument", "Weights", "check_picture"]
+__all__ = [
+    "Assignments",
+    "Cfg",
+    "DataRoot",
+    "Json",
+    "Number",
+    "RunArgument",
+    "Weights",
+    "check_picture",
+    "data_root_setting",
+    "expand",
+]
+
+
+def expand(given: Any) -> Any:  # noqa: ANN401 - typer passes paths, lists of paths and None
+    """Returns a path, or a list of paths, with a leading ~ replaced by the home folder.
+
+    Every option that is a path has it as its callback, because a shell expands ~ only where it is
+    not quoted.
+    """
+    if isinstance(given, list | tuple):
+        return [expand(path) for path in given]
+    return Path(os.path.expanduser(given)) if isinstance(given, Path) else given
+
 
 RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="directory of a run, e.g. runs/digits_dig-1")
+    Path,
+    typer.Argument(
+        metavar="RUN", help="directory of a run, e.g. runs/digits_dig-1", callback=expand
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        metavar="DIR",
+        help="folder of the data, if it is not data.root of the config",
+        callback=expand,
+    ),
 ]
 Cfg = Annotated[
     str, typer.Option("--cfg", help="path of a YAML file, or the name of a config of the studio")
@@ -34,6 +71,12 @@ Weights = Annotated[
         "--ema/--no-ema", help="use the averaged weights, or those after the last iteration"
     ),
 ]
+
+
+def data_root_setting(root: Path | None) -> list[str]:
+    """Returns `--data-root` as an assignment for `--set`, or nothing if it is not given."""
+    # Quoted, because a path may contain characters that YAML or a list of values reads otherwise.
+    return [] if root is None else [f"data.root={json.dumps(str(root.absolute()))}"]
 
 
 def check_picture(out: Path) -> None:

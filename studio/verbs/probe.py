@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from studio.verbs.options import Json, Number, RunArgument, Weights
+from studio.verbs.options import DataRoot, Json, Number, RunArgument, Weights
 
 __all__ = ["probe"]
 
@@ -37,6 +37,7 @@ def probe(
     as_json: Json = False,
     checkpoint: Number = None,
     ema: Weights = True,
+    data_root: DataRoot = None,
 ) -> None:
     """Measure how well each code predicts each attribute, and how well the codes separate."""
     from studio.evaluate.measure import measure
@@ -45,9 +46,10 @@ def probe(
     from studio.runs.run import Run
 
     options = ProbeOptions.parse(protocol, eval_mode)
-    opened = Run.open(run, checkpoint, ema)
+    opened = Run.open(run, checkpoint, ema, data_root=data_root)
     result = {
         **opened.describe(),
+        "data_sha256": opened.data_sha256,
         **measure(opened.method, opened.data, options, tsne),
     }
     if as_json:

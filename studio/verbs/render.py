@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studio.errors import StudioError, nearest
-from studio.verbs.options import Number, RunArgument, Weights, check_picture
+from studio.verbs.options import DataRoot, Number, RunArgument, Weights, check_picture, expand
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +32,7 @@ Out = Annotated[
             "picture to write; default: RUN/grids/KIND.png, or RUN/grids/training.webp for "
             "the animation"
         ),
+        callback=expand,
     ),
 ]
 Count = Annotated[
@@ -86,9 +87,11 @@ def render(
     attributes: Attributes = None,
     checkpoint: Number = None,
     ema: Weights = True,
+    data_root: DataRoot = None,
 ) -> None:
     """Draw a picture with a caption."""
-    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES
+    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
+    from studio.render.selection import describe_data
 
     if kind not in (*PICTURES, *PICTURES_OF_DIRECTORIES):
         raise StudioError(
@@ -111,9 +114,10 @@ def render(
             {"kind": plane} if plane else {}
         )
         options |= {"attributes": attributes} if attributes else {}
-        opened = Run.open(run, checkpoint, ema)
+        opened = Run.open(run, checkpoint, ema, data_root=data_root)
+        data = describe_data(opened) if kind in WITHOUT_DATA else opened.data
         path = out or opened.folder / "grids" / f"{kind}.png"
-        _save(PICTURES[kind](opened.method, opened.data, n, seed or 0, **options), path)
+        _save(PICTURES[kind](opened.method, data, n, seed or 0, **options), path)
     print(path)
 
 
@@ -130,6 +134,7 @@ def _draw_from_directory(
     from studio.atomic import write_file
     from studio.render.animation import animate, checkpoint_painter
     from studio.render.curves import draw_curves
+    from studio.render.selection import describe_data
     from studio.runs.run import Run
 
     opened = Run.open(folder, number, ema)
@@ -139,7 +144,7 @@ def _draw_from_directory(
         return path
     path = out or folder / "grids" / "training.webp"
     draw = checkpoint_painter(
-        folder, opened.data, opened.config.seed if seed is None else seed, ema
+        folder, describe_data(opened), opened.config.seed if seed is None else seed, ema
     )
     options = {} if n is None else {"most": max(2, n)}
     animation = animate(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import Number, Weights
+from studio.verbs.options import DataRoot, Number, Weights, expand
 
 __all__ = ["report"]
 
@@ -14,30 +14,39 @@ __all__ = ["report"]
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN ...", help="directories of runs; several appear side by side"),
+        typer.Argument(
+            metavar="RUN ...",
+            help="directories of runs; several appear side by side",
+            callback=expand,
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             help="HTML file to write; default: RUN/report.html, or ./report.html for several runs",
+            callback=expand,
         ),
     ] = None,
     with_probe: Annotated[
         bool,
         typer.Option(
             "--probe/--no-probe",
-            help="probe the checkpoint if the run's probe.json is of another one",
+            help=(
+                "probe the checkpoint if the run's probe.json is of another one or of other data; "
+                "--no-probe also works without the data"
+            ),
         ),
     ] = True,
     checkpoint: Number = None,
     ema: Weights = True,
+    data_root: DataRoot = None,
 ) -> None:
     """Write one HTML page that needs no network.
 
     It shows a verdict, pictures, curves, scores, the config, and how to reproduce the run.
     """
-    from studio.report import collect, write_report
+    from studio.report import collect_run, write_report
     from studio.runs.run import Run
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
@@ -45,19 +54,8 @@ def report(
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
     # Every run is opened before any is measured, because a wrong name must be reported at once.
-    opened = [Run.open(run, checkpoint, ema) for run in runs]
-    facts = [
-        collect(
-            run.folder,
-            run.config,
-            run.method,
-            run.data,
-            run.images_seen,
-            with_probe=with_probe,
-            averaged=ema,
-        )
-        for run in opened
-    ]
+    opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
+    facts = [collect_run(run, with_probe=with_probe, averaged=ema) for run in opened]
     path = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
     write_report(facts, path)
     print(path)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import Json, RunArgument, Weights
+from studio.verbs.options import DataRoot, Json, RunArgument, Weights, expand
 
 __all__ = ["score"]
 
@@ -24,7 +24,8 @@ Features = Annotated[
     ),
 ]
 WeightsFile = Annotated[
-    Path | None, typer.Option("--weights", help="file with the weights of the extractor")
+    Path | None,
+    typer.Option("--weights", help="file with the weights of the extractor", callback=expand),
 ]
 NumberOrAll = Annotated[
     str | None,
@@ -52,6 +53,7 @@ def score(
     ] = 0,
     as_json: Json = False,
     ema: Weights = True,
+    data_root: DataRoot = None,
 ) -> None:
     """Score generated images against real images: FID, KID, IS, precision and recall."""
     if number is not None and number != "all" and not number.isdecimal():
@@ -75,6 +77,7 @@ def score(
         seed,
         ema,
         _log,
+        data_root,
     )
     if as_json:
         result = {**entries[-1], **({"scores": entries} if number == "all" else {})}

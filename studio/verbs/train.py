@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import Assignments, Cfg
+from studio.verbs.options import Assignments, Cfg, DataRoot, data_root_setting, expand
 
 if TYPE_CHECKING:
     from studio.config import Config
@@ -21,7 +21,10 @@ Allow = Annotated[
     typer.Option(
         "--allow",
         metavar="FIELD",
-        help="with --resume: accept a changed value of FIELD, e.g. train.lr; repeatable",
+        help=(
+            "with --resume: accept a changed value of FIELD, e.g. train.lr, or changed files if "
+            "FIELD is data; repeatable"
+        ),
     ),
 ]
 
@@ -32,7 +35,9 @@ def train(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run", help="directory of the run; default: runs/CONFIG-N with the next free N"
+            "--run",
+            help="directory of the run; default: runs/CONFIG-N with the next free N",
+            callback=expand,
         ),
     ] = None,
     resume: Annotated[
@@ -60,6 +65,7 @@ def train(
         typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
     allow: Allow = None,
+    data_root: DataRoot = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""
     from studio.training.signals import Preempted, exit_code, preemptible
@@ -68,7 +74,7 @@ def train(
         with preemptible():
             stopped = _train(
                 cfg,
-                assignments or [],
+                [*(assignments or []), *data_root_setting(data_root)],
                 run,
                 resume,
                 requeue,

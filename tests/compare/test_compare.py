@@ -205,6 +205,7 @@ def test_compare_measures_another_protocol_once(
     assert compare(one, out)["rows"][0]["attributes"]["digit"]["metric"] == "balanced_accuracy"
     assert {p.name for p in folder.iterdir()} == {
         "config.yaml",
+        "data.json",
         "log.jsonl",
         "tensorboard",
         "checkpoints",

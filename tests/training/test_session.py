@@ -59,6 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_train_writes_every_file_of_a_run_directory(finished: Path) -> None:
     assert {p.name for p in finished.iterdir()} == {
         "config.yaml",
+        "data.json",
         "log.jsonl",
         "tensorboard",
         "checkpoints",

@@ -15,6 +15,7 @@ import numpy as np
 
 from studio.data.io.names import LISTED, format_lines, is_missing, join_names, normalise_name
 from studio.errors import StudioError, nearest
+from studio.lfs import refuse_pointer
 
 __all__ = [
     "MOST_CLASSES",
@@ -184,6 +185,7 @@ def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> 
                 f"{path}: missing, but data.attributes names {join_names(wanted)}{more}"
             )
         return AttributeTable(notes=notes)
+    refuse_pointer(path)
     columns, rows = _read_rows(path, COLUMNS)
     for name in wanted:
         if name not in columns:

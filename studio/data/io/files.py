@@ -23,6 +23,7 @@ from pydantic import Field, field_validator
 
 from studio.data.dataset import DataConfig
 from studio.errors import StudioError
+from studio.lfs import POINTER, is_pointer
 
 __all__ = [
     "DAMAGE_ERRORS",
@@ -236,6 +237,8 @@ def read_error(path: Path, error: BaseException, fault: str) -> StudioError:
         error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError
     ):
         return StudioError(f"{path}: cannot be read: {error.strerror}")
+    if is_pointer(path):
+        return StudioError(f"{path}: {POINTER}")
     return StudioError(f"{path}: {fault}: {error}")
 
 

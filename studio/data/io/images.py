@@ -24,6 +24,7 @@ from studio.data.io.slices import (
     select_planes,
     verify_gzip,
 )
+from studio.lfs import POINTER, is_pointer
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
@@ -104,6 +105,8 @@ def read_image(
             raise UnreadableError("is not a file")
         if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
+        if is_pointer(path):
+            raise UnreadableError(f"is {POINTER}")
         if path.name.lower().endswith((".nii", ".nii.gz")):
             picture = _read_nifti(path, at)
         else:

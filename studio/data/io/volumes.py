@@ -10,6 +10,7 @@ import numpy as np
 
 from studio.data.io.images import LARGEST, UnreadableError
 from studio.data.io.slices import UnavailableError, verify_gzip
+from studio.lfs import POINTER, is_pointer
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
@@ -49,6 +50,8 @@ def read_volume(path: Path) -> Volume:
             raise UnreadableError("is not a file")
         if found.st_size == 0:
             raise UnreadableError("is empty (0 bytes)")
+        if is_pointer(path):
+            raise UnreadableError(f"is {POINTER}")
         with path.open("rb") as file:
             file.read(1)  # because nibabel hides the reason if it cannot
         volume = _read(path)

@@ -13,6 +13,7 @@ import numpy as np
 from studio.data.dataset import Split
 from studio.data.io.files import LabelledImages, StoredArray, first_existing, open_npz
 from studio.errors import StudioError
+from studio.lfs import refuse_pointer
 
 __all__ = ["CIFAR_LAYOUT", "OBJECTS", "open_cifar"]
 
@@ -112,6 +113,7 @@ def _from_binary(place: Path) -> dict[Split, LabelledImages]:
 
 
 def _records(path: Path) -> int:
+    refuse_pointer(path)
     size = path.stat().st_size
     if size == 0 or size % RECORD.itemsize:
         raise StudioError(

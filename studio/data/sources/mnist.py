@@ -19,6 +19,7 @@ from studio.data.io.files import (
     uncompressed_size,
 )
 from studio.errors import StudioError
+from studio.lfs import refuse_pointer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,6 +129,7 @@ def _idx(place: Path, name: str, magic: int) -> StoredArray:
         raise StudioError(
             f"{place.absolute()}: no {name} or {name}.gz, though other files of MNIST are there"
         )
+    refuse_pointer(path)
     axes = magic & 0xFF
     try:
         with open_maybe_gzip(path) as file:

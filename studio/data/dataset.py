@@ -235,10 +235,22 @@ class Dataset(ABC):
                     f"data.attributes.{name}: {self.config.name} has no such "
                     f"attribute{nearest(name, attributes)}"
                 )
+            self._refuse_other_kind(name, attributes[name])
         return {
             name: replace(attribute, belongs=self.config.belongs_of(name, attribute.belongs))
             for name, attribute in attributes.items()
         }
+
+    def _refuse_other_kind(self, name: str, attribute: Attribute) -> None:
+        """Raises an error if the config states another kind than the attribute has."""
+        choice = self.config.attributes[name]
+        kind = choice.kind if isinstance(choice, AttributeConfig) else "auto"
+        own = "category" if attribute.classes else "number"
+        if kind not in ("auto", own):
+            raise StudioError(
+                f"data.attributes.{name}.kind: found {kind}, but {self.config.name} declares a "
+                f"{own}; leave it out"
+            )
 
 
 def is_known(values: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """The files of a user's two folders: which of them are images, and notes on the rest."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
 from studio.data.io.files import check_listable
+from studio.data.io.images import is_image
 from studio.data.io.names import join_names
 from studio.data.io.scan import Found, matches_any, scan_images
 from studio.data.subjects import SPLIT_FOLDERS
@@ -54,7 +56,7 @@ def find_files(root: Path, config: FoldersConfig) -> tuple[dict[str, str], list[
     """
     found = scan_images(root, DOMAINS)
     _refuse_without_images(root, found)
-    notes, whole = [], found.names
+    notes, whole = list(_root_notes(root)), found.names
     for option, patterns, keeps in (
         ("data.files", config.files, True),
         ("data.exclude", config.exclude, False),
@@ -79,6 +81,20 @@ def find_files(root: Path, config: FoldersConfig) -> tuple[dict[str, str], list[
             notes.append(f"{option} {shown} leaves out {left} of {len(whole)} images")
     images = {name: name.split("/")[0] for name in found.names}
     return images, [*notes, *found.notes()]
+
+
+def _root_notes(root: Path) -> Iterator[str]:
+    """Yields notes on folders and images of the root that are outside of the two sets."""
+    inside = [name for name in sorted(os.listdir(root)) if not name.startswith(".")]
+    folders = [f"{n}/" for n in inside if n not in DOMAINS and (root / n).is_dir()]
+    images = [name for name in inside if is_image(name) and (root / name).is_file()]
+    if folders:
+        yield f"{len(folders)} other folders of the root are not read: {join_names(folders)}"
+    if images:
+        yield (
+            f"{len(images)} images of the root are not read: {join_names(images)}; "
+            "move them into background/ or target/"
+        )
 
 
 def _refuse_without_images(root: Path, found: Found) -> None:

@@ -88,9 +88,13 @@ class SplitConfig(DataConfig):
     def _check_fold(self) -> Self:
         if self.fold is not None and self.fold >= self.folds:
             raise ValueError(f"fold: found {self.fold}, expected 0 to {self.folds - 1}")
-        if self.split_rule == "names" and (self.fold is not None or self.split_seed):
-            raise ValueError("split_rule: names has no fold and no split_seed; expected quotas")
+        given = [name for name in ("fold", "split_seed", "subjects") if self._states(name)]
+        if self.split_rule == "names" and given:
+            raise ValueError(f"split_rule: names has no {', '.join(given)}; expected quotas")
         return self
+
+    def _states(self, name: str) -> bool:
+        return getattr(self, name) != type(self).model_fields[name].default
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,10 @@ def read_places(
         _drop_shared_folders(folders)
     stems = Counter(_stem(name) for name in names if not folders[name])
     first: dict[str, str] = {}
-    for name in sorted(name for name in names if not folders[name]):
-        first.setdefault(_stem(name), name)
+    for name in sorted(names):
+        if not folders[name]:
+            first.setdefault(_stem(name), name)
+    spelled: dict[str, str] = {}
     places = {}
     for name in names:
         subject, split = _cells(table, name)
@@ -115,7 +117,8 @@ def read_places(
             origin, key = "bids", bids[0]
         elif rule != "files" and folders[name]:
             inner = folders[name] if rule == "innermost" else folders[name][:1]
-            origin, key = "sub-folder", "/".join(inner)
+            key = normalise_name("/".join(inner))
+            origin, key = "sub-folder", spelled.setdefault(key.casefold(), key)
         elif rule != "files" and stems[_stem(name)] > 1:
             origin, key = "twin", first[_stem(name)]
         stated, origin = (
@@ -130,9 +133,9 @@ def read_places(
 
 
 def _stem(name: str) -> str:
-    """Returns the name of a file without its folders and its ending."""
-    base = normalise_name(name).rsplit("/", 1)[-1]
-    ends = [end for end in FORMATS if base.lower().endswith(end)]
+    """Returns the name of a file without its folders and its ending, in lower case."""
+    base = normalise_name(name).rsplit("/", 1)[-1].casefold()
+    ends = [end for end in FORMATS if base.endswith(end)]
     return base[: -len(max(ends, key=len))] if ends else base
 
 

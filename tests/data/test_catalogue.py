@@ -199,6 +199,18 @@ def test_init_example_leaves_nothing_when_interrupted(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_check_refuses_another_kind_for_an_attribute_of_a_bundled_data_set() -> None:
+    wrong = {"digit": {"belongs": "salient", "kind": "number"}}
+    right = {"digit": {"belongs": "common", "kind": "category"}}
+    assert check(TexturedDigitsConfig(attributes=wrong))["problems"] == [
+        "data.attributes.digit.kind: found number, but textured_digits declares a category; "
+        "leave it out"
+    ]
+    assert (
+        check(TexturedDigitsConfig(attributes=right))["attributes"]["digit"]["belongs"] == "common"
+    )
+
+
 def test_check_passes_for_a_bundled_data_set() -> None:
     report = check(TexturedDigitsConfig())
     assert report["ok"]

@@ -185,6 +185,19 @@ def test_plan_splits_joins_spellings_of_one_subject() -> None:
     assert found.alike == [["007", "7", "7.0"]]
 
 
+def test_assign_splits_takes_sub_folders_in_any_case_as_one_subject() -> None:
+    names = [f"background/P{i}/a.png" for i in range(30)]
+    names += [f"target/p{i}/b.png" for i in range(30)]
+    splits = assign_splits(names, {}, 0.2)
+    assert straddling(splits, lambda name: name.split("/")[1].lower()) == 0
+
+
+def test_config_refuses_fields_that_the_rule_names_ignores() -> None:
+    for fields in ({"fold": 1}, {"split_seed": 3}, {"subjects": "files"}):
+        with pytest.raises(ValidationError, match="split_rule: names has no"):
+            SplitConfig(name="x", resolution=8, split_rule="names", **fields)
+
+
 def test_plan_splits_joins_subjects_that_share_pixels() -> None:
     names = flat(40)
     config = SplitConfig(name="x", resolution=8)

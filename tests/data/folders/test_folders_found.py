@@ -140,6 +140,16 @@ def test_folders_without_images_name_what_they_have(
     assert expected in str(error.value)
 
 
+def test_folders_note_what_lies_outside_of_the_two_sets(tmp_path: Path) -> None:
+    fill(tmp_path)
+    assert "of the root" not in notes_of(tmp_path)
+    write(tmp_path / "masks/a.png", noise(1))
+    write(tmp_path / "loose.png", noise(2))
+    notes = notes_of(tmp_path)
+    assert "1 other folders of the root are not read: masks/" in notes
+    assert "1 images of the root are not read: loose.png" in notes
+
+
 def test_folders_count_links(tmp_path: Path) -> None:
     fill(tmp_path)
     write(tmp_path / "far.png", noise("far"))

@@ -117,7 +117,8 @@ def _empty_table(title: str, columns: Columns, title_style: str = "") -> Table:
         title_style=title_style or None,
     )
     for column, justify in columns:
-        table.add_column(column, justify=justify, no_wrap=True)
+        # Long names continue on the next line, so that no number is cut off.
+        table.add_column(column, justify=justify, no_wrap=column != "attribute", overflow="fold")
     return table
 
 

@@ -185,6 +185,8 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
     path, equals, text = assignment.partition("=")
     if not equals or not all(path.strip().split(".")):
         raise StudioError(f"--set {assignment}: expected a.b=value")
+    if text.strip().startswith("*"):  # a pattern of file names; YAML would look for an alias
+        return path.strip(), text.strip()
     try:
         return path.strip(), parse_yaml(text)
     except (yaml.YAMLError, ValueError) as error:

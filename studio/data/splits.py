@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from studio.data.dataset import SPLITS, DataConfig, Split
 from studio.data.io.attribute_table import Table
@@ -84,10 +84,16 @@ class SplitConfig(DataConfig):
     file.
     """
 
+    @field_validator("fold")
+    @classmethod
+    def _below_folds(cls, fold: int | None, info: ValidationInfo) -> int | None:
+        folds = info.data.get("folds", 2)
+        if fold is not None and fold >= folds:
+            raise ValueError(f"found {fold}, expected 0 to {folds - 1}")
+        return fold
+
     @model_validator(mode="after")
-    def _check_fold(self) -> Self:
-        if self.fold is not None and self.fold >= self.folds:
-            raise ValueError(f"fold: found {self.fold}, expected 0 to {self.folds - 1}")
+    def _check_rule(self) -> Self:
         given = [name for name in ("fold", "split_seed", "subjects") if self._states(name)]
         if self.split_rule == "names" and given:
             raise ValueError(f"split_rule: names has no {', '.join(given)}; expected quotas")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.folder_files import DOMAINS, fill, items, noise, open_folders, sides, write
 
+from studio.config import parse_assignment
 from studio.data.io.scan import matches_any, scan_images
 from studio.errors import StudioError
 
@@ -76,6 +77,11 @@ def test_folders_use_the_images_that_patterns_pick(tmp_path: Path) -> None:
     assert "data.exclude: no image matches 'nothing*'" in fewer.notes()
     with pytest.raises(StudioError, match=r"data\.files: '\*_T2w\.npy' leaves none of the 29"):
         open_folders(tmp_path, files="*_T2w.npy")
+
+
+def test_parse_assignment_takes_a_pattern_without_quotes() -> None:
+    assert parse_assignment("data.files=*_T1w.nii.gz") == ("data.files", "*_T1w.nii.gz")
+    assert parse_assignment("data.files=['*.png']") == ("data.files", ["*.png"])
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,7 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
     key = hashlib.sha256(
         repr((VERSION, sorted(_heads(dataset).items()), training.sha256())).encode()
     ).hexdigest()
+    test = _sample(dataset, "test", TESTED)
     path = folder / "domain.safetensors"
     if path.exists():
         try:
@@ -165,10 +166,11 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
         except StudioError as error:
             warn(f"{error}; it is trained again")
         else:
-            if kept.manifest.get("key") == key:
+            tested = kept.manifest.get("tested_sha256")
+            if kept.manifest.get("key") == key and tested in (None, test.sha256()):
                 return kept
     net = train_classifier(training.images, training.values, _heads(dataset), device)
-    accuracy = [*_test(net, dataset, training.values)]
+    accuracy = [*_test(net, dataset, test, training.values)]
     content = save({name: value.cpu().contiguous() for name, value in net.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {
@@ -179,6 +181,7 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
         "heads": _heads(dataset),
         "n_train": len(training.images),
         "seed": 0,
+        "tested_sha256": test.sha256(),
         "accuracy": accuracy,
     }
     write_file(path, lambda partial: partial.write_bytes(content))
@@ -310,10 +313,9 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
 
 
 def _test(
-    net: AttributeClassifier, dataset: Dataset, training: dict[str, np.ndarray]
+    net: AttributeClassifier, dataset: Dataset, tested: _Sample, training: dict[str, np.ndarray]
 ) -> Iterator[dict[str, Any]]:
     """Yields the accuracy on each attribute that has more than one value on test images."""
-    tested = _sample(dataset, "test", TESTED)
     outputs = net.read(tested.images)[1]
     for name, classes in _heads(dataset).items():
         has = is_known(tested.values[name])

@@ -4,6 +4,7 @@ import pickle
 import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from support.experiments import tiny
 from typer.testing import CliRunner
 
-from studio import cli
+from studio import Run, cli
 from studio.build import build_method
 from studio.config import dump
 from studio.errors import StudioError
@@ -216,15 +217,7 @@ def test_score_refuses_images_that_are_not_finite(run: Path) -> None:
 
 
 def test_score_refuses_volumes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studio.data.textured_digits import TexturedDigits
-
-    original = TexturedDigits.__init__
-
-    def volumes(self: TexturedDigits, config: object) -> None:
-        original(self, config)  # pyright: ignore[reportArgumentType]
-        self.shape = (1, 8, 32, 32)
-
-    monkeypatch.setattr(TexturedDigits, "__init__", volumes)
+    monkeypatch.setattr(Run, "data", SimpleNamespace(shape=(1, 8, 32, 32)))
     assert (
         "expected images (channels, height, width) to score, found shape (1, 8, 32, 32)"
         in error(run)

@@ -203,6 +203,8 @@ class Folders(Dataset):
                 room -= found.pixels.nbytes
                 items.append(found if room >= 0 else replace(found, pixels=NOT_KEPT))
         usual = min(multimode(item.channels for item in items), default=1)
+        if usual == 1:
+            items = [_as_gray(item) if item.gray else item for item in items]
         reasons |= {
             item.name: (
                 f"has {item.channels} channels, most files have {usual}: "
@@ -230,9 +232,12 @@ class Folders(Dataset):
         pixels = images.fit(picture, self.config.resolution, channels)
         if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
             return "has the same value everywhere"
-        digest = hashlib.blake2b(pixels.astype(np.float32).tobytes(), digest_size=16).digest()
+        digest, gray = _hash_pixels(pixels), b""
+        if len(pixels) == 3 and images.is_gray(picture.values):
+            gray = _hash_pixels(images.convert_channels(pixels, 1))
         seen = replace(picture, values=NOT_KEPT)
-        return Item(name, domain, seen, pixels, len(pixels), pixels.dtype != np.uint8, digest)
+        deep = pixels.dtype != np.uint8
+        return Item(name, domain, seen, pixels, len(pixels), deep, digest, gray)
 
     def _pixels(self, item: Item) -> np.ndarray:
         """Returns the fitted pixels, from memory or from the file."""
@@ -293,3 +298,13 @@ class Folders(Dataset):
                     "split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
+
+
+def _hash_pixels(pixels: np.ndarray) -> bytes:
+    return hashlib.blake2b(pixels.astype(np.float32).tobytes(), digest_size=16).digest()
+
+
+def _as_gray(item: Item) -> Item:
+    """Returns an image that is gray saved as RGB with one channel."""
+    pixels = images.convert_channels(item.pixels, 1) if item.pixels.size else item.pixels
+    return replace(item, pixels=pixels, channels=1, digest=item.gray)

@@ -39,6 +39,7 @@ class Item:
         channels: number of channels.
         deep: whether the file has more than 8 bits per channel.
         digest: hash of the pixels.
+        gray: hash of the pixels in one channel if the file is gray saved as RGB, else empty.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Item:
     channels: int
     deep: bool
     digest: bytes
+    gray: bytes = b""
 
 
 def pixel_notes(
@@ -82,6 +84,7 @@ def pixel_notes(
         f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: (
             item.deep
         ),
+        "gray saved as RGB and count as gray": lambda item: bool(item.gray) and item.channels == 1,
         "beyond data.memory_gb and read again when needed": lambda item: not item.pixels.size,
     }
     for fact, applies in facts.items():

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import (
     MOST_PIXELS,
     Slice,
@@ -25,9 +26,6 @@ from studio.data.io.slices import (
     verify_gzip,
 )
 from studio.lfs import POINTER, is_pointer
-
-if TYPE_CHECKING:
-    from nibabel.spatialimages import SpatialImage
 
 __all__ = [
     "EIGHT_BIT",
@@ -43,6 +41,7 @@ __all__ = [
     "decode_upright",
     "explain_read_errors",
     "fit",
+    "is_gray",
     "is_image",
     "read_image",
     "scale_pixels",
@@ -211,6 +210,11 @@ def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
     return values
 
 
+def is_gray(values: np.ndarray) -> bool:
+    """Returns whether an image (C, H, W) is gray, also where it is saved as RGB."""
+    return len(values) == 1 or (len(values) == 3 and bool((values == values[:1]).all()))
+
+
 def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Maps 8-bit pixels from 0..255, and other pixels from the window, to float32 in [-1, 1]."""
     low, high = EIGHT_BIT if pixels.dtype == np.uint8 else window
@@ -272,9 +276,7 @@ def _read_array(path: Path, at: Slice) -> Picture:
 
 def _read_nifti(path: Path, at: Slice) -> Picture:
     """Reads one axial slice, see `locate_nifti_slice`. The other slices are not read."""
-    import nibabel
-
-    image = cast("SpatialImage", nibabel.load(path))
+    image = open_nifti(path)
     where = locate_nifti_slice(image, at)
     planes = where.upright(image.dataobj[where.index])
     return Picture(as_real(planes), planes.shape[1:], where.spacing)

@@ -10,7 +10,7 @@ they must be 8-bit.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.data.io import images
 from studio.data.io.images import EIGHT_BIT, Picture, scale_pixels
+from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import (
     Slice,
     UnreadableError,
@@ -30,9 +31,6 @@ from studio.data.io.slices import (
 )
 from studio.data.io.volumes import check_voxel_count
 from studio.errors import StudioError
-
-if TYPE_CHECKING:
-    from nibabel.spatialimages import SpatialImage
 
 __all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
 
@@ -149,7 +147,8 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
             [images.read_image(path, _single_slice(rule), rule.shape[1])],
             _count_slices(path),
         )
-    if pictures[0].values.shape[0] != rule.shape[0] and not rule.convert:
+    alike = rule.shape[0] == 1 and all(images.is_gray(picture.values) for picture in pictures)
+    if pictures[0].values.shape[0] != rule.shape[0] and not (rule.convert or alike):
         raise UnreadableError(
             f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}"
         )
@@ -184,9 +183,7 @@ def _count_slices(path: Path) -> int:
     if path.suffix.lower() == ".npy":
         return count_array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        import nibabel
-
-        return count_nifti_slices(cast("SpatialImage", nibabel.load(path)))
+        return count_nifti_slices(open_nifti(path))
     return 0
 
 
@@ -201,9 +198,7 @@ def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             planes = [select_planes(array, at) for at in range(slices)]
         else:
-            import nibabel
-
-            image = cast("SpatialImage", nibabel.load(path))
+            image = open_nifti(path)
             check_voxel_count(image.shape)
             values = np.asarray(image.dataobj)
             places = [locate_nifti_slice(image, at) for at in range(slices)]

@@ -4,16 +4,13 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from studio.data.io.images import LARGEST, UnreadableError
+from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import UnavailableError, verify_gzip
 from studio.lfs import POINTER, is_pointer
-
-if TYPE_CHECKING:
-    from nibabel.spatialimages import SpatialImage
 
 __all__ = ["Volume", "axial_slice", "check_voxel_count", "read_volume"]
 
@@ -94,7 +91,7 @@ def _read(path: Path) -> Volume:
     import nibabel
     from nibabel.affines import voxel_sizes
 
-    image = cast("SpatialImage", nibabel.load(path))
+    image = open_nifti(path)
     if len(image.shape) < 3 or max(image.shape[3:], default=1) > 1:
         raise UnreadableError(f"has shape {image.shape}: expected one volume of three axes")
     kind = image.get_data_dtype()

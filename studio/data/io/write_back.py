@@ -23,6 +23,7 @@ from studio.data.io.images import (
     decode_upright,
     explain_read_errors,
 )
+from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import UnreadableError, locate_nifti_slice, select_planes
 from studio.data.io.user_files import UserFile
 
@@ -155,7 +156,7 @@ def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bo
     import nibabel
 
     with explain_read_errors():
-        image = nibabel.load(source.path)
+        image = open_nifti(source.path)
         if not isinstance(image, nibabel.Nifti1Image):
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
         voxels = cast("ArrayProxy", image.dataobj)

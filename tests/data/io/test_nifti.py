@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from studio.data.folders import Folders, FoldersConfig
+from studio.data.io.images import UnreadableError, read_image
+from studio.data.io.user_files import read_user_file, reading_rule
+from studio.data.io.volumes import read_volume
+
+VALUES = np.arange(6 * 6 * 4, dtype=np.float32).reshape(6, 6, 4)
+
+
+def save(path: Path, values: np.ndarray = VALUES, kind: type = nibabel.Nifti1Image) -> Path:
+    nibabel.save(kind(values, np.eye(4)), path)
+    return path
+
+
+def test_reading_refuses_a_nii_when_it_is_cut_short(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_volume(path).values, VALUES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4])
+    for read in (read_volume, read_image):
+        with pytest.raises(UnreadableError, match=f"cut short: {len(whole) - 4} bytes, expected"):
+            read(path)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("ending", [".Nii.Gz", ".nii.GZ", ".Nii", ".NII"])
+def test_reading_takes_the_named_file_when_the_ending_is_in_any_case(
+    tmp_path: Path, ending: str, kind: type
+) -> None:
+    plain = ".nii.gz" if ending.lower().endswith("gz") else ".nii"
+    path = save(tmp_path / f"b{plain}", VALUES + 1, kind).rename(tmp_path / f"a{ending}")
+    save(tmp_path / f"a{plain}", VALUES)
+    np.testing.assert_array_equal(read_volume(path).values, VALUES + 1)
+    assert read_image(path, 0).values.max() == (VALUES + 1)[:, :, 0].max()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_reading_a_user_file_converts_when_it_is_gray_saved_as_colours(
+    tmp_path: Path, mode: str
+) -> None:
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
+    Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
+    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), lambda: (0.0, 1.0))
+    found = read_user_file(tmp_path / "a.png", rule).images
+    np.testing.assert_allclose((found[0, 0] + 1) * 127.5, gray, atol=1e-3)
+
+
+def test_reading_a_user_file_refuses_when_it_has_colours(tmp_path: Path) -> None:
+    colours = np.zeros((8, 8, 3), np.uint8)
+    colours[2, 2, 0] = 1
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), lambda: (0.0, 1.0))
+    with pytest.raises(UnreadableError, match="has 3 channels, the run's images have 1"):
+        read_user_file(tmp_path / "a.png", rule)
+
+
+@pytest.mark.parametrize("memory", [1.0, 1e-9])
+def test_folders_count_as_gray_when_gray_is_saved_as_rgb(tmp_path: Path, memory: float) -> None:
+    draw = np.random.default_rng(0)
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for number in range(20):
+            image = Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8))
+            image = image.convert("RGB") if number < 6 else image
+            image.save(tmp_path / domain / f"{domain}{number}.png")
+    config = FoldersConfig(name="folders", root=str(tmp_path), resolution=8, memory_gb=memory)
+    data = Folders(config)
+    assert data.shape[0] == 1 and not data.quarantined
+    (note,) = [note for note in data.notes() if "saved as RGB" in note]
+    assert note == "6 background and 6 target images are gray saved as RGB and count as gray"
+    names = data.item_names("train", "background")
+    shown = data.images("train", "background", range(len(names)))
+    for name, image in zip(names, shown.numpy(), strict=True):
+        stored = np.asarray(Image.open(tmp_path / name).convert("L"))
+        np.testing.assert_allclose((image[0] + 1) * 127.5, stored, atol=1e-3)

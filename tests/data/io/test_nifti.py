@@ -71,7 +71,8 @@ def test_folders_count_as_gray_when_gray_is_saved_as_rgb(tmp_path: Path, memory:
             image.save(tmp_path / domain / f"{domain}{number}.png")
     config = FoldersConfig(name="folders", root=str(tmp_path), resolution=8, memory_gb=memory)
     data = Folders(config)
-    assert data.shape[0] == 1 and not data.quarantined
+    assert data.shape[0] == 1
+    assert not data.quarantined
     (note,) = [note for note in data.notes() if "saved as RGB" in note]
     assert note == "6 background and 6 target images are gray saved as RGB and count as gray"
     names = data.item_names("train", "background")

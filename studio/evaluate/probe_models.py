@@ -29,10 +29,14 @@ __all__ = [
     "auc_error",
     "balanced_accuracy",
     "cross_validate_linear",
+    "fit_and_bootstrap",
     "fit_least_squares",
     "fit_linear",
+    "fit_model",
     "fit_two_layers",
+    "make_folds",
     "score_logits",
+    "score_model",
 ]
 
 FOLDS = 5
@@ -56,11 +60,13 @@ class Reading:
         scores: metric -> value.
         error: standard error of the headline metric.
         converged: whether every fit converged. None where nothing was fitted.
+        model: name of the model, where there is a choice.
     """
 
     scores: dict[str, Score]
     error: float
     converged: bool | None
+    model: str | None = None
 
 
 class ProbeModel(Protocol):
@@ -81,7 +87,7 @@ def fit_linear(
     The standard error comes from a bootstrap over the test images.
     """
     model = _linear_model(attribute, standardise=True)
-    return _fit_and_bootstrap(model, attribute, train, test, headline, seed)
+    return fit_and_bootstrap(model, attribute, train, test, headline, seed)
 
 
 def fit_least_squares(
@@ -92,7 +98,7 @@ def fit_least_squares(
         model = _linear_model(attribute, standardise=True)
     else:
         model = make_pipeline(StandardScaler(), LinearRegression())
-    return _fit_and_bootstrap(model, attribute, train, test, headline, seed)
+    return fit_and_bootstrap(model, attribute, train, test, headline, seed)
 
 
 def cross_validate_linear(
@@ -103,13 +109,12 @@ def cross_validate_linear(
     The standard error is that of the mean over the folds. Training examples are not used.
     """
     codes, values = test
-    folds = StratifiedKFold(FOLDS) if attribute.classes else KFold(FOLDS)
     scores, converged = [], True
-    for fit, held in folds.split(codes, values):
+    for fit, held in make_folds(attribute).split(codes, values):
         model = _linear_model(attribute, standardise=False)
-        model, done = _fit(model, codes[fit], values[fit])
+        model, done = fit_model(model, codes[fit], values[fit])
         converged &= done
-        scores.append(_scores(attribute, model, codes[held], values[held]))
+        scores.append(score_model(attribute, model, codes[held], values[held]))
     means: dict[str, Score] = {
         name: float(np.mean([s[name] for s in scores]))
         for name in scores[0]
@@ -117,6 +122,11 @@ def cross_validate_linear(
     }
     error = float(np.std([s[headline] for s in scores], ddof=1) / np.sqrt(FOLDS))
     return Reading(means, error, converged)
+
+
+def make_folds(attribute: Attribute) -> StratifiedKFold | KFold:
+    """Returns the folds of the cross-validation, stratified for categories."""
+    return StratifiedKFold(FOLDS) if attribute.classes else KFold(FOLDS)
 
 
 def fit_two_layers(
@@ -143,8 +153,8 @@ def fit_two_layers(
         n_iter_no_change=20,
         random_state=seed,
     )
-    model, converged = _fit(make_pipeline(StandardScaler(), net), *train)
-    scores = _scores(attribute, model, *test)
+    model, converged = fit_model(make_pipeline(StandardScaler(), net), *train)
+    scores = score_model(attribute, model, *test)
     error = auc_error(test.values, model.predict_proba(test.codes)[:, 1])
     return Reading(scores, error, converged)
 
@@ -173,17 +183,32 @@ def _linear_model(attribute: Attribute, standardise: bool) -> Pipeline:
     return make_pipeline(*([StandardScaler()] if standardise else []), last)
 
 
-def _fit_and_bootstrap(
+def fit_and_bootstrap(
     model: Pipeline,
     attribute: Attribute,
-    train: Examples,
+    train: Examples | None,
     test: Examples,
     headline: str,
     seed: int,
 ) -> Reading:
-    model, converged = _fit(model, *train)
-    scores = _scores(attribute, model, *test)
+    """Fits a model, scores it, and estimates the standard error by a bootstrap over test images.
+
+    Args:
+        model: a scikit-learn model.
+        attribute: the attribute that it predicts.
+        train: the examples to fit on. None if the model is fitted already.
+        test: the examples to score on.
+        headline: the metric with a standard error.
+        seed: of the bootstrap.
+    """
+    converged = None
+    if train is not None:
+        model, converged = fit_model(model, *train)
+    scores = score_model(attribute, model, *test)
     rng, predicted = np.random.default_rng(seed), model.predict(test.codes)
+    if headline == "auc":
+        error = auc_error(test.values, model.predict_proba(test.codes)[:, 1])
+        return Reading(scores, error, converged)
     metric = {
         "r2": r2_score,
         "balanced_accuracy": balanced_accuracy,
@@ -195,7 +220,8 @@ def _fit_and_bootstrap(
     return Reading(scores, float(np.std(resampled)), converged)
 
 
-def _fit(model: Pipeline, codes: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
+def fit_model(model: Pipeline, codes: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
+    """Fits a model on codes (n, d) and values (n,). Returns it, and whether the fit converged."""
     # One thread, because these matrices are small and BLAS threads spend more time waiting for
     # each other than computing.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
@@ -204,7 +230,7 @@ def _fit(model: Pipeline, codes: np.ndarray, values: np.ndarray) -> tuple[Pipeli
     return model, not any(issubclass(w.category, ConvergenceWarning) for w in caught)
 
 
-def _scores(
+def score_model(
     attribute: Attribute, model: Pipeline, codes: np.ndarray, values: np.ndarray
 ) -> dict[str, Score]:
     """Returns metric -> score of a fitted model on codes (n, d) with values (n,)."""

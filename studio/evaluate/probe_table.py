@@ -6,6 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from studio.evaluate.verdict import judge
+
 __all__ = [
     "METRICS",
     "counterfactual_lines",
@@ -13,7 +15,6 @@ __all__ = [
     "separation_lines",
     "separation_table",
     "show_probe",
-    "verdict",
 ]
 
 METRICS = {
@@ -74,6 +75,12 @@ def probe_table(result: dict[str, Any]) -> Table:
             f"{row['error']:.3f}",
             n,
         )
+        also = row["also"]
+        if also.get("salient_nonlinear") is not None:
+            error = max(also[f"{code}_nonlinear_error"] for code in ("salient", "common"))
+            read = [also[f"{code}_nonlinear"] for code in ("salient", "common")]
+            cells = [f"{v:.3f} {a}" for v, a in zip(read, (salient, common), strict=True)]
+            table.add_row("", "", "  non-linear", *cells, "", "", f"{error:.3f}", "")
     return table
 
 
@@ -206,7 +213,7 @@ def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     console.width = max(console.width, 100)
     console.print(probe_table(result))
     for row in result["rows"]:
-        console.print(verdict(row), markup=False)
+        console.print(judge(row).sentence, markup=False)
     lines = []
     if "separation" in result:
         if result["separation"]["attributes"]:
@@ -216,19 +223,3 @@ def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
         lines += counterfactual_lines(result["counterfactual"])
     for line in lines:
         console.print(line, markup=False)
-
-
-def verdict(row: dict[str, Any]) -> str:
-    """Describes in a sentence how well the codes separate one attribute."""
-    name, home, chance = row["attribute"], row["belongs"], row["chance"]
-    if row["salient"] is None:
-        return f"{name}: {row['also']['note']}"
-    other = "common" if home == "salient" else "salient"
-    margin = 2 * row["error"]
-    right = "in the right place" if row[home] - row[other] > margin else "not separated"
-    leaks = row[other] - chance > margin
-    leak = f"leaks into {other} at" if leaks else f"not readable from {other}:"
-    return (
-        f"{name}: {right}; read from {home} at {row[home]:.3f} (chance {chance:.3f}), "
-        f"{leak} {row[other]:.3f}"
-    )

@@ -16,6 +16,8 @@ from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.evaluate.authors_eval import EVAL_MODES, EvalMode
 from studio.evaluate.codes import LIMIT, SPACES, Codes, encode_split
+from studio.evaluate.nonlinear import FEWEST as FEWEST_NONLINEAR
+from studio.evaluate.nonlinear import cross_validate_nonlinear, fit_nonlinear
 from studio.evaluate.probe_models import (
     FOLDS,
     Examples,
@@ -111,7 +113,10 @@ def probe(method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS) ->
         `protocol`, `eval`, `n_train`, `n_test` and `rows`. Each row has `attribute`, `belongs`,
         `metric` (the headline), its value from each space (`salient`, `common`, `whole` for both
         codes together), `chance`, `error` (the largest standard error of the three), `n` and
-        `also` (other metrics by space, or a `note` that says why the attribute was not probed).
+        `also`: other metrics by space, or a `note` that says why the attribute was not probed. It
+        has the non-linear reader of `studio.evaluate.nonlinear` as well, for either code:
+        `salient_nonlinear`, `salient_nonlinear_error` (its standard error) and
+        `salient_nonlinear_model` (its name), and the same for `common`.
 
     Raises:
         StudioError: the method is in training mode, or its codes or the logits of its own
@@ -190,6 +195,7 @@ def _row(
         also[f"error_{space}"] = reading.error
         if reading.converged is not None:
             also[f"converged_{space}"] = reading.converged
+    also |= _read_nonlinear(attribute, train, test, (x, y), headline, options)
     error = max(also[f"error_{space}"] for space in SPACES)
     return {
         "metric": headline,
@@ -199,6 +205,34 @@ def _row(
         "n": len(y),
         "also": also,
     }
+
+
+def _read_nonlinear(
+    attribute: Attribute,
+    train: Codes,
+    test: Codes,
+    values: tuple[np.ndarray, np.ndarray],
+    headline: str,
+    options: ProbeOptions,
+) -> dict[str, Any]:
+    """Returns the entries of `also` by the non-linear reader, for the salient and common code."""
+    x, y = values
+    crossed = options.protocol == "carton"
+    fitted = len(y) * (FOLDS - 1) // FOLDS if crossed else len(x)
+    rare = attribute.classes and np.bincount(y if crossed else x).max() == fitted
+    if fitted < FEWEST_NONLINEAR or rare:
+        return {"nonlinear_note": f"needs at least {FEWEST_NONLINEAR} training images"}
+    model = cross_validate_nonlinear if crossed else fit_nonlinear
+    found: dict[str, Any] = {}
+    for space in ("salient", "common"):
+        examples = Examples(train.spaces[space], x), Examples(test.spaces[space], y)
+        reading = model(attribute, *examples, headline, options.seed)
+        found |= {
+            f"{space}_nonlinear": reading.scores[headline],
+            f"{space}_nonlinear_error": reading.error,
+            f"{space}_nonlinear_model": reading.model,
+        }
+    return found
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from studio.data import DATASETS
-from studio.evaluate.probe_table import METRICS, separation_lines, verdict
+from studio.evaluate.probe_table import METRICS, separation_lines
+from studio.evaluate.verdict import judge
 from studio.methods import METHODS
 from studio.runs.run import Run
 
@@ -128,8 +129,8 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
         )
     lines = [
         "## How well do the codes separate?\n",
-        "Linear probes on the codes of test images (`studio probe`, protocol "
-        f"`{probe['protocol']}`). ↑ should be high, ↓ should be at the chance level.\n",
+        "Linear and, behind the slash, non-linear probes on the codes of test images (`studio "
+        f"probe`, protocol `{probe['protocol']}`). ↑ should be high, ↓ at the chance level.\n",
         "| attribute | belongs in | metric | salient | common | both | chance | "
         "standard error | n |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -140,16 +141,20 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
         else:
             up, metric = row["belongs"] == "salient", METRICS.get(row["metric"], str(row["metric"]))
             numbers = [
-                f"{row['salient']:.3f} {'↑' if up else '↓'}",
-                f"{row['common']:.3f} {'↓' if up else '↑'}",
+                f"{_both_readers(row, 'salient')} {'↑' if up else '↓'}",
+                f"{_both_readers(row, 'common')} {'↓' if up else '↑'}",
             ]
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
         cells = [row["attribute"], row["belongs"], metric, *numbers, f"{row['n']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     separation = separation_lines(probe["separation"]) if "separation" in probe else []
-    return "\n".join(
-        [*lines, "", *(f"- {line}" for line in [*map(verdict, probe["rows"]), *separation]), ""]
-    )
+    sentences = [judge(row).sentence for row in probe["rows"]]
+    return "\n".join([*lines, "", *(f"- {line}" for line in [*sentences, *separation]), ""])
+
+
+def _both_readers(row: Mapping[str, Any], code: str) -> str:
+    values = [row[code], row["also"].get(f"{code}_nonlinear")]
+    return " / ".join(f"{value:.3f}" for value in values if value is not None)
 
 
 def _parity_section(manifest: Mapping[str, Any]) -> str:

@@ -5,15 +5,10 @@ from typing import Any, NamedTuple
 
 from studio.config import flatten
 from studio.evaluate.probe_table import METRICS, counterfactual_lines, separation_lines
+from studio.evaluate.verdict import Verdict, best_reading, format_probe, judge, judge_distance
 from studio.report.blocks import Table
 from studio.report.facts import Facts
-from studio.report.words import (
-    Verdict,
-    format_number,
-    format_probe,
-    judge,
-    judge_distance,
-)
+from studio.report.words import format_number
 
 __all__ = ["Findings", "find"]
 
@@ -158,9 +153,10 @@ def _list_measurements(probe: Mapping[str, Any], name: str, prefix: str) -> Meas
 def _probe_caption(probe: Mapping[str, Any], prefix: str) -> str:
     protocol = probe.get("protocol", "")
     return (
-        f"{prefix}Linear probes: how well a linear model predicts each attribute from a code, "
-        f"{PROTOCOLS.get(protocol, protocol)}. ↑ should be high. ↓ should be at the chance level, "
-        f"the upright line. {format_number(probe.get('n_train'))} training and "
+        f"{prefix}Probes: how well a linear model, and behind the slash a small non-linear one, "
+        f"predicts each attribute from a code, {PROTOCOLS.get(protocol, protocol)}. ↑ should be "
+        f"high. ↓ should be at the chance level, the upright line. "
+        f"{format_number(probe.get('n_train'))} training and "
         f"{format_number(probe.get('n_test'))} test codes"
     )
 
@@ -174,7 +170,7 @@ def _probe_row(row: Mapping[str, Any]) -> ProbeRow:
         row["attribute"],
         row["belongs"],
         METRICS.get(row["metric"], str(row["metric"])),
-        [_bar(row[code], row, high) for code, high in (("salient", up), ("common", not up))],
+        [_bar(code, row, high) for code, high in (("salient", up), ("common", not up))],
         [
             *(format_probe(row[key], row["metric"]) for key in ("whole", "chance")),
             f"{row['error']:.3f}",
@@ -183,9 +179,13 @@ def _probe_row(row: Mapping[str, Any]) -> ProbeRow:
     )
 
 
-def _bar(value: float, row: Mapping[str, Any], high: bool) -> ProbeBar:
-    length, chance = (f"{100 * min(1, max(0, v)):.1f}%" for v in (value, row["chance"]))
-    return ProbeBar(f"{format_probe(value, row['metric'])} {'↑' if high else '↓'}", length, chance)
+def _bar(code: str, row: Mapping[str, Any], high: bool) -> ProbeBar:
+    """Returns the bar of the better reader of a code, with the numbers of both."""
+    values = [row[code], row["also"].get(f"{code}_nonlinear")]
+    words = " / ".join(format_probe(v, row["metric"]) for v in values if v is not None)
+    best, _ = best_reading(row, code)
+    length, chance = (f"{100 * min(1, max(0, v)):.1f}%" for v in (best, row["chance"]))
+    return ProbeBar(f"{words} {'↑' if high else '↓'}", length, chance)
 
 
 def _separation_table(separation: Mapping[str, Any], prefix: str) -> Table | None:

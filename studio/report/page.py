@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from studio.config import dump, flatten
+from studio.evaluate.verdict import summarise
 from studio.render.registry import PICTURES
 from studio.report.blocks import Figure, Table, body_of, embed
 from studio.report.facts import Facts
 from studio.report.findings import find
 from studio.report.scores import list_scores
-from studio.report.words import format_duration, format_number, summarise
+from studio.report.words import format_duration, format_number
 from studio.templates import load_templates
 
 __all__ = ["MOST_BYTES", "STYLE", "TEMPLATES", "name_runs", "render_page"]

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from studio import Run, cli
 from studio.errors import StudioError
+from studio.evaluate.verdict import judge, judge_distance
 from studio.report import Facts, collect, facts, render_page
 from studio.report.page import MOST_BYTES
-from studio.report.words import judge, judge_distance
 from studio.training import session, summary
 
 EVIL = "<script>alert(1)<b>&\"'\x00"

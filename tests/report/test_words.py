@@ -2,14 +2,8 @@
 
 import pytest
 
-from studio.report.words import (
-    format_duration,
-    format_number,
-    format_probe,
-    judge,
-    judge_distance,
-    summarise,
-)
+from studio.evaluate.verdict import format_probe, judge, judge_distance, summarise
+from studio.report.words import format_duration, format_number
 
 
 def row(

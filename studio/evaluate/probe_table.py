@@ -1,5 +1,6 @@
 """Measurements as tables and as sentences for the terminal."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rich import box
@@ -11,6 +12,7 @@ from studio.evaluate.verdict import judge
 __all__ = [
     "METRICS",
     "counterfactual_lines",
+    "nonlinear_lines",
     "probe_table",
     "separation_lines",
     "separation_table",
@@ -75,12 +77,6 @@ def probe_table(result: dict[str, Any]) -> Table:
             f"{row['error']:.3f}",
             n,
         )
-        also = row["also"]
-        if also.get("salient_nonlinear") is not None:
-            error = max(also[f"{code}_nonlinear_error"] for code in ("salient", "common"))
-            read = [also[f"{code}_nonlinear"] for code in ("salient", "common")]
-            cells = [f"{v:.3f} {a}" for v, a in zip(read, (salient, common), strict=True)]
-            table.add_row("", "", "  non-linear", *cells, "", "", f"{error:.3f}", "")
     return table
 
 
@@ -207,6 +203,21 @@ def counterfactual_lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def nonlinear_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Describes the non-linear reader of each row, see `studio.evaluate.nonlinear`."""
+    lines = []
+    for row in rows:
+        also = row["also"]
+        if also.get("salient_nonlinear") is not None:
+            values = [also[f"{code}_nonlinear"] for code in ("salient", "common")]
+            error = max(also[f"{code}_nonlinear_error"] for code in ("salient", "common"))
+            lines.append(
+                f"non-linear reader of {row['attribute']}: salient {values[0]:.3f}, common "
+                f"{values[1]:.3f} (chance {row['chance']:.3f}, s.e. {error:.3f})"
+            )
+    return lines
+
+
 def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     """Prints the tables and a sentence per attribute. Names are never cut off."""
     console = Console(stderr=stderr, soft_wrap=True, highlight=False)
@@ -214,6 +225,8 @@ def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     console.print(probe_table(result))
     for row in result["rows"]:
         console.print(judge(row).sentence, markup=False)
+    for line in nonlinear_lines(result["rows"]):
+        console.print(line, markup=False)
     lines = []
     if "separation" in result:
         if result["separation"]["attributes"]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from studio.errors import StudioError
 from studio.evaluate import probe_models
 from studio.evaluate.codes import encode_split
-from studio.evaluate.probe_table import probe_table
+from studio.evaluate.probe_table import nonlinear_lines, probe_table
 from studio.evaluate.probes import PROTOCOLS, ProbeOptions, probe
 from studio.evaluate.verdict import judge
 from studio.method import Code
@@ -164,15 +164,17 @@ def test_probe_explains_rows_that_cannot_be_probed() -> None:
     assert "unknown on every training image" in judge(row(result, "size")).sentence
     assert (
         probe_table({"method": "rows", "dataset": "planted", "images_seen": 0} | result).row_count
-        == 6  # two of the four rows are probed, and have a line of the non-linear reader
+        == 4
     )
 
 
 def test_verdict_distinguishes_separated_from_leaking(result: dict) -> None:
     head = {"method": "rows", "dataset": "planted", "images_seen": 0}
     table = probe_table({**head, **result})
-    # Each row has a second line with the non-linear reader.
-    assert table.row_count == 2 * len(result["rows"])
+    assert table.row_count == 4
+    lines = nonlinear_lines(result["rows"])
+    assert len(lines) == len(result["rows"])
+    assert lines[0].startswith(f"non-linear reader of {result['rows'][0]['attribute']}: salient ")
     assert judge(row(result, "kind")).kind == "separated"
     leaking = row(result, "kind") | {"common": 0.93}
     assert judge(leaking).kind in ("leaks", "not separated", "wrong code")

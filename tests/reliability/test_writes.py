@@ -248,7 +248,7 @@ def fill(disk: Path) -> None:
         ((TrainingSession, "draw_grid"), "grids/00000032.png: cannot be written: No space left"),
         ((TrainingSession, "save"), r"could not be written \(.*; 0 bytes are free there\)"),
         ((summary, "write_json"), "probe.json: cannot be written: No space left"),
-        ((logger, "_drop_lines_after"), "log.jsonl: cannot be written: No space left"),
+        ((logger, "drop_lines_after"), "log.jsonl: cannot be written: No space left"),
     ],
 )
 def test_train_names_the_file_when_the_disk_is_full(

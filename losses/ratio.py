@@ -30,8 +30,9 @@ def critic_bce(joint_logits: Tensor, permuted_logits: Tensor) -> Tensor:
     App. C, Abid and Zou (2019). Only the critic minimises this loss, with an optimiser of its own.
     The codes are passed without gradient.
 
-    The critics of sRb-VAE minimise it with images and the codes read from them in the place of
-    joint codes, and images generated from codes in the place of permuted ones.
+    The critics of sRb-VAE minimise the same loss on other inputs. Instead of joint codes they read
+    real images with the codes read from them. Instead of permuted codes they read random codes with
+    the images generated from them.
 
     Args:
         joint_logits: the critic's logits for [z_i, s_i], shape (B,).
@@ -49,9 +50,9 @@ def mutual_information(joint_logits: Tensor, rectified: bool = False) -> Tensor:
     The logit $\log \frac{D}{1 - D}$. Its mean over joint codes estimates
     $KL(q(z, s) \| q(z) q(s))$: Eq. 14, Abid and Zou (2019). The critic must be frozen.
 
-    Rectified, as in Eq. 3 and Alg. 1, line 10, Louiset et al. (2024), images that the critic takes
-    for permuted ones have no gradient. The mean of the rectified values is never negative and too
-    large: for independent codes it measures the critic's noise.
+    Rectified, it is that of Eq. 3 and Alg. 1, line 10, Louiset et al. (2024). Then an image has no
+    gradient if the critic takes its codes for permuted ones. The mean of the rectified values is
+    never negative, and it is too large: for independent codes it measures the critic's noise.
 
     Args:
         joint_logits: the critic's logits for [z_i, s_i], shape (B,).

@@ -55,9 +55,9 @@ def apply_spectral_norm_(net: Net) -> Net:
 def power_iteration_(net: nn.Module) -> None:
     """Updates every u and v of a network by one step of power iteration on its current weights.
 
-    For weights that no forward pass in training mode uses, such as a moving average. The average of
-    successive vectors u or v is shorter than 1. Dividing by the resulting estimate, which is too
-    small, would let the weights grow.
+    It is meant for weights that no forward pass in training mode uses, such as a moving average.
+    There, u and v are averages of unit vectors and therefore shorter than 1. The estimate of the
+    largest singular value is then too small, and the weights divided by it would be too large.
     """
     for module in net.modules():
         if isinstance(module, ParametrizationList):

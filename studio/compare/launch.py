@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from studio.errors import StudioError, nearest
+from studio.kernel_lock import LockHeldError, kernel_lock
 from studio.signal_handlers import handle_signals
 
 __all__ = ["Ending", "LaunchTemplate", "TrainingJob", "lock_folder", "run_jobs"]
@@ -274,24 +275,15 @@ def lock_folder(folder: Path) -> Iterator[tuple[int, ...]]:
     Raises:
         StudioError: the folder is locked or cannot be written.
     """
-    try:
-        import fcntl
-    except ImportError:  # this system has no such locks
-        yield ()
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StudioError(
-            f"{folder}: another comparison, or a training that it started, is still running there"
-        ) from None
-    try:
-        yield (descriptor,)
-    finally:
-        os.close(descriptor)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = stack.enter_context(kernel_lock(folder / ".lock", inherited=True))
+        except LockHeldError:
+            raise StudioError(
+                f"{folder}: another comparison, or a training that it started, is still running "
+                "there"
+            ) from None
+        except OSError as error:
+            raise StudioError(f"{folder}: cannot be written: {error.strerror}") from None
+        yield () if descriptor is None else (descriptor,)

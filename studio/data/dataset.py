@@ -6,9 +6,12 @@ and names its section of the config in `Config`. It may also define
 - `LAYOUT`: the files that it expects, as text for `studio data list` and error messages.
 - `notes`: facts about this copy of the data that a user should know.
 - `quarantined`: (file, reason) for each file that it could not use.
-- `derived` and `fingerprint`, if other files of the same names would give other images. A class
-  with `FREEZES` gets the `derived` of a run back and uses it instead of the files.
-- `item_names`, or `composition` for generated images: the file or the parts of each item.
+- `derived` and `fingerprint`, if a user can change the files. `derived` returns the facts that were
+  taken from the files as a whole, such as the window of intensity. A run stores them. A class with
+  `FREEZES = True` receives them when the run is opened again, and then does not take them from the
+  files a second time.
+- `item_names`: the file of each item. Or, for generated images, `composition`: the parts of each
+  item.
 - `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
   counterfactual images (`MaskedDataset`, `CounterfactualDataset`). `studio probe` then measures
   counterfactuals.
@@ -144,9 +147,12 @@ class DataConfig(Section):
     """
 
     attributes: dict[str, AttributeChoice] = Field(default={})
-    """Attribute -> `salient` or `common`, if this differs from the data set's own declaration. Of
-    your own table also `{belongs: common, kind: category}` or `kind: number`: without a kind, a
-    column with more than 10 different numbers and nothing else is a number, any other a category.
+    """The code where an attribute belongs, `salient` or `common`, for each attribute for which this
+    differs from the data set's own declaration.
+
+    For attributes of your own table, the kind can be given as well: `{belongs: common, kind:
+    category}` or `{belongs: common, kind: number}`. Without a kind, a column with more than 10
+    different numbers and nothing else is a number, and any other column is a category.
     """
 
     def belongs_of(self, name: str, default: Belongs = "salient") -> Belongs:
@@ -173,7 +179,8 @@ class Dataset(ABC):
 
     Config: ClassVar[type[DataConfig]]
     LAYOUT: ClassVar[str] = "nothing: it is bundled"
-    FREEZES: ClassVar[bool] = False  # whether `__init__` takes what `derived` returned
+    # Whether `__init__` takes the result of `derived` as a second argument.
+    FREEZES: ClassVar[bool] = False
     shape: tuple[int, ...]
     attributes: dict[str, Attribute]
     quarantined: Sequence[tuple[str, str]] = ()

@@ -69,7 +69,8 @@ def judge(row: Mapping[str, Any]) -> Verdict:
 
         - `separated`: predictable from the code where the attribute belongs, and not above chance
           from the other code.
-        - `nearly separated`: from the other code at most a tenth as far above chance.
+        - `nearly separated`: predictable from the other code, too, but at most a tenth as far above
+          chance as from the code where the attribute belongs.
         - `leaks`: also predictable from the other code, but less well.
         - `not separated`: equally well from the other code.
         - `wrong code`: better from the other code.

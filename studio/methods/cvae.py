@@ -5,7 +5,7 @@ correlation term makes the two codes of a target image independent (Eq. 5 and 13
 estimates it: it distinguishes an image's own pair of codes from pairs with a permuted salient code
 (Eq. 14). The authors' code exchanges the letters: there z is salient.
 
-Departures from the paper, and choices where it leaves one:
+Departures from the paper, and our choices where the paper is silent:
 
 * The published critic is a logistic regression "trained simultaneously with the encoder and
   decoder": the authors' code adds its loss and the total correlation to one objective, which one

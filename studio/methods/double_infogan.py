@@ -14,7 +14,7 @@ One iteration of the algorithm:
 3. Step CR, optional: Train the net H with `contrast_terms`.
 4. Step G: Train G with `generator_terms`.
 
-Departures from the paper, and choices where it leaves one:
+Departures from the paper, and our choices where the paper is silent:
 
 * The sign of L_Info. Eq. 3 subtracts it, but Eq. 6 and 16 define it as a distance. We add it, as
   Eq. 14 does.

@@ -148,7 +148,7 @@ class Run:
         return sampling.swap(self.method, a, b)
 
     def heal(self, images: Tensor) -> Tensor:
-        """Returns pseudo-healthy images: the same images decoded with the blank salient code."""
+        """Returns pseudo-healthy images: their common codes decoded with the blank salient code."""
         return sampling.heal(self.method, images)
 
     def sample(self, n: int, domain: Domain = "target", seed: int = 0) -> Tensor:

@@ -80,7 +80,8 @@ def schedule(steps: Sequence[Step]) -> list[list[Step]]:
 class Engine:
     """Trains a method on pairs.
 
-    Making an engine sets torch's number of threads and Accelerate's global state for the process.
+    A process should make one engine at a time, because making one sets torch's number of threads
+    and Accelerate's state, which are global to the process.
 
     Args:
         config: the experiment.
@@ -245,7 +246,7 @@ class Engine:
             if self.whole_batch and self.processes.count > 1:
                 raise
             exhausted = True
-        self._agree(step, means, parameters, exhausted)
+        _raise_together(self, step, means, parameters, exhausted)
         self.processes.average(parameters)
         optimizer.step()
         self.moved = True
@@ -265,29 +266,31 @@ class Engine:
                 total = self.method.total(terms)
             if self.accumulate > 1:
                 _refuse_scalars(step, terms)
-            # `inputs` keeps the gradient out of everything else that the shared graph reaches.
+            # Steps share one graph, which reaches networks of other steps as well. `inputs` limits
+            # the gradient to this step's parameters.
             self.accelerator.backward(total / self.accumulate, inputs=parameters, retain_graph=keep)
         return {name: value.detach().float().mean() for name, value in terms.items()}
 
-    def _agree(
-        self,
-        step: Step,
-        means: dict[str, Tensor],
-        parameters: Sequence[nn.Parameter],
-        exhausted: bool,
-    ) -> None:
-        """Raises the same failure in every process if one of them has a failure."""
-        mine = None
-        if not exhausted:
-            weighted = {name: mean for name, mean in means.items() if self.method.weight(name)}
-            weighted[TOTAL] = self.method.total(means)
-            rank, scaler = self.processes.rank, self.accelerator.scaler
-            mine = find_fault(rank, step.name, weighted, self.method, parameters, scaler)
-        broken, exhausted = self.processes.any(mine is not None, exhausted)
-        if exhausted:
-            raise OutOfMemory(step.name, self.moved)
-        if broken:
-            raise NotFinite(self.iteration, self.images_seen, self.processes.all(mine))
+
+def _raise_together(
+    engine: Engine,
+    step: Step,
+    means: dict[str, Tensor],
+    parameters: Sequence[nn.Parameter],
+    exhausted: bool,
+) -> None:
+    """Raises the same failure in every process if one of them has a failure."""
+    method, processes, mine = engine.method, engine.processes, None
+    if not exhausted:
+        weighted = {name: mean for name, mean in means.items() if method.weight(name)}
+        weighted[TOTAL] = method.total(means)
+        scaler = engine.accelerator.scaler
+        mine = find_fault(processes.rank, step.name, weighted, method, parameters, scaler)
+    broken, exhausted = processes.any(mine is not None, exhausted)
+    if exhausted:
+        raise OutOfMemory(step.name, engine.moved)
+    if broken:
+        raise NotFinite(engine.iteration, engine.images_seen, processes.all(mine))
 
 
 def _adam(engine: Engine, step: Step) -> torch.optim.Optimizer:

@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ import numpy as np
 from studio.data.io.images import UnreadableError
 from studio.data.io.slices import UnavailableError
 from studio.errors import StudioError, warn
+from studio.kernel_lock import kernel_lock
 
 __all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
 
@@ -238,28 +239,23 @@ class SliceCache:
         If the file system has no locks, the work continues without one, which is slower and
         equally safe.
         """
-        from filelock import FileLock, Timeout
-
-        with self._explain_write_errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock", mode=self._mode())
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                warn(f"waiting for another process that fills {self.folder}")
-                lock.acquire()
-            except NotImplementedError:
-                warn(
-                    f"{self.folder}: no locks on this file system, several processes may read "
-                    "the same patients"
+        with ExitStack() as stack:
+            with self._explain_write_errors():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = kernel_lock(
+                    self.folder / ".lock",
+                    mode=self._mode(),
+                    waiting=lambda: warn(f"waiting for another process that fills {self.folder}"),
                 )
-            if lock.is_locked:
-                for leftover in self.folder.glob(f"{WRITING}*"):  # by a process that was killed
-                    leftover.unlink(missing_ok=True)
-        try:
+                if stack.enter_context(lock) is None:
+                    warn(
+                        f"{self.folder}: no locks on this file system, several processes may read "
+                        "the same patients"
+                    )
+                else:
+                    for leftover in self.folder.glob(f"{WRITING}*"):  # by a process that was killed
+                        leftover.unlink(missing_ok=True)
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def _explain_write_errors(self) -> Iterator[None]:

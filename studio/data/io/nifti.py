@@ -26,7 +26,8 @@ def open_nifti(path: Path) -> "SpatialImage":
     if path.name.endswith((".nii", ".nii.gz")):
         image = nibabel.load(path)
     else:
-        # nibabel's `load` spells other endings anew, and then reads another file or none.
+        # nibabel's `load` changes an ending such as `.Nii.Gz` to lower case. It would then open a
+        # file of that name, which is another one or does not exist.
         holder = nibabel.FileHolder(filename=str(path))
         with holder.get_prepare_fileobj("rb") as file:
             start = file.read(4)

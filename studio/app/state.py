@@ -21,6 +21,7 @@ from studio.data import Dataset
 from studio.data.dataset import Belongs, is_known
 from studio.data.folders import Folders
 from studio.data.io.images import EIGHT_BIT
+from studio.data.io.slices import PLAIN
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -174,11 +175,11 @@ class Explorer:
         Raises:
             StudioError: the file cannot be used.
         """
-        window, at = None, "middle"
+        window, at, options = None, "middle", PLAIN
         if isinstance(self.data, Folders):
-            at = self.data.config.slice
+            at, options = self.data.config.slice, self.data.config.volumes
             window = self.data.window if self.data.window != EIGHT_BIT else None
-        image, note = read_upload(path, self.shape, window, at)
+        image, note = read_upload(path, self.shape, window, at, options)
         return self._read(f"{path.name}{note}", image)
 
     def sample(self, domain: Domain, n: int, seed: int) -> list[Choice]:

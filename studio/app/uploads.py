@@ -7,15 +7,8 @@ import torch
 from torch import Tensor
 
 from studio.data.folders import PERCENTILES
-from studio.data.io.images import (
-    FORMATS,
-    Slice,
-    UnreadableError,
-    fit,
-    is_image,
-    read_image,
-    scale_pixels,
-)
+from studio.data.io.images import FORMATS, fit, is_image, read_image, scale_pixels
+from studio.data.io.slices import PLAIN, Slice, UnreadableError, VolumeOptions
 from studio.errors import StudioError
 
 __all__ = ["MOST_BYTES", "read_upload"]
@@ -28,6 +21,7 @@ def read_upload(
     shape: tuple[int, ...],
     window: tuple[float, float] | None = None,
     at: Slice = "middle",
+    options: VolumeOptions = PLAIN,
 ) -> tuple[Tensor, str]:
     """Reads a file, resizes its shorter side, crops the centre and brings its values to [-1, 1].
 
@@ -37,6 +31,7 @@ def read_upload(
         window: the values that become -1 and 1 if the file is not 8-bit, as the run's data set
             defines them. None takes them from percentiles of the file.
         at: index of the slice to take from a volume.
+        options: how slices are taken from volumes, and the treatment of NaN.
 
     Returns:
         the image (C, H, W), and a note for the user, or "".
@@ -58,7 +53,7 @@ def read_upload(
             f"{MOST_BYTES / 2**20:g} MB are accepted"
         )
     try:
-        pixels = fit(read_image(path, at, side), side, channels)
+        pixels = fit(read_image(path, at, side, options=options), side, channels)
     except UnreadableError as error:
         raise StudioError(f"{path.name}: {error}") from None
     if pixels.dtype == np.uint8:

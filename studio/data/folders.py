@@ -33,6 +33,7 @@ from studio.data.folders_notes import (
     twin_notes,
 )
 from studio.data.folders_scan import check_root, find_files
+from studio.data.folders_volumes import volume_notes
 from studio.data.io import images
 from studio.data.io.attribute_table import TABLE, read_attributes
 from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
@@ -124,6 +125,7 @@ class Folders(Dataset):
         self._notes = [
             *file_notes(self.quarantined, len(domains)),
             *notes,
+            *volume_notes([item.picture for item in self._items]),
             *pixel_notes(self._items, config.resolution, self.window, config.window != "auto"),
             *table_notes([item.name for item in items], table),
             *split_notes(plan),
@@ -226,7 +228,12 @@ class Folders(Dataset):
         """Decodes a file. Returns the item, or the reason why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
-            picture = images.read_image(self.root / name, self.config.slice, self.config.resolution)
+            picture = images.read_image(
+                self.root / name,
+                self.config.slice,
+                self.config.resolution,
+                options=self.config.volumes,
+            )
         except UnreadableError as error:
             return str(error)
         pixels = images.fit(picture, self.config.resolution, channels)
@@ -245,7 +252,11 @@ class Folders(Dataset):
             return item.pixels
         try:
             picture = images.read_image(
-                self.root / item.name, self.config.slice, self.config.resolution, again=True
+                self.root / item.name,
+                self.config.slice,
+                self.config.resolution,
+                again=True,
+                options=self.config.volumes,
             )
             if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")

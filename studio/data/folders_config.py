@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator
 
+from studio.data.io.background import NanRule, check_nan_rule
+from studio.data.io.slices import Axis, Slice, VolumeOptions
 from studio.data.splits import SplitConfig
 
 __all__ = ["FOLDERS_LAYOUT", "FoldersConfig"]
@@ -54,10 +56,30 @@ class FoldersConfig(SplitConfig):
     Unit: values of the files.
     """
 
-    slice: Literal["middle"] | Annotated[int, Field(ge=0)] = "middle"
-    """Number of the slice to take from volumes, along their last axis. middle: the middle one.
+    slice: Slice = "middle"
+    """Number of the slice to take from volumes, along `axis`. middle: the middle one.
 
     Unit: slices, counted from 0.
+    """
+
+    axis: Axis = "auto"
+    """Axis of volumes along which slices are counted. auto: the last one of an npy array, and from
+    feet to head in NIfTI, whatever its storage order. 0, 1, 2: that axis of an npy array, and in
+    NIfTI from left to right, from back to front, and from feet to head.
+    """
+
+    volume: int | None = Field(default=None, ge=0)
+    """Number of the volume to take from files with several, such as 4-D NIfTI. null: such files
+    cannot be used.
+
+    Unit: volumes, counted from 0.
+    """
+
+    nan: NanRule = None
+    """Value that NaN in npy and NIfTI files become. background: the value that fills the border of
+    the image, or its lowest one if none does. null: files with NaN cannot be used.
+
+    Unit: values of the files.
     """
 
     files: Patterns = ()
@@ -87,6 +109,30 @@ class FoldersConfig(SplitConfig):
         if not root:
             raise ValueError(f"missing: the folder with your images, laid out as {FOLDERS_LAYOUT}")
         return root
+
+    @field_validator("slice", mode="before")
+    @classmethod
+    def _number_or_middle(cls, number: object) -> object:
+        if number != "middle" and not (type(number) is int and number >= 0):
+            raise ValueError(f"found {number!r}, expected middle or a number from 0")
+        return number
+
+    @field_validator("axis", mode="before")
+    @classmethod
+    def _known_axis(cls, axis: object) -> object:
+        if axis != "auto" and not (type(axis) is int and 0 <= axis <= 2):
+            raise ValueError(f"found {axis!r}, expected auto, 0, 1 or 2")
+        return axis
+
+    @field_validator("nan", mode="before")
+    @classmethod
+    def _nan_rule(cls, rule: object) -> object:
+        return check_nan_rule(rule)
+
+    @property
+    def volumes(self) -> VolumeOptions:
+        """How slices are taken from volumes."""
+        return VolumeOptions(self.axis, self.volume, self.nan)
 
     @field_validator("window", mode="before")
     @classmethod

@@ -144,6 +144,7 @@ class SingleVolume:
         window: values that become -1 and 1.
         side: side of the centred square in voxels.
         shape: shape of the whole volume, (X, Y, Z).
+        background: value of the background.
     """
 
     images: np.ndarray
@@ -151,6 +152,7 @@ class SingleVolume:
     window: tuple[float, float]
     side: int
     shape: tuple[int, ...]
+    background: float = 0.0
 
 
 def cut_single_volume(

@@ -1,5 +1,8 @@
 """Reading one image from a file of any supported format, and fitting it to a square.
 
+Of a volume, only the chosen slice is read (`studio.data.io.slices`). The data set `folders` reads
+all its files in this way. `brats` does not, it needs whole volumes (`studio.data.io.volumes`).
+
 Importing this module silences Pillow's `DecompressionBombWarning` for the whole process, because
 images beyond `MOST_PIXELS` are refused with an error of our own.
 """
@@ -15,13 +18,19 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from studio.data.io.nifti import open_nifti
+from studio.data.io.background import fill_nan
+from studio.data.io.nifti import Fault, find_orientation_fault, open_nifti
 from studio.data.io.slices import (
     MOST_PIXELS,
+    PLAIN,
     Slice,
+    SlicePlace,
     UnreadableError,
+    VolumeOptions,
     check_size,
     locate_nifti_slice,
+    place_array_slice,
+    place_nifti_slice,
     select_planes,
     verify_gzip,
 )
@@ -43,6 +52,7 @@ __all__ = [
     "fit",
     "is_gray",
     "is_image",
+    "nan_remedy",
     "read_image",
     "scale_pixels",
 ]
@@ -66,6 +76,9 @@ class Picture:
         spacing: height and width of a pixel. Only their ratio is used.
         transparent: whether the image had an alpha channel and was put on black.
         stamp: size in bytes and modification time in ns of the file.
+        place: position of the slice in its volume, None for an image.
+        orientation: fault of the orientation of a NIfTI file. None: the file is not NIfTI.
+        filled: number of NaN that were replaced.
     """
 
     values: np.ndarray
@@ -73,6 +86,9 @@ class Picture:
     spacing: tuple[float, float] = (1.0, 1.0)
     transparent: bool = False
     stamp: tuple[int, int] = (0, 0)
+    place: SlicePlace | None = None
+    orientation: Fault | None = None
+    filled: int = 0
 
 
 def is_image(name: str) -> bool:
@@ -83,7 +99,11 @@ def is_image(name: str) -> bool:
 
 
 def read_image(
-    path: Path, at: Slice = "middle", least: int | None = None, again: bool = False
+    path: Path,
+    at: Slice = "middle",
+    least: int | None = None,
+    again: bool = False,
+    options: VolumeOptions = PLAIN,
 ) -> Picture:
     """Reads one image.
 
@@ -94,6 +114,7 @@ def read_image(
             fraction of its size.
         again: skip the checksum of a compressed file. The file was verified before, and the caller
             compares stamps.
+        options: how slices are taken from volumes, and the treatment of NaN.
 
     Raises:
         UnreadableError: the file is broken, too large, or of an unsupported kind.
@@ -107,17 +128,19 @@ def read_image(
         if is_pointer(path):
             raise UnreadableError(f"is {POINTER}")
         if path.name.lower().endswith((".nii", ".nii.gz")):
-            picture = _read_nifti(path, at)
+            picture = _read_nifti(path, at, options)
         else:
             picture = (
-                _read_array(path, at)
+                _read_array(path, at, options)
                 if path.suffix.lower() == ".npy"
                 else _read_pixels(path, least)
             )
         if not again:
             verify_gzip(path)
-    check_finite(picture.values)
-    return replace(picture, stamp=(found.st_size, found.st_mtime_ns))
+    values, filled = fill_nan(picture.values, options.nan)
+    check_finite(values)
+    stamp = found.st_size, found.st_mtime_ns
+    return replace(picture, values=values, filled=filled, stamp=stamp)
 
 
 @contextmanager
@@ -149,7 +172,19 @@ def check_finite(values: np.ndarray) -> None:
     """
     odd = np.count_nonzero(~(np.abs(values) < LARGEST))
     if odd:
-        raise UnreadableError(f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}")
+        raise UnreadableError(
+            f"has {odd} values that are NaN, infinite or beyond {LARGEST:g}{nan_remedy(values)}"
+        )
+
+
+def nan_remedy(values: np.ndarray) -> str:
+    """Returns the option that replaces NaN, as the end of a message, "" if there are none."""
+    missing = np.isnan(values)
+    if not missing.any():
+        return ""
+    if missing.all():
+        return " (all are NaN)"
+    return " (data.nan: 0, or background, replaces NaN)"
 
 
 class Square(NamedTuple):
@@ -266,21 +301,28 @@ def decode_upright(image: Image.Image) -> Image.Image:
     return image.convert("L" if gray else "RGB")
 
 
-def _read_array(path: Path, at: Slice) -> Picture:
+def _read_array(path: Path, at: Slice, options: VolumeOptions) -> Picture:
     """Reads an image, or a slice of a volume, from a memory map of the file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise UnreadableError("is an archive of arrays, not one array")
-    planes = select_planes(array, at)
-    return Picture(as_real(planes), planes.shape[1:])
+    planes = select_planes(array, at, options)
+    place = place_array_slice(array.shape, at, options)
+    return Picture(as_real(planes), planes.shape[1:], place=place)
 
 
-def _read_nifti(path: Path, at: Slice) -> Picture:
-    """Reads one axial slice, see `locate_nifti_slice`. The other slices are not read."""
+def _read_nifti(path: Path, at: Slice, options: VolumeOptions) -> Picture:
+    """Reads one slice, see `locate_nifti_slice`. The other slices are not read."""
     image = open_nifti(path)
-    where = locate_nifti_slice(image, at)
+    where = locate_nifti_slice(image, at, options)
     planes = where.upright(image.dataobj[where.index])
-    return Picture(as_real(planes), planes.shape[1:], where.spacing)
+    return Picture(
+        as_real(planes),
+        planes.shape[1:],
+        where.spacing,
+        place=place_nifti_slice(image, at, options),
+        orientation=find_orientation_fault(image),
+    )
 
 
 def as_real(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Opening a NIfTI file, whatever the case of its name's ending."""
+"""Opening a NIfTI file, whatever the case of its name's ending, and faults of its orientation."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from studio.data.io.slices import UnreadableError
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
 
-__all__ = ["open_nifti"]
+__all__ = ["Fault", "find_orientation_fault", "open_nifti", "orientation_notes"]
+
+Fault = Literal["", "unknown", "contradictory"]
 
 NIFTI_2 = 540  # length of the header of NIfTI-2, which is its first number
 
@@ -38,6 +41,46 @@ def open_nifti(path: Path) -> "SpatialImage":
     if not path.name.lower().endswith(".gz"):
         _check_length(path, opened)
     return opened
+
+
+def find_orientation_fault(image: "SpatialImage") -> Fault:
+    """Returns the fault of a file's orientation, or "".
+
+    A header may state the directions of the axes twice (sform and qform), each with a code that is
+    0 if it does not count. unknown: both codes are 0. contradictory: both count and differ in the
+    directions of axes.
+    """
+    import nibabel
+
+    if not isinstance(image, nibabel.Nifti1Pair):  # NIfTI-2 is one as well
+        return ""
+    try:
+        sform, qform = (
+            nibabel.io_orientation(affine) if code else None
+            for affine, code in (image.get_sform(coded=True), image.get_qform(coded=True))
+        )
+    except nibabel.spatialimages.HeaderDataError:  # of a qform that is no rotation
+        return ""
+    if sform is None and qform is None:
+        return "unknown"
+    if sform is None or qform is None or np.isnan(sform).any() or np.isnan(qform).any():
+        return ""
+    return "" if np.array_equal(sform, qform) else "contradictory"
+
+
+def orientation_notes(faults: Sequence[Fault], unit: str = "NIfTI files") -> Iterator[str]:
+    """Yields a note for each kind of fault, from the fault of every file."""
+    look = "look at one with `studio data preview` and correct their headers if it is not upright"
+    if count := faults.count("contradictory"):
+        yield (
+            f"orientation is contradictory in {count} of {len(faults)} {unit}: sform and qform "
+            f"differ, and the sform is used; {look}"
+        )
+    if count := faults.count("unknown"):
+        yield (
+            f"orientation is unknown in {count} of {len(faults)} {unit}: sform_code and qform_code "
+            f"are 0, so the first axis is taken to run from right to left; {look}"
+        )
 
 
 def _check_length(path: Path, image: "SpatialImage") -> None:

@@ -19,11 +19,14 @@ from studio.data.brats.preprocess import CuttingOptions, cut_single_volume
 from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.data.io import images
+from studio.data.io.background import fill_nan
 from studio.data.io.images import EIGHT_BIT, Picture, scale_pixels
 from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import (
+    PLAIN,
     Slice,
     UnreadableError,
+    VolumeOptions,
     count_array_slices,
     count_nifti_slices,
     locate_nifti_slice,
@@ -49,6 +52,7 @@ class ReadingRule:
         chosen: slice of a volume, or `all`. None: the slices that `brats` takes.
         cutting: options of `brats`, else None.
         numbers: numbers of the slices that `brats` takes.
+        options: how slices are taken from volumes, and the treatment of NaN.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +61,7 @@ class ReadingRule:
     chosen: Chosen | None
     cutting: CuttingOptions | None = None
     numbers: tuple[int, ...] = ()
+    options: VolumeOptions = PLAIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,8 @@ class UserFile:
         stamp: size in bytes and modification time in ns of the file.
         crop: side of the cropped square in voxels, or 0 for the whole shorter side.
         slices: number of slices of the volume in the file, or 0 for an image.
-        masked: whether 0 means "no tissue" and stays 0.
+        background: value that means "no tissue" and stays, None if there is none.
+        options: how slices are taken from volumes.
     """
 
     path: Path
@@ -84,7 +90,8 @@ class UserFile:
     stamp: tuple[int, int]
     crop: int = 0
     slices: int = 0
-    masked: bool = False
+    background: float | None = None
+    options: VolumeOptions = PLAIN
 
 
 def reading_rule(
@@ -127,7 +134,11 @@ def reading_rule(
     own = config.slice if isinstance(config, FoldersConfig) else "middle"
     convert = isinstance(config, FoldersConfig) and config.channels != "auto"
     return ReadingRule(
-        (channels, height, width), convert, window, own if chosen is None else chosen
+        (channels, height, width),
+        convert,
+        window,
+        own if chosen is None else chosen,
+        options=config.volumes if isinstance(config, FoldersConfig) else PLAIN,
     )
 
 
@@ -141,12 +152,11 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     if rule.cutting is not None:
         return _read_brats_volume(path, rule, rule.cutting)
     if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
-        pictures, slices = _read_every_slice(path)
+        pictures, slices = _read_every_slice(path, rule.options)
     else:
-        pictures, slices = (
-            [images.read_image(path, _single_slice(rule), rule.shape[1])],
-            _count_slices(path),
-        )
+        at = _single_slice(rule)
+        pictures = [images.read_image(path, at, rule.shape[1], options=rule.options)]
+        slices = _count_slices(path, rule.options)
     alike = rule.shape[0] == 1 and all(images.is_gray(picture.values) for picture in pictures)
     if pictures[0].values.shape[0] != rule.shape[0] and not (rule.convert or alike):
         raise UnreadableError(
@@ -165,6 +175,7 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         pictures[0].size,
         pictures[0].stamp,
         slices=slices,
+        options=rule.options,
     )
 
 
@@ -178,32 +189,35 @@ def _slice_index(at: Slice, slices: int) -> int:
     return slices // 2 if at == "middle" else at
 
 
-def _count_slices(path: Path) -> int:
+def _count_slices(path: Path, options: VolumeOptions) -> int:
     """Returns the number of slices of a file that was read before, 0 for an image."""
     if path.suffix.lower() == ".npy":
-        return count_array_slices(np.load(path, mmap_mode="r", allow_pickle=False).shape)
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return count_array_slices(shape, options)
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        return count_nifti_slices(open_nifti(path))
+        return count_nifti_slices(open_nifti(path), options)
     return 0
 
 
-def _read_every_slice(path: Path) -> tuple[list[Picture], int]:
+def _read_every_slice(path: Path, options: VolumeOptions) -> tuple[list[Picture], int]:
     """Reads all slices of an array or a NIfTI file at once. An image has one."""
-    first = images.read_image(path, 0)  # raises if the beginning of the file is broken
+    # This raises if the beginning of the file is broken.
+    first = images.read_image(path, 0, options=options)
     with images.explain_read_errors():
-        slices = _count_slices(path)
+        slices = _count_slices(path, options)
         if not slices:
             return [first], 0
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-            planes = [select_planes(array, at) for at in range(slices)]
+            planes = [select_planes(array, at, options) for at in range(slices)]
         else:
             image = open_nifti(path)
             check_voxel_count(image.shape)
             values = np.asarray(image.dataobj)
-            places = [locate_nifti_slice(image, at) for at in range(slices)]
+            places = [locate_nifti_slice(image, at, options) for at in range(slices)]
             planes = [place.upright(values[place.index]) for place in places]
-        pictures = [replace(first, values=images.as_real(plane)) for plane in planes]
+        filled = [fill_nan(images.as_real(plane), options.nan)[0] for plane in planes]
+        pictures = [replace(first, values=values) for values in filled]
     for picture in pictures:
         images.check_finite(picture.values)
     return pictures, slices
@@ -230,5 +244,5 @@ def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -
         stamp,
         cut.side,
         slices,
-        masked=True,
+        cut.background,
     )

@@ -77,9 +77,16 @@ def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool
 
 
 def _fit_into(
-    source: UserFile, image: np.ndarray, own: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0)
+    source: UserFile,
+    image: np.ndarray,
+    own: np.ndarray,
+    difference: bool,
+    spacing: tuple[float, float] = (1.0, 1.0),
 ) -> Patch:
-    """Resizes an image (C', R, R) to the pixels (C, H, W) of a file with a centre in the square."""
+    """Resizes an image (C', R, R) to the pixels (C, H, W) of a file with a centre in the square.
+
+    NaN and the background of the file stay, or become 0 in a difference.
+    """
     height, width = own.shape[1:]
     square = centre_square(height, width, spacing)
     if source.crop:
@@ -99,10 +106,12 @@ def _fit_into(
         for plane in planes
     ]
     where = slice(None), down, across
-    values = np.stack(fitted)
-    return Patch(
-        where, np.where(own[where] == 0, np.float32(0), values) if source.masked else values
-    )
+    before = own[where].astype(np.float32)
+    kept = np.isnan(before)
+    if source.background is not None:
+        kept |= before == np.float32(source.background)
+    values = np.where(kept, np.float32(0) if difference else before, np.stack(fitted))
+    return Patch(where, values)
 
 
 def _span(start: float, length: float, resolution: int) -> tuple[slice, float, float]:
@@ -127,7 +136,7 @@ def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bo
         np.uint16 if deep else np.uint8
     )
     colours = len(planes) - upright.mode.endswith("A")
-    where, values = _fit_into(source, image, planes[:colours])
+    where, values = _fit_into(source, image, planes[:colours], difference)
     if difference:
         planes[:colours] = 0
     planes[:colours][where] = _cast(values, planes.dtype)
@@ -143,10 +152,12 @@ def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bo
     with explain_read_errors():
         array = np.load(source.path, allow_pickle=False)
     new = np.zeros_like(array) if difference else array.copy()
+    options = source.options
     unit = 255 if array.dtype.kind == "b" else 1  # True was read as 255
     for number, image in zip(source.numbers or (0,), images, strict=True):
-        where, values = _fit_into(source, image, select_planes(array, number))
-        select_planes(new, number)[where] = _cast(values / unit, array.dtype)
+        own = select_planes(array, number, options)
+        where, values = _fit_into(source, image, own, difference)
+        select_planes(new, number, options)[where] = _cast(values / unit, array.dtype)
     with out.open("wb") as file:
         np.save(file, new, allow_pickle=False)
 
@@ -161,18 +172,17 @@ def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bo
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
         voxels = cast("ArrayProxy", image.dataobj)
         stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
-    scaled = (slope, inter) != (1, 0)
+        scaled = (slope, inter) != (1, 0)
+        read = np.asarray(voxels) if scaled else stored
     new = (
         np.full_like(stored, _cast(np.array(-inter / slope), stored.dtype))
         if difference
         else stored.copy()
     )
     for number, generated in zip(source.numbers or (0,), images, strict=True):
-        place = locate_nifti_slice(image, number)
-        own = place.upright(stored[place.index])
-        where, values = _fit_into(
-            source, generated, own * slope + inter if scaled else own, place.spacing
-        )
+        place = locate_nifti_slice(image, number, source.options)
+        own = place.upright(read[place.index])
+        where, values = _fit_into(source, generated, own, difference, place.spacing)
         values = (values.astype(np.float64) - inter) / slope if scaled else values
         place.upright(new[place.index])[where] = _cast(values, stored.dtype)
     result = type(image)(new, image.affine, image.header)

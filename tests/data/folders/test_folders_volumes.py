@@ -34,10 +34,20 @@ def test_read_image_returns_the_requested_slice_of_an_array(tmp_path: Path) -> N
         read_image(path, at=9)
 
 
-@pytest.mark.parametrize("number", [-1, 1.0, True, "first"])
-def test_config_refuses_an_invalid_slice(number: object) -> None:
-    with pytest.raises(ValidationError, match=r"slice\."):
-        FoldersConfig(root="x", slice=number)
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        *(({"slice": n}, "expected middle or a number from 0") for n in (-1, 1.0, True, "first")),
+        *(({"axis": n}, "expected auto, 0, 1 or 2") for n in (-1, 3, 1.0, "x")),
+        *(({"nan": n}, "expected a number, background or null") for n in (np.nan, True, "zero")),
+        ({"volume": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_config_refuses_when_an_option_of_volumes_is_invalid(fields: dict, expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        FoldersConfig(root="x", **fields)
+    assert expected in str(caught.value)
+    assert "literal" not in str(caught.value)
 
 
 def brain(shape: tuple[int, int, int] = (10, 12, 8)) -> np.ndarray:

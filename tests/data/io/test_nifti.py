@@ -80,3 +80,66 @@ def test_folders_count_as_gray_when_gray_is_saved_as_rgb(tmp_path: Path, memory:
     for name, image in zip(names, shown.numpy(), strict=True):
         stored = np.asarray(Image.open(tmp_path / name).convert("L"))
         np.testing.assert_allclose((image[0] + 1) * 127.5, stored, atol=1e-3)
+
+
+RAS, LAS = np.eye(4), np.diag([-1.0, 1, 1, 1])
+
+
+def save_with_codes(path: Path, sform: np.ndarray, qform: np.ndarray, codes: tuple) -> Path:
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.set_sform(sform, codes[0])
+    image.set_qform(qform, codes[1])
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "codes", "fault"),
+    [
+        (RAS, LAS, (1, 1), "contradictory"),
+        (LAS, RAS, (2, 1), "contradictory"),
+        (RAS, LAS, (0, 0), "unknown"),
+        (RAS, LAS, (0, 1), ""),
+        (LAS, RAS, (2, 0), ""),
+        (RAS, RAS, (1, 1), ""),
+        (RAS * 1.001, RAS, (4, 1), ""),  # another place, but the same directions
+    ],
+)
+def test_read_image_and_read_volume_return_the_fault_of_the_orientation(
+    tmp_path: Path, sform: np.ndarray, qform: np.ndarray, codes: tuple[int, int], fault: str
+) -> None:
+    path = save_with_codes(tmp_path / "a.nii", sform, qform, codes)
+    assert read_image(path).orientation == fault
+    assert read_volume(path).orientation == fault
+
+
+@pytest.mark.parametrize(("codes", "word"), [((1, 1), "contradictory"), ((0, 0), "unknown")])
+def test_folders_note_files_with_a_doubtful_orientation(
+    tmp_path: Path, codes: tuple[int, int], word: str
+) -> None:
+    draw = np.random.default_rng(0)
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for number in range(10):
+            path = tmp_path / domain / f"{domain}{number}.nii"
+            save(path, draw.normal(size=(6, 6, 4)).astype(np.float32))
+            if number < 3:
+                image = nibabel.load(path)
+                image.set_sform(RAS, codes[0])
+                image.set_qform(LAS, codes[1])
+                nibabel.save(nibabel.Nifti1Image(image.get_fdata(), None, image.header), path)
+    config = FoldersConfig(name="folders", root=str(tmp_path), resolution=6)
+    (note,) = [note for note in Folders(config).notes() if "orientation" in note]
+    assert note.startswith(f"orientation is {word} in 6 of 20 NIfTI files: ")
+    assert "correct their headers" in note
+
+
+def test_folders_note_no_orientation_when_it_is_stated_once(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for domain in ("background", "target"):
+        (tmp_path / domain).mkdir()
+        for number in range(10):
+            values = draw.normal(size=(6, 6, 4)).astype(np.float32)
+            save(tmp_path / domain / f"{domain}{number}.nii", values)
+    config = FoldersConfig(name="folders", root=str(tmp_path), resolution=6)
+    assert not any("orientation" in note for note in Folders(config).notes())

@@ -37,17 +37,19 @@ def find_background(values: np.ndarray) -> float | None:
     return float(found[most]) if counts[most] >= FILLED * border.size else None
 
 
-def check_nan_rule(rule: object) -> object:
+def check_nan_rule(rule: object) -> NanRule:
     """Returns a rule of a config if it is valid, with whole numbers as floats.
 
     Raises:
         ValueError: it is neither a finite number nor `background` nor None.
     """
-    if rule is None or rule == "background":
-        return rule
-    if type(rule) not in (int, float) or not math.isfinite(rule):
-        raise ValueError(f"found {rule!r}, expected a number, background or null")
-    return float(rule)
+    if rule is None:
+        return None
+    if rule == "background":
+        return "background"
+    if isinstance(rule, int | float) and not isinstance(rule, bool) and math.isfinite(rule):
+        return float(rule)
+    raise ValueError(f"found {rule!r}, expected a number, background or null")
 
 
 def fill_nan(values: np.ndarray, rule: NanRule) -> tuple[np.ndarray, int]:

@@ -51,6 +51,7 @@ def find_orientation_fault(image: "SpatialImage") -> Fault:
     directions of axes.
     """
     import nibabel
+    from nibabel.spatialimages import HeaderDataError
 
     if not isinstance(image, nibabel.Nifti1Pair):  # NIfTI-2 is one as well
         return ""
@@ -59,7 +60,7 @@ def find_orientation_fault(image: "SpatialImage") -> Fault:
             nibabel.io_orientation(affine) if code else None
             for affine, code in (image.get_sform(coded=True), image.get_qform(coded=True))
         )
-    except nibabel.spatialimages.HeaderDataError:  # of a qform that is no rotation
+    except HeaderDataError:  # of a qform that is no rotation
         return ""
     if sform is None and qform is None:
         return "unknown"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from studio.data.io.images import Picture
-from studio.data.io.nifti import orientation_notes
+from studio.data.io.nifti import Fault, orientation_notes
 from studio.data.io.slices import SlicePlace
 
 __all__ = ["volume_notes"]
@@ -17,7 +17,9 @@ def volume_notes(pictures: Sequence[Picture]) -> Iterator[str]:
         yield _slice_note([place for place in places if place.along == along], along)
     if filled := sum(picture.filled > 0 for picture in pictures):
         yield f"{filled} images had NaN, which data.nan replaced"
-    faults = [picture.orientation for picture in pictures if picture.orientation is not None]
+    faults: list[Fault] = [
+        picture.orientation for picture in pictures if picture.orientation is not None
+    ]
     yield from orientation_notes(faults)
 
 

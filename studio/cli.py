@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import typer
 
 from studio.errors import StudioError
+from studio.terminal import prepare_terminal
 from studio.verbs.app import app as app_verb
 from studio.verbs.apply import apply
 from studio.verbs.bench import bench
@@ -53,14 +55,38 @@ def train_main() -> None:
 
 def _run(command: Callable[[], object]) -> None:
     """Runs a command, and exits with a message and a code instead of a traceback."""
+    prepare_terminal()
     try:
-        command()
-    except StudioError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        try:
+            command()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # for example `studio data list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         raise SystemExit(141) from None
+    except (StudioError, OSError, UnicodeEncodeError, MemoryError) as error:
+        print(f"error: {_describe(error)}", file=sys.stderr)
+        _drop_stdout()
+        raise SystemExit(2) from None
+
+
+def _describe(error: BaseException) -> str:
+    """Describes an error that the user can fix."""
+    if isinstance(error, OSError):
+        where = error.filename or "a file or the output cannot be written"
+        return f"{where}: {error.strerror or error}"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object!r} cannot be written as {error.encoding}, the encoding of this system; "
+            "PYTHONUTF8=1 uses UTF-8"
+        )
+    return "out of memory" if isinstance(error, MemoryError) else str(error)
+
+
+def _drop_stdout() -> None:
+    """Sends the rest of the output nowhere, because Python writes it once more when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

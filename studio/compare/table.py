@@ -8,17 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from studio.atomic import write_file
 from studio.errors import StudioError, nearest
 from studio.evaluate.probe_table import METRICS
+from studio.terminal import open_console
+from studio.text_table import Column, TextTable
 
 __all__ = ["check_keys", "show_comparison", "tables", "write_comparison"]
 
 NOTHING = "-"
+TEXTS = ("row", "attribute", "metric", "number")  # columns of words; the others are numbers
 COLUMNS = (
     "row",
     "key",
@@ -97,23 +96,13 @@ def check_keys(result: Mapping[str, Any], show: Sequence[str]) -> list[str]:
 
 def show_comparison(result: Mapping[str, Any], shown: Sequence[TableText]) -> None:
     """Prints the tables, the failures and the notes. Names are never cut off."""
-    # The console is wide, so that a table is as wide as its cells.
-    console = Console(soft_wrap=True, highlight=False, width=1_000)
+    console = open_console()
     for title, columns, cells in shown:
-        table = Table(
-            title=title,
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1),
-            title_justify="left",
-            title_style="bold",
-        )
-        for i, column in enumerate(columns):
-            table.add_column(
-                column, justify="left" if i < 2 and column != "done" else "right", no_wrap=True
-            )
-        for line in cells:
-            table.add_row(*line)
-        console.print(table)
+        shaped = [
+            Column(column, breaks=True) if column in TEXTS else Column(column, "right")
+            for column in columns
+        ]
+        console.print(TextTable(title, shaped, cells, bold=True))
     for line in _remark_lines(result):
         console.print(line, markup=False)
 

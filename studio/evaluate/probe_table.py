@@ -1,13 +1,11 @@
 """Measurements as tables and as sentences for the terminal."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from typing import Any
 
 from studio.evaluate.verdict import judge
+from studio.terminal import open_console
+from studio.text_table import Column, TextTable
 
 __all__ = [
     "METRICS",
@@ -25,30 +23,21 @@ METRICS = {
     "accuracy": "accuracy",
     "auc": "AUC",
 }
-Columns = tuple[tuple[str, Literal["left", "right"]], ...]
-PROBE_COLUMNS: Columns = (
-    ("attribute", "left"),
-    ("belongs", "left"),
-    ("metric", "left"),
-    ("salient", "right"),
-    ("common", "right"),
-    ("both", "right"),
-    ("chance", "right"),
-    ("s.e.", "right"),
-    ("n", "right"),
+PROBE_COLUMNS = (
+    Column("attribute", breaks=True),
+    Column("belongs"),
+    Column("metric", breaks=True),
+    *(Column(name, "right") for name in ("salient", "common", "both", "chance", "s.e.", "n")),
 )
-SEPARATION_COLUMNS: Columns = (
-    ("attribute", "left"),
-    ("measure", "left"),
-    ("salient", "right"),
-    ("common", "right"),
-    ("chance", "right"),
-    ("n", "right"),
+SEPARATION_COLUMNS = (
+    Column("attribute", breaks=True),
+    Column("measure", breaks=True),
+    *(Column(name, "right") for name in ("salient", "common", "chance", "n")),
 )
 MEASURES = {"clustering_accuracy": "clustering", "silhouette": "silhouette"}
 
 
-def probe_table(result: dict[str, Any]) -> Table:
+def probe_table(result: dict[str, Any]) -> TextTable:
     """Returns the rows of a probe as a table.
 
     Arrows show the desired direction of a value: up for the space where the attribute belongs,
@@ -60,37 +49,33 @@ def probe_table(result: dict[str, Any]) -> Table:
     )
     if result.get("eval") == "authors":
         title += ", in the authors' eval mode (noise on, batch statistics)"
-    table = _empty_table(title, PROBE_COLUMNS, title_style="bold")
+    cells = []
     for row in result["rows"]:
         head, n = (row["attribute"], row["belongs"]), f"{row['n']:,}"
         if row["salient"] is None:
-            table.add_row(*head, "", "-", "-", "-", "-", "-", n)
+            cells.append([*head, "", "-", "-", "-", "-", "-", n])
             continue
         salient, common = _arrows(row["belongs"])
-        table.add_row(
-            *head,
-            METRICS.get(row["metric"], row["metric"]),
+        numbers = (
             f"{row['salient']:.3f} {salient}",
             f"{row['common']:.3f} {common}",
-            f"{row['whole']:.3f}",
-            f"{row['chance']:.3f}",
-            f"{row['error']:.3f}",
-            n,
+            *(f"{row[key]:.3f}" for key in ("whole", "chance", "error")),
         )
-    return table
+        cells.append([*head, METRICS.get(row["metric"], row["metric"]), *numbers, n])
+    return TextTable(title, PROBE_COLUMNS, cells, bold=True)
 
 
-def separation_table(result: dict[str, Any]) -> Table:
+def separation_table(result: dict[str, Any]) -> TextTable:
     """Returns how well the classes separate in each space, a row per attribute and measure.
 
     Arrows have the same meaning as in `probe_table`.
     """
-    table = _empty_table("classes of target images in each space", SEPARATION_COLUMNS)
     belongs = {row["attribute"]: row["belongs"] for row in result["rows"]}
+    rows = []
     for name, found in result["separation"]["attributes"].items():
         n = f"{found['n']:,}"
         if "note" in found:
-            table.add_row(name, found["note"], "-", "-", "-", n)
+            rows.append([name, found["note"], "-", "-", "-", n])
             continue
         arrows = _arrows(belongs[name])
         for place, values in {"": found, ", t-SNE": found.get("tsne", {})}.items():
@@ -106,23 +91,8 @@ def separation_table(result: dict[str, Any]) -> Table:
                 )
                 if measure != "clustering_accuracy":
                     chance = "-"
-                table.add_row(name, words + place, *cells, chance, n)
-    return table
-
-
-def _empty_table(title: str, columns: Columns, title_style: str = "") -> Table:
-    table = Table(
-        title=title,
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        title_justify="left",
-        title_style=title_style or None,
-    )
-    for column, justify in columns:
-        # Long names continue on the next line, so that no number is cut off.
-        table.add_column(column, justify=justify, no_wrap=column != "attribute", overflow="fold")
-    return table
+                rows.append([name, words + place, *cells, chance, n])
+    return TextTable("classes of target images in each space", SEPARATION_COLUMNS, rows)
 
 
 def _arrows(belongs: str) -> tuple[str, str]:
@@ -220,8 +190,7 @@ def nonlinear_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     """Prints the tables and a sentence per attribute. Names are never cut off."""
-    console = Console(stderr=stderr, soft_wrap=True, highlight=False)
-    console.width = max(console.width, 100)
+    console = open_console(stderr)
     console.print(probe_table(result))
     for row in result["rows"]:
         console.print(judge(row).sentence, markup=False)

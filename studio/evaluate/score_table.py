@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from studio.terminal import open_console
+from studio.text_table import Column, TextTable
 
 __all__ = ["heading", "score_cells", "score_lines", "score_table", "show_scores"]
 
@@ -45,21 +44,14 @@ def score_cells(entry: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def score_table(entry: dict[str, Any]) -> Table:
+def score_table(entry: dict[str, Any]) -> TextTable:
     """Returns a table with a row per group. Numbers in brackets are the floors."""
-    table = Table(
-        title=heading(entry),
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        title_justify="left",
-        title_style="bold",
-    )
     head, *rows = score_cells(entry)
-    for i, column in enumerate(head):
-        table.add_column(column, no_wrap=True, justify="left" if i < TEXT_COLUMNS else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    columns = [
+        Column(name, breaks=True) if i < TEXT_COLUMNS else Column(name, "right")
+        for i, name in enumerate(head)
+    ]
+    return TextTable(heading(entry), columns, rows, bold=True)
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -92,9 +84,7 @@ def score_lines(entry: dict[str, Any]) -> list[str]:
 
 def show_scores(entries: list[dict[str, Any]]) -> None:
     """Prints a table per checkpoint, and the explanations once."""
-    console = Console(soft_wrap=True, highlight=False)
-    # Numbers are never cut off, however narrow the terminal is.
-    console.width = max(console.width, 140)
+    console = open_console()
     for entry in entries:
         console.print(score_table(entry))
     for line in score_lines(entries[-1]):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 from studio.config import Config
 from studio.errors import StudioError
+from studio.render.figure import as_label, own_style, to_picture
 from studio.render.grid import Grid
 from studio.render.scatter import COLOURS
 from studio.runs.log import read_log
@@ -132,8 +132,10 @@ def draw_curves(folder: Path, config: Config) -> Image.Image:
         if present
         else ""
     )
+    with own_style(panels):
+        figure = _draw_figure(panels, marks)
     return Grid(
-        [[_draw_figure(panels, marks)]],
+        [[figure]],
         "Training log",
         "Every loss term of every step, without its weight, as the mean over the images since the "
         "previous line of the log. Then the probes during the training, the learning rate and the "
@@ -164,15 +166,13 @@ def _draw_figure(
         figure.legend(
             handles=keys, loc="outside upper left", ncols=len(keys), frameon=False, fontsize=9
         )
-    picture = BytesIO()
-    figure.savefig(picture, format="png")
-    return np.asarray(Image.open(picture).convert("RGB"))
+    return np.asarray(to_picture(figure))
 
 
 def _draw_panel(
     panel: Axes, name: str, lines: Mapping[str, Curve], marks: Sequence[tuple[int, str]]
 ) -> None:
-    panel.set_title(name, fontsize=9, loc="left")
+    panel.set_title(as_label(name), fontsize=9, loc="left")
     panel.tick_params(labelsize=7)
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))
     panel.locator_params(axis="x", nbins=5)

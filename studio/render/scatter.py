@@ -1,7 +1,6 @@
 """Scatter plots of codes in two dimensions, coloured by attribute."""
 
 from collections.abc import Sequence
-from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,11 +8,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from studio.data.dataset import Attribute, Dataset
 from studio.method import DOMAINS, Domain
 from studio.projection import Plane
+from studio.render.figure import as_label, own_style, to_picture
 
 __all__ = [
     "COLOURS",
@@ -64,6 +63,14 @@ def draw_panels(
     Returns:
         uint8 (H, W, 3).
     """
+    names = [*coloured, *(c for attribute, _ in coloured.values() for c in attribute.classes)]
+    with own_style(names):
+        return _draw_panels(planes, coloured)
+
+
+def _draw_panels(
+    planes: dict[str, Plane], coloured: dict[str, tuple[Attribute, np.ndarray]]
+) -> np.ndarray:
     layout = ConstrainedLayoutEngine()
     figure = Figure(figsize=(8.4, 4 * len(coloured)), dpi=100, layout=layout)
     FigureCanvasAgg(figure)
@@ -94,10 +101,8 @@ def draw_panels(
             borderpad=0,
             handletextpad=0.2,
         )
-    picture = BytesIO()
     # A tight box, because it grows around the longest name.
-    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.05)
-    return np.asarray(Image.open(picture).convert("RGB"))
+    return np.asarray(to_picture(figure, bbox_inches="tight", pad_inches=0.05))
 
 
 def _label_axes(panel: Axes, plane: Plane) -> None:
@@ -155,4 +160,4 @@ def _colour_by_number(
 def _shorten(name: str) -> str:
     """Shortens a name in its middle, because names of one family often differ at their ends."""
     half = LONGEST_NAME // 2
-    return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+    return as_label(name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}")

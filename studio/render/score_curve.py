@@ -1,6 +1,5 @@
 """Scores over the course of a training, as a picture."""
 
-from io import BytesIO
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -8,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from studio.render.figure import own_style, to_picture
 from studio.render.scatter import COLOURS, MARKERS
 
 __all__ = ["score_curve"]
@@ -23,6 +23,11 @@ def score_curve(entries: list[dict[str, Any]]) -> Image.Image:
         a picture in RGB, one panel per measure.
     """
     last = entries[-1]
+    with own_style((last["method"], last["dataset"], *(row["group"] for row in last["rows"]))):
+        return _draw_figure(entries, last)
+
+
+def _draw_figure(entries: list[dict[str, Any]], last: dict[str, Any]) -> Image.Image:
     measures = (
         {"fid": "floor", "kid": "floor_kid"}
         if last["rows"][0]["fid"] is not None
@@ -51,9 +56,7 @@ def score_curve(entries: list[dict[str, Any]]) -> Image.Image:
         f"{last['weights_sha256'][:12]}), resize {last['resize']}, seed {last['seed']}",
         fontsize=8,
     )
-    picture = BytesIO()
-    figure.savefig(picture, format="png")
-    return Image.open(picture).convert("RGB")
+    return to_picture(figure)
 
 
 def _draw_panel(panel: Axes, entries: list[dict[str, Any]], measure: str, floor: str) -> None:

@@ -1,14 +1,16 @@
-"""Text as images: measured, wrapped to a width, and drawn with one font on every machine."""
+"""Text as images: measured, wrapped to a width, and drawn with one font on every machine.
+
+Only letters that DejaVu Sans lacks come from other fonts, see `studio.render.fonts`.
+"""
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-__all__ = ["INK", "PAPER", "TEXT_SIZE", "TITLE_SIZE", "draw_text", "load_font", "wrap"]
+from studio.render.fonts import Lettering, load_font
+
+__all__ = ["INK", "PAPER", "TEXT_SIZE", "TITLE_SIZE", "draw_text", "wrap"]
 
 PAPER, INK = (255, 255, 255), (26, 26, 26)
 TITLE_SIZE, TEXT_SIZE = 16, 13  # pixels
@@ -31,11 +33,14 @@ def draw_text(
     image = Image.new("RGB", (int(np.ceil(max(lengths))), pitch * len(lines)), PAPER)
     for i, (line, length) in enumerate(zip(lines, lengths, strict=True)):
         left = OVERHANG + (0 if align == "left" else (image.width - length) // 2)
-        ImageDraw.Draw(image).text((left, i * pitch), line, INK, font)
+        base = i * pitch + font.getmetrics()[0]
+        for part_font, part in font.split(line):
+            ImageDraw.Draw(image).text((left, base), part, INK, part_font, anchor="ls")
+            left += part_font.getlength(part)
     return image
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def wrap(text: str, font: Lettering, width: int) -> list[str]:
     """Breaks a text into lines of at most `width` pixels.
 
     Lines break between words. A word is split only if it is wider than a line.
@@ -51,21 +56,10 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _split_word(word: str, font: ImageFont.FreeTypeFont, width: int) -> Sequence[str]:
+def _split_word(word: str, font: Lettering, width: int) -> Sequence[str]:
     pieces = [""]
     for letter in word:
         if pieces[-1] and font.getlength(pieces[-1] + letter) > width:
             pieces.append("")
         pieces[-1] += letter
     return pieces
-
-
-@lru_cache
-def load_font(size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """Loads DejaVu Sans at a size in pixels."""
-    # DejaVu, because it comes with matplotlib on every machine and has the signs that Pillow's own
-    # font lacks. The basic layout, because every build of Pillow has it, so that pictures are the
-    # same everywhere.
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    file = Path(matplotlib.get_data_path(), "fonts", "ttf", name)
-    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -63,7 +64,15 @@ class Logger:
         self._open_log(images_seen)
         from torch.utils.tensorboard import SummaryWriter  # takes half a second to import
 
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen or None)
+        self.hook = threading.excepthook
+        threading.excepthook = self._report_thread
+        try:
+            with self._tensorboard_errors():
+                place = str(folder / "tensorboard")
+                self.board = SummaryWriter(place, purge_step=images_seen or None)
+        except StudioError:
+            threading.excepthook = self.hook
+            raise
         self.console = Console(stderr=True, soft_wrap=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -151,10 +160,17 @@ class Logger:
             path = self.folder / "tensorboard"
             raise StudioError(f"{path}: cannot be written: {error.strerror or error}") from None
 
+    def _report_thread(self, failure: threading.ExceptHookArgs) -> None:
+        """Prints the traceback of a thread, unless `_tensorboard_errors` will report its error."""
+        own = type(failure.thread).__module__.partition(".")[0] == "tensorboard"
+        if not (own and isinstance(failure.exc_value, OSError)):
+            self.hook(failure)
+
     def say(self, line: str) -> None:
         """Prints a line on stderr, above the progress bar."""
         if not self.quiet:
-            self.console.print(line, markup=False, highlight=False)
+            with suppress(OSError):  # a full disk under stderr does not stop the training
+                self.console.print(line, markup=False, highlight=False)
 
     def close(self) -> None:
         """Ends the progress bar and closes the files."""
@@ -163,3 +179,4 @@ class Logger:
             for file in (self.board, self.file):
                 with suppress(OSError):  # `log` has already reported a full disk
                     file.close()
+            threading.excepthook = self.hook

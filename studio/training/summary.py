@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -9,10 +10,11 @@ from studio.atomic import write_file, write_json
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show_probe
-from studio.render.registry import draw_pictures
-from studio.report import Facts, collect, write_report
 from studio.runs.data_file import read_data_file
 from studio.training.session import TrainingSession
+
+if TYPE_CHECKING:
+    from studio.report import Facts
 
 __all__ = ["finish"]
 
@@ -21,7 +23,7 @@ def finish(session: TrainingSession) -> None:
     """Writes `probe.json`, `grids/KIND.png`, `grids/training.webp` and `report.html`.
 
     It also prints the probe table. The order matters, because a later failure must not lose an
-    earlier measurement.
+    earlier measurement. Therefore nothing that draws is imported before `probe.json` is written.
     """
     method, seen, config = session.engine.ema.method, session.engine.images_seen, session.config
     head = {
@@ -33,16 +35,26 @@ def finish(session: TrainingSession) -> None:
     }
     result = {**head, **measure(method, session.dataset)}
     write_json(session.folder / "probe.json", result)
-    pictures: dict[str, Image.Image] = {}
-    for kind, picture in draw_pictures(method, session.dataset, config.seed):
-        pictures[kind] = picture
-        session.logger.picture(seen, kind, picture)
-    report = _report(session, pictures)
-    session.logger.close()
-    show_probe(result, stderr=True)
+    try:
+        report = _draw(session)
+    finally:  # a full disk does not hide the table
+        session.logger.close()
+        show_probe(result, stderr=True)
     print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
     if report:
         print(f"report: {report}", file=sys.stderr)
+
+
+def _draw(session: TrainingSession) -> Path | None:
+    """Writes the pictures and the report, and returns the report's path."""
+    from studio.render.registry import draw_pictures
+
+    method, seen = session.engine.ema.method, session.engine.images_seen
+    pictures: dict[str, Image.Image] = {}
+    for kind, picture in draw_pictures(method, session.dataset, session.config.seed):
+        pictures[kind] = picture
+        session.logger.picture(seen, kind, picture)
+    return _report(session, pictures)
 
 
 def _data_sha256(session: TrainingSession) -> str | None:
@@ -57,6 +69,8 @@ def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path 
 
     A failure is only a warning, because everything else has been written by now.
     """
+    from studio.report import collect, write_report
+
     path, grids = session.folder / "report.html", session.folder / "grids"
     engine = session.engine
     try:
@@ -76,7 +90,7 @@ def _report(session: TrainingSession, pictures: dict[str, Image.Image]) -> Path 
     return path
 
 
-def _write_pictures(facts: Facts, grids: Path) -> None:
+def _write_pictures(facts: "Facts", grids: Path) -> None:
     if facts.animation is not None:
         encoded = facts.animation.to_webp()
         write_file(grids / "training.webp", lambda partial: partial.write_bytes(encoded))

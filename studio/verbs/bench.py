@@ -44,9 +44,8 @@ def bench(
 
 def _show(result: dict[str, Any]) -> None:
     """Prints the result as a table and a summary."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    from studio.terminal import open_console
+    from studio.text_table import Column, TextTable
 
     shape = "x".join(str(n) for n in result["shape"])
     title = (
@@ -54,26 +53,17 @@ def _show(result: dict[str, Any]) -> None:
         f"{result['parameters'] / 1e6:.2f} M parameters, batch {result['batch']}, "
         f"{result['device']}, {result['threads']} threads, precision {result['precision']}"
     )
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left", title_style="bold"
+    head = (
+        *("median s", "fastest s", "processor s", "images/s"),
+        *("GFLOP/image", "GFLOP/s", "of the ceiling"),
     )
-    for name in (
-        "implementation",
-        "median s",
-        "fastest s",
-        "processor s",
-        "images/s",
-        "GFLOP/image",
-        "GFLOP/s",
-        "of the ceiling",
-    ):
-        table.add_column(
-            name, justify="left" if name == "implementation" else "right", no_wrap=True
-        )
-    for name, key in (("studio", "ours"), ("naive", "textbook")):
-        if result[key] is not None:
-            table.add_row(name, *_cells(result[key]))
-    Console(width=140).print(table)
+    rows = [
+        [name, *_cells(result[key])]
+        for name, key in (("studio", "ours"), ("naive", "textbook"))
+        if result[key] is not None
+    ]
+    columns = [Column("implementation", breaks=True), *(Column(name, "right") for name in head)]
+    open_console().print(TextTable(title, columns, rows))
     best, speedup = result["ceiling"], result["speedup"]
     if speedup is not None:
         print(f"The studio is {speedup:.2f} times as fast as the naive implementation.")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from studio.render.fonts import load_font
 from studio.render.grid import GAP, MARGIN, NARROWEST, READABLE, WIDE_GAP, Grid, Scale
-from studio.render.text import draw_text, load_font, wrap
+from studio.render.text import draw_text, wrap
 
 RED, GREEN, BLUE = (
     np.full((4, 4, 3), colour, np.uint8) for colour in ([255, 0, 0], [0, 255, 0], [0, 0, 255])

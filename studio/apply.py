@@ -7,9 +7,8 @@ batches, so memory does not grow with their number.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +19,9 @@ from studio import sampling
 from studio.apply_inputs import InputFile, check_places, find_inputs
 from studio.atomic import write_file
 from studio.codes_table import CodesWriter
-from studio.data.folders import FoldersConfig
-from studio.data.io.names import format_lines
+from studio.data.brats.config import BratsConfig
+from studio.data.intensity import Intensity
+from studio.data.io.names import format_lines, join_names
 from studio.data.io.slices import UnreadableError
 from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
 from studio.data.io.write_back import write_back
@@ -34,6 +34,8 @@ __all__ = ["CODES", "KINDS", "LoadedInput", "apply", "group_inputs"]
 KINDS = ("encode", "reconstruct", "heal", "swap")
 DIFFERENCE = "difference"  # |reconstruction - healed|
 CODES = "codes.csv"
+REMEDY = ": give the values of black and white with --window"
+SLIVER = 0.02  # share of the run's range below which a file is noted
 BATCH = 128  # images at a time
 
 
@@ -75,8 +77,7 @@ def apply(
             files as `source`, matched in the order of their names.
         difference: also write |reconstruction - healed|.
         chosen: slice of a volume to read, or `all`. None: the slices that the data set takes.
-        window: values that become -1 and 1 in files that are not 8-bit. None: those of the data
-            set.
+        window: values that become -1 and 1 in all files. None: those of the data set.
         overwrite: replace existing files.
 
     Returns:
@@ -89,7 +90,7 @@ def apply(
     """
     kinds = _output_kinds(what, donors, difference)
     out = Path(os.path.expanduser(out))
-    rule = reading_rule(run.config.data, run.shape, _window_rule(run, window), chosen)
+    rule = reading_rule(run.config.data, run.shape, _intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)
     results = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
     check_places(out, [out / kind for kind in kinds], results, places, overwrite)
@@ -128,6 +129,7 @@ class _FileProcessor:
         # Whether a file may give several images.
         self.several = rule.chosen == "all" or rule.cutting is not None
         self.files = self.images = self.resized = self.partial = 0
+        self.uniform: list[str] = []  # files that the run's range shows as nearly uniform
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
 
@@ -167,6 +169,17 @@ class _FileProcessor:
             notes.append(
                 f"{self.partial} volumes: only some slices were read, the others are unchanged. "
                 "--slice all takes every slice."
+            )
+        if self.uniform:
+            notes.append(
+                f"{len(self.uniform)} of {self.files} files are nearly uniform within the values "
+                f"that become black and white: {join_names(self.uniform)}. If their unit is "
+                "another one, --window gives these values."
+            )
+        if self.rule.intensity.rule == "per_file":
+            notes.append(
+                "an older studio trained this run: 8-bit files have the range 0 to 255, others "
+                "its window"
             )
         return notes
 
@@ -215,7 +228,7 @@ class _FileProcessor:
             except UnreadableError as error:
                 self.set_aside.append((loaded.file.name, str(error)))
                 continue
-            self._count(loaded.user_file)
+            self._count(loaded)
             numbers = [
                 [number] if self.several else [] for number in loaded.user_file.numbers or ("",)
             ]
@@ -251,8 +264,12 @@ class _FileProcessor:
             path, lambda partial: write_back(loaded.user_file, results, partial, kind == DIFFERENCE)
         )
 
-    def _count(self, user_file: UserFile) -> None:
+    def _count(self, loaded: LoadedInput) -> None:
+        user_file = loaded.user_file
         self.files += 1
+        if np.ptp(user_file.images) < 2 * SLIVER:
+            low, high = user_file.window
+            self.uniform.append(f"{loaded.file.name} ({low:g} to {high:g})")
         self.images += len(user_file.images)
         self.resized += user_file.size != self.run.shape[1:]
         self.partial += len(user_file.numbers) < user_file.slices and self.rule.chosen != "all"
@@ -285,32 +302,10 @@ def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bo
     return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
 
 
-def _window_rule(run: Run, given: tuple[float, float] | None) -> Callable[[], tuple[float, float]]:
-    """Returns a function that returns the window of files that are not 8-bit."""
-
-    @cache
-    def found() -> tuple[tuple[float, float] | None, str]:
-        config = run.config.data
-        if given is not None:
-            return given, ""
-        if not isinstance(config, FoldersConfig):
-            return None, f"all images of {config.name} are"
-        if config.window != "auto":
-            return config.window, ""
-        try:
-            low_high = run.derived.get("window")
-        except StudioError as error:
-            return None, f"the window of the run's images cannot be read ({error})"
-        if low_high is None:
-            return None, "all images of the run are"
-        return (float(low_high[0]), float(low_high[1])), ""
-
-    def window() -> tuple[float, float]:
-        value, why = found()
-        if value is None:
-            raise UnreadableError(
-                f"is not 8-bit, and {why}: give the values of black and white with --window"
-            )
-        return value
-
-    return window
+def _intensity(run: Run, window: tuple[float, float] | None) -> Intensity:
+    """Returns the rule of intensity of the run, or the given window for all files."""
+    if window is None:
+        return run.intensity
+    if isinstance(run.config.data, BratsConfig):
+        raise StudioError("--window: this run takes percentiles of each volume, so it has no use")
+    return Intensity("window", window)

@@ -22,7 +22,8 @@ def build_dataset(config: Config, derived: Mapping[str, Any] | None = None) -> D
     Args:
         config: the experiment.
         derived: what `Dataset.derived` returned when a run was trained. The data set then uses it
-            instead of the files. None derives everything from the files.
+            instead of the files. Empty for a run of an older studio, which stored nothing. None
+            for a new run.
 
     Raises:
         StudioError: files of the data set are missing or invalid.

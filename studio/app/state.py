@@ -19,9 +19,7 @@ from studio import sampling
 from studio.app.uploads import read_upload
 from studio.data import Dataset
 from studio.data.dataset import Belongs, is_known
-from studio.data.folders import Folders
-from studio.data.io.images import EIGHT_BIT
-from studio.data.io.slices import PLAIN
+from studio.data.io.user_files import reading_rule
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -175,11 +173,10 @@ class Explorer:
         Raises:
             StudioError: the file cannot be used.
         """
-        window, at, options = None, "middle", PLAIN
-        if isinstance(self.data, Folders):
-            at, options = self.data.config.slice, self.data.config.volumes
-            window = self.data.window if self.data.window != EIGHT_BIT else None
-        image, note = read_upload(path, self.shape, window, at, options)
+        rule = reading_rule(
+            self.run.config.data, self.shape, self.run.intensity, remedy=": save it as those"
+        )
+        image, note = read_upload(path, rule)
         return self._read(f"{path.name}{note}", image)
 
     def sample(self, domain: Domain, n: int, seed: int) -> list[Choice]:

@@ -1,5 +1,6 @@
 """The present data of a comparison: whether they are those on which its runs were trained."""
 
+import json
 from typing import NamedTuple
 
 from studio.build import build_dataset
@@ -42,10 +43,11 @@ class PresentData:
         if stored is None:
             return DataCheck()
         config = absolute_paths(config)
-        key = config.data.model_dump_json()
+        facts = {name: fact for name, fact in stored.derived.items() if name != "split"}
+        key = config.data.model_dump_json() + json.dumps(facts, sort_keys=True)
         if key not in self._opened:
             try:
-                self._opened[key] = build_dataset(config)
+                self._opened[key] = build_dataset(config, facts)
             except StudioError as error:
                 self._opened[key] = str(error).splitlines()[0]
         found = self._opened[key]

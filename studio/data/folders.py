@@ -24,6 +24,12 @@ from studio.data.dataset import (
 )
 from studio.data.fingerprint import Fingerprint, hash_cells
 from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
+from studio.data.folders_intensity import (
+    check_depth,
+    intensity_notes,
+    measure_span,
+    pool_window,
+)
 from studio.data.folders_notes import (
     Item,
     file_notes,
@@ -34,6 +40,13 @@ from studio.data.folders_notes import (
 )
 from studio.data.folders_scan import check_root, find_files
 from studio.data.folders_volumes import volume_notes
+from studio.data.intensity import (
+    EIGHT_BIT_RANGE,
+    Intensity,
+    Window,
+    kept_intensity,
+    stated_intensity,
+)
 from studio.data.io import images
 from studio.data.io.attribute_table import TABLE, read_attributes
 from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
@@ -45,9 +58,8 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["PERCENTILES", "Folders", "FoldersConfig", "QuarantineError"]
+__all__ = ["Folders", "FoldersConfig", "QuarantineError"]
 
-PERCENTILES = (0.5, 99.5)  # become -1 and 1 if no window is given
 SAMPLE = 100  # training images per domain from which the percentiles are computed
 SAMPLE_PIXELS = 2**14  # pixels of each of them
 NOT_KEPT = np.empty(0, np.uint8)
@@ -78,8 +90,7 @@ class Folders(Dataset):
     Attributes:
         root: the folder.
         quarantined: (file, reason) for every file that is set aside.
-        window: values that become -1 and 1. In 8-bit images these are always 0 and 255.
-        deep: whether any image has more than 8 bits per channel, so that the window applies.
+        intensity: the rule by which values of the files become -1 to 1.
 
     Raises:
         StudioError: a folder is missing, a split is empty, or the table is invalid.
@@ -94,6 +105,8 @@ class Folders(Dataset):
     def __init__(self, config: FoldersConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
         stored = derived or {}
+        # The rule by which files are read. It is completed when all are known.
+        self.intensity = self._reading_rule(derived)
         self.root = check_root(config)
         domains, notes = find_files(self.root, config)
         table = read_attributes(self.root, list(domains), list(config.attributes))
@@ -116,8 +129,7 @@ class Folders(Dataset):
         }
         self._refuse_empty()
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
-        self.deep = any(item.deep for item in self._items)
-        self.window = self._stored_window(stored) or self._find_window()
+        self.intensity = self._complete_rule(derived)
         declared, self._columns = read_columns(
             {item.name: item.domain for item in self._items}, self._table, config
         )
@@ -126,7 +138,8 @@ class Folders(Dataset):
             *file_notes(self.quarantined, len(domains)),
             *notes,
             *volume_notes([item.picture for item in self._items]),
-            *pixel_notes(self._items, config.resolution, self.window, config.window != "auto"),
+            *pixel_notes(self._items, config.resolution),
+            *intensity_notes(self.intensity, self._items, config.window != "auto"),
             *table_notes([item.name for item in items], table),
             *split_notes(plan),
             *identifier_notes(self._table),
@@ -143,9 +156,8 @@ class Folders(Dataset):
 
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            image[:] = scale_pixels(
-                self._pixels(self._items[self._rows[split, domain][index]]), self.window
-            )
+            item = self._items[self._rows[split, domain][index]]
+            image[:] = scale_pixels(self._pixels(item), item.window or self.window)
         return torch.from_numpy(images)
 
     def labels(self, split: Split, domain: str) -> Labels:
@@ -167,10 +179,16 @@ class Folders(Dataset):
         """Returns the subject of each item, which is its own name if it has none."""
         return [self._subjects[self._items[row].name] for row in self._rows[split, domain]]
 
+    @property
+    def window(self) -> Window:
+        """The values that become -1 and 1, 0 and 255 if the rule has no window."""
+        return self.intensity.window or EIGHT_BIT
+
     def derived(self) -> dict[str, Any]:
-        window = [*self.window] if self.deep else None
+        window = self.intensity.window
         return {
-            "window": window,
+            "window": None if window is None else [*window],
+            "normalise": self.intensity.to_json(),
             "split": dict(self._splits),
         }
 
@@ -228,11 +246,14 @@ class Folders(Dataset):
         """Decodes a file. Returns the item, or the reason why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
-            picture = images.read_image(
-                self.root / name,
-                self.config.slice,
-                self.config.resolution,
-                options=self.config.volumes,
+            picture, window = self.intensity.read(
+                images.read_image(
+                    self.root / name,
+                    self.config.slice,
+                    self.config.resolution,
+                    options=self.config.volumes,
+                    measure=self.intensity.measures,
+                )
             )
         except UnreadableError as error:
             return str(error)
@@ -242,9 +263,20 @@ class Folders(Dataset):
         digest, gray = _hash_pixels(pixels), b""
         if len(pixels) == 3 and images.is_gray(picture.values):
             gray = _hash_pixels(images.convert_channels(pixels, 1))
-        seen = replace(picture, values=NOT_KEPT)
-        deep = pixels.dtype != np.uint8
-        return Item(name, domain, seen, pixels, len(pixels), deep, digest, gray)
+        return Item(
+            name,
+            domain,
+            replace(picture, values=NOT_KEPT),
+            pixels,
+            len(pixels),
+            picture.type,
+            float(picture.values.min()),
+            float(picture.values.max()),
+            measure_span(pixels),
+            window,
+            digest,
+            gray,
+        )
 
     def _pixels(self, item: Item) -> np.ndarray:
         """Returns the fitted pixels, from memory or from the file."""
@@ -264,40 +296,63 @@ class Folders(Dataset):
             raise StudioError(
                 f"{self.root / item.name}: {error} since the data set was opened"
             ) from None
+        picture, _ = self.intensity.read(picture)
         return images.fit(picture, self.config.resolution, self.shape[0])
 
-    def _stored_window(self, stored: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Returns the window with which a run was trained, if it is not in the config."""
-        if not self.deep or self.config.window != "auto" or stored.get("window") is None:
-            return None
-        low, high = stored["window"]
-        return float(low), float(high)
+    def _reading_rule(self, derived: Mapping[str, Any] | None) -> Intensity:
+        """Returns the rule by which files are read before all of them are known."""
+        if _is_former(self.config, derived):
+            return Intensity("per_file")
+        kept = kept_intensity(self.config, derived)
+        return kept or stated_intensity(self.config) or Intensity("per_file")
 
-    def _find_window(self) -> tuple[float, float]:
-        """Returns the window of images that are not 8-bit: the given one, or percentiles of a
-        sample of training images.
+    def _complete_rule(self, derived: Mapping[str, Any] | None) -> Intensity:
+        """Returns the rule with its window or its types.
+
+        Raises:
+            StudioError: the files have different depths, and the config does not say what is meant.
         """
-        if not self.deep:
-            return EIGHT_BIT
+        rule = self.intensity
+        if kept_intensity(self.config, derived) is not None:
+            return rule
+        if derived is not None and _is_former(self.config, derived):
+            return replace(rule, window=self._former_window(derived))
+        if rule.rule == "range":
+            types = {item.type for item in self._items}
+            return replace(rule, ranges={k: v for k, v in rule.ranges.items() if k in types})
+        if rule.rule == "per_file":
+            check_depth(self.root, self._items)
+            if self._items[0].type == "uint8":
+                return EIGHT_BIT_RANGE
+            rule = Intensity("window")
+        if rule.rule == "window" and rule.window is None:
+            return replace(rule, window=pool_window(self._sample(self._items)))
+        return rule
+
+    def _former_window(self, stored: Mapping[str, Any]) -> Window | None:
+        """Returns the window of a run of an older studio, which holds for files beyond 8 bits."""
+        deep = [item for item in self._items if item.type != "uint8"]
+        if not deep:
+            return None
         if self.config.window != "auto":
             return self.config.window
+        if stored.get("window") is not None:
+            low, high = stored["window"]
+            return float(low), float(high)
+        return pool_window(self._sample(deep))
+
+    def _sample(self, items: Sequence[Item]) -> list[np.ndarray]:
+        """Returns pixels of a sample of the training images among some items."""
         sample = []
+        wanted = {item.name for item in items}
         for domain in DOMAINS:
-            items = [
-                self._items[row] for row in self._rows["train", domain] if self._items[row].deep
-            ]
-            for item in sorted(items, key=lambda item: hash_to_unit_interval("window", item.name))[
-                :SAMPLE
-            ]:
+            mine = [self._items[row] for row in self._rows["train", domain]]
+            mine = [item for item in mine if item.name in wanted]
+            mine.sort(key=lambda item: hash_to_unit_interval("window", item.name))
+            for item in mine[:SAMPLE]:
                 pixels = self._pixels(item).ravel()
                 sample.append(pixels[:: max(1, pixels.size // SAMPLE_PIXELS)])
-        if not sample:
-            raise StudioError("data.window: only test images are 16-bit or float: give [low, high]")
-        values = np.concatenate(sample)
-        low, high = np.percentile(values, PERCENTILES).tolist()
-        if low == high:  # nearly all pixels have the same value
-            low, high = float(values.min()), float(values.max())
-        return low, high
+        return sample
 
     def _refuse_empty(self) -> None:
         """Raises an error if a domain has no image in a split."""
@@ -309,6 +364,11 @@ class Folders(Dataset):
                     "split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
+
+
+def _is_former(config: FoldersConfig, derived: Mapping[str, Any] | None) -> bool:
+    """Returns whether a run of an older studio is opened, which had one rule per file."""
+    return derived is not None and "normalise" not in derived and config.normalise == "auto"
 
 
 def _hash_pixels(pixels: np.ndarray) -> bytes:

@@ -3,13 +3,16 @@
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.slices import Axis, Slice, VolumeOptions
 from studio.data.splits import SplitConfig
 
-__all__ = ["FOLDERS_LAYOUT", "FoldersConfig"]
+__all__ = ["FOLDERS_LAYOUT", "FoldersConfig", "ImageMeasure", "Normalise"]
+
+Normalise = Literal["auto", "range", "window", "per_image"]
+ImageMeasure = Literal["percentiles", "zscore"]
 
 FOLDERS_LAYOUT = (
     "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; "
@@ -50,10 +53,25 @@ class FoldersConfig(SplitConfig):
     """
 
     window: Literal["auto"] | Annotated[tuple[float, float], Field(strict=False)] = "auto"
-    """Lowest and highest value of images that are not 8-bit, which become -1 and 1. auto: the
-    0.5th and 99.5th percentile of a sample of training images.
+    """Lowest and highest value of the images, which become -1 and 1, in files of every type.
+    auto: as `normalise` says.
 
     Unit: values of the files.
+    """
+
+    normalise: Normalise = "auto"
+    """Values that become -1 and 1. range: the full range of the file's integer type (8 or 16 bits),
+    or `window`. window: the same two values in all files, `window` or the 0.5th and 99.5th
+    percentile of a sample of training images. per_image: two values of each image or whole
+    volume, see `per_image`, as for scans of several scanners. auto: range if all files are 8-bit,
+    window if none is or if `window` is given. 8-bit files beside others are refused until
+    `window` or `normalise` is given.
+    """
+
+    per_image: ImageMeasure = "percentiles"
+    """Values of an image or volume that become -1 and 1 if `normalise` is per_image. percentiles:
+    its 0.5th and 99.5th percentile. zscore: its mean minus and plus three standard deviations. The
+    value that fills its border, such as air, does not count.
     """
 
     slice: Slice = "middle"
@@ -128,6 +146,20 @@ class FoldersConfig(SplitConfig):
     @classmethod
     def _nan_rule(cls, rule: object) -> object:
         return check_nan_rule(rule)
+
+    @field_validator("normalise")
+    @classmethod
+    def _uses_window(cls, normalise: Normalise, info: ValidationInfo) -> Normalise:
+        if normalise == "per_image" and info.data.get("window", "auto") != "auto":
+            raise ValueError("per_image takes its values from each image: set window: auto")
+        return normalise
+
+    @field_validator("per_image")
+    @classmethod
+    def _is_used(cls, measure: ImageMeasure, info: ValidationInfo) -> ImageMeasure:
+        if measure != "percentiles" and info.data.get("normalise", "per_image") != "per_image":
+            raise ValueError(f"{measure} needs normalise: per_image")
+        return measure
 
     @property
     def volumes(self) -> VolumeOptions:

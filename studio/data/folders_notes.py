@@ -37,7 +37,11 @@ class Item:
         pixels: (C, resolution, resolution) uint8 or float32, or empty if they are not kept in
             memory.
         channels: number of channels.
-        deep: whether the file has more than 8 bits per channel.
+        type: type of the values in the file, such as uint8.
+        low: lowest value in the file.
+        high: highest value in the file.
+        span: 0.5th and 99.5th percentile of the pixels.
+        window: the values that become -1 and 1 in this image, None for those of the data set.
         digest: hash of the pixels.
         gray: hash of the pixels in one channel if the file is gray saved as RGB, else empty.
     """
@@ -47,21 +51,21 @@ class Item:
     picture: Picture
     pixels: np.ndarray
     channels: int
-    deep: bool
+    type: str
+    low: float
+    high: float
+    span: tuple[float, float]
+    window: tuple[float, float] | None
     digest: bytes
     gray: bytes = b""
 
 
-def pixel_notes(
-    items: Sequence[Item], resolution: int, window: tuple[float, float], given: bool
-) -> Iterator[str]:
+def pixel_notes(items: Sequence[Item], resolution: int) -> Iterator[str]:
     """Yields notes on the sizes of the images and on the changes that they go through.
 
     Args:
         items: the images.
         resolution: side of the data set's images in pixels.
-        window: values that become -1 and 1 in images that are not 8-bit.
-        given: whether the config states the window.
     """
     if len({item.picture.size for item in items}) > 1:
         for domain in DOMAINS:
@@ -71,8 +75,6 @@ def pixel_notes(
             )
             plural = "s" * (len(sizes) > 1)
             yield f"{domain} images have {len(sizes)} size{plural} on disk: {ends}"
-    low, high = window
-    source = "data.window" if given else "0.5 and 99.5 percent of a sample for training"
     facts: dict[str, Callable[[Item], bool]] = {
         "not square: only their centre is used": lambda item: (
             item.picture.size[0] != item.picture.size[1]
@@ -81,9 +83,6 @@ def pixel_notes(
             min(item.picture.size) < resolution
         ),
         "put on black where they are transparent": lambda item: item.picture.transparent,
-        f"not 8-bit: values from {low:g} to {high:g} become -1 to 1 ({source})": lambda item: (
-            item.deep
-        ),
         "gray saved as RGB and count as gray": lambda item: bool(item.gray) and item.channels == 1,
         "beyond data.memory_gb and read again when needed": lambda item: not item.pixels.size,
     }

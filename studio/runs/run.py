@@ -14,6 +14,13 @@ from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset
 from studio.data.folders_config import FoldersConfig
+from studio.data.intensity import (
+    EIGHT_BIT_RANGE,
+    Intensity,
+    Window,
+    kept_intensity,
+    stated_intensity,
+)
 from studio.data.io.files import FilesConfig
 from studio.errors import StudioError, warn
 from studio.method import Code, Domain, Method
@@ -117,6 +124,33 @@ class Run:
         The data are opened only if a run of an older studio has not stored them.
         """
         return self.data.derived() if self._stored is None else self._stored.derived
+
+    @cached_property
+    def intensity(self) -> Intensity:
+        """The rule by which the values of a user's files become those of the run's images.
+
+        The data are opened only if a run of an older studio needs the window of a file.
+        """
+        config = self.config.data
+        if not isinstance(config, FoldersConfig):
+            return EIGHT_BIT_RANGE
+        derived = None if self._stored is None else self._stored.derived
+        kept = kept_intensity(config, derived)
+        if kept is not None:
+            return kept
+        if config.normalise != "auto":
+            stated = stated_intensity(config)
+            known = stated is not None and (stated.rule, stated.window) != ("window", None)
+            if stated is not None and known:
+                return stated
+            return Intensity.from_json(self.data.derived())
+        window = None if config.window == "auto" else config.window
+        return Intensity("per_file", window, find_window=self._former_window)
+
+    def _former_window(self) -> Window | None:
+        """Returns the window of a run of an older studio, None if all its images are 8-bit."""
+        found = self.derived.get("window")
+        return None if found is None else (float(found[0]), float(found[1]))
 
     @cached_property
     def _opened(self) -> RunData:

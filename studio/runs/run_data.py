@@ -49,7 +49,7 @@ def open_data(
             says how to name another place.
     """
     try:
-        dataset = build_dataset(config, None if stored is None else stored.derived)
+        dataset = build_dataset(config, {} if stored is None else stored.derived)
     except QuarantineError:
         raise
     except StudioError as error:

@@ -5,9 +5,10 @@ saves every so many images.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,8 @@ def train(
         torch.use_deterministic_algorithms(True)
     # Before anything is written, because the data or the machine may not allow the training.
     stored = _read_stored(config, folder, resume, allowed)
-    engine = Engine(config, build_dataset(config, stored and stored.derived))
+    known = _known_facts(config, folder, resume, allowed, stored)
+    engine = Engine(config, build_dataset(config, known))
     processes, lock = engine.processes, Lock()
     try:
         with processes.skip_destruction_on_error():
@@ -108,6 +110,20 @@ def _read_stored(
     return stored if stored is not None and stored.dataset == config.data.name else None
 
 
+def _known_facts(
+    config: Config,
+    folder: Path | None,
+    resume: bool,
+    allowed: Sequence[str],
+    stored: DataFile | None,
+) -> Mapping[str, Any] | None:
+    """Returns what is known of a run's data: nothing for a run of an older studio, None if new."""
+    if stored is not None:
+        return stored.derived
+    old = resume and (find_folder(config, folder, resume, allowed) / "config.yaml").is_file()
+    return {} if old else None
+
+
 def _take_folder(
     config: Config,
     folder: Path | None,
@@ -134,7 +150,7 @@ def _take_folder(
     # Again, because the former owner of the lock may have made a run in the directory.
     find_folder(config, folder, resume, allowed)
     claim_folder(config, folder)
-    if changes or stored is None:
+    if changes or stored is None or dataset.derived() != stored.derived:
         DataFile(config.data.name, dataset.derived(), dataset.fingerprint()).write(folder)
     return folder, changes
 

@@ -34,7 +34,7 @@ Window = Annotated[
     typer.Option(
         "--window",
         metavar="LOW HIGH",
-        help="values of black and white in files that are not 8-bit; default: those of the run",
+        help="values of black and white in all files; default: those of the run",
     ),
 ]
 

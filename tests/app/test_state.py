@@ -167,7 +167,8 @@ def test_explorer_works_without_its_data_set(tmp_path: Path) -> None:
             raise StudioError("data.root: no folder")
 
     explorer = Explorer(
-        "gone", Gone(Path("gone"), SimpleNamespace(), Painter().eval(), 64, (1, SIDE, SIDE))
+        "gone",
+        Gone(Path("gone"), SimpleNamespace(data=None), Painter().eval(), 64, (1, SIDE, SIDE)),
     )
     assert explorer.problem == "data.root: no folder"
     assert explorer.begin().a.name == "generated target 1 (seed 0)"

@@ -195,7 +195,8 @@ def test_missing_data_name_the_remedy_and_stop_only_verbs_that_need_them(run: Pa
 def test_export_keeps_the_window_and_no_names_of_files(run: Path) -> None:
     studio("export", run, "exported", "--no-onnx")
     stored = read_data_file(Path("exported"))
-    assert stored.derived == {"window": read_data_file(run).derived["window"]}
+    kept = read_data_file(run).derived
+    assert stored.derived == {name: kept[name] for name in ("window", "normalise")}
     assert stored.fingerprint is None
     assert str(Path.cwd()) not in (Path("exported") / "config.yaml").read_text()
 

@@ -9,7 +9,7 @@ images beyond `MOST_PIXELS` are refused with an error of our own.
 
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from studio.data.io.slices import (
     UnreadableError,
     VolumeOptions,
     check_size,
+    find_volume,
     locate_nifti_slice,
     place_array_slice,
     place_nifti_slice,
@@ -60,6 +61,7 @@ __all__ = [
 FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
 EIGHT_BIT = (0.0, 255.0)  # window of 8-bit images
 LARGEST = 1e30  # larger values would overflow during resizing
+Measure = Callable[[np.ndarray], tuple[float, float]]  # of an image or volume
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -79,6 +81,8 @@ class Picture:
         place: position of the slice in its volume, None for an image.
         orientation: fault of the orientation of a NIfTI file. None: the file is not NIfTI.
         filled: number of NaN that were replaced.
+        type: type of the values in the file, such as uint16, after the scale of a NIfTI file.
+        window: what `measure` returned, see `read_image`.
     """
 
     values: np.ndarray
@@ -89,6 +93,8 @@ class Picture:
     place: SlicePlace | None = None
     orientation: Fault | None = None
     filled: int = 0
+    type: str = "uint8"
+    window: tuple[float, float] | None = None
 
 
 def is_image(name: str) -> bool:
@@ -104,6 +110,7 @@ def read_image(
     least: int | None = None,
     again: bool = False,
     options: VolumeOptions = PLAIN,
+    measure: Measure | None = None,
 ) -> Picture:
     """Reads one image.
 
@@ -115,6 +122,8 @@ def read_image(
         again: skip the checksum of a compressed file. The file was verified before, and the caller
             compares stamps.
         options: how slices are taken from volumes, and the treatment of NaN.
+        measure: called with the values of the image, or of the whole volume. Its result is the
+            picture's `window`.
 
     Raises:
         UnreadableError: the file is broken, too large, or of an unsupported kind.
@@ -128,10 +137,10 @@ def read_image(
         if is_pointer(path):
             raise UnreadableError(f"is {POINTER}")
         if path.name.lower().endswith((".nii", ".nii.gz")):
-            picture = _read_nifti(path, at, options)
+            picture = _read_nifti(path, at, options, measure)
         else:
             picture = (
-                _read_array(path, at, options)
+                _read_array(path, at, options, measure)
                 if path.suffix.lower() == ".npy"
                 else _read_pixels(path, least)
             )
@@ -139,8 +148,11 @@ def read_image(
             verify_gzip(path)
     values, filled = fill_nan(picture.values, options.nan)
     check_finite(values)
+    window = picture.window
+    if measure is not None and picture.place is None:
+        window = measure(values)
     stamp = found.st_size, found.st_mtime_ns
-    return replace(picture, values=values, filled=filled, stamp=stamp)
+    return replace(picture, values=values, filled=filled, stamp=stamp, window=window)
 
 
 @contextmanager
@@ -251,8 +263,8 @@ def is_gray(values: np.ndarray) -> bool:
 
 
 def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """Maps 8-bit pixels from 0..255, and other pixels from the window, to float32 in [-1, 1]."""
-    low, high = EIGHT_BIT if pixels.dtype == np.uint8 else window
+    """Maps pixels from the window to float32 in [-1, 1]."""
+    low, high = window
     return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
 
@@ -273,7 +285,7 @@ def _read_pixels(path: Path, least: int | None) -> Picture:
         upright = decode_upright(image)
     values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
     if upright.mode.startswith("I"):
-        return Picture(values.astype(np.float32), size)
+        return Picture(values.astype(np.float32), size, type="uint16")
     if not upright.mode.endswith("A"):
         return Picture(values, size)
     on_black = values[:-1].astype(np.float32) * (values[-1:] / np.float32(255))
@@ -301,28 +313,44 @@ def decode_upright(image: Image.Image) -> Image.Image:
     return image.convert("L" if gray else "RGB")
 
 
-def _read_array(path: Path, at: Slice, options: VolumeOptions) -> Picture:
+def _read_array(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
     """Reads an image, or a slice of a volume, from a memory map of the file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise UnreadableError("is an archive of arrays, not one array")
     planes = select_planes(array, at, options)
     place = place_array_slice(array.shape, at, options)
-    return Picture(as_real(planes), planes.shape[1:], place=place)
+    window = None
+    if measure is not None and place is not None:
+        whole = array[(..., *find_volume(array.shape, options))]
+        window = measure(fill_nan(as_real(whole), options.nan)[0])
+    kind = _type_name(planes)
+    return Picture(as_real(planes), planes.shape[1:], place=place, type=kind, window=window)
 
 
-def _read_nifti(path: Path, at: Slice, options: VolumeOptions) -> Picture:
-    """Reads one slice, see `locate_nifti_slice`. The other slices are not read."""
+def _read_nifti(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
+    """Reads one slice, see `locate_nifti_slice`. The others are only read to be measured."""
     image = open_nifti(path)
     where = locate_nifti_slice(image, at, options)
     planes = where.upright(image.dataobj[where.index])
+    place, window = place_nifti_slice(image, at, options), None
+    if measure is not None and place is not None:
+        whole = np.asarray(image.dataobj[(..., *find_volume(image.shape, options))])
+        window = measure(fill_nan(as_real(whole), options.nan)[0])
     return Picture(
         as_real(planes),
         planes.shape[1:],
         where.spacing,
-        place=place_nifti_slice(image, at, options),
+        place=place,
         orientation=find_orientation_fault(image),
+        type=_type_name(planes),
+        window=window,
     )
+
+
+def _type_name(values: np.ndarray) -> str:
+    """Returns the name of an array's type. Boolean arrays are read as 8-bit."""
+    return "uint8" if values.dtype == bool else values.dtype.name
 
 
 def as_real(values: np.ndarray) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Reading a user's file in the way in which the run's data set reads its own images.
 
 A run must see new files as it saw its training images. For `folders` this is the largest square in
-the middle, 0 to 255 or the window as range, and the slice that it takes from a volume. For `brats`
+the middle, its rule of intensity, and the slice that it takes from a volume. For `brats`
 with one modality it is the percentiles of each volume and the slices and crop of the data set. The
-other data sets have no files of this kind. Files are read as by `folders` without a window, so
-they must be 8-bit.
+other data sets have no files of this kind. Files are read as by `folders` from 8-bit images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,9 +17,10 @@ from studio.data.brats.dataset import BratsConfig
 from studio.data.brats.preprocess import CuttingOptions, cut_single_volume
 from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
+from studio.data.intensity import Intensity, OtherTypeError, Window
 from studio.data.io import images
 from studio.data.io.background import fill_nan
-from studio.data.io.images import EIGHT_BIT, Picture, scale_pixels
+from studio.data.io.images import Picture, scale_pixels
 from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import (
     PLAIN,
@@ -37,7 +37,6 @@ from studio.errors import StudioError
 
 __all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
 
-Window = tuple[float, float]
 Chosen = Slice | Literal["all"]  # slices of a volume
 
 
@@ -48,20 +47,22 @@ class ReadingRule:
     Attributes:
         shape: shape of the images, (C, R, R).
         convert: whether files with another number of channels are converted.
-        window: returns the values that become -1 and 1 in files that are not 8-bit.
+        intensity: which values become -1 and 1. `brats` does not use it.
         chosen: slice of a volume, or `all`. None: the slices that `brats` takes.
         cutting: options of `brats`, else None.
         numbers: numbers of the slices that `brats` takes.
         options: how slices are taken from volumes, and the treatment of NaN.
+        remedy: what to do about a file whose type the rule does not cover.
     """
 
     shape: tuple[int, int, int]
     convert: bool
-    window: Callable[[], Window]
+    intensity: Intensity
     chosen: Chosen | None
     cutting: CuttingOptions | None = None
     numbers: tuple[int, ...] = ()
     options: VolumeOptions = PLAIN
+    remedy: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +98,18 @@ class UserFile:
 def reading_rule(
     config: DataConfig,
     shape: tuple[int, ...],
-    window: Callable[[], Window],
+    intensity: Intensity,
     chosen: Chosen | None = None,
+    remedy: str = "",
 ) -> ReadingRule:
     """Returns the reading rule of a run's data set.
 
     Args:
         config: the data set's section.
         shape: shape of the run's images.
-        window: called when a file is not 8-bit.
+        intensity: the run's rule of intensity.
         chosen: slice to read from volumes instead of those that the data set takes.
+        remedy: what to do about a file whose type the rule does not cover, for messages.
 
     Raises:
         StudioError: the run does not read images that consist of one file each.
@@ -128,7 +131,7 @@ def reading_rule(
         cutting = CuttingOptions(
             config.modalities, (), config.percentiles, config.crop, config.resolution
         )
-        return ReadingRule((channels, height, width), False, window, chosen, cutting, numbers)
+        return ReadingRule((channels, height, width), False, intensity, chosen, cutting, numbers)
     if channels not in (1, 3):
         raise StudioError(f"this run reads images of {channels} channels, and files have 1 or 3")
     own = config.slice if isinstance(config, FoldersConfig) else "middle"
@@ -136,9 +139,10 @@ def reading_rule(
     return ReadingRule(
         (channels, height, width),
         convert,
-        window,
+        intensity,
         own if chosen is None else chosen,
         options=config.volumes if isinstance(config, FoldersConfig) else PLAIN,
+        remedy=remedy,
     )
 
 
@@ -146,16 +150,19 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     """Reads a file.
 
     Raises:
-        UnreadableError: the file cannot be used, does not have the run's channels, or is not 8-bit
-            and `rule.window` raises.
+        UnreadableError: the file cannot be used, does not have the run's channels, or its type is
+            not covered by the rule of intensity.
     """
     if rule.cutting is not None:
         return _read_brats_volume(path, rule, rule.cutting)
     if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
-        pictures, slices = _read_every_slice(path, rule.options)
+        pictures, slices = _read_every_slice(path, rule)
     else:
         at = _single_slice(rule)
-        pictures = [images.read_image(path, at, rule.shape[1], options=rule.options)]
+        measure = rule.intensity.measures
+        pictures = [
+            images.read_image(path, at, rule.shape[1], options=rule.options, measure=measure)
+        ]
         slices = _count_slices(path, rule.options)
     alike = rule.shape[0] == 1 and all(images.is_gray(picture.values) for picture in pictures)
     if pictures[0].values.shape[0] != rule.shape[0] and not (rule.convert or alike):
@@ -165,8 +172,8 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     numbers = (
         range(len(pictures)) if len(pictures) > 1 else (_slice_index(_single_slice(rule), slices),)
     )
+    pictures, window = _apply_intensity(pictures, rule)
     pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
-    window = EIGHT_BIT if pixels.dtype == np.uint8 else rule.window()
     return UserFile(
         path,
         scale_pixels(pixels, window),
@@ -177,6 +184,25 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         slices=slices,
         options=rule.options,
     )
+
+
+def _apply_intensity(
+    pictures: Sequence[Picture], rule: ReadingRule
+) -> tuple[list[Picture], Window]:
+    """Returns the pictures of a file with the values to be resized, and their window."""
+    try:
+        read = [rule.intensity.read(picture) for picture in pictures]
+    except OtherTypeError as error:
+        raise OtherTypeError(f"{error}{rule.remedy}") from None
+    except StudioError as error:
+        raise UnreadableError(
+            f"is not 8-bit, and the window of the run's images cannot be read ({error})"
+            f"{rule.remedy}"
+        ) from None
+    window = read[0][1]
+    if window is None:
+        raise OtherTypeError(f"is not 8-bit, and all images of the run are{rule.remedy}")
+    return [picture for picture, _ in read], window
 
 
 def _single_slice(rule: ReadingRule) -> Slice:
@@ -199,10 +225,11 @@ def _count_slices(path: Path, options: VolumeOptions) -> int:
     return 0
 
 
-def _read_every_slice(path: Path, options: VolumeOptions) -> tuple[list[Picture], int]:
+def _read_every_slice(path: Path, rule: ReadingRule) -> tuple[list[Picture], int]:
     """Reads all slices of an array or a NIfTI file at once. An image has one."""
+    options = rule.options
     # This raises if the beginning of the file is broken.
-    first = images.read_image(path, 0, options=options)
+    first = images.read_image(path, 0, options=options, measure=rule.intensity.measures)
     with images.explain_read_errors():
         slices = _count_slices(path, options)
         if not slices:

@@ -98,22 +98,6 @@ def test_config_refuses_an_invalid_window(window: object) -> None:
     assert [fault["loc"] for fault in error.value.errors()] == [("window",)]
 
 
-def test_window_does_not_apply_to_8_bit_images(tmp_path: Path) -> None:
-    fill(tmp_path)
-    write(tmp_path / "target/deep.png", noise(0, high=60_000, dtype=np.uint16))
-    dataset = open_folders(tmp_path, window=[0, 60_000])
-    np.testing.assert_allclose(
-        shown(dataset, "target/000.png")[0], noise(("target", 0)) / 127.5 - 1, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        shown(dataset, "target/deep.png")[0],
-        noise(0, high=60_000, dtype=np.uint16) / 30_000 - 1,
-        atol=1e-6,
-    )
-    numbers = "0 background and 1 target images are not 8-bit"
-    assert f"{numbers}: values from 0 to 60000 become -1 to 1 (data.window)" in dataset.notes()
-
-
 def test_read_image_puts_transparent_pixels_on_black(tmp_path: Path) -> None:
     values = noise(0, (8, 8, 4))
     expected = (values[..., :3] * (values[..., 3:] / 255)).round()

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from studio.data.folders import Folders, FoldersConfig
+from studio.data.intensity import EIGHT_BIT_RANGE
 from studio.data.io.images import UnreadableError, read_image
 from studio.data.io.user_files import read_user_file, reading_rule
 from studio.data.io.volumes import read_volume
@@ -46,7 +47,7 @@ def test_reading_a_user_file_converts_when_it_is_gray_saved_as_colours(
 ) -> None:
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
     Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
-    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), lambda: (0.0, 1.0))
+    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), EIGHT_BIT_RANGE)
     found = read_user_file(tmp_path / "a.png", rule).images
     np.testing.assert_allclose((found[0, 0] + 1) * 127.5, gray, atol=1e-3)
 
@@ -55,7 +56,7 @@ def test_reading_a_user_file_refuses_when_it_has_colours(tmp_path: Path) -> None
     colours = np.zeros((8, 8, 3), np.uint8)
     colours[2, 2, 0] = 1
     Image.fromarray(colours).save(tmp_path / "a.png")
-    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), lambda: (0.0, 1.0))
+    rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), EIGHT_BIT_RANGE)
     with pytest.raises(UnreadableError, match="has 3 channels, the run's images have 1"):
         read_user_file(tmp_path / "a.png", rule)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from studio.data.folders import FoldersConfig
+from studio.data.intensity import Intensity
 from studio.data.io.user_files import UserFile, read_user_file, reading_rule
 from studio.data.io.write_back import write_back
 
@@ -15,7 +16,8 @@ SIDE, SLICES = 8, 6
 
 def read(path: Path, chosen: int | str | None = None, **fields: object) -> UserFile:
     config = FoldersConfig(root=".", resolution=SIDE, **fields)
-    return read_user_file(path, reading_rule(config, (1, SIDE, SIDE), lambda: (0, 100), chosen))
+    window = Intensity("window", (0.0, 100.0))
+    return read_user_file(path, reading_rule(config, (1, SIDE, SIDE), window, chosen))
 
 
 def save(path: Path, values: np.ndarray) -> Path:

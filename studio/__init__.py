@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.openmp import let_threads_sleep
+
 if TYPE_CHECKING:
     from studio.runs.run import Run
 
@@ -34,6 +36,7 @@ def _check_siblings() -> None:
 
 
 _check_siblings()
+let_threads_sleep()  # before anything imports torch
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's __getattr__ returns anything

@@ -331,11 +331,12 @@ class TrainConfig(Section):
 
     Unit: real images, both domains together.
     """
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Precision of the nets' arithmetic under autocast. `fp16` needs a GPU."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Precision of the nets' arithmetic under autocast. `auto`: `bf16` on a GPU or processor that
+    computes in it, else `no`. A run keeps the precision that it began with. `fp16` needs a GPU."""
     threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Threads that PyTorch uses. `auto`: all available processors, divided among the local
-    processes.
+    """Threads that PyTorch uses. `auto`: all physical cores that affinity and quota of the process
+    allow, divided among the local processes.
 
     Unit: threads per process.
     """

@@ -1,6 +1,7 @@
 """One thread, and the tiny experiments that the batteries run on."""
 
 import os
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -9,6 +10,14 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _same_precision_everywhere() -> Iterator[None]:
+    """`train.mixed_precision: auto` is float32 in the test process, whatever the machine can do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studio.training.precision.choose_precision", lambda: ("no", "tests use it"))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from studio.compare.summary import notes, summarise
 from studio.compare.sweep import Variant
 from studio.data.folders_config import FoldersConfig
 from studio.data.io.files import FilesConfig
-from studio.distributed.launcher import usable_processors
+from studio.distributed.processors import usable_cores
 from studio.errors import StudioError
 from studio.evaluate.disentanglement.model_centrality import centrality
 from studio.evaluate.measure import measure
@@ -253,7 +253,7 @@ def _job(member: Member, out: Path, share: int) -> TrainingJob:
     """Describes a training. `share` trainings share the processors of this machine."""
     settings = [*member.variant.assignments, f"seed={member.seed}"]
     if share > 1 and member.variant.config.train.threads == "auto":
-        settings.append(f"train.threads={max(1, usable_processors() // share)}")
+        settings.append(f"train.threads={max(1, usable_cores() // share)}")
     words = [
         "--cfg",
         member.variant.cfg,

@@ -12,9 +12,11 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
 from studio.distributed.processes import SILENCE, destroy_group_at_exit
-from studio.errors import StudioError
+from studio.distributed.processors import usable_cores
+from studio.errors import StudioError, warn
+from studio.openmp import came_too_late
 
-__all__ = ["make_accelerator", "set_threads", "usable_processors"]
+__all__ = ["make_accelerator", "set_threads"]
 
 # Launcher settings that shard a network. They are refused: our networks fit on one device, and
 # the sharding wrappers support a single optimiser.
@@ -25,13 +27,6 @@ SHARDING = {
 }
 
 
-def usable_processors() -> int:
-    """Returns how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def set_threads(threads: int | str) -> int:
     """Sets the number of torch's threads for the whole process.
 
@@ -39,14 +34,19 @@ def set_threads(threads: int | str) -> int:
     use one thread.
 
     Args:
-        threads: a number, or `auto` for the processors that this process may use, shared equally
-            by the processes on this machine.
+        threads: a number, or `auto` for the physical cores that this process may use, shared
+            equally by the processes on this machine.
 
     Returns:
         the number that was set.
     """
     if threads == "auto":
-        threads = max(1, usable_processors() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        threads = max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if int(threads) > 1 and came_too_late():
+        warn(
+            "torch was imported before studio, so its threads wait in a busy loop, which is slow "
+            "when other programs run: import studio first, or set OMP_WAIT_POLICY=PASSIVE"
+        )
     torch.set_num_threads(int(threads))
     return int(threads)
 

@@ -141,6 +141,8 @@ def _refuse_changes(folder: Path, config: Config, allowed: Sequence[str]) -> Non
     # Where data.json tells whether the content is the same, its place is of no importance.
     moved = {"data.root", "data.grass_root"} if (folder / DATA_FILE).is_file() else set()
     free = FREE_TO_CHANGE | moved | {*allowed}
+    if after.get("train.mixed_precision") == "auto":  # which keeps the precision of the run
+        free.add("train.mixed_precision")
     changed = [
         field
         for field in {**before, **after}

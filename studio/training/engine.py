@@ -35,6 +35,7 @@ from studio.method import Draw, Pair, Step
 from studio.seeds import seed_everything
 from studio.training.ema import Ema
 from studio.training.failures import TOTAL, NotFinite, OutOfMemory, find_fault
+from studio.training.precision import settle_precision
 from studio.training.signals import ignore_stop_signals
 
 __all__ = ["Engine", "only", "refuse_micro_batches", "schedule"]
@@ -88,6 +89,7 @@ class Engine:
         dataset: the opened data set of that config.
 
     Attributes:
+        config: the experiment, with the precision that `auto` stands for.
         method: the trained method.
         ema: its moving average. Every verb uses `ema.method`.
         optimizers: one for each step, by the step's name.
@@ -106,6 +108,7 @@ class Engine:
     """
 
     def __init__(self, config: Config, dataset: Dataset) -> None:
+        config, _ = settle_precision(config)
         self.config, self.dataset = config, dataset
         self.threads = set_threads(config.train.threads)
         self.accelerator = make_accelerator(config.train.mixed_precision)

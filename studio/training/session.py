@@ -24,9 +24,11 @@ from studio.runs.folder import ALLOW_DATA, claim_folder, find_folder, make_folde
 from studio.runs.lock import Lock
 from studio.runs.provenance import environment
 from studio.runs.run_data import compare_data
+from studio.runs.stored_config import read_stored_config
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Logger
+from studio.training.precision import settle_precision
 from studio.training.recovery import Recovery, find_newest, load_checkpoint_
 from studio.training.signals import ParentProcess, StopSignals
 from studio.training.state import engine_state
@@ -70,6 +72,7 @@ def train(
     # Before anything is written, because the data or the machine may not allow the training.
     stored = _read_stored(config, folder, resume, allowed)
     known = _known_facts(config, folder, resume, allowed, stored)
+    config, note = settle_precision(config, _stored_precision(config, folder, resume, allowed))
     engine = Engine(config, build_dataset(config, known))
     processes, lock = engine.processes, Lock()
     try:
@@ -77,7 +80,7 @@ def train(
             folder, changes = processes.decide_on_first(
                 lambda: _take_folder(config, folder, resume, allowed, lock, engine.dataset, stored)
             )
-            session = TrainingSession(config, folder, engine, stop_after, changes)
+            session = TrainingSession(config, folder, engine, stop_after, changes, note)
             with closing(session.logger):
                 stopped = session.run(finish)
             lock.release()
@@ -124,6 +127,18 @@ def _known_facts(
     return {} if old else None
 
 
+def _stored_precision(
+    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str]
+) -> str | None:
+    """Returns the precision of a run that is resumed, or None for a new run."""
+    if not resume:
+        return None
+    folder = find_folder(config, folder, resume, allowed)
+    if not (folder / "config.yaml").is_file():  # stopped before it began
+        return None
+    return read_stored_config(folder).train.mixed_precision
+
+
 def _take_folder(
     config: Config,
     folder: Path | None,
@@ -166,6 +181,7 @@ class TrainingSession:
         engine: takes the iterations.
         stop_after: seconds after which to save and stop.
         changes: differences of the data from those of the run until now, for its log.
+        note: another sentence for its log.
 
     Attributes:
         stopped: the reason why the training ended before its budget: "SIGINT", "SIGTERM",
@@ -181,6 +197,7 @@ class TrainingSession:
         engine: Engine,
         stop_after: float | None = None,
         changes: str = "",
+        note: str = "",
     ) -> None:
         self.config, self.folder, self.engine, self.stop_after = config, folder, engine, stop_after
         self.dataset, self.processes = engine.dataset, engine.processes
@@ -195,8 +212,9 @@ class TrainingSession:
         self.logger = Logger(
             folder, config.train.images, engine.images_seen, quiet=not self.processes.first
         )
-        for line in [*damaged, *self.dataset.notes(), *engine.method.notes()]:
-            self.logger.say(line)
+        for line in [*damaged, *self.dataset.notes(), *engine.method.notes(), note]:
+            if line:
+                self.logger.say(line)
         if changes:
             self.logger.say(f"the data differ from those of the run until now: {changes}")
         self.environment = {
@@ -204,6 +222,7 @@ class TrainingSession:
             "device": str(engine.accelerator.device),
             "processes": self.processes.count,
             "threads": engine.threads,
+            "precision": config.train.mixed_precision,
             **({"data_changes": changes} if changes else {}),
         }
         self.logger.log(engine.images_seen, {"started": self.environment})

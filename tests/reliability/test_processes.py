@@ -26,6 +26,7 @@ from studio.errors import StudioError
 from studio.methods import cvae, mm_cvae, principled, sepvae
 from studio.runs import checkpoint
 from studio.runs.lock import Lock
+from studio.training import engine as engine_module
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite
 from studio.training.recovery import Recovery
@@ -181,10 +182,10 @@ def test_processes_stay_until_the_first_has_saved_the_diagnosis(
     tmp_path: Path,
 ) -> None:
     def body() -> int:
-        def broken(self: Engine, *_: object) -> None:
-            raise NotFinite(self.iteration, self.images_seen, [])
+        def broken(engine: Engine, *_: object) -> None:
+            raise NotFinite(engine.iteration, engine.images_seen, [])
 
-        Engine._agree = broken
+        engine_module._raise_together = broken
         slow_down(Recovery, "_write_diagnosis")
         with pytest.raises(NotFinite):
             train(tiny("vae", rollbacks=0), Path("run"))

@@ -1,6 +1,7 @@
 """`studio bench`."""
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,14 @@ import typer
 from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting
 
 __all__ = ["bench"]
+
+ROWS = {
+    "ours": "studio",
+    "textbook": "the naive implementation",
+    "authors": "the authors' update without CR",
+    "authors_with_cr": "the authors' update with CR",
+}
+SMALL = 0.005  # share of the time that is not worth a word
 
 
 def bench(
@@ -20,7 +29,7 @@ def bench(
         bool,
         typer.Option(
             "--naive/--no-naive",
-            help="also measure the naive implementation, which needs more memory",
+            help="also measure other implementations, which need more memory",
         ),
     ] = True,
     as_json: Json = False,
@@ -28,9 +37,12 @@ def bench(
 ) -> None:
     """Measure the cost of a training iteration.
 
-    It is compared with a naive implementation of the method, and with the fastest matrix product of
-    the machine.
+    It is compared with a naive implementation of the method, for Double InfoGAN also with the
+    update of the authors' code, and with the fastest matrix product and convolutions of the
+    machine. Close other programs first: the result says whether it is clean.
     """
+    # Before torch is imported: its profiler prints a log otherwise.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from studio.bench import bench as measure_cost
     from studio.config import load
 
@@ -57,23 +69,40 @@ def _show(result: dict[str, Any]) -> None:
         *("median s", "fastest s", "processor s", "images/s"),
         *("GFLOP/image", "GFLOP/s", "of the ceiling"),
     )
-    rows = [
-        [name, *_cells(result[key])]
-        for name, key in (("studio", "ours"), ("naive", "textbook"))
-        if result[key] is not None
-    ]
+    rows = [[name, *_cells(result[key])] for key, name in ROWS.items() if result[key] is not None]
     columns = [Column("implementation", breaks=True), *(Column(name, "right") for name in head)]
     open_console().print(TextTable(title, columns, rows))
-    best, speedup = result["ceiling"], result["speedup"]
-    if speedup is not None:
-        print(f"The studio is {speedup:.2f} times as fast as the naive implementation.")
+    for key, name in ROWS.items():
+        speedup = result.get("speedup" if key == "textbook" else f"{key}_speedup")
+        if speedup is not None:
+            print(f"The studio is {speedup:.2f} times as fast as {name}.")
+    best, layers = result["ceiling"], result["layers"]
     side = f"{best['side']:,}"
+    shares = sorted(result["shares"].items(), key=lambda share: -share[1])
     print(
         f"Ceiling of this machine, a product of {side} x {side} matrices: "
         f"{best['gflop_per_second']:,.0f} GFLOP/s.\n"
+        f"Convolutions and matrix products of an iteration alone, each in its best layout and "
+        f"precision: {layers['seconds']:.4g} s, {layers['share']:.0%} of the fastest iteration.\n"
+        f"Time by kind of work: "
+        f"{', '.join(f'{name} {share:.0%}' for name, share in shares if share >= SMALL)}.\n"
         f"Loading the images of an iteration: {result['fetch_seconds']:.4g} s. "
         f"First iteration: {result['first_seconds']:.4g} s. "
         f"Peak memory: {result['peak_bytes'] / 1e9:.2f} GB."
+    )
+    print(_judge(result))
+
+
+def _judge(result: dict[str, Any]) -> str:
+    """Says whether other programs disturbed the measurement."""
+    busy = result["other_cores"]
+    if busy is None:
+        return "Whether other programs ran meanwhile is not known on this system."
+    if result["clean"]:
+        return f"Clean: other programs used {busy:.2f} processor cores meanwhile."
+    return (
+        f"NOT CLEAN: other programs used {busy:.2f} processor cores meanwhile. Compare the rows "
+        "with each other, but do not quote the times."
     )
 
 

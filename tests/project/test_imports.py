@@ -17,7 +17,7 @@ LEVELS = [
     {"studio.evaluate", "studio.render"},
     {"studio.report", "studio.export"},
     {"studio.training"},
-    {"studio.compare", "studio.app"},
+    {"studio.compare", "studio.app", "studio.bench"},
     {"studio.verbs"},
 ]
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages}

@@ -65,5 +65,5 @@ def test_resume_refuses_another_stated_precision(monkeypatch: pytest.MonkeyPatch
     machine_chooses(monkeypatch, "bf16")
     train(tiny("dig", mixed_precision="auto", images=32, batch=16), Path("run"))
     stated = tiny("dig", mixed_precision="no", images=64, batch=16)
-    with pytest.raises(StudioError, match="train.mixed_precision: 'bf16' in the run, 'no' now"):
+    with pytest.raises(StudioError, match=r"train\.mixed_precision: 'bf16' in the run, 'no' now"):
         train(stated, Path("run"), resume=True)

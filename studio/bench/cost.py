@@ -1,22 +1,27 @@
-"""The cost of a training iteration, compared with a naive implementation and the machine's ceiling.
+"""The cost of a training iteration, beside other implementations and the machine's limits.
 
-The naive implementation is the one that a reader of the paper would write: every step of the method
-makes its own draws, and its loss is differentiated through everything that it reaches, whatever the
-step moves. The engine draws once where that is exact, and differentiates only towards the nets that
-move. The two run in turn on the same images, so that other work of the machine slows both.
+Three other implementations run in turn with the engine on the same images, so that other work of
+the machine slows all of them:
+
+* The naive one is that which a reader of the paper would write: every step of the method makes its
+  own draws, and its loss is differentiated through everything that it reaches, whatever the step
+  moves. The engine draws once where that is exact, and differentiates only towards the nets that
+  move.
+* For Double InfoGAN also the authors' own update (`studio.bench.authors`), without and with their
+  branch of the contrastive regulariser, which they compute even if its weight is 0.
 
 Torch counts the operations (`torch.utils.flop_counter`: convolutions and matrix products, 2
 operations per multiply-add, padding included). One count is enough, because the work depends only
-on nets and batch. The ceiling is the rate of one large matrix product in the precision of the
-training. Some products are timed after each iteration, and the fastest counts. Images are the real
-ones of both domains, as in `images_seen`.
+on nets and batch. There are two limits (`studio.bench.ceiling`): the rate of one large matrix
+product in the precision of the training, and the convolutions of the iteration alone. Images are
+the real ones of both domains, as in `images_seen`.
 """
 
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,20 +29,23 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from studio.bench.authors import AuthorsUpdate
+from studio.bench.ceiling import GIGA, LayerCeiling, measure_ceiling, measure_layers, wait
+from studio.bench.load import CLEAN, OtherLoad
+from studio.bench.shares import measure_shares
 from studio.build import build_dataset
 from studio.config import Config
 from studio.errors import StudioError
 from studio.method import Pair
+from studio.methods.double_infogan import DoubleInfoGAN
 from studio.runs.provenance import environment
 from studio.training.engine import Engine
 from studio.training.failures import OutOfMemory
 
-__all__ = ["Cost", "bench", "measure_ceiling", "run_naive_iteration"]
+__all__ = ["Cost", "bench", "run_naive_iteration"]
 
-SIDE = {"cpu": 2_048, "cuda": 8_192}  # rows and columns of the multiplied matrices
-PRODUCTS = 3  # products per measurement; the fastest counts
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
-GIGA = 1e9
+LAYERS_SHOWN = 8  # of the list of operations in the result
+Way = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -72,23 +80,29 @@ def bench(config: Config, iterations: int = 10, naive: bool = True) -> dict[str,
     Args:
         config: the experiment.
         iterations: the number of timed iterations, after some to warm up.
-        naive: also measure the naive implementation. It needs more memory for its graphs.
+        naive: also measure the other implementations. They need more memory for their graphs.
 
     Returns:
-        `ours` and `textbook`: the `Cost` of the engine and of the naive implementation (None if not
-        asked for). `speedup`: the median time of the naive implementation over that of the engine.
-        `ceiling`: `gflop_per_second`, `side` and `precision` of the matrix product.
-        `fetch_seconds`: the time to load the images of an iteration, which `train.workers` does in
-        the background. `first_seconds`: the time of the very first iteration. `peak_bytes`: the
-        largest memory of the process until then, or of the device on an accelerator. The
-        experiment: `config`, `method`, `dataset`, `shape` of an image, `batch`, `parameters`,
-        `device`, `threads`, `precision`, `iterations`, `environment`.
+        `ours`, `textbook`, `authors` and `authors_with_cr`: the `Cost` of the engine, of the naive
+        implementation, and of the authors' update without and with CR (None if not measured).
+        `speedup`, `authors_speedup` and `authors_with_cr_speedup`: their median time over that of
+        the engine. `ceiling`: `gflop_per_second`, `side` and `precision` of the matrix product.
+        `layers`: `seconds` of all convolutions and matrix products of an iteration alone, their
+        `share` in the fastest iteration, and the `longest` of them (`LayerCeiling`). `shares`: the
+        share of each kind of work. `fetch_seconds`: the time to load the images of an iteration,
+        which `train.workers` does in the background. `first_seconds`: the time of the very first
+        iteration. `peak_bytes`: the largest memory of the process until then, or of the device on
+        an accelerator. `other_cores`: processor cores that other programs used during the
+        measurement (None if unknown). `clean`: whether these were few enough. The experiment:
+        `config`, `method`, `dataset`, `shape` of an image, `batch`, `parameters`, `device`,
+        `threads`, `precision`, `iterations`, `environment`.
 
     Raises:
         StudioError: the method is fitted in closed form, several processes were launched, the data
             set is incomplete, or memory ran out.
     """
     engine = Engine(config, build_dataset(config))
+    config = engine.config
     if not engine.method.steps():
         raise StudioError(
             f"{config.method.name} is fitted in closed form: it has no training step to measure"
@@ -99,23 +113,62 @@ def bench(config: Config, iterations: int = 10, naive: bool = True) -> dict[str,
             "launcher"
         )
     pair, fetch = _time_fetching(engine, iterations)
-    ways: dict[str, Callable[[], object]] = {"ours": lambda: engine.advance(pair)}
-    if naive:
-        ways["textbook"] = lambda: run_naive_iteration(engine, pair)
+    device, precision = engine.accelerator.device, config.train.mixed_precision
+    load = OtherLoad()
     with _explain_out_of_memory(config, naive):
-        first, _ = _time(engine, ways["ours"])
-        flops = {"ours": _count_operations(ways["ours"])}
+        ours: Way = lambda: engine.advance(pair)  # noqa: E731
+        first, _ = _time(engine, ours)
+        flops = {"ours": _count_operations(ours)}
         # Read after two iterations, because Adam allocates its moments at the end of the first.
         peak = _peak_memory(engine)
-        if naive:
-            flops["textbook"] = _count_operations(ways["textbook"])
-            ways["textbook"]()
+        ways = {"ours": ours, **(_others(engine, pair) if naive else {})}
+        for name in [name for name in ways if name != "ours"]:
+            flops[name] = _count_operations(ways[name])
+            ways[name]()
         times, best = _time_in_turn(engine, ways, iterations)
+        layers = measure_layers(ours, device, precision)
+        shares = measure_shares(ours, device)
     costs = {
         name: _summarise(times[name], flops[name], config.train.batch, best["gflop_per_second"])
         for name in ways
     }
-    ours, other = costs["ours"], costs.get("textbook")
+    busy = load.cores()
+    return {
+        **_describe(engine, iterations),
+        **{name: asdict(costs[name]) if name in costs else None for name in WAYS},
+        **{key: _speedup(costs, name) for name, key in SPEEDUPS.items()},
+        "ceiling": best,
+        "layers": _summarise_layers(layers, costs["ours"]),
+        "shares": shares,
+        "fetch_seconds": fetch,
+        "first_seconds": first,
+        "peak_bytes": peak,
+        "other_cores": busy,
+        "clean": None if busy is None else busy <= CLEAN,
+        "environment": environment(),
+    }
+
+
+WAYS = ("ours", "textbook", "authors", "authors_with_cr")
+SPEEDUPS = {
+    "textbook": "speedup",
+    "authors": "authors_speedup",
+    "authors_with_cr": "authors_with_cr_speedup",
+}
+
+
+def _others(engine: Engine, pair: Pair) -> dict[str, Way]:
+    """Returns the other implementations of an engine's method, by their names in `WAYS`."""
+    ways: dict[str, Way] = {"textbook": lambda: run_naive_iteration(engine, pair)}
+    if isinstance(engine.method, DoubleInfoGAN) and engine.method.config.s > 1:
+        without, with_cr = (AuthorsUpdate(engine, contrast) for contrast in (False, True))
+        ways["authors"] = lambda: without(pair)
+        ways["authors_with_cr"] = lambda: with_cr(pair)
+    return ways
+
+
+def _describe(engine: Engine, iterations: int) -> dict[str, Any]:
+    config = engine.config
     return {
         "config": config.name,
         "method": config.method.name,
@@ -125,16 +178,21 @@ def bench(config: Config, iterations: int = 10, naive: bool = True) -> dict[str,
         "parameters": sum(p.numel() for p in engine.method.parameters()),
         "device": str(engine.accelerator.device),
         "threads": engine.threads,
-        "precision": engine.config.train.mixed_precision,
+        "precision": config.train.mixed_precision,
         "iterations": iterations,
-        "ours": asdict(ours),
-        "textbook": other and asdict(other),
-        "speedup": other and other.seconds / ours.seconds,
-        "ceiling": best,
-        "fetch_seconds": fetch,
-        "first_seconds": first,
-        "peak_bytes": peak,
-        "environment": environment(),
+    }
+
+
+def _speedup(costs: dict[str, Cost], name: str) -> float | None:
+    return costs[name].seconds / costs["ours"].seconds if name in costs else None
+
+
+def _summarise_layers(layers: Sequence[LayerCeiling], ours: Cost) -> dict[str, Any]:
+    seconds = sum(layer.calls * layer.seconds for layer in layers)
+    return {
+        "seconds": seconds,
+        "share": seconds / ours.seconds_least,
+        "longest": [asdict(layer) for layer in layers[:LAYERS_SHOWN]],
     }
 
 
@@ -158,50 +216,6 @@ def run_naive_iteration(engine: Engine, pair: Pair) -> None:
                 total = engine.method.total(step.loss(engine.method.draw(pair)))
             engine.accelerator.backward(total)
             engine.optimizers[step.name].step()
-
-
-def measure_ceiling(device: torch.device, precision: str) -> dict[str, Any]:
-    """Measures the fastest of `PRODUCTS` large matrix products.
-
-    Args:
-        device: where the product is computed.
-        precision: `train.mixed_precision`: bf16, fp16 or no.
-
-    Returns:
-        `gflop_per_second`: the rate in 1e9 operations per second. `side`: rows and columns of the
-        matrices. `precision`: as given.
-    """
-    side, dtype = SIDE.get(device.type, SIDE["cuda"]), DTYPES[precision]
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = []
-    with _convolution_precision():
-        for _ in range(PRODUCTS):
-            _wait(device)
-            started = time.perf_counter()
-            torch.mm(a, b)
-            _wait(device)
-            seconds.append(time.perf_counter() - started)
-    return {
-        "gflop_per_second": 2 * side**3 / min(seconds) / GIGA,
-        "side": side,
-        "precision": precision,
-    }
-
-
-@contextmanager
-def _convolution_precision() -> Iterator[None]:
-    """Computes float32 matrix products in the precision of convolutions.
-
-    By torch's defaults a GPU computes convolutions in TF32, but not matrix products.
-    """
-    product = torch.backends.cuda.matmul
-    before = product.fp32_precision
-    convolution = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
-    product.fp32_precision = convolution.fp32_precision
-    try:
-        yield
-    finally:
-        product.fp32_precision = before
 
 
 @contextmanager
@@ -248,16 +262,11 @@ def _count_operations(iteration: Callable[[], object]) -> int:
 
 def _time(engine: Engine, iteration: Callable[[], object]) -> tuple[float, float]:
     """Returns the wall time and the processor time of an iteration, in seconds."""
-    _wait(engine.accelerator.device)
+    wait(engine.accelerator.device)
     wall, processor = time.perf_counter(), time.process_time()
     iteration()
-    _wait(engine.accelerator.device)
+    wait(engine.accelerator.device)
     return time.perf_counter() - wall, time.process_time() - processor
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def _peak_memory(engine: Engine) -> int:

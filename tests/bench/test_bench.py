@@ -106,7 +106,7 @@ def test_bench_prints_consistent_numbers_as_json() -> None:
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
     assert result["batch"] == 16
-    assert result["precision"] == config.train.mixed_precision == "no"
+    assert result["precision"] == "no"
     ours = result["ours"]
     assert ours["images_per_second"] == pytest.approx(16 / ours["seconds"])
     assert ours["gflop_per_second"] == pytest.approx(
@@ -115,7 +115,19 @@ def test_bench_prints_consistent_numbers_as_json() -> None:
     assert ours["share_of_ceiling"] == pytest.approx(
         ours["gflop_per_second"] / result["ceiling"]["gflop_per_second"]
     )
-    assert result["speedup"] == pytest.approx(result["textbook"]["seconds"] / ours["seconds"])
+    for name, key in (
+        ("textbook", "speedup"),
+        ("authors", "authors_speedup"),
+        ("authors_with_cr", "authors_with_cr_speedup"),
+    ):
+        assert result[key] == pytest.approx(result[name]["seconds"] / ours["seconds"])
+    assert result["authors_with_cr"]["gflop_per_image"] > result["authors"]["gflop_per_image"]
+    assert result["authors"]["gflop_per_image"] > ours["gflop_per_image"]
+    assert result["layers"]["share"] == pytest.approx(
+        result["layers"]["seconds"] / ours["seconds_least"]
+    )
+    assert sum(result["shares"].values()) == pytest.approx(1)
+    assert result["clean"] in (True, False, None)
     assert 0 < ours["seconds_least"] <= ours["seconds"]
     assert result["peak_bytes"] > 1e8
 
@@ -140,6 +152,7 @@ def test_bench_prints_a_table_without_the_naive_row_when_left_out() -> None:
     assert "images/s" in done.stdout
     assert "naive" not in done.stdout
     assert "times as fast" not in done.stdout
+    assert ("Clean: " in done.stdout) != ("NOT CLEAN: " in done.stdout)
 
 
 @pytest.mark.parametrize("method", [name for name in VARIANTS if name != "cpca"])
@@ -179,7 +192,9 @@ def test_bench_names_the_batch_field_when_memory_runs_out(
         )
 
     monkeypatch.setattr(
-        "studio.bench.Engine.advance" if where == "advance" else "studio.bench.run_naive_iteration",
+        "studio.bench.cost.Engine.advance"
+        if where == "advance"
+        else "studio.bench.cost.run_naive_iteration",
         exhausted,
     )
     with pytest.raises(StudioError, match=r"out of memory at train\.batch: 16") as raised:

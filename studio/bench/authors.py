@@ -15,6 +15,7 @@ the same nets, in the authors' way:
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from studio.training.engine import Engine
 
 __all__ = ["AuthorsUpdate"]
 
+LABELS: dict[Domain, Literal[0, 1]] = {"background": 0, "target": 1}
 Images = dict[Domain, Tensor]
 Outputs = dict[str, Tensor]
 
@@ -83,7 +85,7 @@ class AuthorsUpdate:
 
     def _generator_loss(self, images: Images) -> Tensor:
         terms: dict[str, Tensor] = {}
-        for label, domain in enumerate(DOMAINS):
+        for domain, label in LABELS.items():
             code, fake = self._generate(domain)
             read = self.method.D(fake)
             terms[f"adv.{domain}"] = generator_nonsaturating(read["D"].squeeze(1))
@@ -98,7 +100,7 @@ class AuthorsUpdate:
 
     def _discriminator_loss(self, images: Images) -> Tensor:
         terms: dict[str, Tensor] = {}
-        for label, domain in enumerate(DOMAINS):
+        for domain, label in LABELS.items():
             code, fake = self._generate(domain)
             of_fake, of_real = self.method.D(fake), self.method.D(images[domain])
             real_logits, fake_logits = of_real["D"].squeeze(1), of_fake["D"].squeeze(1)

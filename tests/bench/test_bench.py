@@ -85,7 +85,6 @@ def test_bench_counts_the_same_for_a_naive_plain_vae(method: str) -> None:
 
 
 def test_bench_prints_consistent_numbers_as_json() -> None:
-    config = tiny("dig")
     done = CliRunner().invoke(
         app,
         [

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
@@ -18,9 +18,11 @@ from studio import data as data_sets
 from studio import methods
 from studio.data import DataConfig
 from studio.errors import StudioError, nearest
+from studio.expectations import describe_fault, show_value
+from studio.limits import Most
 from studio.method import MethodConfig
 from studio.schema import NetsConfig, PaperConfig, Section, TrainConfig
-from studio.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from studio.strict_yaml import describe_yaml_error, dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "Config",
@@ -49,7 +51,7 @@ class Head(Section):
 
     name: str
     """Name of the experiment. It names the run directory. Default: the file name of the config."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=Most.SEED)
     """Seed of the initial weights, the order of the images and all random numbers of training.
 
     Unit: none.
@@ -189,8 +191,12 @@ def parse_assignment(assignment: str) -> tuple[str, Any]:
         return path.strip(), text.strip()
     try:
         return path.strip(), parse_yaml(text)
+    except RecursionError:
+        raise StudioError(f"--set {assignment[:80]}...: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise StudioError(f"--set {assignment}: {' '.join(str(error).split())}") from None
+        reason = describe_yaml_error(error, one_line=True)
+        shown = assignment if len(assignment) <= 100 else f"{assignment[:100]}..."
+        raise StudioError(f"--set {shown}: {reason}") from None
 
 
 def _raise_faults(source: str, faults: Sequence[str]) -> None:
@@ -258,50 +264,14 @@ def _validate_by_name(
 
 def _validate(cls: type[Section], section: object, path: str, faults: list[str]) -> Any:  # noqa: ANN401
     if not isinstance(section, dict):
-        faults.append(f"{path}: found {section!r}, expected a mapping")
+        faults.append(f"{path}: found {show_value(section)}, expected a mapping")
         return None
     try:
         return cls.model_validate(section)
     except ValidationError as error:
-        faults += [_describe_fault(cls, path, item) for item in error.errors()]
+        # The alternatives of one field are one fault.
+        faults += dict.fromkeys(describe_fault(cls, path, item) for item in error.errors())
         return None
-
-
-def _describe_fault(cls: type[Section], path: str, error: Mapping[str, Any]) -> str:
-    loc = [str(part) for part in error["loc"]]
-    where = ".".join([path, *loc]).strip(".")
-    if error["type"] == "extra_forbidden":
-        return f"{where}: no such field{nearest(loc[-1], _field_names(cls, loc[:-1]))}"
-    if error["type"] == "missing":
-        return f"{where}: missing"
-    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
-    found = f"found {error['input']!r}, " if error["type"] != "value_error" else ""
-    hint = ""
-    if error["type"] == "literal_error" and isinstance(error["input"], str):
-        hint = nearest(error["input"], re.findall(r"'([^']*)'", message))
-        hint = hint if "did you mean" in hint else ""
-    return f"{where}: {found}{message}{hint}"
-
-
-def _field_names(cls: type[Section], loc: Sequence[str]) -> list[str]:
-    """Returns the fields that the section at a location inside of `cls` may have."""
-    for part in loc:
-        if part not in cls.model_fields:  # a key of a mapping from names to sections
-            continue
-        inner = _section_in(cls.model_fields[part].annotation)
-        if inner is None:
-            return []
-        cls = inner
-    return list(cls.model_fields)
-
-
-def _section_in(annotation: object) -> type[Section] | None:
-    """Returns the section in a type such as `Section`, `Section | None` or `dict[str, Section]`."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next(
-        (found for part in get_args(annotation) if (found := _section_in(part)) is not None), None
-    )
 
 
 def _conflicts(

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studio.domains import DOMAINS, Domain
 from studio.errors import StudioError, nearest
+from studio.limits import Most
 from studio.schema import NetsConfig, Section
 
 if TYPE_CHECKING:
@@ -178,12 +179,12 @@ class MethodConfig(Section):
 
     name: str
     """Name of the method."""
-    z: int = Field(ge=1)
+    z: int = Field(ge=1, le=Most.CHANNELS)
     """Length of the common code.
 
     Unit: coordinates.
     """
-    s: int = Field(ge=1)
+    s: int = Field(ge=1, le=Most.CHANNELS)
     """Length of the salient code.
 
     Unit: coordinates.
@@ -206,10 +207,10 @@ class MethodConfig(Section):
                     for name in unknown
                 )
             )
-        invalid = [name for name, value in given.items() if not 0 <= value < float("inf")]
+        invalid = [name for name, value in given.items() if not 0 <= value <= Most.WEIGHT]
         if invalid:
             found = ", ".join(f"{name}={given[name]}" for name in invalid)
-            raise ValueError(f"found {found}, expected finite weights that are not negative")
+            raise ValueError(f"found {found}, expected weights from 0 to {Most.WEIGHT:g}")
         return {**cls.default_weights, **given}
 
 

@@ -21,6 +21,7 @@ PERPLEXITY = 30.0  # scikit-learn's default, because the papers state none
 FEWEST_NEIGHBOURS = 6  # points. With fewer, t-SNE and UMAP have no neighbourhoods to show
 FEWEST_SPECTRAL = 50  # points. With fewer, UMAP starts at random: its eigenvectors need more
 UMAP_NEIGHBOURS = 15
+SEEDS = 2**32  # that scikit-learn and UMAP know
 
 
 class Plane(NamedTuple):
@@ -85,7 +86,7 @@ def tsne_plane(points: np.ndarray, seed: int) -> np.ndarray:
             perplexity=perplexity_of(len(points)),
             # With one varying coordinate no second principal component exists to start from.
             init="pca" if varying >= 2 else "random",
-            random_state=seed,
+            random_state=seed % SEEDS,
             n_jobs=1,
         ).fit_transform(points)
 
@@ -119,7 +120,7 @@ def _umap_plane(code: np.ndarray, seed: int) -> np.ndarray:
     reducer = UMAP(
         n_neighbors=min(UMAP_NEIGHBOURS, len(code) - 1),
         init="random" if len(code) < FEWEST_SPECTRAL else "spectral",
-        random_state=seed,
+        random_state=seed % SEEDS,
         n_jobs=1,
     )
     return np.asarray(reducer.fit_transform(code))

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_serializer, model_validator
 
+from studio.limits import Most
 from studio.section import Section
 
 __all__ = ["PaperConfig", "PaperReading", "Published"]
@@ -80,7 +81,7 @@ class PaperConfig(Sparse):
     """Protocol of `studio probe` that corresponds to the paper's measurement."""
     eval: Literal["clean", "authors"] | None = None
     """Eval mode of `studio probe` that corresponds to the paper's measurement."""
-    images: int | None = Field(default=None, ge=1)
+    images: int | None = Field(default=None, ge=1, le=Most.IMAGES)
     """Budget of the paper's trainings.
 
     Unit: real images, both domains together.

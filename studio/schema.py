@@ -10,6 +10,7 @@ from pydantic import (
     model_validator,
 )
 
+from studio.limits import Most
 from studio.published import PaperConfig, PaperReading, Published
 from studio.section import FieldDoc, Flag, Section, field_docs
 
@@ -31,12 +32,14 @@ Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
 
 
 def _check_size(value: object) -> object:
-    if value == "image" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value == "image" or (type(value) is int and 1 <= value <= Most.CHANNELS):
         return value
-    raise ValueError(f"found {value!r}, expected a number of at least 1, or image")
+    raise ValueError(
+        f"found {value!r}, expected a whole number from 1 to {Most.CHANNELS:,}, or image"
+    )
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=Most.SIDE)]
 Size = Annotated[int | Literal["image"], BeforeValidator(_check_size)]
 
 LAYERS = ("conv", "deconv", "linear", "flatten", "unflatten", "pool", "up")
@@ -78,7 +81,7 @@ class Layer(Section):
     """
     pool: Literal["average"] | None = None
     """Averages each channel of a map over its positions, which gives a vector."""
-    up: Annotated[int, Field(ge=2)] | None = None
+    up: Annotated[int, Field(ge=2, le=Most.SIDE)] | None = None
     """Enlarges a map by this factor, repeating the nearest element.
 
     Unit: none.
@@ -93,12 +96,12 @@ class Layer(Section):
 
     Unit: pixels or voxels.
     """
-    padding: int = Field(default=0, ge=0)
+    padding: int = Field(default=0, ge=0, le=Most.SIDE)
     """Zeros added at each border before a convolution.
 
     Unit: pixels or voxels.
     """
-    output_padding: int = Field(default=0, ge=0)
+    output_padding: int = Field(default=0, ge=0, le=Most.SIDE)
     """Elements added at one border of the output of a transposed convolution.
 
     Unit: pixels or voxels.
@@ -171,7 +174,7 @@ class Layer(Section):
 class NetsConfig(Section):
     """The `nets` section: the networks that every method is built from."""
 
-    width: int = Field(default=64, ge=1)
+    width: int = Field(default=64, ge=1, le=Most.CHANNELS)
     """Channels of the stage next to the image, in Double InfoGAN's trunk and generator.
 
     Unit: channels.
@@ -189,7 +192,7 @@ class NetsConfig(Section):
 
     Source: Carton et al. (2024), Tables 4 and 5.
     """
-    attention: int = Field(default=0, ge=0)
+    attention: int = Field(default=0, ge=0, le=Most.SIDE)
     """Side of the generator's map that gets self-attention, 32 in Table 5. 0: no attention.
 
     Unit: pixels or voxels.
@@ -288,21 +291,21 @@ class NetsConfig(Section):
 class TrainConfig(Section):
     """The `train` section. Images are counted as real images, both domains together."""
 
-    images: int = Field(default=25_000_000, ge=1)
+    images: int = Field(default=25_000_000, ge=1, le=Most.IMAGES)
     """Budget: training ends after this many images, rounded up to whole batches. The default is 500
     epochs of 50,000 images.
 
     Unit: real images, both domains together.
     Source: Carton et al. (2024), Sec. 5.
     """
-    batch: int = Field(default=128, ge=4)
+    batch: int = Field(default=128, ge=4, le=Most.BATCH)
     """Batch size of all processes together. It must be even, because each domain fills half of a
     batch.
 
     Unit: real images, both domains together.
     Source: Carton et al. (2024), caption of Table 4.
     """
-    lr: float = Field(default=2e-4, gt=0, allow_inf_nan=False)
+    lr: float = Field(default=2e-4, gt=0, le=Most.LEVEL, allow_inf_nan=False)
     """Learning rate of Adam. VAE methods have a default of 1e-3.
 
     Unit: none.
@@ -314,19 +317,19 @@ class TrainConfig(Section):
     Unit: none.
     Source: the code of Carton et al. (2024).
     """
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=Most.BATCH)
     """Micro-batches that a batch is cut into to save memory. Their gradients are accumulated before
     a net moves.
 
     Unit: micro-batches per batch.
     """
-    rollbacks: int = Field(default=3, ge=0)
+    rollbacks: int = Field(default=3, ge=0, le=Most.COUNT)
     """How often training may return to its last checkpoint because a loss or gradient is not
     finite. Each return halves the learning rate.
 
     Unit: none.
     """
-    reset_optimizers: int = Field(default=0, ge=0)
+    reset_optimizers: int = Field(default=0, ge=0, le=Most.IMAGES)
     """Images between resets of the optimisers to their initial state. 0: never.
 
     Unit: real images, both domains together.
@@ -334,49 +337,49 @@ class TrainConfig(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Precision of the nets' arithmetic under autocast. `auto`: `bf16` on a GPU or processor that
     computes in it, else `no`. A run keeps the precision that it began with. `fp16` needs a GPU."""
-    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=Most.PROCESSES)] | Literal["auto"] = "auto"
     """Threads that PyTorch uses. `auto`: all physical cores that affinity and quota of the process
     allow, divided among the local processes.
 
     Unit: threads per process.
     """
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=Most.PROCESSES)
     """Processes that read images. 0: the training process reads them.
 
     Unit: processes per training process.
     """
-    ema: int = Field(default=10_000, ge=0)
+    ema: int = Field(default=10_000, ge=0, le=Most.IMAGES)
     """Half-life of the averaged weights (exponential moving average), which every verb uses. 0: no
     averaging.
 
     Unit: real images, both domains together.
     """
-    log_every: int = Field(default=2_000, ge=1)
+    log_every: int = Field(default=2_000, ge=1, le=Most.IMAGES)
     """Interval between lines of `log.jsonl`.
 
     Unit: real images, both domains together.
     """
-    grid_every: int = Field(default=50_000, ge=0)
+    grid_every: int = Field(default=50_000, ge=0, le=Most.IMAGES)
     """Interval between pictures of samples and edits. 0: only at the end.
 
     Unit: real images, both domains together.
     """
-    probe_every: int = Field(default=0, ge=0)
+    probe_every: int = Field(default=0, ge=0, le=Most.IMAGES)
     """Interval between probes of the codes. 0: only at the end.
 
     Unit: real images, both domains together.
     """
-    save_every: int = Field(default=100_000, ge=0)
+    save_every: int = Field(default=100_000, ge=0, le=Most.IMAGES)
     """Interval between checkpoints. 0: only at the end.
 
     Unit: real images, both domains together.
     """
-    keep: int = Field(default=3, ge=1)
+    keep: int = Field(default=3, ge=1, le=Most.IMAGES)
     """How many of the newest checkpoints to keep.
 
     Unit: checkpoints.
     """
-    keep_every: int = Field(default=0, ge=0)
+    keep_every: int = Field(default=0, ge=0, le=Most.IMAGES)
     """The first checkpoint after each interval of this length is kept in addition. 0: none.
 
     Unit: real images, both domains together.

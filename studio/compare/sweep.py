@@ -38,6 +38,7 @@ from studio.config import (
     validate_section,
 )
 from studio.errors import StudioError, nearest
+from studio.limits import Most
 from studio.runs.folder import FREE_TO_CHANGE
 from studio.schema import Section
 
@@ -71,8 +72,8 @@ class Sweep(Section):
 
     about: str = ""
     base: list[str] = Field(min_length=1)
-    seeds: int | None = Field(default=None, ge=1)
-    budget: int | None = Field(default=None, ge=1)
+    seeds: int | None = Field(default=None, ge=1, le=Most.COUNT)
+    budget: int | None = Field(default=None, ge=1, le=Most.IMAGES)
     show: list[str] = Field(default=[])
     set: Overrides = Field(default={})
     rows: dict[str, Overrides] = Field(default={})

@@ -24,6 +24,7 @@ from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, T
 from studio.data.item_tables import uniform_column
 from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
 from studio.errors import StudioError
+from studio.limits import Most
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,7 @@ class BrainPhantomConfig(DataConfig):
     Unit: the range from black to white.
     """
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=Most.SEED)
     """Seed of the heads and tumours.
 
     Unit: none.

@@ -46,6 +46,7 @@ from studio.data.fingerprint import Fingerprint, Value, project
 from studio.data.io.names import LISTED, join_names
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
+from studio.limits import Most
 from studio.schema import Section
 
 if TYPE_CHECKING:
@@ -101,12 +102,10 @@ def _read_choice(value: object) -> object:
     if isinstance(value, dict):
         try:
             return AttributeConfig.model_validate(value)
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"]))
+        except ValidationError:
             raise ValueError(
-                f"found {value!r}, but {where}: {fault['msg']}; expected "
-                "{belongs: salient or common, kind: auto, category or number}"
+                f"found {value!r}, expected {{belongs: salient or common, kind: auto, category or "
+                "number}"
             ) from None
     if not isinstance(value, str | AttributeConfig):
         raise ValueError(f"found {value!r}, expected {' or '.join(map(repr, words))}")
@@ -140,7 +139,7 @@ class DataConfig(Section):
     root: str | None = None
     """Folder of the files. null: the data set reads none."""
 
-    resolution: int = Field(ge=6)
+    resolution: int = Field(ge=6, le=Most.SIDE)
     """Side of the square images.
 
     Unit: pixels.

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.slices import Axis, Slice, VolumeOptions
 from studio.data.splits import SplitConfig
+from studio.limits import Most
 
 __all__ = ["FOLDERS_LAYOUT", "FoldersConfig", "ImageMeasure", "Normalise"]
 
@@ -40,7 +41,7 @@ class FoldersConfig(SplitConfig):
     root: str | None = Field(default=None, validate_default=True)
     """Folder with the folders `background` and `target`. It must be given."""
 
-    resolution: int = Field(default=64, ge=6)
+    resolution: int = Field(default=64, ge=6, le=Most.SIDE)
     """Side to which the largest square in the middle of each image is resized.
 
     Unit: pixels.
@@ -86,7 +87,7 @@ class FoldersConfig(SplitConfig):
     NIfTI from left to right, from back to front, and from feet to head.
     """
 
-    volume: int | None = Field(default=None, ge=0)
+    volume: int | None = Field(default=None, ge=0, le=Most.COUNT)
     """Number of the volume to take from files with several, such as 4-D NIfTI. null: such files
     cannot be used.
 
@@ -115,7 +116,7 @@ class FoldersConfig(SplitConfig):
     Unit: none.
     """
 
-    memory_gb: float = Field(default=2.0, ge=0)
+    memory_gb: float = Field(default=2.0, ge=0, le=Most.MEMORY)
     """Memory for decoded images. Images beyond it are read from their files when needed.
 
     Unit: GB.

@@ -25,6 +25,7 @@ from studio.data.sources.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, pad_digits
 from studio.domains import DOMAINS
 from studio.errors import StudioError
+from studio.limits import Most
 from studio.schema import Flag
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class GrassyMnistConfig(ContaminationConfig):
     grass_root: str | None = None
     """Folder with photographs of grass. null: scikit-image's photograph of grass."""
 
-    grass_scale: float | None = Field(default=None, ge=0)
+    grass_scale: float | None = Field(default=None, ge=0, le=Most.LEVEL)
     """Amplitude of grass in the targets, relative to that of a digit. null: that of the mode. The
     background set always has that of the mode.
 
@@ -75,7 +76,7 @@ class GrassyMnistConfig(ContaminationConfig):
     """Whether the background set shows grass as dim as the targets do. Choudhuri et al. leave it at
     full contrast."""
 
-    background_noise: float = Field(default=0, ge=0, allow_inf_nan=False)
+    background_noise: float = Field(default=0, ge=0, le=Most.LEVEL, allow_inf_nan=False)
     """Gaussian noise on the training images of the background set. 0 adds none.
 
     Unit: standard deviations of the grass.

@@ -27,6 +27,7 @@ from studio.data.subjects import (
 )
 from studio.domains import DOMAINS
 from studio.errors import StudioError
+from studio.limits import Most
 
 __all__ = [
     "SplitConfig",
@@ -58,20 +59,20 @@ class SplitConfig(DataConfig):
     others. Runs from before this field use names.
     """
 
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: int = Field(default=0, ge=0, le=Most.SEED)
     """Seed of the order in which subjects get into the test split. Another seed tests on other
     subjects.
 
     Unit: none.
     """
 
-    folds: int = Field(default=5, ge=2)
+    folds: int = Field(default=5, ge=2, le=Most.COUNT)
     """Number of folds of a cross-validation, if `fold` is given.
 
     Unit: folds.
     """
 
-    fold: int | None = Field(default=None, ge=0)
+    fold: int | None = Field(default=None, ge=0, lt=Most.COUNT)
     """The fold that is the test split. Each subject is in exactly one fold. null: no
     cross-validation, `test_share` decides.
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from studio.data import Dataset
 from studio.errors import StudioError
+from studio.limits import Most
 from studio.method import DOMAINS, Code, Domain, Method, MethodConfig, Step
 from studio.schema import NetsConfig
 
@@ -47,17 +48,17 @@ class CPCAConfig(MethodConfig):
 
     name: Literal["cpca"] = "cpca"
     """Name of the method."""
-    z: int = Field(default=16, ge=1)
+    z: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Number of common components.
 
     Unit: components.
     """
-    s: int = Field(default=16, ge=1)
+    s: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Number of salient components.
 
     Unit: components.
     """
-    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    alpha: float = Field(default=1.0, ge=0, le=Most.WEIGHT, allow_inf_nan=False)
     """Weight of the background's covariance. 0: PCA of the target images.
 
     Unit: none.

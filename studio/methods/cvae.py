@@ -30,6 +30,7 @@ from torch import Tensor
 from losses import critic_bce, mutual_information, permute_codes, tc_as_published
 from nets import Critic
 from studio.distributed.collectives import gather_rows
+from studio.limits import Most
 from studio.method import Code, Step, unstack_domains
 from studio.methods.vae import VAE, VAEConfig, VAEDraw
 from studio.schema import Flag, NetsConfig
@@ -54,17 +55,17 @@ class CVAEConfig(VAEConfig):
 
     Source: Abid and Zou (2019), App. C, and the authors' code.
     """
-    critic_width: int = Field(default=128, ge=1)
+    critic_width: int = Field(default=128, ge=1, le=Most.CHANNELS)
     """Width of the hidden layers of the critic.
 
     Unit: features.
     """
-    critic_depth: int = Field(default=2, ge=1)
+    critic_depth: int = Field(default=2, ge=1, le=Most.COUNT)
     """Number of hidden layers of the critic.
 
     Unit: layers.
     """
-    critic_steps: int = Field(default=1, ge=1)
+    critic_steps: int = Field(default=1, ge=1, le=Most.COUNT)
     """Steps of the critic per iteration.
 
     Unit: steps.

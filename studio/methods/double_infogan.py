@@ -52,6 +52,7 @@ from losses import (
     latent_regression,
 )
 from nets import HeadedTrunk, build_decoder, build_encoder, frozen_statistics
+from studio.limits import Most
 from studio.method import (
     Code,
     Domain,
@@ -72,19 +73,19 @@ __all__ = ["DoubleInfoGAN", "DoubleInfoGANConfig", "DoubleInfoGANDraw"]
 class Times(Section):
     """Repetitions of each step per iteration: "loop G", "loop D" and "loop CR" of Table 6."""
 
-    CR: int = Field(default=1, ge=1)
+    CR: int = Field(default=1, ge=1, le=Most.COUNT)
     """Repetitions of step CR.
 
     Unit: steps per iteration.
     Source: Carton et al. (2024), Table 6.
     """
-    D: int = Field(default=1, ge=1)
+    D: int = Field(default=1, ge=1, le=Most.COUNT)
     """Repetitions of step D.
 
     Unit: steps per iteration.
     Source: Carton et al. (2024), Table 6.
     """
-    G: int = Field(default=1, ge=1)
+    G: int = Field(default=1, ge=1, le=Most.COUNT)
     """Repetitions of step G.
 
     Unit: steps per iteration.
@@ -109,13 +110,13 @@ class DoubleInfoGANConfig(MethodConfig):
 
     name: Literal["dig"] = "dig"
     """Name of the method."""
-    z: int = Field(default=64, ge=1)
+    z: int = Field(default=64, ge=1, le=Most.CHANNELS)
     """Length of the common code.
 
     Unit: coordinates.
     Source: Carton et al. (2024), Sec. 5 and Table 2.
     """
-    s: int = Field(default=64, ge=1)
+    s: int = Field(default=64, ge=1, le=Most.CHANNELS)
     """Length of the salient code.
 
     Unit: coordinates.
@@ -138,7 +139,7 @@ class DoubleInfoGANConfig(MethodConfig):
     """
     order: Literal["D-G", "G-D"] = "D-G"
     """Order of the steps. `G-D` is that of the authors' code, where D gets new fakes."""
-    noise: float = Field(default=0.2, ge=0)
+    noise: float = Field(default=0.2, ge=0, le=Most.LEVEL)
     """Standard deviation of the Gaussian noise before each layer of the trunk in training.
 
     Unit: none.

@@ -44,6 +44,7 @@ from losses import bce, critic_bce, kl_gaussians, mutual_information, permute_co
 from nets import Critic
 from studio.distributed.collectives import gather_domains
 from studio.errors import StudioError
+from studio.limits import Most
 from studio.method import Code, Pair, Step, domain_terms, stack_domains, unstack_domains
 from studio.methods.vae import VAE, Gaussian, VAEConfig, VAEDraw
 from studio.schema import NetsConfig
@@ -80,7 +81,7 @@ class SepVAEConfig(VAEConfig):
     Unit: squared units of the salient code.
     Source: Louiset et al. (2024), App. E.1.
     """
-    sigma_q: float = Field(default=0.1, gt=0)
+    sigma_q: float = Field(default=0.1, gt=0, le=Most.LEVEL)
     """Frozen variance of the salient posterior of background images.
 
     Unit: squared units of the salient code.
@@ -92,12 +93,12 @@ class SepVAEConfig(VAEConfig):
 
     Source: Louiset et al. (2024), App. B.
     """
-    critic_width: int = Field(default=128, ge=1)
+    critic_width: int = Field(default=128, ge=1, le=Most.CHANNELS)
     """Width of the hidden layers of the critic.
 
     Unit: features.
     """
-    critic_steps: int = Field(default=1, ge=1)
+    critic_steps: int = Field(default=1, ge=1, le=Most.COUNT)
     """Steps of the critic per iteration.
 
     Unit: steps.

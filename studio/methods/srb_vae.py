@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from losses import critic_bce, kl_estimate
 from nets import JointCritic, build_encoder, frozen_statistics
+from studio.limits import Most
 from studio.method import Code, Pair, Step, domain_terms, stack_domains, unstack_domains
 from studio.methods.vae import VAE, VAEConfig, VAEDraw
 from studio.schema import Flag, NetsConfig
@@ -73,7 +74,7 @@ class SRBVAEConfig(VAEConfig):
 
     Source: Choudhuri et al. (2020), Eq. 5.
     """
-    critic_width: int = Field(default=128, ge=1)
+    critic_width: int = Field(default=128, ge=1, le=Most.CHANNELS)
     """Width of the hidden layers of the critics.
 
     Unit: features.

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from losses import kl_standard_normal, reparameterise, soft_clip_logvar, sse_unit_scale
 from nets import build_decoder, build_encoder
+from studio.limits import Most
 from studio.method import (
     Code,
     Domain,
@@ -56,12 +57,12 @@ class VAEConfig(MethodConfig):
 
     name: Literal["vae"] = "vae"
     """Name of the method."""
-    z: int = Field(default=16, ge=1)
+    z: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Length of the common code.
 
     Unit: coordinates.
     """
-    s: int = Field(default=16, ge=1)
+    s: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Length of the salient code.
 
     Unit: coordinates.

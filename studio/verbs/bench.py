@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from studio.limits import Most
 from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting
 
 __all__ = ["bench"]
@@ -23,7 +24,7 @@ def bench(
     cfg: Cfg = "digits_dig",
     assignments: Assignments = None,
     iterations: Annotated[
-        int, typer.Option("--iterations", min=1, help="number of timed iterations")
+        int, typer.Option("--iterations", min=1, max=Most.COUNT, help="number of timed iterations")
     ] = 10,
     naive: Annotated[
         bool,

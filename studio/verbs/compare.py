@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from studio.limits import Most
 from studio.verbs.options import DataRoot, Json, data_root_setting, expand
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ __all__ = ["compare"]
 Seeds = Annotated[
     int | None,
     typer.Option(
-        "--seeds", min=1, help="trainings per row, with different seeds; default: the sweep's, or 3"
+        "--seeds",
+        min=1,
+        max=Most.COUNT,
+        help="trainings per row, with different seeds; default: the sweep's, or 3",
     ),
 ]
 Budget = Annotated[
@@ -26,6 +30,7 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         min=1,
+        max=Most.IMAGES,
         help="images per training, the same for every row; default: train.images of the config",
     ),
 ]
@@ -46,7 +51,12 @@ Launcher = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option("--jobs", min=1, help="trainings at the same time; they share the processors"),
+    typer.Option(
+        "--jobs",
+        min=1,
+        max=Most.PROCESSES,
+        help="trainings at the same time; they share the processors",
+    ),
 ]
 Resubmit = Annotated[
     bool,

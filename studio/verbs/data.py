@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from studio.errors import StudioError, nearest
+from studio.limits import Most
 from studio.verbs.options import Assignments, Json, check_picture, expand
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def data_preview(
     out: Annotated[
         Path, typer.Option("--out", help="the picture to write", callback=expand)
     ] = Path("preview.png"),
-    n: Annotated[int, typer.Option("--n", min=1, help="images per row")] = 8,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    n: Annotated[int, typer.Option("--n", min=1, max=Most.COUNT, help="images per row")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=Most.SEED)] = 0,
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""

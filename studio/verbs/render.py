@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from studio.errors import StudioError, nearest
+from studio.limits import Most
 from studio.verbs.options import DataRoot, Number, RunArgument, Weights, check_picture, expand
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ Count = Annotated[
     typer.Option(
         "--n",
         min=1,
+        max=Most.COUNT,
         help="number of rows, coordinates, points or frames; default: that of the kind",
     ),
 ]
@@ -48,6 +50,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
+        max=Most.SEED,
         help=(
             "seed of the choice of images and codes; default: 0, or the seed of the run for "
             "training"

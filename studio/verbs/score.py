@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
+from studio.limits import Most
 from studio.verbs.options import DataRoot, Json, RunArgument, Weights, expand
 
 __all__ = ["score"]
@@ -49,7 +50,8 @@ def score(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="seed of the choice of images and codes")
+        int,
+        typer.Option("--seed", min=0, max=Most.SEED, help="seed of the choice of images and codes"),
     ] = 0,
     as_json: Json = False,
     ema: Weights = True,

@@ -269,7 +269,10 @@ def test_resolve_variants_explains_wrong_input(
         ),
         ("base: a.yaml\nrows: {x: {}}\ngrid: {method.s: [1]}\n", "found both rows and grid"),
         ("base: a.yaml\ngrid: {method.s: []}\n", "grid.method.s: found no value"),
-        ("base: a.yaml\ngrid: {method.s: 3}\n", "grid.method.s: found 3, expected a valid list"),
+        (
+            "base: a.yaml\ngrid: {method.s: 3}\n",
+            "grid.method.s: found 3, expected a list of values",
+        ),
         ("base: b.yaml\n", "s.yaml: base: b.yaml: no such file or config"),
         ("base: []\n", "base: found []"),
         ("base: a.yaml\nseeds: 0\n", "seeds: found 0"),

@@ -6,10 +6,12 @@ from pydantic import Field, field_validator
 
 from studio.data.brats.layout import MODALITIES
 from studio.data.io.files import FilesConfig
+from studio.limits import Most
 
 __all__ = ["BratsConfig"]
 
 Share = Annotated[float, Field(ge=0, le=100)]
+Number = Annotated[int, Field(ge=0, le=Most.COUNT)]
 
 
 class BratsConfig(FilesConfig):
@@ -18,7 +20,7 @@ class BratsConfig(FilesConfig):
     name: Literal["brats"] = "brats"
     """Name of the data set."""
 
-    resolution: int = Field(default=128, ge=6)
+    resolution: int = Field(default=128, ge=6, le=Most.SIDE)
     """Side to which the slices are resized.
 
     Unit: pixels.
@@ -29,7 +31,7 @@ class BratsConfig(FilesConfig):
     ] = ("t1",)
     """Modalities of the scans, one channel each."""
 
-    slices: Annotated[tuple[int, int], Field(strict=False)] = (86, 94)
+    slices: Annotated[tuple[Number, Number], Field(strict=False)] = (86, 94)
     """First and last axial slice.
 
     Unit: slices, counted from below, 0 first.
@@ -37,7 +39,7 @@ class BratsConfig(FilesConfig):
     Source: Carton et al. (2024), Sec. 5.
     """
 
-    slice_step: int = Field(default=2, ge=1)
+    slice_step: int = Field(default=2, ge=1, le=Most.COUNT)
     """Distance between the slices that are used.
 
     Unit: slices.
@@ -45,7 +47,7 @@ class BratsConfig(FilesConfig):
     Source: the data of Carton et al. (2024).
     """
 
-    min_tumour: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    min_tumour: float = Field(default=1.0, gt=0, le=Most.COUNT, allow_inf_nan=False)
     """Smallest area of the tumour in the cropped square that makes a slice a target.
 
     Unit: cm2.
@@ -57,7 +59,7 @@ class BratsConfig(FilesConfig):
     Unit: per cent.
     """
 
-    crop: int = Field(default=0, ge=0)
+    crop: int = Field(default=0, ge=0, le=Most.SIDE)
     """Side of the centred square that is used. 0: the whole shorter side. The script of Louiset et
     al. uses about 196.
 
@@ -76,7 +78,7 @@ class BratsConfig(FilesConfig):
     Unit: none.
     """
 
-    memory_gb: float = Field(default=2.0, ge=0)
+    memory_gb: float = Field(default=2.0, ge=0, le=Most.MEMORY)
     """Memory for slices. If all slices need more, they are read from the cache when needed.
 
     Unit: GB.

@@ -251,6 +251,8 @@ def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
     """Returns an image (C, H, W) as gray (1) or RGB (3), or unchanged if `channels` is None."""
     if channels == 3 and len(values) == 1:
         return values.repeat(3, axis=0)
+    if channels == 1 and is_gray(values):
+        return values[:1]
     if channels == 1 and len(values) == 3:
         gray = np.tensordot(LUMA, values.astype(np.float32), axes=1)[None]
         return gray.round().astype(np.uint8) if values.dtype == np.uint8 else gray

@@ -19,7 +19,7 @@ from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.data.intensity import Intensity, OtherTypeError, Window
 from studio.data.io import images
-from studio.data.io.background import fill_nan
+from studio.data.io.background import fill_nan, find_background
 from studio.data.io.images import Picture, scale_pixels
 from studio.data.io.nifti import open_nifti
 from studio.data.io.slices import (
@@ -79,7 +79,8 @@ class UserFile:
         stamp: size in bytes and modification time in ns of the file.
         crop: side of the cropped square in voxels, or 0 for the whole shorter side.
         slices: number of slices of the volume in the file, or 0 for an image.
-        background: value that means "no tissue" and stays, None if there is none.
+        background: value that means "no tissue" and stays, None if there is none. In `folders`:
+            the value that fills the border, if it is outside of the image's own window.
         options: how slices are taken from volumes.
     """
 
@@ -172,8 +173,11 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     numbers = (
         range(len(pictures)) if len(pictures) > 1 else (_slice_index(_single_slice(rule), slices),)
     )
+    first = pictures[0].values
     pictures, window = _apply_intensity(pictures, rule)
     pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
+    around = find_background(first) if rule.intensity.rule == "per_image" else None
+    outside = around is not None and not window[0] <= around <= window[1]
     return UserFile(
         path,
         scale_pixels(pixels, window),
@@ -182,6 +186,7 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         pictures[0].size,
         pictures[0].stamp,
         slices=slices,
+        background=around if outside else None,
         options=rule.options,
     )
 

@@ -78,8 +78,10 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
     # Inside of Annotated, typer takes the first name for a default until it reads the function.
     names = [name for name in (info.default, *info.param_decls) if str(name).startswith("--")]
     on, _, off = names[0].partition("/")
-    if kind is bool:
+    if kind in (bool, bool | None):
         default = f"`{on if parameter.default else off}`" if off else "off"
+        if parameter.default is None:
+            default = "see the text"
         return Option(f"{on}/{off}" if off else on, default, text)
     default = "required" if required else ""
     if not required and parameter.default is not None:

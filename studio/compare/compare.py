@@ -302,7 +302,8 @@ def _probe(
         return own
     # The hashes in the name make sure that a run is measured again after another training, and on
     # other data.
-    hashes = [member.manifest["files"]["ema.safetensors"], member.data_sha256 or ""]
+    kind = "ema" if options.averaged else "weights"
+    hashes = [member.manifest["files"][f"{kind}.safetensors"], member.data_sha256 or ""]
     words = [*(part[:12] for part in hashes if part), options.protocol, options.eval_mode]
     name = "-".join([member.run.name, *words]) + ".json"
     cache = out / "probes" / name
@@ -313,7 +314,7 @@ def _probe(
             return None
     try:
         log(f"{member.title}: probing by {options.protocol}, {options.eval_mode}")
-        opened = Run.open(member.run, data_root=_data_root(member))
+        opened = Run.open(member.run, ema=options.averaged, data_root=_data_root(member))
         result = {**opened.describe(), **measure(opened.method, opened.data, options)}
     except StudioError as error:
         member.state, member.error = "failed", str(error)

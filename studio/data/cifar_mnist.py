@@ -1,11 +1,12 @@
-"""`cifar_mnist`: CIFAR-10 images, half of them with an MNIST digit (Carton et al. 2024, Sec. 5;
-Louiset et al. 2024).
+"""`cifar_mnist`: CIFAR-10 images, half of them with an MNIST digit (Carton et al. 2024, Sec. 5).
 
 background = 0.5 * CIFAR and target = 0.5 * CIFAR' + 0.5 * digit in [0, 1]. Both are then mapped to
 [-1, 1], and nothing clips. At 64 px (Carton) CIFAR and digit are resized to the frame, bilinearly
-with antialiasing. At 32 px (Louiset) the digit is padded with zeros. Target and background share
-no CIFAR image. Train and test share neither an image nor a digit, whereas the authors' code takes
-training digits for the evaluation.
+with antialiasing. At 32 px the digit is padded with zeros, as in the code of Louiset et al.
+(2024), whose papers have no CIFAR-10. Target and background share no CIFAR image. Train and test
+share neither an image nor a digit, whereas the authors' code takes training digits for the
+evaluation. Test digits are drawn at random: the complete files have 5,000 test targets, about 500
+for each digit. Carton et al. have 10,000 test images, "equally divided among the MNIST digits".
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ class CifarMnistConfig(ContaminationConfig):
 
     Unit: pixels.
 
-    Source: 64 is that of Carton et al. (2024), Sec. 5, and 32 that of Louiset et al. (2024).
+    Source: 64 is that of Carton et al. (2024), Sec. 5, and 32 that of the code of
+    Louiset et al. (2024).
     """
 
     background_amplitude: float = Field(default=AMPLITUDE, ge=0, le=AMPLITUDE)

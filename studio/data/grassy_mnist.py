@@ -10,6 +10,11 @@ Grass, digit and every sum are in [0, 1]. They are then mapped to [-1, 1]. Abid 
 twice the amplitude of the digit, and the divisor 3 keeps the sum in range. The background set
 shows grass as dim as the targets do, so that brightness does not reveal the domain. Choudhuri et
 al. leave it at full contrast (`dim_background: false`).
+
+Departures from Choudhuri et al.: images are gray, whereas their Eq. 10 and 11 index the channels.
+Target images have pieces of grass of their own. By default each set has 25,000 images, instead of
+4,986 pieces of grass and 4,986 images of each digit. The threshold of Eq. 11 is always 0.3 and the
+weight rho of Eq. 10 always 0.5, whereas the paper proposes to vary the threshold.
 """
 
 from collections.abc import Iterator, Sequence

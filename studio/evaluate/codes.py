@@ -16,6 +16,7 @@ from studio.sampling import encode
 __all__ = ["LIMIT", "SPACES", "Codes", "encode_split"]
 
 SPACES = ("salient", "common", "whole")
+SEED = 2024  # of the sample of a large split. Every run and every probe sees the same images
 LIMIT = 5_000  # images per split and domain. A linear probe of about 100 numbers needs no more
 CHUNK = 1_000  # images in memory at a time
 
@@ -66,7 +67,10 @@ def encode_split(
     eval_mode: EvalMode = "clean",
     seed: int = 0,
 ) -> Codes:
-    """Encodes the first `limit` images of each domain of a split, each image once.
+    """Encodes at most `limit` images of each domain of a split, each image once.
+
+    A larger domain is sampled at random, so that a set in the order of its classes is represented
+    by all of them. The sample is always the same and keeps the order of the set.
 
     An attribute that only one domain has is unknown on the other.
 
@@ -83,7 +87,7 @@ def encode_split(
     Raises:
         StudioError: the method is in training mode, or a code is not finite.
     """
-    indices = {domain: np.arange(min(limit, dataset.size(split, domain))) for domain in DOMAINS}
+    indices = {domain: _sample(dataset.size(split, domain), limit) for domain in DOMAINS}
     if eval_mode == "authors":
         read = encode_as_authors(method, dataset, split, indices, seed)
     else:
@@ -107,6 +111,13 @@ def encode_split(
     sizes = [len(indices[domain]) for domain in domains]
     target = np.repeat([int(domain == "target") for domain in domains], sizes)
     return Codes(spaces, {**_concatenate(labels, sizes), "target": target})
+
+
+def _sample(size: int, limit: int) -> np.ndarray:
+    """Returns the sorted indices of at most `limit` of `size` images, drawn with a fixed seed."""
+    if size <= limit:
+        return np.arange(size)
+    return np.sort(np.random.default_rng(SEED).choice(size, limit, replace=False))
 
 
 def _concatenate(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:

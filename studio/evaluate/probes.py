@@ -65,6 +65,11 @@ class ProbeOptions:
     seed: int = 0
     eval_mode: EvalMode = "clean"
 
+    @property
+    def averaged(self) -> bool:
+        """Whether the averaged weights are probed. The authors of Double InfoGAN have none."""
+        return self.eval_mode != "authors"
+
     @classmethod
     def parse(cls, protocol: str | None = None, eval_mode: str | None = None) -> "ProbeOptions":
         """Checks the values of `--protocol` and `--eval`. None stands for the default.

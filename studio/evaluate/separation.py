@@ -117,8 +117,14 @@ def _measure_attribute(
             for m in ("silhouette", "clustering_accuracy", "clustering_chance")
             for s in spaces
         }
+        nothing["silhouette_whole"] = None
         return {"n": len(rows), **nothing, "note": _reason(len(rows), classes)}
-    measured: dict[str, Any] = {"n": len(rows), **_in_spaces(spaces, labels, seed)}
+    whole = np.concatenate([spaces["common"], spaces["salient"]], 1)
+    measured: dict[str, Any] = {
+        "n": len(rows),
+        **_in_spaces(spaces, labels, seed),
+        "silhouette_whole": silhouette(whole, labels),
+    }
     if plane is not None:
         planes = {space: plane(space, rows.tobytes()) for space in spaces}
         clusters = {space: cluster(points, classes, seed) for space, points in planes.items()}

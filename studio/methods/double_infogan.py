@@ -21,13 +21,22 @@ Departures from the paper, and our choices where the paper is silent:
 * The nets that a term trains. L_Im (Eq. 8) and the four terms of L_Info on fakes (Eq. 6) train G in
   step G, and the trunk with its heads in step D. The fifth term of L_Info, on real background
   images, does not depend on G and belongs to step D alone. C learns from real images only (Eq. 5).
-* The order of the steps. D comes before G, and both use the same fakes and reconstructions. This is
-  exact, because G does not change in between. The authors' code trains G first and draws new fakes
-  for D (`order: G-D`).
+* The weights of the class loss. Eq. 5 has no w_bg and w_t. Like the authors' code, we multiply its
+  two terms by `background` and `target`, too.
+* The order of the steps. D comes before G, and both use the same fakes and reconstructions. The
+  fakes are exact, because G does not change in between. The reconstructions that G learns from
+  come from codes that Q read before its own step. The authors' code trains G first and draws new
+  fakes for D (`order: G-D`).
+* The number of fakes. Each domain has half of `train.batch` in real images and in fakes. The
+  authors' code draws a whole batch of fakes for each domain.
+* Averaged weights. All measurements and pictures use a running average of the weights, which
+  neither the paper nor the authors' code has. `--no-ema` and `--eval authors` take the last ones.
 * Batch normalisation. Background and target images pass through a net in one call, in equal halves,
   so that the statistics are those of the mixture that the trunk encodes later. The authors' code
-  passes each domain, real and fake, separately. Running statistics are collected on the inputs seen
-  at inference: real images for the trunk, codes of the prior and of real images for the generator.
+  passes each domain, real and fake, separately. Because G normalises both domains together, the
+  image loss of background images has a small gradient on Q_s, too. Running statistics are
+  collected on the inputs seen at inference: real images for the trunk, codes of the prior and of
+  real images for the generator.
 * The contrastive regulariser (CR, Eq. 18, Fig. 10), which is on if `weights.cr` > 0. Its net H
   reads two images stacked by channel. Its architecture is that of the authors' code (noise 0.1,
   none before the last layer), while the caption of Table 4 says "the same architecture as Q_s".
@@ -274,7 +283,9 @@ class DoubleInfoGAN(Method):
             "class.background": bce(x_class, 0),
             "class.target": bce(y_class, 1),
             **self._info_terms(fake, draw),
-            "info_real": latent_regression(x_salient, torch.zeros_like(x_salient)),
+            "info_real": latent_regression(
+                x_salient, torch.zeros_like(x_salient), self.config.info
+            ),
             **domain_terms("image", l1_per_pixel(draw.reconstructions, draw.reals)),
         }
 

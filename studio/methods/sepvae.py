@@ -57,7 +57,10 @@ NEGLIGIBLE = 1e-4
 
 
 class SepVAEConfig(VAEConfig):
-    """The section of SepVAE. Defaults are those of App. E.1, CelebA.
+    """The section of SepVAE. Weights, sizes of the codes and sigma_p are those of App. E.1, CelebA.
+
+    App. E.1 also has batches of 512, 250 epochs of 20,000 images and new optimisers at each epoch:
+    `train: {batch: 512, images: 5_000_000, reset_optimizers: 20_000}`. These are not defaults.
 
     The paper's beta_c is `kl_z`, beta_s is `kl_s` and `prior_s`, kappa is `mi`, gamma is `class`.
     """

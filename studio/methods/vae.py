@@ -1,10 +1,10 @@
 """The variational autoencoder (Kingma and Welling 2014), and the base of every contrastive VAE.
 
 The plain VAE is the baseline of Abid and Zou (2019), who train it on the target set alone. Here it
-is trained on both sets, as every other method is. It has one undivided posterior, which is split by
-position so that every verb works on it: the first `z` coordinates are called common and the `s`
-coordinates after them salient. Nothing makes either part common or salient, so the meaningful
-column of its probe table is the one for both codes together.
+is trained on both sets, as every other method is, unless `weights.background` is 0. It has one
+undivided posterior, which is split by position so that every verb works on it: the first `z`
+coordinates are called common and the `s` coordinates after them salient. Nothing makes either part
+common or salient, so the meaningful column of its probe table is the one for both codes together.
 
 A contrastive VAE (`contrastive = True`) has two encoders and decodes background images with a blank
 salient code: Eq. 3 and 4 of Abid and Zou (2019). The other papers add terms to these.

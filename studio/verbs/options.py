@@ -71,6 +71,17 @@ Weights = Annotated[
         "--ema/--no-ema", help="use the averaged weights, or those after the last iteration"
     ),
 ]
+AuthorsWeights = Annotated[
+    bool | None,
+    typer.Option(
+        "--ema/--no-ema",
+        help=(
+            "use the averaged weights, or those after the last iteration; default: averaged, and "
+            "the last ones with --eval authors"
+        ),
+        show_default=False,
+    ),
+]
 
 
 def data_root_setting(root: Path | None) -> list[str]:

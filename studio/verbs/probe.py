@@ -1,11 +1,13 @@
 """`studio probe`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from studio.verbs.options import DataRoot, Json, Number, RunArgument, Weights
+from studio.errors import warn
+from studio.verbs.options import AuthorsWeights, DataRoot, Json, Number, RunArgument
 
 __all__ = ["probe"]
 
@@ -36,7 +38,7 @@ def probe(
     ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
-    ema: Weights = True,
+    ema: AuthorsWeights = None,
     data_root: DataRoot = None,
 ) -> None:
     """Measure how well each code predicts each attribute, and how well the codes separate."""
@@ -46,6 +48,11 @@ def probe(
     from studio.runs.run import Run
 
     options = ProbeOptions.parse(protocol, eval_mode)
+    if ema is None:
+        ema = options.averaged
+        if not ema and not (Path(run) / "checkpoints").is_dir():
+            warn(f"{run}: an export has only the averaged weights, which --eval authors reads here")
+            ema = True
     opened = Run.open(run, checkpoint, ema, data_root=data_root)
     result = {
         **opened.describe(),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from support.comparisons import BASE
 from support.runs import studio
 
@@ -19,7 +20,9 @@ from studio.compare.launch import Ending, LaunchTemplate, TrainingJob
 from studio.compare.sweep import Variant, resolve_variants
 from studio.compare.table import tables, write_comparison
 from studio.evaluate.probes import ProbeOptions, probe
+from studio.method import Method
 from studio.runs import checkpoint
+from studio.runs.run import Run
 from studio.training import session
 
 # As studio/train.py, but without the pictures.
@@ -188,8 +191,10 @@ def test_compare_measures_another_protocol_once(
     folder = trained(one[0], 0, out)
     calls = []
 
-    def measured(method: object, dataset: object, options: ProbeOptions) -> dict:
+    def measured(method: Method, dataset: object, options: ProbeOptions) -> dict:
         calls.append((options.protocol, options.eval_mode))
+        last, found = Run.open(folder, ema=False).method.state_dict(), method.state_dict()
+        assert all(torch.equal(value, found[name]) for name, value in last.items())
         return probe(method, dataset, replace(options, limit=100))
 
     monkeypatch.setattr("studio.compare.compare.measure", measured)

@@ -1,12 +1,18 @@
 """The authors' eval mode, compared with the clean one."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from support.experiments import tiny
+from support.runs import studio
 
 from studio.build import build_dataset, build_method
+from studio.errors import StudioError
 from studio.evaluate.codes import encode_split
 from studio.evaluate.probes import ProbeOptions, probe
+from studio.runs.run import Run
 
 
 def test_authors_eval_is_noisy_mixed_and_restores_the_method() -> None:
@@ -56,3 +62,46 @@ def test_probe_result_states_the_eval_mode() -> None:
     method = build_method(tiny(), data.shape).eval()
     assert probe(method, data, ProbeOptions(limit=60))["eval"] == "clean"
     assert probe(method, data, ProbeOptions(limit=60, eval_mode="authors"))["eval"] == "authors"
+
+
+@pytest.mark.parametrize(
+    ("options", "averaged"),
+    [
+        ([], True),
+        (["--eval", "authors"], False),
+        (["--eval", "authors", "--ema"], True),
+        (["--no-ema"], False),
+    ],
+)
+def test_probe_verb_reads_the_last_weights_with_eval_authors(
+    options: list[str], averaged: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    assert opened_with(tmp_path, options, monkeypatch) == ([averaged], "stop")
+
+
+def opened_with(
+    folder: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[bool], str]:
+    """Returns the values of `ema` with which the verb opens a run, and its message."""
+    asked: list[bool] = []
+
+    def opened(folder: object, number: object, ema: bool) -> None:
+        asked.append(ema)
+        raise StudioError("stop")
+
+    monkeypatch.setattr(Run, "open", opened)
+    return asked, studio("probe", folder, *options, code=2)[1]
+
+
+def test_probe_verb_warns_when_an_export_has_no_last_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("studio.verbs.probe.warn", told.append)
+    assert opened_with(tmp_path, ["--eval", "authors"], monkeypatch)[0] == [True]
+    assert told == [
+        f"{tmp_path}: an export has only the averaged weights, which --eval authors reads here"
+    ]
+    assert opened_with(tmp_path, ["--eval", "authors", "--no-ema"], monkeypatch)[0] == [False]
+    assert len(told) == 1

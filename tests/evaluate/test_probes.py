@@ -16,9 +16,10 @@ from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from support.planted import N, Planted, Rows, Sparse
 from torch import Tensor
 
+from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
 from studio.evaluate import probe_models
-from studio.evaluate.codes import encode_split
+from studio.evaluate.codes import SEED, encode_split
 from studio.evaluate.probe_table import nonlinear_lines, probe_table
 from studio.evaluate.probes import PROTOCOLS, ProbeOptions, probe
 from studio.evaluate.verdict import judge
@@ -108,19 +109,31 @@ def test_probe_standardises_codes_in_held_out_only() -> None:
     assert row(probe(Scaled().eval(), Planted(), ProbeOptions("carton")), "place")["common"] < 0.7
 
 
-def test_encode_split_takes_the_first_images_of_each_domain() -> None:
+def test_encode_split_takes_a_fixed_sample_of_each_domain_when_it_is_larger() -> None:
     some = encode_split(Rows().eval(), Planted(), "test", limit=50)
     assert len(some.spaces["common"]) == 100
     assert some.values["target"].tolist() == [0] * 50 + [1] * 50
     assert some.values["kind"][:50].tolist() == [-1] * 50  # the background has none
-    assert (
-        some.of("target").values["kind"].tolist()
-        == Planted().labels("test", "target")["kind"][:50].tolist()
-    )
+    again = encode_split(Rows().eval(), Planted(), "test", limit=50, seed=1)
+    assert np.array_equal(some.spaces["whole"], again.spaces["whole"])
+    rows = np.sort(np.random.default_rng(SEED).choice(N, 50, replace=False))
+    labels = Planted().labels("test", "target")["kind"][rows]
+    assert some.of("target").values["kind"].tolist() == labels.tolist()
     assert some.known("kind").values["target"].tolist() == [1] * 50
     assert not some.has("colour").any()  # declared by a data set that has no such labels
     every = encode_split(Rows().eval(), Planted(), "test", limit=10 * N)
     assert len(every.spaces["common"]) == 2 * N
+
+
+def test_encode_split_meets_every_class_when_a_set_is_in_order_of_its_classes() -> None:
+    class Ordered(Planted):
+        def labels(self, split: Split, domain: str) -> Labels:
+            labels = super().labels(split, domain)
+            return {name: np.sort(value) for name, value in labels.items()}
+
+    codes = encode_split(Rows().eval(), Ordered(), "test", ("target",), limit=100)
+    every = set(Planted().labels("test", "target")["kind"].tolist())
+    assert set(codes.values["kind"].tolist()) == every
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from studio import cli
 from studio.data import Attribute, textured_digits
 from studio.evaluate import separation as module
-from studio.evaluate.codes import Codes
+from studio.evaluate.codes import Codes, encode_split
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import separation_lines, separation_table, show_probe
 from studio.evaluate.probes import ProbeOptions, probe
@@ -224,6 +224,10 @@ def test_measure_adds_the_separation_of_test_codes_to_the_probe(result: dict) ->
     kind, place = found["attributes"]["kind"], found["attributes"]["place"]
     assert kind["n"] == place["n"] == 600
     assert kind["silhouette_salient"] > 0.5 > 0.1 > abs(kind["silhouette_common"])
+    codes = encode_split(Rows().eval(), Planted(), "test", ("target",))
+    assert kind["silhouette_whole"] == pytest.approx(
+        silhouette(codes.spaces["whole"], codes.values["kind"]), abs=1e-5
+    )
     assert kind["clustering_accuracy_salient"] > 0.95
     assert kind["clustering_accuracy_common"] < kind["clustering_chance_common"] + 0.05
     assert place["silhouette_common"] > 0.3 > 0.1 > abs(place["silhouette_salient"])

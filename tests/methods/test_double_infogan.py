@@ -98,6 +98,15 @@ def test_discriminator_terms_classify_reals_only_and_judge_reals_and_fakes() -> 
     )
 
 
+def test_info_l2_holds_for_real_images_too() -> None:
+    method = dig(noise=0.0, info="l2")
+    pair = Pair(torch.rand(8, 1, 32, 32) - 1, torch.rand(8, 1, 32, 32))
+    draw = method.draw(pair)
+    terms = method.discriminator_terms(draw)
+    real = method.D(torch.cat([pair.x, pair.y]))["s"][:8]
+    torch.testing.assert_close(terms["info_real"], real.square().mean(1) / 2)
+
+
 def test_generator_terms_want_fakes_real_and_of_their_class() -> None:
     method = dig(noise=0.0)
     draw = method.draw(Pair(torch.rand(8, 1, 32, 32), torch.rand(8, 1, 32, 32)))

@@ -337,11 +337,11 @@ def test_probe_reads_encoded_codes_and_never_the_blank_code() -> None:
         probe(Referenced().eval(), Planted(), ProbeOptions(protocol, limit=30))
     probe(Referenced().eval(), Planted(), ProbeOptions(limit=30, eval_mode="authors"))
     found = (
-        encode_split(Referenced().eval(), Planted(), "test", limit=50)
+        encode_split(Referenced().eval(), Planted(), "test", limit=N)
         .of("background")
         .spaces["salient"]
     )
-    assert np.array_equal(found, split_of("background", "test")[0][:50])
+    assert np.array_equal(found, split_of("background", "test")[0])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

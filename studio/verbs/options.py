@@ -10,6 +10,7 @@ import typer
 from studio.errors import StudioError
 
 __all__ = [
+    "AuthorsWeights",
     "Assignments",
     "Cfg",
     "DataRoot",

@@ -86,7 +86,7 @@ def opened_with(
     """Returns the values of `ema` with which the verb opens a run, and its message."""
     asked: list[bool] = []
 
-    def opened(folder: object, number: object, ema: bool) -> None:
+    def opened(folder: object, number: object, ema: bool, data_root: object) -> None:
         asked.append(ema)
         raise StudioError("stop")
 

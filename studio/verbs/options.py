@@ -10,8 +10,8 @@ import typer
 from studio.errors import StudioError
 
 __all__ = [
-    "AuthorsWeights",
     "Assignments",
+    "AuthorsWeights",
     "Cfg",
     "DataRoot",
     "Json",

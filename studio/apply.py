@@ -17,6 +17,7 @@ import torch
 
 from studio import sampling
 from studio.apply_inputs import InputFile, check_places, find_inputs
+from studio.arguments import check_whole_number
 from studio.atomic import write_file
 from studio.codes_table import CodesWriter
 from studio.data.brats.config import BratsConfig
@@ -59,7 +60,7 @@ def apply(
     run: Run,
     source: str | Path,
     out: str | Path,
-    what: Sequence[str] = ("heal",),
+    what: str | Sequence[str] = ("heal",),
     donors: str | Path | None = None,
     difference: bool = False,
     chosen: int | Literal["middle", "all"] | None = None,
@@ -72,7 +73,7 @@ def apply(
         run: a run or an export.
         source: a file, or a folder that is read with its sub-folders.
         out: folder of the results.
-        what: any of `encode` (codes only), `reconstruct`, `heal` and `swap`.
+        what: one or several of `encode` (codes only), `reconstruct`, `heal` and `swap`.
         donors: for `swap`, one file that gives its salient content to all, or a folder of as many
             files as `source`, matched in the order of their names.
         difference: also write |reconstruction - healed|.
@@ -88,7 +89,10 @@ def apply(
     Raises:
         StudioError: an argument is invalid, no file can be used, or a result cannot be written.
     """
-    kinds = _output_kinds(what, donors, difference)
+    if not isinstance(run, Run):
+        raise StudioError(f"run: found {type(run).__name__}, expected a Run: Run.open(folder)")
+    kinds = _output_kinds([what] if isinstance(what, str) else what, donors, difference)
+    _check_reading(chosen, window)
     out = Path(os.path.expanduser(out))
     rule = reading_rule(run.config.data, run.shape, _intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)
@@ -300,6 +304,19 @@ def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bo
         )
         raise StudioError(f"--what swap: {missing}")
     return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
+
+
+def _check_reading(
+    chosen: int | Literal["middle", "all"] | None, window: tuple[float, float] | None
+) -> None:
+    """Refuses a slice or a window that is none."""
+    if chosen is not None and chosen not in ("middle", "all"):
+        check_whole_number("chosen", chosen, 0)
+    if window is None:
+        return
+    values = np.asarray(window, np.float64).ravel()
+    if len(values) != 2 or not np.isfinite(values).all() or not values[0] < values[1]:
+        raise StudioError(f"window: found {window}, expected two finite numbers, low below high")
 
 
 def _intensity(run: Run, window: tuple[float, float] | None) -> Intensity:

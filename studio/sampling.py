@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from studio.arguments import check_domain, check_seed, check_tensor, check_whole_number
 from studio.errors import StudioError
 from studio.method import Code, Domain, Method
 
@@ -38,8 +39,10 @@ def encode(method: Method, images: Tensor) -> Code:
     """Returns the codes of images (B, C, H, W) in [-1, 1].
 
     Raises:
-        StudioError: the method is in training mode.
+        StudioError: the method is in training mode, or the images are not a tensor of
+            floating-point numbers.
     """
+    _check_batch("images", images)
     codes = _map_batches(method, method.encode, images)
     return Code(*(torch.cat(batches) for batches in zip(*codes, strict=True)))
 
@@ -51,6 +54,8 @@ def decode(method: Method, code: Code) -> Tensor:
         StudioError: the method is in training mode, or the numbers of common and salient codes
             differ.
     """
+    for name, part in zip("zs", code, strict=True):
+        _check_batch(f"code.{name}", part)
     if len(code.z) != len(code.s):
         raise StudioError(
             f"found {len(code.z)} common and {len(code.s)} salient codes, expected as many of both"
@@ -61,13 +66,21 @@ def decode(method: Method, code: Code) -> Tensor:
 
 def blank(method: Method, n: int) -> Tensor:
     """Returns n copies of the blank salient code, which means "nothing salient", (n, m)."""
+    check_whole_number("n", n, 0)
     return method.blank(n).detach().float().cpu()
 
 
 def prior(method: Method, n: int, domain: Domain, seed: int) -> Code:
-    """Draws n codes of a domain from the prior, without changing the global random state."""
-    with _use_seed(seed, method.device), torch.no_grad():
-        z, s = method.prior(n, domain)
+    """Draws n codes of a domain from the prior, without changing the global random state.
+
+    Raises:
+        StudioError: n, the domain or the seed is not one.
+    """
+    check_whole_number("n", n)
+    check_domain(domain)
+    check_seed(seed)
+    with _use_seed(int(seed), method.device), torch.no_grad():
+        z, s = method.prior(int(n), domain)
         return Code(z.float().cpu(), s.float().cpu())
 
 
@@ -89,6 +102,7 @@ def reconstruct(method: Method, images: Tensor, domain: Domain = "target") -> Te
     Returns:
         (B, C, H, W).
     """
+    check_domain(domain)
     code = encode(method, images)
     if domain == "background" and method.contrastive:
         code = Code(code.z, blank(method, len(images)))
@@ -114,7 +128,15 @@ def salient_map(reconstruction: Tensor, healed: Tensor) -> Tensor:
 
     Returns:
         the largest absolute difference over the channels, (B, H, W).
+
+    Raises:
+        StudioError: the shapes differ.
     """
+    if reconstruction.shape != healed.shape:
+        raise StudioError(
+            f"healed: found the shape {tuple(healed.shape)}, expected that of the reconstruction, "
+            f"{tuple(reconstruction.shape)}"
+        )
     return (reconstruction - healed).abs().amax(1)
 
 
@@ -150,15 +172,22 @@ def traverse(
         one image per value, (len(values), C, H, W).
 
     Raises:
-        StudioError: the code has no such coordinate.
+        StudioError: the code has no such coordinate, or a value is not finite.
     """
+    check_tensor("image", image)
+    if space not in ("s", "z"):
+        raise StudioError(f"space: found {space!r}, expected 's' or 'z'")
+    chosen = torch.as_tensor(values, dtype=torch.float32)
+    if chosen.ndim != 1 or not len(chosen) or not chosen.isfinite().all():
+        raise StudioError("values: expected at least one finite number")
     read = encode(method, image[None])
     code = Code(read.z.repeat(len(values), 1), read.s.repeat(len(values), 1))
     changed = code.s if space == "s" else code.z
     length = changed.shape[1]
-    if not 0 <= coordinate < length:
+    whole = isinstance(coordinate, int) or hasattr(coordinate, "__index__")
+    if not whole or not 0 <= coordinate < length:
         raise StudioError(f"{space} has coordinates 0 to {length - 1}, found {coordinate}")
-    changed[:, coordinate] = torch.tensor(values, dtype=torch.float32)
+    changed[:, coordinate] = chosen
     return decode(method, code)
 
 
@@ -180,12 +209,29 @@ def interpolate(method: Method, z: Tensor, s1: Tensor, s2: Tensor, steps: int) -
     Raises:
         StudioError: there are fewer than 2 steps.
     """
+    for name, part in (("z", z), ("s1", s1), ("s2", s2)):
+        check_tensor(name, part)
+        if part.ndim != 1:
+            raise StudioError(
+                f"{name}: found the shape {tuple(part.shape)}, expected one code, "
+                f"({part.shape[-1] if part.ndim else 'n'},)"
+            )
+    if s1.shape != s2.shape:
+        raise StudioError(f"s2: found {len(s2)} coordinates, s1 has {len(s1)}")
+    check_whole_number("steps", steps, 0)
     if steps < 2:
         raise StudioError(
             f"found {steps} steps, expected at least 2 steps, because both ends count"
         )
     share = torch.linspace(0, 1, steps, device=s1.device)[:, None]
     return decode(method, Code(z.expand(steps, -1), torch.lerp(s1, s2, share)))
+
+
+def _check_batch(name: str, rows: Tensor) -> None:
+    """Refuses rows that are no tensor of floating-point numbers, or none at all."""
+    check_tensor(name, rows)
+    if not rows.ndim or not len(rows):
+        raise StudioError(f"{name}: found no rows, expected at least one")
 
 
 @torch.no_grad()

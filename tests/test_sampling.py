@@ -144,6 +144,32 @@ def test_interpolate_follows_a_straight_line_with_both_ends(painter: Painter) ->
         sampling.interpolate(painter, z[0], s[0], s[1], steps=1)
 
 
+def test_sampling_refuses_wrong_arguments(painter: Painter) -> None:
+    z, s = random_codes(2)
+    images = paint(z, s)
+    refused: list[tuple[Callable[[], object], str]] = [
+        (lambda: sampling.encode(painter, images.numpy()), "images: found numpy.ndarray"),
+        (lambda: sampling.encode(painter, images[:0]), "images: found no rows"),
+        (lambda: sampling.decode(painter, Code(z.long(), s)), "code.z: found int64"),
+        (lambda: sampling.reconstruct(painter, images, "healthy"), "domain: found 'healthy'"),
+        (lambda: sampling.prior(painter, 2, "healthy", 0), "domain: found 'healthy'"),
+        (lambda: sampling.prior(painter, 0, "target", 0), "n: found 0"),
+        (lambda: sampling.prior(painter, 2, "target", -1), "seed: found -1"),
+        (lambda: sampling.blank(painter, -1), "n: found -1"),
+        (lambda: sampling.traverse(painter, images[0], 0, [0.0], "salient"), "space: .*'salient'"),
+        (lambda: sampling.traverse(painter, images[0], 0, []), "values: expected at least one"),
+        (lambda: sampling.traverse(painter, images[0], 0, [float("nan")]), "values: "),
+        (lambda: sampling.traverse(painter, images[0], 0.5, [0.0]), "found 0.5"),
+        (lambda: sampling.interpolate(painter, z, s[0], s[1], 3), r"z: found the shape \(2, 3\)"),
+        (lambda: sampling.interpolate(painter, z[0], s[0], s[1, :1], 3), "s2: found 1 coord"),
+        (lambda: sampling.interpolate(painter, z[0], s[0], s[1], 2.5), "steps: found 2.5"),
+        (lambda: sampling.salient_map(images, images[:1]), r"healed: found the shape \(1, 1, 4"),
+    ]
+    for call, expected in refused:
+        with pytest.raises(StudioError, match=expected):
+            call()
+
+
 def test_sampling_refuses_a_method_in_training_mode(painter: Painter) -> None:
     z, s = random_codes(2)
     images = paint(z, s)

@@ -263,7 +263,7 @@ class Explorer:
         return list(zip(shown, images.unflatten(0, (len(shown), STRIP)), strict=True))
 
     def _read(self, name: str, image: Tensor) -> Choice:
-        return Choice(name, image, self.run.encode(image[None]))
+        return Choice(name, image, sampling.encode(self.run.method, image[None]))
 
     def _known_classes(self, domain: Domain, index: int, belongs: Belongs) -> list[str]:
         """Returns the known classes of a test image, of the attributes that belong to a code."""
@@ -295,11 +295,8 @@ class Explorer:
         """Returns the codes of training targets, or codes from the prior without a data set."""
         if self.data is None:
             return sampling.prior(self.run.method, READ, "target", 0)
-        return self.run.encode(
-            self.data.images(
-                "train", "target", np.arange(min(READ, self.data.size("train", "target")))
-            )
-        )
+        rows = np.arange(min(READ, self.data.size("train", "target")))
+        return sampling.encode(self.run.method, self.data.images("train", "target", rows))
 
     def _effect(self, code: Code, low: Tensor, high: Tensor) -> Tensor:
         """Returns the mean change of a pixel when a coordinate goes from low to high, (m,)."""

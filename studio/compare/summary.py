@@ -1,23 +1,26 @@
 """Statistics over several trainings: mean, spread, best and worst, with the values of the paper.
 
-The key of a number is `ATTRIBUTE.SPACE` for a row of the probe (`digit.salient`). For other numbers
-it is the path in probe.json (`reconstruction.target`, `separation.w2_common`,
-`disentangle.factorvae`).
+The key of a number is `ATTRIBUTE.SPACE` for a row of the probe (`digit.salient`, or
+`digit.salient_nonlinear` by the non-linear reader). For other numbers it is the path in probe.json
+(`reconstruction.target`, `separation.w2_common`, `disentangle.factorvae`).
 """
 
 import math
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from studio.compare.sweep import Variant
 from studio.errors import nearest
 from studio.evaluate.codes import SPACES
+from studio.evaluate.verdict import judge
 from studio.schema import PaperConfig
 
-__all__ = ["collect_numbers", "desired_direction", "notes", "summarise"]
+__all__ = ["NONLINEAR", "collect_numbers", "desired_direction", "notes", "summarise"]
 
+NONLINEAR = "_nonlinear"  # ending of the keys of the non-linear reader
 Direction = Literal["higher", "lower"]
 HIGHER = {
     "factorvae",
@@ -39,9 +42,12 @@ PER_SPACE = re.compile(r"(?:silhouette|clustering_accuracy)_(salient|common)")
 
 def collect_numbers(probed: Mapping[str, Any]) -> dict[str, float]:
     """Returns every number of a probe.json by its key: the probes and all other measurements."""
-    found = {
-        f"{row['attribute']}.{space}": row.get(space) for row in probed["rows"] for space in SPACES
-    }
+    found = {}
+    for row in probed["rows"]:
+        also = row.get("also", {})
+        for space in SPACES:
+            found[f"{row['attribute']}.{space}"] = row.get(space)
+            found[f"{row['attribute']}.{space}{NONLINEAR}"] = also.get(f"{space}{NONLINEAR}")
     for name, section in probed.items():
         if isinstance(section, dict):
             found |= dict(_leaves(section, name))
@@ -57,8 +63,9 @@ def desired_direction(key: str, belongs: Mapping[str, str]) -> Direction | None:
     """
     head, *path = key.split(".")
     last = path[-1] if path else head
-    if head in belongs and last in SPACES:
-        return "higher" if last in (belongs[head], "whole") else "lower"
+    code = last.removesuffix(NONLINEAR)
+    if head in belongs and code in SPACES:
+        return "higher" if code in (belongs[head], "whole") else "lower"
     space, owner = PER_SPACE.fullmatch(last), next((part for part in path if part in belongs), None)
     if space and owner:
         return "higher" if space[1] == belongs[owner] else "lower"
@@ -83,8 +90,10 @@ def summarise(
 
     Returns:
         the JSON entry of the row: `label`, `config`, `set`, `budget`, `images_seen`, `attributes`,
-        `numbers` (by key: `n`, `mean`, `sd` over seeds, `best`, `worst`, `better`, `values` by
-        seed, `paper`), the cost, `show`, `runs` and `paper`.
+        `verdicts` (attribute -> seed -> kind of `studio.evaluate.verdict`), `linear_only` (seeds
+        whose verdicts rest on the linear reader alone), `numbers` (by key: `n`, `mean`, `sd` over
+        seeds, `best`, `worst`, `better`, `values` by seed, `paper`), the cost, `show`, `runs` and
+        `paper`.
     """
     rows = [row for probed in probes.values() for row in probed["rows"]]
     attributes = {
@@ -92,7 +101,10 @@ def summarise(
     }
     belongs = {name: row["belongs"] for name, row in attributes.items()}
     values: dict[str, dict[str, float]] = {}
+    verdicts: dict[str, dict[str, str]] = {name: {} for name in attributes}
     for seed, probed in probes.items():
+        for row in probed["rows"]:
+            verdicts[row["attribute"]][str(seed)] = judge(row).kind
         for key, value in collect_numbers(probed).items():
             values.setdefault(key, {})[str(seed)] = value
     paper = _paper_numbers(variant.config.paper)
@@ -103,6 +115,8 @@ def summarise(
         "budget": variant.config.train.images,
         "images_seen": sorted({probed["images_seen"] for probed in probes.values()}),
         "attributes": attributes,
+        "verdicts": verdicts,
+        "linear_only": [seed for seed, probed in probes.items() if _is_linear_only(probed)],
         "numbers": {
             key: _summary(values.get(key, {}), desired_direction(key, belongs), paper.get(key))
             for key in {**values, **paper}
@@ -129,6 +143,14 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         for row in result["rows"]
         for run in row["runs"]
         if run.get("data_note")
+    ]
+    lines += [
+        f"{row['label']}, seed {run['seed']}: measured by an older studio without the non-linear "
+        "reader, so its verdicts rest on the linear one alone; delete "
+        f"{Path(run['run']) / 'probe.json'} and compare again to measure it"
+        for row in result["rows"]
+        for run in row["runs"]
+        if run["seed"] in row["linear_only"]
     ]
     for row in result["rows"]:
         central = row.get("centrality", {})
@@ -174,6 +196,14 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             for n in unknown
         ]
     return lines
+
+
+def _is_linear_only(probed: Mapping[str, Any]) -> bool:
+    """Returns whether a probe.json lacks the non-linear reader and gives no reason for it."""
+    measured = [row["also"] for row in probed["rows"] if row["salient"] is not None]
+    return any(
+        f"salient{NONLINEAR}" not in also and "nonlinear_note" not in also for also in measured
+    )
 
 
 def _paper_numbers(paper: PaperConfig | None) -> dict[str, dict[str, float]]:

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from studio.atomic import write_file
+from studio.compare.summary import NONLINEAR
 from studio.errors import StudioError, nearest
 from studio.evaluate.probe_table import METRICS
 from studio.terminal import open_console
@@ -56,7 +58,7 @@ def tables(
     further = list(
         _number_rows(result["rows"], [*wanted, *show, *_reconstruction_keys(result["rows"])])
     )
-    head = ["row", "number", "mean ± sd", "best", "worst", "paper", "n"]
+    head = ["row", "number", "mean ± sd", "best", "worst", "paper", "runs"]
     cost = [
         [
             row["label"],
@@ -135,38 +137,50 @@ def _probe_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Returns a line per row and attribute.
 
-    Columns for best, worst and paper exist only if some row has such values.
+    Columns for best, worst, paper and the non-linear reader exist only if some row has such values.
     """
     names = dict.fromkeys(
         key.rpartition(".")[0] for row in rows for key in row["numbers"] if key.endswith(".salient")
     )
     names |= dict.fromkeys(name for row in rows for name in row["attributes"])
-    spread = any(number["n"] > 1 for row in rows for number in row["numbers"].values())
-    published = any(number["paper"] for row in rows for number in row["numbers"].values())
-    parts = ["best", "worst"] * spread + ["paper"] * published
+    numbers = [number for row in rows for number in row["numbers"].values()]
+    spread = any(number["n"] > 1 for number in numbers)
+    published = any(number["paper"] for number in numbers)
+    nonlinear = [
+        f"{code}{NONLINEAR}"
+        for code in ("salient", "common")
+        if any(f"{name}.{code}{NONLINEAR}" in row["numbers"] for row in rows for name in names)
+    ]
     columns = ["row", "attribute", "metric"]
     for space in spaces:
+        parts = ["best", "worst"] * spread + ["paper"] * published
         columns += ["both" if space == "whole" else space, *parts]
+    columns += [f"{key.removesuffix(NONLINEAR)}, non-linear" for key in nonlinear]
     cells = []
     for row in rows:
         for name in names:
             known = row["attributes"].get(name, {})
-            numbers = [row["numbers"].get(f"{name}.{space}", {}) for space in spaces]
-            if not known and not any(numbers):
+            shown = [row["numbers"].get(f"{name}.{space}", {}) for space in spaces]
+            if not known and not any(shown):
                 continue
             line = [row["label"], name, METRICS.get(known.get("metric"), known.get("metric") or "")]
-            for number in numbers:
-                line += [
-                    _mean_text(number),
-                    *(
-                        [_number_text(number.get("best")), _number_text(number.get("worst"))]
-                        if spread
-                        else []
-                    ),
-                ]
-                line += [_paper_text(number)] if published else []
-            cells.append([*line, str(max(number.get("n", 0) for number in numbers))])
-    return [*columns, "n"], cells
+            for number in shown:
+                line.append(_mean_text(number))
+                if spread:
+                    line += [_number_text(number.get(end)) for end in ("best", "worst")]
+                line += [_paper_text(number)] * published
+            line += [_mean_text(row["numbers"].get(f"{name}.{key}", {})) for key in nonlinear]
+            n = str(max(number.get("n", 0) for number in shown))
+            cells.append([*line, _number_text(known.get("chance")), n, _verdict_text(row, name)])
+    return [*columns, "chance", "runs", "verdict"], cells
+
+
+def _verdict_text(row: Mapping[str, Any], attribute: str) -> str:
+    """Returns the verdict of the trainings of a row, with their numbers if they differ."""
+    counts = Counter(row["verdicts"].get(attribute, {}).values())
+    if len(counts) < 2:
+        return next(iter(counts), NOTHING)
+    return ", ".join(f"{n} x {kind}" for kind, n in counts.most_common())
 
 
 def _number_rows(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Iterator[list[str]]:

@@ -105,12 +105,13 @@ def _models(attribute: Attribute, n: int, seed: int) -> dict[str, Any]:
         "n_iter_no_change": 10,
         "random_state": seed,
     }
-    neighbours = min(NEIGHBOURS, n)
+    # A search tree would be slower than comparing all codes, which have many coordinates.
+    neighbours, search = min(NEIGHBOURS, n), "brute"
     if attribute.classes:
-        models = MLPClassifier(**network), KNeighborsClassifier(neighbours)
+        models = MLPClassifier(**network), KNeighborsClassifier(neighbours, algorithm=search)
     else:
         scaled = TransformedTargetRegressor(MLPRegressor(**network), transformer=StandardScaler())
-        models = scaled, KNeighborsRegressor(neighbours)
+        models = scaled, KNeighborsRegressor(neighbours, algorithm=search)
     names = f"a network of {HIDDEN} hidden units", f"the {neighbours} nearest neighbours"
     return {
         name: make_pipeline(StandardScaler(), model)

@@ -4,7 +4,6 @@ Every probe model takes arrays and returns a Reading.
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -204,10 +203,12 @@ def fit_and_bootstrap(
     converged = None
     if train is not None:
         model, converged = fit_model(model, *train)
-    scores = score_model(attribute, model, *test)
-    rng, predicted = np.random.default_rng(seed), model.predict(test.codes)
+    prediction = _predict(attribute, model, test.codes)
+    scores, predicted = _score(prediction, test.values), prediction.values
+    rng = np.random.default_rng(seed)
     if headline == "auc":
-        error = auc_error(test.values, model.predict_proba(test.codes)[:, 1])
+        assert prediction.probabilities is not None  # only classes have an AUC
+        error = auc_error(test.values, prediction.probabilities[:, 1])
         return Reading(scores, error, converged)
     metric = {
         "r2": r2_score,
@@ -234,21 +235,36 @@ def score_model(
     attribute: Attribute, model: Pipeline, codes: np.ndarray, values: np.ndarray
 ) -> dict[str, Score]:
     """Returns metric -> score of a fitted model on codes (n, d) with values (n,)."""
-    return {name: metric(codes, values) for name, metric in _metrics(attribute, model).items()}
+    return _score(_predict(attribute, model, codes), values)
 
 
-def _metrics(
-    attribute: Attribute, model: Pipeline
-) -> dict[str, Callable[[np.ndarray, np.ndarray], Score]]:
+class _Prediction(NamedTuple):
+    """Predicted values (n,), and for classes their probabilities (n, k) in the order `classes`."""
+
+    values: np.ndarray
+    probabilities: np.ndarray | None = None
+    classes: np.ndarray | None = None
+
+
+def _predict(attribute: Attribute, model: Pipeline, codes: np.ndarray) -> _Prediction:
+    # Once for all metrics, because the nearest neighbours take seconds.
     if not attribute.classes:
+        return _Prediction(model.predict(codes))
+    probabilities = model.predict_proba(codes)
+    return _Prediction(model.classes_[probabilities.argmax(1)], probabilities, model.classes_)
+
+
+def _score(prediction: _Prediction, values: np.ndarray) -> dict[str, Score]:
+    predicted, probabilities, classes = prediction
+    if probabilities is None or classes is None:
         return {
-            "r2": lambda codes, values: r2_score(values, model.predict(codes)),
-            "mae": lambda codes, values: mean_absolute_error(values, model.predict(codes)),
+            "r2": r2_score(values, predicted),
+            "mae": mean_absolute_error(values, predicted),
         }
     return {
-        "balanced_accuracy": lambda codes, values: balanced_accuracy(values, model.predict(codes)),
-        "accuracy": lambda codes, values: accuracy_score(values, model.predict(codes)),
-        "auc": lambda codes, values: _auc(values, model.predict_proba(codes), model.classes_),
+        "balanced_accuracy": balanced_accuracy(values, predicted),
+        "accuracy": accuracy_score(values, predicted),
+        "auc": _auc(values, probabilities, classes),
     }
 
 

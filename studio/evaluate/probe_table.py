@@ -10,8 +10,8 @@ from studio.text_table import Column, TextTable
 __all__ = [
     "METRICS",
     "counterfactual_lines",
-    "nonlinear_lines",
     "probe_table",
+    "reader_lines",
     "separation_lines",
     "separation_table",
     "show_probe",
@@ -173,9 +173,17 @@ def counterfactual_lines(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def nonlinear_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Describes the non-linear reader of each row, see `studio.evaluate.nonlinear`."""
-    lines = []
+def reader_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Describes the other readers of each row.
+
+    These are the non-linear one (`studio.evaluate.nonlinear`), and the reader of the salient code
+    in the row `target` of `louiset`.
+    """
+    lines = [
+        f"salient code in the row {row['attribute']}: read by {row['also']['salient_read_by']}"
+        for row in rows
+        if "salient_read_by" in row["also"]
+    ]
     for row in rows:
         also = row["also"]
         if also.get("salient_nonlinear") is not None:
@@ -193,8 +201,8 @@ def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     console = open_console(stderr)
     console.print(probe_table(result))
     for row in result["rows"]:
-        console.print(judge(row).sentence, markup=False)
-    for line in nonlinear_lines(result["rows"]):
+        console.print(judge(row).line, markup=False)
+    for line in reader_lines(result["rows"]):
         console.print(line, markup=False)
     lines = []
     if "separation" in result:

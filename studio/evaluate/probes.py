@@ -32,7 +32,9 @@ from studio.method import Method
 
 __all__ = [
     "DEFAULTS",
+    "OWN_CLASSIFIER",
     "PROTOCOLS",
+    "TWO_LAYERS",
     "ProbeOptions",
     "ProbeProtocol",
     "encode_train_and_test",
@@ -43,6 +45,9 @@ __all__ = [
 ProbeProtocol = Literal["held-out", "carton", "louiset"]
 PROTOCOLS: tuple[ProbeProtocol, ...] = ("held-out", "carton", "louiset")
 TARGET_ROW = "target"  # name of the row whose attribute is the domain itself
+# Readers of the salient code in this row under `louiset`.
+OWN_CLASSIFIER = "the method's own classifier"
+TWO_LAYERS = "two linear layers, because the method has trained no classifier of its own"
 # Training images that two layers need, because a tenth of them is held back for early stopping.
 FEWEST = 20
 
@@ -106,8 +111,9 @@ def probe(method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS) ->
             accuracy, and numbers are predicted by ordinary least squares. The row `target` is
             predicted by two linear layers trained on both domains, and its headline is the AUC. A
             method with a trained `classify_salient` classifies its own salient codes, as the
-            paper's SepVAE does. Codes are standardised by the training codes that the probe model
-            is fitted on (the authors' code includes background codes).
+            paper's SepVAE does (`also.salient_read_by` says which). Codes are standardised by the
+            training codes that the probe model is fitted on (the authors' code includes background
+            codes).
 
     Args:
         method: in eval mode.
@@ -188,10 +194,11 @@ def _row(
     values: dict[str, Any] = {}
     also: dict[str, Any] = {"n_train": 0 if model is cross_validate_linear else len(x)}
     own_logits = None if own is None else _classify_salient(own, test.spaces["salient"])
+    if own is not None:
+        also["salient_read_by"] = TWO_LAYERS if own_logits is None else OWN_CLASSIFIER
     for space in SPACES:
         if own_logits is not None and space == "salient":
             reading = score_logits(own_logits, y)
-            also["salient_read_by"] = "the method's own classifier"
         else:
             examples = Examples(train.spaces[space], x), Examples(test.spaces[space], y)
             reading = model(attribute, *examples, headline, options.seed)

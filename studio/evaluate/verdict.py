@@ -40,6 +40,11 @@ class Verdict(NamedTuple):
     kind: Kind
     sentence: str
 
+    @property
+    def line(self) -> str:
+        """The kind and the sentence, for places that have no badges."""
+        return self.sentence if self.kind == "not probed" else f"{self.kind}: {self.sentence}"
+
 
 def best_reading(row: Mapping[str, Any], code: str) -> tuple[float, float]:
     """Returns the value and the standard error of the better reader of a code.
@@ -157,5 +162,6 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> str:
         return start + "."
     leaking = judged.count("leaks")
     if not leaking:
-        return start + ", and none leaks."
+        slightly = "nearly separated" in judged
+        return start + ", and none leaks" + " more than slightly" * slightly + "."
     return f"{start}. {leaking} of them leak{'s' * (leaking == 1)} into the other code."

@@ -148,7 +148,7 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
         cells = [row["attribute"], row["belongs"], metric, *numbers, f"{row['n']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
     separation = separation_lines(probe["separation"]) if "separation" in probe else []
-    sentences = [judge(row).sentence for row in probe["rows"]]
+    sentences = [judge(row).line for row in probe["rows"]]
     return "\n".join([*lines, "", *(f"- {line}" for line in [*sentences, *separation]), ""])
 
 

@@ -55,9 +55,13 @@ def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
         files, or the reason why there are none), `versions` and `files` (name -> sha256).
 
     Raises:
-        StudioError: the folder is not empty or cannot be written, or a program differs from the
-            run.
+        StudioError: the run has not its averaged weights, the folder is not empty or cannot be
+            written, or a program differs from the run.
     """
+    if not isinstance(run, Run):
+        raise StudioError(f"run: found {type(run).__name__}, expected a Run: Run.open(folder)")
+    if not run.averaged:
+        raise StudioError("run: opened with ema=False, but an export has the averaged weights")
     place = Path(os.path.expanduser(folder))
     try:
         with appearing(place, "an export") as partial:

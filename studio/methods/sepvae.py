@@ -43,7 +43,6 @@ from torch import Tensor
 from losses import bce, critic_bce, kl_gaussians, mutual_information, permute_codes
 from nets import Critic
 from studio.distributed.collectives import gather_domains
-from studio.errors import StudioError
 from studio.limits import Most
 from studio.method import Code, Pair, Step, domain_terms, stack_domains, unstack_domains
 from studio.methods.vae import VAE, Gaussian, VAEConfig, VAEDraw
@@ -207,12 +206,10 @@ class SepVAE(VAE):
             f"{name}.target": bce(target, 1),
         }
 
-    def classify_salient(self, s: Tensor) -> Tensor:
+    def classify_salient(self, s: Tensor) -> Tensor | None:
         """Returns logits (B,) that salient codes (B, m) belong to targets, as scored in App. D.
 
-        Raises:
-            StudioError: the method was trained without a classifier.
+        None if no classifier is trained, because `class` or `classifier` has the weight 0.
         """
-        if not self.has_classifier:
-            raise StudioError("this sepvae has no salient classifier (weights.class is 0)")
-        return self.C(s)
+        trained = self.has_classifier and self.weights["classifier"] > 0
+        return self.C(s) if trained else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from studio import sampling
+from studio.arguments import check_code, check_images, check_whole_number
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset
@@ -40,6 +41,7 @@ class Run:
         config: the resolved experiment.
         images_seen: the number of real images that the opened checkpoint has seen.
         method: the method, in eval mode.
+        averaged: whether it has the averaged weights.
         shape: the shape of the images, without the batch.
     """
 
@@ -51,8 +53,9 @@ class Run:
         images_seen: int,
         shape: tuple[int, ...],
         stored: DataFile | None = None,
+        averaged: bool = True,
     ) -> None:
-        self.folder, self.config, self.method = folder, config, method
+        self.folder, self.config, self.method, self.averaged = folder, config, method, averaged
         self.images_seen, self.shape, self._stored = images_seen, shape, stored
 
     @classmethod
@@ -77,8 +80,14 @@ class Run:
             the run.
 
         Raises:
-            StudioError: the folder is not a run, or the checkpoint is missing or damaged.
+            StudioError: the folder is not a run, the checkpoint is missing or damaged, or the
+                device is not one of this machine.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise StudioError(f"folder: found {type(folder).__name__}, expected the path of a run")
+        if checkpoint_number is not None:
+            check_whole_number("checkpoint_number", checkpoint_number, 0)
+        where = _device(device)
         folder = Path(os.path.expanduser(folder))
         config = _config(folder, data_root)
         export = None if (folder / "checkpoints").exists() else exported.find_export(folder)
@@ -95,9 +104,8 @@ class Run:
             method.load_state_dict(weights)
         except RuntimeError as error:
             raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         method = method.to(where).eval().requires_grad_(False)
-        return cls(folder, config, method, seen, shape, read_data_file(folder))
+        return cls(folder, config, method, seen, shape, read_data_file(folder), ema)
 
     @cached_property
     def data(self) -> Dataset:
@@ -166,28 +174,54 @@ class Run:
         }
 
     def encode(self, images: Tensor) -> Code:
-        """Maps images (B, C, H, W) in [-1, 1] to Code(z, s)."""
+        """Maps images (B, C, H, W) in [-1, 1] to Code(z, s).
+
+        Raises:
+            StudioError: the images are not such a tensor of floating-point numbers. The message
+                names what was found and what is expected. So do those of the other methods.
+        """
+        check_images("images", images, self.shape)
         return sampling.encode(self.method, images)
 
     def decode(self, code: Code) -> Tensor:
         """Maps codes to images (B, C, H, W) in [-1, 1]."""
-        return sampling.decode(self.method, code)
+        sizes = self.method.config
+        return sampling.decode(self.method, Code(*check_code(code, sizes.z, sizes.s)))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Returns decode(encode(images))."""
+        check_images("images", images, self.shape)
         return sampling.reconstruct(self.method, images)
 
     def swap(self, a: Tensor, b: Tensor) -> Tensor:
         """Returns images with the common content of a and the salient content of b."""
+        for name, images in (("a", a), ("b", b)):
+            check_images(name, images, self.shape)
+        if len(a) != len(b):
+            raise StudioError(f"b: found {len(b)} images, expected as many as a has, {len(a)}")
         return sampling.swap(self.method, a, b)
 
     def heal(self, images: Tensor) -> Tensor:
         """Returns pseudo-healthy images: their common codes decoded with the blank salient code."""
+        check_images("images", images, self.shape)
         return sampling.heal(self.method, images)
 
     def sample(self, n: int, domain: Domain = "target", seed: int = 0) -> Tensor:
         """Returns n generated images (n, C, H, W) of a domain."""
         return sampling.sample(self.method, n, domain, seed)
+
+
+def _device(given: str | torch.device | None) -> torch.device:
+    """Returns a device, by default the first accelerator or the CPU."""
+    try:
+        device = torch.device(given or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudioError(
+            f"device: found {given!r}, expected one of this machine, e.g. cpu or cuda:0 ({reason})"
+        ) from None
+    return device
 
 
 def _refuse_choice(export: exported.ExportedRun, number: int | None, ema: bool) -> None:

@@ -12,9 +12,20 @@ from studio.compare.summary import collect_numbers, desired_direction, notes, su
 from studio.compare.sweep import Variant
 from studio.compare.table import show_comparison, tables, write_comparison
 from studio.config import resolve
+from studio.evaluate.verdict import judge
 
 
-def measured(salient: float, common: float, images: int = 64, **more: object) -> dict:
+def measured(
+    salient: float,
+    common: float,
+    images: int = 64,
+    nonlinear: tuple[float, float] | None = None,
+    **more: object,
+) -> dict:
+    also: dict = {"nonlinear_note": "needs at least 50 training images"}
+    if nonlinear is not None:
+        also = {"salient_nonlinear_error": 0.01, "common_nonlinear_error": 0.01}
+        also |= dict(zip(("salient_nonlinear", "common_nonlinear"), nonlinear, strict=True))
     row = {
         "attribute": "digit",
         "belongs": "salient",
@@ -23,6 +34,8 @@ def measured(salient: float, common: float, images: int = 64, **more: object) ->
         "salient": salient,
         "common": common,
         "whole": None,
+        "error": 0.01,
+        "also": also,
     }
     texture = {**row, "attribute": "texture", "belongs": "common"}
     return {"images_seen": images, "rows": [row, texture], **more}
@@ -84,6 +97,8 @@ def test_summarise_orders_best_and_worst_by_where_an_attribute_belongs() -> None
         ("digit.salient", "higher"),
         ("digit.common", "lower"),
         ("digit.whole", "higher"),
+        ("digit.salient_nonlinear", "higher"),
+        ("texture.salient_nonlinear", "lower"),
         ("texture.common", "higher"),
         ("reconstruction.target", "lower"),
         ("separation.w2_common", "lower"),
@@ -168,10 +183,44 @@ def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture
     assert len(columns) == 1
 
 
+def test_tables_show_the_nonlinear_reader_and_the_verdict_that_rests_on_it() -> None:
+    # By the linear reader alone the digit would be in neither code.
+    probes = {
+        0: measured(0.11, 0.1, nonlinear=(0.9, 0.1)),
+        1: measured(0.11, 0.1, nonlinear=(0.9, 0.5)),
+    }
+    result = whole(summed(probes))
+    [(_, columns, [digit, texture]), *_] = tables(result)
+    shown = dict(zip(columns, digit, strict=True))
+    assert shown["salient, non-linear"] == "0.900 ± 0.000 ↑"
+    assert shown["common, non-linear"] == "0.300 ± 0.283 ↓"
+    assert shown["chance"] == "0.100"
+    assert shown["verdict"] == "1 x separated, 1 x leaks"
+    assert texture[-1] == "wrong code"
+    [row] = result["rows"]
+    for seed, probed in probes.items():
+        for one in probed["rows"]:
+            assert row["verdicts"][one["attribute"]][str(seed)] == judge(one).kind
+    assert row["numbers"]["digit.salient_nonlinear"]["best"] == 0.9
+    write_comparison(result, tables(result))
+    assert "digit.salient_nonlinear" in Path("out/compare.csv").read_text()
+    assert "| 1 x separated, 1 x leaks |" in Path("out/compare.md").read_text()
+
+
+def test_notes_name_a_run_that_has_the_linear_reader_alone() -> None:
+    old = measured(0.5, 0.2)
+    for row in old["rows"]:
+        row["also"] = {}
+    text = "\n".join(whole(summed({0: old, 1: measured(0.5, 0.2)}, ("paper=null",)))["notes"])
+    assert "a, seed 0: measured by an older studio without the non-linear reader" in text
+    assert "delete out/a-seed0/probe.json" in text
+    assert "seed 1" not in text
+
+
 def test_tables_show_the_papers_value_of_a_row_without_runs() -> None:
     result = whole(summed({}))
     cells = tables(result)[0][2]
-    assert cells == [["a", "digit", "", "-", "0.800 (0.900, 0.700)", "-", "-", "0"]]
+    assert cells == [["a", "digit", "", "-", "0.800 (0.900, 0.700)", "-", "-", "-", "0", "-"]]
     assert result["rows"][0]["numbers"]["digit.salient"]["mean"] is None
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from studio.data import Attribute
 from studio.evaluate import probe_models
@@ -57,3 +60,31 @@ def test_auc_error_equals_delong() -> None:
     assert probe_models.auc_error(y, score) == pytest.approx(slow, rel=1e-9)
     assert roc_auc_score(y, score) == pytest.approx(norm.cdf(1.2 / np.sqrt(2)), abs=4 * slow)
     assert probe_models.auc_error(np.array([0, 1, 1]), np.array([0.0, 1.0, 2.0])) == 0
+
+
+def test_fit_and_bootstrap_predicts_the_codes_once_for_all_metrics() -> None:
+    calls: list[int] = []
+
+    class Counted(KNeighborsClassifier):
+        def predict_proba(self, codes: np.ndarray) -> np.ndarray:
+            calls.append(len(codes))
+            return super().predict_proba(codes)
+
+        def predict(self, codes: np.ndarray) -> np.ndarray:
+            raise AssertionError("the search for neighbours would run a second time")
+
+    rng = np.random.default_rng(0)
+    values = np.arange(200) % 3
+    examples = probe_models.Examples(rng.normal(size=(200, 4)) + values[:, None], values)
+    reading = probe_models.fit_and_bootstrap(
+        make_pipeline(StandardScaler(), Counted(5)),
+        Attribute("salient", ("a", "b", "c")),
+        examples,
+        examples,
+        "balanced_accuracy",
+        0,
+    )
+    assert calls == [200]
+    plain = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(*examples)
+    expected = balanced_accuracy_score(values, plain.predict(examples.codes))
+    assert reading.scores["balanced_accuracy"] == pytest.approx(expected)

@@ -20,8 +20,8 @@ from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
 from studio.evaluate import probe_models
 from studio.evaluate.codes import SEED, encode_split
-from studio.evaluate.probe_table import nonlinear_lines, probe_table
-from studio.evaluate.probes import PROTOCOLS, ProbeOptions, probe
+from studio.evaluate.probe_table import probe_table, reader_lines
+from studio.evaluate.probes import OWN_CLASSIFIER, PROTOCOLS, TWO_LAYERS, ProbeOptions, probe
 from studio.evaluate.verdict import judge
 from studio.method import Code
 
@@ -185,7 +185,7 @@ def test_verdict_distinguishes_separated_from_leaking(result: dict) -> None:
     head = {"method": "rows", "dataset": "planted", "images_seen": 0}
     table = probe_table({**head, **result})
     assert table.row_count == 4
-    lines = nonlinear_lines(result["rows"])
+    lines = reader_lines(result["rows"])
     assert len(lines) == len(result["rows"])
     assert lines[0].startswith(f"non-linear reader of {result['rows'][0]['attribute']}: salient ")
     assert judge(row(result, "kind")).kind == "separated"
@@ -251,7 +251,7 @@ def test_louiset_separates_domains_with_two_layers() -> None:
     assert deep["common"] == pytest.approx(0.5, abs=4 * deep["also"]["error_common"])
     assert deep["also"]["accuracy_salient"] > 0.9
     assert all(deep["also"][f"converged_{space}"] for space in ("salient", "common", "whole"))
-    assert "salient_read_by" not in deep["also"]
+    assert deep["also"]["salient_read_by"] == TWO_LAYERS
     assert row(probe(Ringed().eval(), Planted(), ProbeOptions("louiset")), "target") == deep
 
 
@@ -270,7 +270,7 @@ def test_louiset_uses_classify_salient_when_the_method_has_one() -> None:
     assert own["also"]["accuracy_salient"] == pytest.approx(
         1 - deep["also"]["accuracy_salient"], abs=0.05
     )
-    assert own["also"]["salient_read_by"] == "the method's own classifier"
+    assert own["also"]["salient_read_by"] == OWN_CLASSIFIER
     assert "converged_salient" not in own["also"]  # nothing was fitted
     assert [own[space] for space in ("common", "whole")] == [
         deep[space] for space in ("common", "whole")

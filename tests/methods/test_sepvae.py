@@ -60,9 +60,16 @@ def test_sepvae_has_no_critic_and_no_classifier_for_weights_of_zero() -> None:
     bare = method_of("sepvae", weights={"class": 0.0, "mi": 0.0})
     assert [step.name for step in bare.steps()] == ["vae"]
     assert not {"R", "C"} & {name for name, _ in bare.named_children()}
-    with pytest.raises(StudioError, match="no salient classifier"):
-        bare.classify_salient(torch.zeros(2, 3))
     assert method_of("sepvae").config.weights["class"] == 1e-10  # App. E.1
+
+
+def test_classify_salient_returns_none_unless_sepvae_trains_its_classifier() -> None:
+    codes = torch.zeros(2, 3)
+    for weights in ({"class": 0.0}, {"classifier": 0.0}):
+        assert method_of("sepvae", weights=weights).classify_salient(codes) is None
+    logits = method_of("sepvae").classify_salient(codes)
+    assert logits is not None
+    assert logits.shape == (2,)
 
 
 def test_sepvae_widens_the_salient_prior_with_the_severity() -> None:

@@ -179,6 +179,7 @@ def test_summarise_counts_right_codes_and_leaks() -> None:
         summarise([clean])
         == "1 of 1 attribute is predicted best from the code where it belongs, and none leaks."
     )
+    assert summarise([row(0.9, 0.13)]).endswith(", and none leaks more than slightly.")
     assert summarise([leaking, leaking]).endswith(". 2 of them leak into the other code.")
     assert (
         summarise([wrong]) == "0 of 1 attribute is predicted best from the code where it belongs."

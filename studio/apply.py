@@ -98,7 +98,7 @@ def apply(
     inputs, ignored, places = find_inputs(source, donors)
     results = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
     check_places(out, [out / kind for kind in kinds], results, places, overwrite)
-    processor = _FileProcessor(run, rule, out, kinds)
+    processor = _FileProcessor(run, rule, out, kinds, chosen is not None)
     write_file(out / CODES, lambda partial: processor.process(inputs, partial))
     return {
         **run.describe(),
@@ -121,6 +121,7 @@ class _FileProcessor:
         rule: how files are read.
         out: folder of the results.
         kinds: kinds of files to write.
+        sliced: whether a slice was asked for.
 
     Attributes:
         files: number of processed files.
@@ -128,11 +129,13 @@ class _FileProcessor:
         set_aside: (file, reason) for each file that cannot be used.
     """
 
-    def __init__(self, run: Run, rule: ReadingRule, out: Path, kinds: Sequence[str]) -> None:
-        self.run, self.rule, self.out, self.kinds = run, rule, out, kinds
+    def __init__(
+        self, run: Run, rule: ReadingRule, out: Path, kinds: Sequence[str], sliced: bool
+    ) -> None:
+        self.run, self.rule, self.out, self.kinds, self.sliced = run, rule, out, kinds, sliced
         # Whether a file may give several images.
         self.several = rule.chosen == "all" or rule.cutting is not None
-        self.files = self.images = self.resized = self.partial = 0
+        self.files = self.images = self.resized = self.partial = self.volumes = 0
         self.uniform: list[str] = []  # files that the run's range shows as nearly uniform
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
@@ -174,6 +177,8 @@ class _FileProcessor:
                 f"{self.partial} volumes: only some slices were read, the others are unchanged. "
                 "--slice all takes every slice."
             )
+        if self.sliced and not self.volumes:
+            notes.append("--slice has no effect: no file is a volume.")
         if self.uniform:
             notes.append(
                 f"{len(self.uniform)} of {self.files} files are nearly uniform within the values "
@@ -275,6 +280,7 @@ class _FileProcessor:
             low, high = user_file.window
             self.uniform.append(f"{loaded.file.name} ({low:g} to {high:g})")
         self.images += len(user_file.images)
+        self.volumes += user_file.slices > 0
         self.resized += user_file.size != self.run.shape[1:]
         self.partial += len(user_file.numbers) < user_file.slices and self.rule.chosen != "all"
 

@@ -39,7 +39,7 @@ from studio.data.folders_notes import (
     twin_notes,
 )
 from studio.data.folders_scan import check_root, find_files
-from studio.data.folders_volumes import volume_notes
+from studio.data.folders_volumes import idle_notes, volume_notes
 from studio.data.intensity import (
     EIGHT_BIT_RANGE,
     Intensity,
@@ -138,6 +138,7 @@ class Folders(Dataset):
             *file_notes(self.quarantined, len(domains)),
             *notes,
             *volume_notes([item.picture for item in self._items]),
+            *idle_notes(config, [item.picture for item in self._items]),
             *pixel_notes(self._items, config.resolution),
             *intensity_notes(self.intensity, self._items, config.window != "auto"),
             *table_notes([item.name for item in items], table),

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from studio.data.folders_config import FoldersConfig
 from studio.data.io.images import Picture
 from studio.data.io.nifti import Fault, orientation_notes
 from studio.data.io.slices import SlicePlace
 
-__all__ = ["volume_notes"]
+__all__ = ["idle_notes", "volume_notes"]
 
 
 def volume_notes(pictures: Sequence[Picture]) -> Iterator[str]:
@@ -21,6 +22,17 @@ def volume_notes(pictures: Sequence[Picture]) -> Iterator[str]:
         picture.orientation for picture in pictures if picture.orientation is not None
     ]
     yield from orientation_notes(faults)
+
+
+def idle_notes(config: FoldersConfig, pictures: Sequence[Picture]) -> Iterator[str]:
+    """Yields a note on options of volumes that have no effect on these files."""
+    places = [picture.place for picture in pictures if picture.place is not None]
+    if not places:
+        stated = {"data.slice": config.slice != "middle", "data.axis": config.axis != "auto"}
+        for option in (name for name, given in stated.items() if given):
+            yield f"{option} has no effect: no file is a volume"
+    if config.volume is not None and all(place.volumes == 1 for place in places):
+        yield "data.volume has no effect: no file has several volumes"
 
 
 def _slice_note(places: Sequence[SlicePlace], along: str) -> str:

@@ -105,6 +105,19 @@ def test_apply_uses_a_given_window_for_8_bit_files(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.array(half, float), np.array(whole, float), atol=1e-5)
 
 
+def test_apply_says_when_a_slice_has_no_effect(tmp_path: Path) -> None:
+    run = run_on(tmp_path, ".png", "uint8")
+    write(tmp_path / "a.png", noise("a"))
+    note = "--slice has no effect: no file is a volume."
+    for chosen, notes in ((3, [note]), ("all", [note]), (None, [])):
+        done = apply(
+            run, tmp_path / "a.png", tmp_path / "out", ["encode"], chosen=chosen, overwrite=True
+        )
+        assert done["notes"] == notes
+    np.save(tmp_path / "v.npy", noise("v", (8, 8, 6)))
+    assert note not in apply(run, tmp_path / "v.npy", tmp_path / "v", ["encode"], chosen=3)["notes"]
+
+
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
 def test_apply_refuses_other_types_when_the_run_is_8_bit(kind: str, tmp_path: Path) -> None:
     run = run_on(tmp_path, ".png", "uint8")

@@ -92,6 +92,37 @@ def test_window_moves_without_stored_facts(run: Path) -> None:
     assert old.data_changes == ""
 
 
+def test_run_of_an_older_studio_resumes_with_its_rule_of_intensity(run: Path) -> None:
+    """8-bit files beside others by 0 to 255, which a new run would refuse."""
+    window = read_data_file(run).derived["window"]
+    (run / "data.json").unlink()
+    write(Path("scans/target/new.png"), noise("new", (16, 16)))
+    with pytest.raises(StudioError, match="files of different depth"):
+        train(folders_config(), Path("another"))
+    session = train(resumed(), run, resume=True)
+    assert session.dataset.intensity.rule == "per_file"
+    assert session.dataset.window == pytest.approx(window, abs=3)
+    assert read_data_file(run).derived["normalise"] == {"rule": "per_file"}
+    data = Run.open(run).data
+    rows = {
+        (s, n): i for s in ("train", "test") for i, n in enumerate(data.item_names(s, "target"))
+    }
+    [(split, index)] = [(s, i) for (s, name), i in rows.items() if name == "target/new.png"]
+    image = data.images(split, "target", [index])[0, 0]
+    np.testing.assert_allclose(image, noise("new", (16, 16)) / 127.5 - 1, atol=1e-6)
+
+
+def test_resume_takes_another_rule_of_intensity_when_it_is_allowed(run: Path) -> None:
+    other = folders_config(normalise="per_image")
+    other = other.model_copy(update={"train": resumed().train})
+    with pytest.raises(StudioError, match=r"data\.normalise"):
+        train(other, run, resume=True)
+    session = train(other, run, resume=True, allowed=["data.normalise", "data"])
+    assert session.dataset.intensity.rule == "per_image"
+    assert Run.open(run).intensity.rule == Run.open(run).data.intensity.rule == "per_image"
+    assert read_data_file(run).derived["window"] is None
+
+
 def test_changes_name_added_removed_changed_and_relabelled_files(run: Path) -> None:
     Path("scans/background/000.npy").unlink()
     np.save("scans/background/001.npy", scans("another"))

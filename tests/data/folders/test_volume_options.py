@@ -141,3 +141,19 @@ def test_read_image_refuses_infinity_whatever_data_nan_says(tmp_path: Path) -> N
     path = write(tmp_path / "a.npy", values)
     with pytest.raises(UnreadableError, match=r"has 1 values that are NaN, infinite .*30$"):
         read_image(path, options=VolumeOptions(nan=0.0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "option"),
+    [({"slice": 2}, "data.slice"), ({"axis": 0}, "data.axis"), ({"volume": 0}, "data.volume")],
+)
+def test_notes_say_when_an_option_of_volumes_has_no_effect(
+    fields: dict, option: str, tmp_path: Path
+) -> None:
+    fill(tmp_path / "flat", ".npy", SHAPE[:2])
+    shape = (*SHAPE, 2) if "volume" in fields else SHAPE
+    fill(tmp_path / "deep", ".npy", shape)
+    idle, used = (open_folders(tmp_path / name, **fields).notes() for name in ("flat", "deep"))
+    assert [note.split(" ")[0] for note in idle if "no effect" in note] == [option]
+    assert not any("no effect" in note for note in used)
+    assert not any("no effect" in note for note in open_folders(tmp_path / "flat").notes())

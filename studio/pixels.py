@@ -13,10 +13,37 @@ from torch import Tensor
 
 from studio.errors import StudioError
 
-__all__ = ["quantise", "strongest_difference", "to_2d", "to_pixels", "visible_channels"]
+__all__ = [
+    "check_finite",
+    "quantise",
+    "strongest_difference",
+    "to_2d",
+    "to_pixels",
+    "visible_channels",
+]
 
 
-def quantise(images: Tensor) -> Tensor:
+def check_finite(images: Tensor, generated: bool) -> None:
+    """Refuses images with NaN or infinite values, and names the cause.
+
+    Args:
+        images: (B, ...).
+        generated: whether a model made them. Otherwise they come from a data set.
+
+    Raises:
+        StudioError: some values are NaN or infinite.
+    """
+    broken = int((~images.isfinite()).flatten(1).any(1).sum())
+    if broken:
+        cause = (
+            "has training diverged?" if generated else "the data set has them, it is not the model"
+        )
+        raise StudioError(
+            f"{broken} of {len(images)} images have values that are not finite: {cause}"
+        )
+
+
+def quantise(images: Tensor, generated: bool = True) -> Tensor:
     """Maps [-1, 1] to the levels 0 to 255, uint8 of the same shape, and clips values outside.
 
     A data set brings 16-bit and floating-point images to [-1, 1] by itself. They must not be
@@ -24,24 +51,21 @@ def quantise(images: Tensor) -> Tensor:
 
     Args:
         images: (B, ...).
+        generated: whether a model made them, for the message.
 
     Raises:
         StudioError: some values are NaN or infinite.
     """
-    broken = int((~images.isfinite()).flatten(1).any(1).sum())
-    if broken:
-        raise StudioError(
-            f"{broken} of {len(images)} images have values that are not finite: has training "
-            "diverged?"
-        )
+    check_finite(images, generated)
     return ((images.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def to_pixels(images: Tensor) -> np.ndarray:
+def to_pixels(images: Tensor, generated: bool = True) -> np.ndarray:
     """Converts images to uint8 with the channels last. Values outside [-1, 1] are clipped.
 
     Args:
         images: (B, C, *space) with C = 1 or 3.
+        generated: whether a model made them, for the message.
 
     Returns:
         (B, *space, C).
@@ -53,7 +77,7 @@ def to_pixels(images: Tensor) -> np.ndarray:
         raise StudioError(
             f"a picture needs images of shape (B, 1 or 3, H, W), found {tuple(images.shape)}"
         )
-    return rearrange(quantise(images).cpu(), "b c ... -> b ... c").numpy()
+    return rearrange(quantise(images, generated).cpu(), "b c ... -> b ... c").numpy()
 
 
 def visible_channels(images: Tensor) -> Tensor:

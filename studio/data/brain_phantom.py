@@ -21,6 +21,7 @@ from pydantic import Field
 
 from studio.data import phantom
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, Transplant
+from studio.data.indices import as_indices
 from studio.data.item_tables import uniform_column
 from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
 from studio.errors import StudioError
@@ -163,10 +164,8 @@ class BrainPhantom(Dataset):
         self, split: Split, domain: str, indices: Sequence[int] | np.ndarray
     ) -> dict[str, np.ndarray]:
         """Returns the factors of some items: factor -> (n,)."""
-        return {
-            name: values[np.asarray(indices)]
-            for name, values in self.composition(split, domain).items()
-        }
+        rows = as_indices(indices, self.size(split, domain))
+        return {name: values[rows] for name, values in self.composition(split, domain).items()}
 
     def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Returns factor -> (N,) float32 for all items of a domain, and positions of the noise."""

@@ -256,7 +256,7 @@ def _write_images(folder: Path) -> None:
             for split, count in EXAMPLE.items():
                 labels = dataset.labels(split, domain)
                 for i, pixels in enumerate(
-                    to_pixels(dataset.images(split, domain, np.arange(count)))
+                    to_pixels(dataset.images(split, domain, np.arange(count)), generated=False)
                 ):
                     name = f"{domain}/{split}_{i:03}.png"
                     Image.fromarray(pixels[:, :, 0]).save(folder / name)

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
+from studio.data.indices import as_indices
 from studio.data.io.files import LabelledImages, data_folder
 from studio.data.item_tables import (
     ContaminationConfig,
@@ -116,10 +117,8 @@ class CifarMnist(Dataset):
         import torch
         from torch.nn.functional import interpolate
 
-        table = {
-            name: values[np.asarray(indices)]
-            for name, values in self._tables[split, domain].items()
-        }
+        rows = as_indices(indices, self.size(split, domain))
+        table = {name: values[rows] for name, values in self._tables[split, domain].items()}
         side = self.config.resolution
         images = torch.from_numpy(self._cifar[split].take(table["object"]).astype(np.float32) / 255)
         if side != images.shape[-1]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from studio.data.dataset import SPLITS, Attribute, Dataset, Factor, Labels, Split
+from studio.data.indices import as_indices
 from studio.data.io.files import FilesConfig, data_folder
 from studio.data.item_tables import pick, uniform_column
 from studio.data.sources.dsprites import (
@@ -142,7 +143,7 @@ class DspritesMnist(Dataset):
         }
 
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        indices = np.asarray(indices)
+        indices = as_indices(indices, self.size(split, domain))
         images = self._draw_digits(split, self._tables[split, domain][indices])
         if domain == "target":
             images = self._with_sprites(

@@ -40,6 +40,7 @@ from studio.data.folders_notes import (
 )
 from studio.data.folders_scan import check_root, find_files
 from studio.data.folders_volumes import idle_notes, volume_notes
+from studio.data.indices import as_indices
 from studio.data.intensity import (
     EIGHT_BIT_RANGE,
     Intensity,
@@ -155,9 +156,11 @@ class Folders(Dataset):
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
 
+        rows = self._rows[split, domain]
+        indices = as_indices(indices, len(rows))
         images = np.empty((len(indices), *self.shape), np.float32)
         for image, index in zip(images, indices, strict=True):
-            item = self._items[self._rows[split, domain][index]]
+            item = self._items[rows[index]]
             image[:] = scale_pixels(self._pixels(item), item.window or self.window)
         return torch.from_numpy(images)
 

@@ -24,6 +24,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
+from studio.data.indices import as_indices
 from studio.data.io.files import data_folder
 from studio.data.item_tables import ContaminationConfig, mark_salient, pick_in_turn, uniform_column
 from studio.data.sources.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
@@ -162,7 +163,7 @@ class GrassyMnist(Dataset):
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
 
-        indices = np.asarray(indices)
+        indices = as_indices(indices, self.size(split, domain))
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
         grass = torch.from_numpy(self.grass.take(split, domain, table["where"]))
         salient = torch.from_numpy(table["salient"])[:, None, None]
@@ -216,7 +217,7 @@ class GrassyMnist(Dataset):
             np.random.default_rng((SEED, 7, int(i))).standard_normal((SIDE, SIDE), np.float32)
             for i in indices
         ]
-        return np.stack(drawn) * std
+        return np.reshape(drawn, (-1, SIDE, SIDE)).astype(np.float32) * std
 
     def _digits_of(self, split: Split) -> np.ndarray:
         """Returns the numbers of the digit images that the mode shows."""

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split
+from studio.data.indices import as_indices
 from studio.data.sources.bundled import load_digit_images, load_photograph
 from studio.domains import DOMAINS
 
@@ -106,10 +107,8 @@ class TexturedDigits(Dataset):
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
 
-        table = {
-            name: column[np.asarray(indices)]
-            for name, column in self._tables[split, domain].items()
-        }
+        items = as_indices(indices, self.size(split, domain))
+        table = {name: column[items] for name, column in self._tables[split, domain].items()}
         side = self.config.resolution
         photographs = np.empty((len(table["texture"]), side, side), np.float32)
         for texture in np.unique(table["texture"]):

@@ -297,7 +297,9 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
     for domain, size in sizes.items():
         chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
         images += [
-            _shrink(quantise(dataset.images(split, domain, chunk))).round().to(torch.uint8)
+            _shrink(quantise(dataset.images(split, domain, chunk), generated=False))
+            .round()
+            .to(torch.uint8)
             for chunk in chunks
         ]
     labels = {domain: dataset.labels(split, domain) for domain in DOMAINS}

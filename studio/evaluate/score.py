@@ -252,7 +252,10 @@ class RealImages:
     def pixels(self, indices: np.ndarray) -> Tensor:
         """Returns images as they are scored, uint8."""
         return torch.cat(
-            [_quantise_group(part, f"{self.domain} test images") for part in self.images(indices)]
+            [
+                _quantise_group(part, f"{self.domain} test images", generated=False)
+                for part in self.images(indices)
+            ]
         )
 
     @cached_property
@@ -323,9 +326,9 @@ def _chunks(indices: np.ndarray) -> list[np.ndarray]:
     return np.split(indices, range(CHUNK, len(indices), CHUNK))
 
 
-def _quantise_group(images: Tensor, what: str) -> Tensor:
+def _quantise_group(images: Tensor, what: str, generated: bool = True) -> Tensor:
     try:
-        return quantise(images)
+        return quantise(images, generated)
     except StudioError as error:
         raise StudioError(f"{what}: {error}") from None
 

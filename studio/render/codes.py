@@ -11,6 +11,7 @@ from studio import sampling
 from studio.data.dataset import Attribute, Dataset
 from studio.errors import StudioError, nearest
 from studio.method import DOMAINS, Domain, Method
+from studio.pixels import check_finite
 from studio.projection import PLANES, project
 from studio.render.grid import Grid
 from studio.render.scatter import collect_colourings, draw_panels
@@ -57,10 +58,11 @@ def draw_codes(
     indices: dict[Domain, np.ndarray] = {
         domain: shuffle_indices(dataset, domain, seed)[:n] for domain in DOMAINS
     }
-    codes = [
-        sampling.encode(method, dataset.images("test", domain, indices[domain]))
-        for domain in DOMAINS
-    ]
+    codes = []
+    for domain in DOMAINS:
+        images = dataset.images("test", domain, indices[domain])
+        check_finite(images, generated=False)
+        codes.append(sampling.encode(method, images))
     # Mixed, because otherwise the points of one domain would cover those of the other.
     mixed = np.random.default_rng(seed).permutation(2 * n)
     planes = {

@@ -40,7 +40,7 @@ def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
             rows.append(
                 [
                     f"{domain} {split}: {size}",
-                    *to_pixels(dataset.images(split, domain, indices)[:, shown]),
+                    *to_pixels(dataset.images(split, domain, indices)[:, shown], generated=False),
                     *gap,
                 ]
             )

@@ -10,7 +10,7 @@ from studio import sampling
 from studio.data.dataset import Belongs, DataConfig, Dataset
 from studio.errors import StudioError
 from studio.method import DOMAINS, Code, Domain, Method
-from studio.pixels import to_2d, to_pixels, visible_channels
+from studio.pixels import check_finite, to_2d, to_pixels, visible_channels
 from studio.render.grid import Scale
 from studio.runs.run import Run
 from studio.seeds import seed_of
@@ -108,7 +108,9 @@ def pick_varied(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belon
         chosen = indices[_take_in_turn([labels[name][indices] for name in names], n)]
     else:
         chosen = indices[:n]
-    return Selection(dataset.images("test", domain, chosen), [f"{domain} {i}" for i in chosen])
+    images = dataset.images("test", domain, chosen)
+    check_finite(images, generated=False)
+    return Selection(images, [f"{domain} {i}" for i in chosen])
 
 
 def shuffle_indices(dataset: Dataset, domain: Domain, seed: int) -> np.ndarray:

@@ -13,8 +13,15 @@ from support.source_files import cifar_arrays, mnist_arrays
 
 from studio.data import DATASETS, Dataset, PairStream
 from studio.data.brain_phantom import write_brats
-from studio.data.dataset import SPLITS, FactorDataset, MaskedDataset, is_known
+from studio.data.dataset import (
+    SPLITS,
+    CounterfactualDataset,
+    FactorDataset,
+    MaskedDataset,
+    is_known,
+)
 from studio.domains import DOMAINS
+from studio.errors import StudioError
 from studio.schema import field_docs
 
 PLACES = tuple(product(SPLITS, DOMAINS))
@@ -131,3 +138,42 @@ def test_config_documents_every_field(dataset: Dataset) -> None:
 
 def test_notes_are_single_texts(dataset: Dataset) -> None:
     assert all(isinstance(note, str) and note for note in dataset.notes())
+
+
+@pytest.mark.parametrize("none", [[], (), np.empty(0), np.empty(0, np.int64)], ids=repr)
+def test_empty_selection_is_an_empty_tensor(dataset: Dataset, none: object) -> None:
+    for place in PLACES:
+        images = dataset.images(*place, none)
+        assert images.shape == (0, *dataset.shape)
+        assert images.dtype == torch.float32
+    if isinstance(dataset, MaskedDataset):
+        masks = dataset.masks("test", none)
+        assert (masks.shape, masks.dtype) == ((0, *dataset.shape[1:]), torch.bool)
+    if isinstance(dataset, CounterfactualDataset):
+        assert dataset.healthy("test", none).shape == (0, *dataset.shape)
+        images, masks = dataset.transplant("test", none, none)
+        assert (images.shape, masks.shape) == ((0, *dataset.shape), (0, *dataset.shape[1:]))
+    if isinstance(dataset, FactorDataset):
+        factors = np.empty((0, len(dataset.generative_factors)), np.int64)
+        assert dataset.images_of(factors, 0).shape == (0, *dataset.shape)
+        assert dataset.canonical_factors(factors).shape == factors.shape
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ([0.5], "found float64 numbers, expected whole numbers"),
+        (["a"], "expected whole numbers"),
+        ([True], "found bool numbers"),
+        ([-1], "found -1, expected 0 to "),
+        ([10**9], "found 1000000000, expected 0 to "),
+        ([[0]], "expected a list of indices"),
+        (0, "expected a list of indices"),
+    ],
+)
+def test_selection_of_items_that_do_not_exist_is_refused(
+    dataset: Dataset, wrong: object, words: str
+) -> None:
+    for place in PLACES:
+        with pytest.raises(StudioError, match=f"^indices: .*{words}"):
+            dataset.images(*place, wrong)

@@ -44,6 +44,8 @@ def test_to_pixels_counts_images_with_values_that_are_not_finite() -> None:
     for convert in (to_pixels, quantise):
         with pytest.raises(StudioError, match=r"2 of 3 images .* has training diverged"):
             convert(images)
+        with pytest.raises(StudioError, match=r"2 of 3 .*: the data set has them, it is not the"):
+            convert(images, generated=False)
 
 
 def test_quantise_keeps_shape_and_agrees_with_to_pixels() -> None:

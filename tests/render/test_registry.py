@@ -1,9 +1,11 @@
 """The registry of pictures: kinds, seeds, names, counts and shapes of every picture."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from support.experiments import VARIANTS, tiny
 from support.painting import (
     SIDE,
@@ -20,6 +22,7 @@ from studio.errors import StudioError
 from studio.methods import DoubleInfoGAN
 from studio.render import registry
 from studio.render.grid import Grid
+from studio.render.preview import preview
 from studio.render.registry import PICTURES, pictures_of
 from studio.training.engine import Engine
 
@@ -160,3 +163,28 @@ def test_draw_pictures_skips_with_a_warning_if_images_are_too_few(
         registry.pictures_of(Painted(2))
     )
     assert "no picture" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["reconstruct", "swap", "heal", "codes", "preview"])
+def test_picture_blames_the_data_set_when_real_images_are_not_finite(
+    kind: str, gan: DoubleInfoGAN, digits: TexturedDigits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = digits.images
+    monkeypatch.setattr(digits, "images", lambda *place: read(*place) * torch.nan)
+    draw = {"preview": lambda: preview(digits, 2, 0)}.get(
+        kind, lambda: PICTURES[kind](gan, digits, n=2, seed=0)
+    )
+    with pytest.raises(StudioError, match="not finite: the data set has them, it is not the model"):
+        draw()
+
+
+@pytest.mark.parametrize("kind", ["grid", "reconstruct", "codes"])
+def test_picture_asks_about_the_training_when_generated_images_are_not_finite(
+    kind: str, gan: DoubleInfoGAN, digits: TexturedDigits
+) -> None:
+    diverged = copy.deepcopy(gan)
+    with torch.no_grad():
+        for parameter in diverged.parameters():
+            parameter.mul_(torch.nan)
+    with pytest.raises(StudioError, match="has training diverged"):
+        PICTURES[kind](diverged, digits, n=2, seed=0)

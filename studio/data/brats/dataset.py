@@ -35,6 +35,7 @@ from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_pa
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.fingerprint import Fingerprint, hash_pixels
 from studio.data.folders import QuarantineError
+from studio.data.indices import as_indices
 from studio.data.io.files import data_folder
 from studio.data.io.images import UnreadableError
 from studio.data.io.names import format_lines
@@ -124,7 +125,8 @@ class Brats(Dataset):
     def images(self, split: Split, domain: str, indices: Sequence[int] | np.ndarray) -> "Tensor":
         import torch
 
-        rows = self._rows[split, domain][np.asarray(indices, np.int64)]
+        known = self._rows[split, domain]
+        rows = known[as_indices(indices, len(known))]
         return torch.from_numpy(
             self._read_slices("images", rows, self.shape) * np.float32(2 / LEVELS) - 1
         )
@@ -133,7 +135,8 @@ class Brats(Dataset):
         """Returns the tumour in target images, (len(indices), H, W) bool."""
         import torch
 
-        rows = self._rows[split, "target"][np.asarray(indices, np.int64)]
+        known = self._rows[split, "target"]
+        rows = known[as_indices(indices, len(known))]
         return torch.from_numpy(self._read_slices("masks", rows, self.shape[1:]) > 0)
 
     def labels(self, split: Split, domain: str) -> Labels:

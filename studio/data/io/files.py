@@ -154,13 +154,14 @@ class LabelledImages:
         """Returns the images at `indices`, uint8, in our layout. The others are not read."""
         indices = np.asarray(indices)
         which = np.searchsorted(self._starts, indices, side="right") - 1
-        taken: np.ndarray | None = None
-        for number in np.unique(which):
+        taken = np.empty(0, np.uint8)
+        for number in np.unique(which) if len(which) else [0]:
             rows = which == number
             some = self._arrange(self._images[number].values[indices[rows] - self._starts[number]])
-            taken = np.empty((len(indices), *some.shape[1:]), np.uint8) if taken is None else taken
+            if taken.ndim == 1:
+                taken = np.empty((len(indices), *some.shape[1:]), np.uint8)
             taken[rows] = some
-        return np.empty((0,), np.uint8) if taken is None else taken
+        return taken
 
 
 def data_folder(config: DataConfig, layout: str) -> Path:

@@ -30,9 +30,11 @@ from studio.errors import StudioError
 from studio.limits import Most
 
 __all__ = [
+    "ShareConfig",
     "SplitConfig",
     "SplitPlan",
     "assign_splits",
+    "choose_test",
     "hash_to_unit_interval",
     "keep_splits",
     "plan_splits",
@@ -43,11 +45,11 @@ __all__ = [
 MOST_SHARED = 10  # an image that more subjects share is no sign that they are one subject
 
 
-class SplitConfig(DataConfig):
-    """The fields of a data set that is split by subject."""
+class ShareConfig(DataConfig):
+    """The fields of a data set that is split by subject, where subjects are known."""
 
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the subjects of each set in the test split, where neither the table nor folders
+    """Share of the subjects of each set in the test split, where neither a table nor folders
     called train and test state the split.
 
     Unit: none.
@@ -55,8 +57,8 @@ class SplitConfig(DataConfig):
 
     split_rule: Literal["quotas", "names"] = "quotas"
     """quotas: each set gets its share of test subjects, at least one. names: the name of the
-    subject alone decides, sub-folders and equal names count for nothing, and added files never move
-    others. Runs from before this field use names.
+    subject alone decides, and added files never move others. With names, sub-folders and equal
+    names of files count for nothing in `folders`. Runs from before this field use names.
     """
 
     split_seed: int = Field(default=0, ge=0, le=Most.SEED)
@@ -79,12 +81,6 @@ class SplitConfig(DataConfig):
     Unit: folds, counted from 0.
     """
 
-    subjects: Literal["auto", "innermost", "files"] = "auto"
-    """What counts as a subject where the table names none. auto: the part sub-XX of the path, else
-    the first sub-folder, else the file. innermost: the folder that contains the file. files: each
-    file.
-    """
-
     @field_validator("fold")
     @classmethod
     def _below_folds(cls, fold: int | None, info: ValidationInfo) -> int | None:
@@ -101,7 +97,18 @@ class SplitConfig(DataConfig):
         return self
 
     def _states(self, name: str) -> bool:
-        return getattr(self, name) != type(self).model_fields[name].default
+        field = type(self).model_fields.get(name)
+        return field is not None and getattr(self, name) != field.default
+
+
+class SplitConfig(ShareConfig):
+    """The fields of a data set that finds the subjects of its files itself."""
+
+    subjects: Literal["auto", "innermost", "files"] = "auto"
+    """What counts as a subject where the table names none. auto: the part sub-XX of the path, else
+    the first sub-folder, else the file. innermost: the folder that contains the file. files: each
+    file.
+    """
 
 
 @dataclass(frozen=True)
@@ -186,7 +193,7 @@ def plan_splits(
     domains: dict[str, set[str]] = defaultdict(set)
     for name, place in places.items():
         domains[units[name]].add(place.domain)
-    test = _choose_test(domains, stated, config)
+    test = choose_test(domains, stated, config)
     splits: dict[str, Split] = {name: "test" if units[name] in test else "train" for name in places}
     return SplitPlan(
         splits,
@@ -289,10 +296,19 @@ def _groups(digests: Mapping[str, bytes]) -> Iterable[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _choose_test(
-    domains: Mapping[str, set[str]], stated: Mapping[str, Split], config: SplitConfig
+def choose_test(
+    domains: Mapping[str, set[str]], stated: Mapping[str, Split], config: ShareConfig
 ) -> set[str]:
-    """Returns the subjects of the test split."""
+    """Returns the subjects of the test split, by quotas.
+
+    Args:
+        domains: subject -> sets in which it has images, at least one.
+        stated: subject -> split that is stated.
+        config: the rule.
+
+    Raises:
+        StudioError: there are too few subjects for the folds.
+    """
     fixed = {unit for unit, split in stated.items() if split == "test"}
     seed = [str(config.split_seed)] if config.split_seed else []
     free = sorted(

@@ -13,8 +13,8 @@ __all__ = ["read_stored_config"]
 def read_stored_config(folder: Path) -> Config:
     """Reads `config.yaml` of a run or an export.
 
-    Runs of `folders` from before the field `data.split_rule` keep the rule of that time, so that
-    no training image becomes a test image.
+    Runs of `folders` and `brats` from before the field `data.split_rule` keep the rule of that
+    time, so that no training image becomes a test image.
 
     Raises:
         StudioError: the config is invalid, or has fields that this studio does not know.
@@ -24,7 +24,11 @@ def read_stored_config(folder: Path) -> Config:
     refuse_pointer(path)
     raw = read_yaml(path)
     data = raw.get("data")
-    if isinstance(data, dict) and data.get("name") == "folders" and "split_rule" not in data:
+    if (
+        isinstance(data, dict)
+        and data.get("name") in ("folders", "brats")
+        and "split_rule" not in data
+    ):
         raw = {**raw, "data": {**data, "split_rule": "names"}}
     try:
         return resolve(raw, folder.name, str(path))

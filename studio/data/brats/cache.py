@@ -30,7 +30,7 @@ from studio.kernel_lock import kernel_lock
 __all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
 
 CACHE = "STUDIO_CACHE"  # environment variable with the folder of the cache, if a config names none
-VERSION = 2  # of the stored slices. Increase it whenever the same volumes would give others.
+VERSION = 3  # of the stored slices. Increase it whenever the same volumes would give others.
 READERS = 4  # patients that are read in parallel. Decompression and numpy release the GIL.
 WRITING = ".writing-"
 

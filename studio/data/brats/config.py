@@ -4,8 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from studio.data.brats.editions import EDITIONS, EditionName
 from studio.data.brats.layout import MODALITIES
+from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.files import FilesConfig
+from studio.data.splits import ShareConfig
+from studio.errors import nearest
 from studio.limits import Most
 
 __all__ = ["BratsConfig"]
@@ -14,7 +18,7 @@ Share = Annotated[float, Field(ge=0, le=100)]
 Number = Annotated[int, Field(ge=0, le=Most.COUNT)]
 
 
-class BratsConfig(FilesConfig):
+class BratsConfig(FilesConfig, ShareConfig):
     """The section of `brats`."""
 
     name: Literal["brats"] = "brats"
@@ -30,6 +34,18 @@ class BratsConfig(FilesConfig):
         tuple[Literal["t1", "t1ce", "t2", "flair"], ...], Field(strict=False, min_length=1)
     ] = ("t1",)
     """Modalities of the scans, one channel each."""
+
+    edition: Literal["auto"] | EditionName = "auto"
+    """Edition of BraTS, which decides the meaning of the masks' labels. auto: the one that each
+    patient's name belongs to; patients of an unknown one are set aside.
+    """
+
+    nan: NanRule = None
+    """Value that NaN in scans become. background: the value that fills the border of the volume,
+    or its lowest one if none does. null: patients with NaN cannot be used.
+
+    Unit: values of the files.
+    """
 
     slices: Annotated[tuple[Number, Number], Field(strict=False)] = (86, 94)
     """First and last axial slice.
@@ -67,7 +83,7 @@ class BratsConfig(FilesConfig):
     """
 
     test_share: float = Field(default=0.2, gt=0, lt=1)
-    """Expected share of the patients in the test split.
+    """Share of the patients in the test split. Each set has at least one test patient.
 
     Unit: none.
     """
@@ -96,6 +112,20 @@ class BratsConfig(FilesConfig):
                 f"found {list(modalities)}, expected each of {', '.join(MODALITIES)} at most once"
             )
         return modalities
+
+    @field_validator("edition", mode="before")
+    @classmethod
+    def _known_edition(cls, name: object) -> object:
+        known = ("auto", *EDITIONS)
+        if name not in known:
+            hint = nearest(str(name), known)
+            raise ValueError(f"found {name!r}{hint}")
+        return name
+
+    @field_validator("nan", mode="before")
+    @classmethod
+    def _nan_rule(cls, rule: object) -> object:
+        return check_nan_rule(rule)
 
     @field_validator("slices")
     @classmethod

@@ -9,8 +9,8 @@ BraTS is healthy.
 A slice is background if its mask is empty, and target if the tumour has at least `min_tumour` cm2
 in the cropped square. Slices in between are left out and counted. The authors also drop such
 slices but do not state the threshold. The split is by patient, and both domains have the same
-patients. Volumes are read once, because a volume's window depends on all of it. Training then
-reads single slices from a cache (`studio.data.brats.cache`).
+patients. Whole volumes are read once (`studio.data.io.volumes`), because a volume's window depends
+on all of it. Training then reads single slices from a cache (`studio.data.brats.cache`).
 """
 
 import os
@@ -24,6 +24,7 @@ import numpy as np
 
 from studio.data.brats.cache import CACHE, CacheEntry, PatientSlices, SliceCache
 from studio.data.brats.config import BratsConfig
+from studio.data.brats.editions import Edition, Tissue
 from studio.data.brats.layout import (
     BRATS_LAYOUT,
     Patient,
@@ -31,7 +32,8 @@ from studio.data.brats.layout import (
     find_patients,
     find_repeated,
 )
-from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_patient
+from studio.data.brats.notes import edition_notes, scan_notes
+from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, Scans, cut_patient
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.fingerprint import Fingerprint, hash_pixels
 from studio.data.folders import QuarantineError
@@ -39,7 +41,7 @@ from studio.data.indices import as_indices
 from studio.data.io.files import data_folder
 from studio.data.io.images import UnreadableError
 from studio.data.io.names import format_lines
-from studio.data.splits import split_of
+from studio.data.splits import choose_test, split_of
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -50,6 +52,7 @@ __all__ = ["Brats", "BratsConfig"]
 
 SIDES = ("left", "right")  # the patient's
 SALIENT = ("tumour_area", "tumour_x", "tumour_y", "enhancing", "oedema", "core")
+EXTRA: dict[str, Tissue] = {"cyst": "cyst", "cavity_area": "cavity"}  # of editions with the label
 
 
 class Brats(Dataset):
@@ -62,6 +65,9 @@ class Brats(Dataset):
       lower one.
     - `tumour_side`: side of the patient that has most of it. Right is right in the image.
     - `enhancing`, `oedema`, `core` (necrotic and not enhancing): shares of its area.
+    - `cyst`: another share, in editions with that label (PED 2024).
+    - `cavity_area`: area of the resection cavity in cm2, in editions with that label (GLI 2024).
+      It is not part of the tumour, but a slice that shows one is never background.
 
     Attributes of every slice (common):
 
@@ -90,7 +96,9 @@ class Brats(Dataset):
     def __init__(self, config: BratsConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
         self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
-        self._cache, entries, reasons = self._cut(patients)
+        self._editions, reasons = self._find_editions(patients)
+        self._cache, entries, unusable = self._cut(patients)
+        reasons |= unusable
         reasons |= find_repeated(patients) | _find_unusual(
             {name: entry for name, entry in entries.items() if name not in reasons}
         )
@@ -101,14 +109,9 @@ class Brats(Dataset):
         self.patients = [patient for patient in patients if patient.name not in reasons]
         self._entries = [entries[patient.name] for patient in self.patients]
         self.shape = (len(config.modalities), config.resolution, config.resolution)
-        stored = (derived or {}).get("split", {})
-        self._splits: dict[str, Split] = {
-            patient.subject: stored.get(patient.subject)
-            or split_of(patient.subject, config.test_share)
-            for patient in self.patients
-        }
-        self._find_rows()
-        salient = {name: Attribute("salient", target_only=True) for name in SALIENT}
+        self._find_rows((derived or {}).get("split", {}))
+        self._salient = [*SALIENT, *(name for name in EXTRA if self._has(self.patients, name))]
+        salient = {name: Attribute("salient", target_only=True) for name in self._salient}
         side = {"tumour_side": Attribute("salient", SIDES, target_only=True)}
         self.attributes = self._declare(
             {**salient, **side, "slice": Attribute("common"), "brain_area": Attribute("common")}
@@ -132,7 +135,7 @@ class Brats(Dataset):
         )
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns the tumour in target images, (len(indices), H, W) bool."""
+        """Returns tumour and resection cavity in target images, (len(indices), H, W) bool."""
         import torch
 
         known = self._rows[split, "target"]
@@ -147,7 +150,7 @@ class Brats(Dataset):
         common = {name: table[name].astype(np.float64) for name in ("slice", "brain_area")}
         if domain == "background":
             return common
-        salient = {name: table[name].astype(np.float64) for name in SALIENT}
+        salient = {name: table[name].astype(np.float64) for name in self._salient}
         return {**salient, "tumour_side": (table["right"] > 0.5).astype(np.int64), **common}
 
     def notes(self) -> list[str]:
@@ -160,12 +163,30 @@ class Brats(Dataset):
         items = {}
         for patient, entry in zip(self.patients, self._entries, strict=True):
             middle = self._cache.read_rows(entry, "images", [len(entry.numbers) // 2])
-            items[patient.name] = hash_pixels(entry.numbers, middle)
+            extra = any(self._has([patient], name) for name in EXTRA)
+            columns = len(COLUMNS) if extra else len(COLUMNS) - len(EXTRA)
+            items[patient.name] = hash_pixels(entry.numbers[:, :columns], middle)
         return Fingerprint("each patient's table of slices and middle slice", "patient", items)
 
     def item_patients(self, split: Split, domain: str) -> list[Patient]:
         """Returns the patient of each item."""
         return [self.patients[patient] for patient, _ in self._where[self._rows[split, domain]]]
+
+    def _find_editions(
+        self, patients: Sequence[Patient]
+    ) -> tuple[dict[str, Edition], dict[str, str]]:
+        """Returns patient -> edition, and patient -> reason for those of no known edition."""
+        editions, reasons = {}, {}
+        for patient in patients:
+            try:
+                editions[patient.name] = patient.find_edition(self.root, self.config.edition)
+            except UnreadableError as error:
+                reasons[patient.name] = str(error)
+        return editions, reasons
+
+    def _has(self, patients: Sequence[Patient], attribute: str) -> bool:
+        """Returns whether the edition of any of the patients has the label of an attribute."""
+        return any(self._editions[patient.name].has(EXTRA[attribute]) for patient in patients)
 
     def _cut(
         self, patients: Sequence[Patient]
@@ -178,22 +199,36 @@ class Brats(Dataset):
         config = self.config
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = CuttingOptions(
-            config.modalities, numbers, config.percentiles, config.crop, config.resolution
+            config.modalities,
+            numbers,
+            config.percentiles,
+            config.crop,
+            config.resolution,
+            config.nan,
         )
         place = Path(
             os.path.expanduser(config.cache or os.environ.get(CACHE) or self.root / ".studio-cache")
         )
-        cache = SliceCache(place, "brats", {**vars(cutting), "root": str(self.root.resolve())})
-        files, inputs, reasons = {}, {}, {}
+        options = {"root": str(self.root.resolve()), "edition": config.edition}
+        cache = SliceCache(place, "brats", {**vars(cutting), **options})
+        scans, inputs, reasons = {}, {}, {}
         for patient in patients:
+            if patient.name not in self._editions:
+                continue
             try:
-                files[patient.name] = patient.select_files(config.modalities)
-                inputs[patient.name] = file_stamps(self.root, list(files[patient.name].values()))
+                files = patient.select_files(config.modalities)
+                inputs[patient.name] = [
+                    *file_stamps(self.root, list(files.values())),
+                    *([name, number] for name, number in patient.volumes.items()),
+                ]
             except UnreadableError as error:
                 reasons[patient.name] = str(error)
+                continue
+            edition = self._editions[patient.name]
+            scans[patient.name] = Scans(files, edition, patient.volumes)
 
         def cut(name: str) -> PatientSlices:
-            return cut_patient(self.root, files[name], cutting)
+            return cut_patient(self.root, scans[name], cutting)
 
         entries = cache.entries(inputs, cut)
         return (
@@ -212,8 +247,8 @@ class Brats(Dataset):
                 self.quarantined,
             )
 
-    def _find_rows(self) -> None:
-        """Sorts slices into splits and domains.
+    def _find_rows(self, stored: Mapping[str, Split]) -> None:
+        """Sorts slices into domains, patients into splits, and both into `_rows`.
 
         `_rows` has numbers of rows of `_table`, and `_where` has (patient, row of that patient)
         for each row of `_table`.
@@ -222,13 +257,14 @@ class Brats(Dataset):
         self._where = np.array(
             [(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))]
         )
-        sides = np.array([SPLITS.index(self._splits[p.subject]) for p in self.patients])
-        split = sides[self._where[:, 0]] if len(self._where) else np.empty(0, np.int64)
         anywhere, framed = (
             self._table[:, COLUMNS.index(name)] for name in ("anywhere", "tumour_area")
         )
         belongs = {"background": anywhere == 0, "target": framed >= self.config.min_tumour}
         self._dropped = int(np.count_nonzero(~belongs["background"] & ~belongs["target"]))
+        self._splits = self._assign_splits(belongs, stored)
+        sides = np.array([SPLITS.index(self._splits[p.subject]) for p in self.patients])
+        split = sides[self._where[:, 0]] if len(self._where) else np.empty(0, np.int64)
         self._rows = {
             (name, domain): np.flatnonzero(belongs[domain] & (split == number))
             for (number, name), domain in product(enumerate(SPLITS), DOMAINS)
@@ -249,6 +285,23 @@ class Brats(Dataset):
                     "add patients, or change data.slices, data.min_tumour or "
                     f"data.test_share{aside}"
                 )
+
+    def _assign_splits(
+        self, belongs: Mapping[str, np.ndarray], stored: Mapping[str, Split]
+    ) -> dict[str, Split]:
+        """Returns the split of each subject: the stored one, or that of the rule of the config."""
+        config, subjects = self.config, [patient.subject for patient in self.patients]
+        fresh: dict[str, Split]
+        if config.split_rule == "names":
+            fresh = {subject: split_of(subject, config.test_share) for subject in subjects}
+        else:
+            domains: dict[str, set[str]] = {}
+            for domain, rows in belongs.items():
+                for number in np.unique(self._where[rows, 0]) if rows.any() else ():
+                    domains.setdefault(subjects[number], set()).add(domain)
+            test = choose_test(domains, {}, config)
+            fresh = {subject: "test" if subject in test else "train" for subject in subjects}
+        return {subject: stored.get(subject, split) for subject, split in fresh.items()}
 
     def _read_slices(self, array: str, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Returns rows of an array of the cache, numbered over all slices, (len(rows), *shape)."""
@@ -277,6 +330,8 @@ class Brats(Dataset):
             yield f"{len(self.quarantined)} patients are set aside" + format_lines(
                 [f"{n}: {why}" for n, why in self.quarantined]
             )
+        yield from edition_notes([self._editions[patient.name] for patient in self.patients])
+        yield from scan_notes([entry.facts for entry in self._entries])
         sides = [*self._splits.values()]
         by_split = ", ".join(f"{sides.count(split)} in {split}" for split in SPLITS)
         yield (

@@ -130,7 +130,12 @@ def reading_rule(
             )
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = CuttingOptions(
-            config.modalities, (), config.percentiles, config.crop, config.resolution
+            config.modalities,
+            (),
+            config.percentiles,
+            config.crop,
+            config.resolution,
+            config.nan,
         )
         return ReadingRule((channels, height, width), False, intensity, chosen, cutting, numbers)
     if channels not in (1, 3):

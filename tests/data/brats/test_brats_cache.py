@@ -12,7 +12,7 @@ from safetensors import safe_open
 from support.brats_files import everything, head, open_brats, values_with_nan, write_patient
 
 from studio.data.brats import cache, dataset
-from studio.data.splits import split_of
+from studio.data.brats.preprocess import CuttingOptions, Scans
 from studio.errors import StudioError
 
 
@@ -21,9 +21,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the patients whose volumes are read."""
     names: list[str] = []
 
-    def counted(root: Path, files: dict, cutting: object) -> cache.PatientSlices:
-        names.append(Path(files["seg"]).parent.name)
-        return real(root, files, cutting)
+    def counted(root: Path, scans: Scans, cutting: CuttingOptions) -> cache.PatientSlices:
+        names.append(Path(scans.files["seg"]).parent.name)
+        return real(root, scans, cutting)
 
     real = dataset.cut_patient
     monkeypatch.setattr(dataset, "cut_patient", counted)
@@ -33,7 +33,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_cache_reads_volumes_again_only_when_files_or_options_change(
     root: Path, reads: list[str]
 ) -> None:
-    first = everything(open_brats(root))
+    data = open_brats(root)
+    first = everything(data)
     assert sorted(reads) == [f"BraTS2021_{number:05}" for number in range(30)]
     reads.clear()
     again = everything(open_brats(root, min_tumour=0.1, test_share=0.2))
@@ -43,7 +44,7 @@ def test_cache_reads_volumes_again_only_when_files_or_options_change(
     write_patient(root / "BraTS2021_00003", t1=head(99))
     changed = everything(open_brats(root))
     assert reads == ["BraTS2021_00003"]
-    split = split_of("BraTS2021_00003", 0.2)
+    split = data.derived()["split"]["BraTS2021_00003"]
     assert not np.array_equal(first[split, "target"], changed[split, "target"])
     reads.clear()
     stamp = (root / "BraTS2021_00005" / "BraTS2021_00005_seg.nii.gz").stat()

@@ -1,8 +1,10 @@
 """BraTS: the folders of each year, splits by patient, and options."""
 
+import shutil
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support.brats_files import TUMOUR, brats_config, head, open_brats, tumour, write_patient
 
@@ -64,27 +66,70 @@ def test_brats_takes_a_folder_brats_below_the_root(root: Path) -> None:
     assert data.root == root.parent / "brats"
 
 
-def test_split_is_by_patient_and_stays_when_patients_are_added(root: Path) -> None:
-    def sides(data: Brats) -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for split, domain in product(("train", "test"), DOMAINS):
-            for patient in data.item_patients(split, domain):
-                found.setdefault(patient.subject, set()).add(split)
-        return found
+def sides(data: Brats) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for split, domain in product(("train", "test"), DOMAINS):
+        for patient in data.item_patients(split, domain):
+            found.setdefault(patient.subject, set()).add(split)
+    return found
 
-    before = sides(open_brats(root))
+
+@pytest.mark.parametrize("rule", ["quotas", "names"])
+def test_split_is_by_patient_when_a_patient_has_several_visits(root: Path, rule: str) -> None:
+    before = sides(open_brats(root, split_rule=rule))
     assert len(before) == 30
     assert all(len(side) == 1 for side in before.values())
     for visit in ("000", "001", "002"):
         for number in range(9):
             write_patient(
-                root / f"BraTS-GLI-{number:05}-{visit}", "-", t1n=head(number), seg=tumour(TUMOUR)
+                root / f"BraTS-GLI-{number:05}-{visit}",
+                "-",
+                t1n=head(number),
+                seg=np.minimum(tumour(TUMOUR), 3),
             )
-    after = sides(open_brats(root))
+    after = sides(open_brats(root, split_rule=rule))
     assert len(after) == 39
     # Three visits of a patient are in one split.
     assert all(len(side) == 1 for side in after.values())
-    assert all(after[subject] == side for subject, side in before.items())
+    moved = sum(after[subject] != side for subject, side in before.items())
+    assert moved == 0 if rule == "names" else moved <= 9
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 10])
+def test_split_gives_each_set_a_test_patient(root: Path, patients: int) -> None:
+    for number in range(patients, 30):
+        shutil.rmtree(root / f"BraTS2021_{number:05}")
+    data = open_brats(root)
+    tests = [subject for subject, split in data.derived()["split"].items() if split == "test"]
+    assert len(tests) == max(1, round(0.2 * patients))
+    assert all(data.size(split, domain) for split in ("train", "test") for domain in DOMAINS)
+
+
+def test_split_gives_each_set_a_test_patient_when_few_patients_have_a_target(root: Path) -> None:
+    for number in range(2, 30):
+        write_patient(root / f"BraTS2021_{number:05}", seg=tumour({8: 2}))
+    data = open_brats(root)
+    assert {data.size(split, "target") for split in ("train", "test")} == {1}
+
+
+def test_split_tests_each_patient_once_when_folds_are_given(root: Path) -> None:
+    tests = [
+        {
+            subject
+            for subject, split in open_brats(root, fold=fold, folds=3).derived()["split"].items()
+            if split == "test"
+        }
+        for fold in range(3)
+    ]
+    assert [len(test) for test in tests] == [10, 10, 10]
+    assert len(set.union(*tests)) == 30
+
+
+def test_split_changes_with_its_seed_and_keeps_a_stored_one(root: Path) -> None:
+    first, other = open_brats(root), open_brats(root, split_seed=1)
+    assert first.derived()["split"] != other.derived()["split"]
+    again = Brats(other.config, first.derived())
+    assert again.derived()["split"] == first.derived()["split"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Notes on a user's copy of BraTS: editions, background, NaN and orientation."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from studio.data.brats.editions import Edition
+from studio.data.io.nifti import Fault, orientation_notes
+
+__all__ = ["edition_notes", "scan_notes"]
+
+
+def edition_notes(editions: Sequence[Edition]) -> Iterator[str]:
+    """Yields the editions of the patients and the meaning of their labels."""
+    for title, count in Counter(edition.title for edition in editions).items():
+        edition = next(edition for edition in editions if edition.title == title)
+        yield f"{count} patients have the labels of {title}: {edition.describe()}"
+
+
+def scan_notes(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yields notes on scans that are unlike those of BraTS, from the facts of every patient."""
+    grounds = [fact["background"] for fact in facts]
+    other = [value for ground in grounds for value in ground.values() if value is not None]
+    if other:
+        ends = " to ".join(f"{value:g}" for value in dict.fromkeys((min(other), max(other))))
+        count = sum(any(value is not None for value in ground.values()) for ground in grounds)
+        yield (
+            f"the background is not 0 but {ends} in scans of {count} of {len(facts)} patients: "
+            "it fills their border, so it does not count as brain"
+        )
+    if count := sum(None in ground.values() for ground in grounds):
+        yield (
+            f"scans of {count} of {len(facts)} patients have no background: no value fills their "
+            "border, so the whole slice counts as brain in brain_area and data.percentiles; "
+            "set their background to 0"
+        )
+    if count := sum(fact["filled"] > 0 for fact in facts):
+        yield f"scans of {count} of {len(facts)} patients had NaN, which data.nan replaced"
+    faults: list[Fault] = [_worst(fact["orientation"]) for fact in facts]
+    yield from orientation_notes(faults, "patients")
+
+
+def _worst(faults: Sequence[Fault]) -> Fault:
+    if "contradictory" in faults:
+        return "contradictory"
+    return "unknown" if "unknown" in faults else ""

@@ -5,10 +5,11 @@ Within a split, images are sorted by name. `studio.data.splits` assigns them to 
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
+from pathlib import Path
 from statistics import multimode
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from studio.data.dataset import (
     label_notes,
 )
 from studio.data.fingerprint import Fingerprint, hash_cells
+from studio.data.folders_cache import CACHE, NOT_KEPT, ItemCache, read_items
 from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
 from studio.data.folders_intensity import (
     check_depth,
@@ -63,7 +65,7 @@ __all__ = ["Folders", "FoldersConfig", "QuarantineError"]
 
 SAMPLE = 100  # training images per domain from which the percentiles are computed
 SAMPLE_PIXELS = 2**14  # pixels of each of them
-NOT_KEPT = np.empty(0, np.uint8)
+CACHE_FOLDER = ".studio-cache"
 
 
 class QuarantineError(StudioError):
@@ -81,8 +83,9 @@ class QuarantineError(StudioError):
 class Folders(Dataset):
     """Your own images in two folders, `background` and `target`.
 
-    Every file is decoded once when the data set is opened. Files that cannot be used are set aside
-    and listed by name. If a file changes or disappears later, reading it is an error.
+    Every file is decoded once (`studio.data.folders_cache`). Files that cannot be used are set
+    aside and listed by name. Where decoded images are kept neither in memory nor in a cache, a file
+    that changes or disappears later is an error.
 
     Args:
         config: the data set's section.
@@ -217,15 +220,11 @@ class Folders(Dataset):
         items: list[Item] = []
         reasons: dict[str, str] = {}
         room = self.config.memory_gb * 1e9
-        with ThreadPoolExecutor(2) as pool:
-            for name, found in zip(
-                domains, pool.map(self._read_item, domains, domains.values()), strict=True
-            ):
-                if isinstance(found, str):
-                    reasons[name] = found
-                    continue
-                room -= found.pixels.nbytes
-                items.append(found if room >= 0 else replace(found, pixels=NOT_KEPT))
+        for name, found in read_items(self._cache(), domains, self._read_item, room).items():
+            if isinstance(found, str):
+                reasons[name] = found
+            else:
+                items.append(found)
         usual = min(multimode(item.channels for item in items), default=1)
         if usual == 1:
             items = [_as_gray(item) if item.gray else item for item in items]
@@ -245,6 +244,22 @@ class Folders(Dataset):
                 f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined
             )
         return [item for item in items if item.name not in reasons], quarantined
+
+    def _cache(self) -> ItemCache:
+        """Returns the cache of decoded images for everything but the files that decides pixels."""
+        config = self.config
+        place = os.path.expanduser(
+            config.cache or os.environ.get(CACHE) or self.root / CACHE_FOLDER
+        )
+        options = {
+            "resolution": config.resolution,
+            "channels": config.channels,
+            "slice": config.slice,
+            "volumes": asdict(config.volumes),
+            "window": self.intensity.window,
+            "intensity": self.intensity.to_json(),
+        }
+        return ItemCache(Path(place), self.root, options)
 
     def _read_item(self, name: str, domain: str) -> Item | str:
         """Decodes a file. Returns the item, or the reason why it cannot be used."""

@@ -117,10 +117,15 @@ class FoldersConfig(SplitConfig):
     """
 
     memory_gb: float = Field(default=2.0, ge=0, le=Most.MEMORY)
-    """Memory for decoded images. Images beyond it are read from their files when needed.
+    """Memory for decoded images. If they need more, they are read from the cache when needed.
 
     Unit: GB.
     """
+
+    cache: str | None = None
+    """Folder of the cache of decoded images, which is used if decoding takes more than a second.
+    null: the folder that the environment variable STUDIO_CACHE names, else `.studio-cache` in
+    `root`."""
 
     @field_validator("root")
     @classmethod

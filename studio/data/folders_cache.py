@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -199,7 +199,8 @@ class _Writer:
         self.folder, self.options = folder, options
         self.rows: dict[str, dict[str, Any]] = {}
         self.written = 0
-        self.file: BinaryIO
+        self.file: IO[bytes]
+        self.draft: str
 
     def __enter__(self) -> "_Writer":
         self.file = tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False)
@@ -218,7 +219,7 @@ class _Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        draft = Path(self.file.name)
+        draft = Path(self.draft)
         try:
             if kind is None:
                 self.file.flush()

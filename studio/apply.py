@@ -36,7 +36,7 @@ KINDS = ("encode", "reconstruct", "heal", "swap")
 DIFFERENCE = "difference"  # |reconstruction - healed|
 CODES = "codes.csv"
 REMEDY = ": give the values of black and white with --window"
-SLIVER = 0.02  # share of the run's range below which a file is noted
+SLIVER, WIDEST = 0.02, 10.0  # a file that spans less or more of the run's range is noted
 BATCH = 128  # images at a time
 
 
@@ -136,7 +136,7 @@ class _FileProcessor:
         # Whether a file may give several images.
         self.several = rule.chosen == "all" or rule.cutting is not None
         self.files = self.images = self.resized = self.partial = self.volumes = 0
-        self.uniform: list[str] = []  # files that the run's range shows as nearly uniform
+        self.odd: list[str] = []  # files whose values do not fit the run's range
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
 
@@ -179,11 +179,11 @@ class _FileProcessor:
             )
         if self.sliced and not self.volumes:
             notes.append("--slice has no effect: no file is a volume.")
-        if self.uniform:
+        if self.odd:
             notes.append(
-                f"{len(self.uniform)} of {self.files} files are nearly uniform within the values "
-                f"that become black and white: {join_names(self.uniform)}. If their unit is "
-                "another one, --window gives these values."
+                f"{len(self.odd)} of {self.files} files have values of another size than the "
+                f"images of the run ({self.rule.intensity.describe()}): {join_names(self.odd)}. "
+                "If their unit is another one, --window gives their values of black and white."
             )
         if self.rule.intensity.rule == "per_file":
             notes.append(
@@ -276,9 +276,9 @@ class _FileProcessor:
     def _count(self, loaded: LoadedInput) -> None:
         user_file = loaded.user_file
         self.files += 1
-        if np.ptp(user_file.images) < 2 * SLIVER:
-            low, high = user_file.window
-            self.uniform.append(f"{loaded.file.name} ({low:g} to {high:g})")
+        fits = SLIVER < user_file.spread < WIDEST or self.rule.intensity.rule == "per_image"
+        if not fits:
+            self.odd.append(loaded.file.name)
         self.images += len(user_file.images)
         self.volumes += user_file.slices > 0
         self.resized += user_file.size != self.run.shape[1:]

@@ -8,7 +8,6 @@ import numpy as np
 
 from studio.data.folders_notes import Item
 from studio.data.intensity import PERCENTILES, RANGES, Intensity, Window
-from studio.data.io.names import join_names
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -126,30 +125,22 @@ def intensity_notes(rule: Intensity, items: Sequence[Item], given: bool) -> Iter
 def _rule_notes(rule: Intensity, items: Sequence[Item], given: bool) -> Iterator[str]:
     """Yields what the rule does. Plain 8-bit images need no note."""
     deep = [item for item in items if item.type != "uint8"]
-    low, high = rule.window or (0.0, 0.0)
     if rule.rule == "window":
         source = "data.window" if given else "0.5 and 99.5 percent of a sample for training"
-        yield f"values from {low:g} to {high:g} become -1 to 1 ({source})"
+        yield f"{rule.describe()} ({source})"
         types = sorted({item.type for item in items})
         if not given and len(types) > 1:
             yield f"the values of files of the types {', '.join(types)} are taken as one unit"
-    elif rule.rule == "per_image":
-        values = {
-            "percentiles": "0.5 and 99.5 percent of its values",
-            "zscore": "mean minus and plus three standard deviations",
-        }[rule.measure]
-        yield f"each image has its own range, {values} become -1 and 1 (data.normalise: per_image)"
     elif rule.rule == "per_file":
         if deep:
-            yield f"values from {low:g} to {high:g} of files that are not 8-bit become -1 to 1"
+            yield rule.describe()
         if len(deep) < len(items) and (given or deep):
             yield (
                 "this run was trained by an older studio: its 8-bit images keep the range 0 to "
                 "255, whatever data.window says"
             )
-    elif set(rule.ranges) != {"uint8"}:
-        each = join_names([f"{kind} {a:g} to {b:g}" for kind, (a, b) in rule.ranges.items()])
-        yield f"the full range of each file's type becomes -1 to 1: {each} (data.normalise: range)"
+    elif rule.rule == "per_image" or set(rule.ranges) != {"uint8"}:
+        yield f"{rule.describe()} (data.normalise: {rule.rule})"
 
 
 def _contrast_notes(

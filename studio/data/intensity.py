@@ -18,6 +18,7 @@ import numpy as np
 from studio.data.folders_config import FoldersConfig, ImageMeasure
 from studio.data.io.background import find_background
 from studio.data.io.images import EIGHT_BIT, Picture
+from studio.data.io.names import join_names
 from studio.data.io.slices import UnreadableError
 
 __all__ = [
@@ -118,6 +119,24 @@ class Intensity:
             )
         same = values.astype(np.uint8) if kind == "uint8" else values
         return replace(picture, values=same, type=kind), (low, high)
+
+    def describe(self) -> str:
+        """Returns in words which values become -1 and 1."""
+        window = (
+            "no others" if self.window is None else "values from {:g} to {:g}".format(*self.window)
+        )
+        if self.rule == "window":
+            return f"{window} become -1 to 1"
+        if self.rule == "per_file":
+            return f"0 to 255 become -1 to 1 in 8-bit files, in others {window}"
+        if self.rule == "per_image":
+            values = {
+                "percentiles": "0.5 and 99.5 percent of its values",
+                "zscore": "mean minus and plus three standard deviations",
+            }[self.measure]
+            return f"each image has its own range, {values} become -1 and 1"
+        each = [f"{low:g} to {high:g} of {kind}" for kind, (low, high) in self.ranges.items()]
+        return f"the full range of each file's type becomes -1 to 1: {join_names(each)}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the rule without its window as an object for a JSON file."""

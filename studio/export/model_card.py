@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from studio.data import DATASETS
+from studio.data.folders_config import FoldersConfig
 from studio.evaluate.probe_table import METRICS, separation_lines
 from studio.evaluate.verdict import judge
 from studio.methods import METHODS
@@ -113,12 +114,19 @@ def _about(run: Run) -> str:
         f"({paper}).\n\n"
         f"- **Training data:** `{config.data.name}`. {data}\n"
         f"- **Images:** {shape}, in [-1, 1]. **Codes:** common z with {config.method.z} numbers, "
-        f"salient s with {config.method.s}.\n"
+        f"salient s with {config.method.s}.\n{_values(run)}"
         f"- **Training:** {run.images_seen:,} images of both sets together, seed {config.seed}. "
         "See `config.yaml`.\n"
         f"- **Weights:** {size:,} numbers, averaged over the training (EMA). They include nets "
         "that only the training needs.\n"
     )
+
+
+def _values(run: Run) -> str:
+    """Returns a line on the values of a user's files, or nothing for a data set without files."""
+    if not isinstance(run.config.data, FoldersConfig):
+        return ""
+    return f"- **Values of the files:** {run.intensity.describe()}.\n"
 
 
 def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:

@@ -88,11 +88,21 @@ def test_apply_reads_8_bit_files_by_the_window_of_the_run(tmp_path: Path) -> Non
     write(tmp_path / "a.png", noise("a"))
     done = apply(run, tmp_path / "a.png", tmp_path / "out", ["encode"])
     (note,) = done["notes"]
-    assert note.startswith("1 of 1 files are nearly uniform within the values that become black")
+    assert note.startswith("1 of 1 files have values of another size than the images of the run")
     assert "a.png" in note
     assert "--window" in note
     done = apply(run, tmp_path / "a.png", tmp_path / "there", ["encode"], window=(0, 255))
     assert done["notes"] == []
+    np.save(tmp_path / "b.npy", noise("b").astype(np.float64) * 100)
+    done = apply(run, tmp_path / "b.npy", tmp_path / "right", ["encode"])
+    assert done["notes"] == []
+
+
+def test_apply_notes_8_bit_files_when_the_run_is_on_values_from_0_to_1(tmp_path: Path) -> None:
+    run = run_on(tmp_path, ".npy", "float32", 1 / 255)
+    write(tmp_path / "a.png", noise("a"))
+    (note,) = apply(run, tmp_path / "a.png", tmp_path / "out", ["encode"])["notes"]
+    assert "another size than the images of the run (values from " in note
 
 
 def test_apply_uses_a_given_window_for_8_bit_files(tmp_path: Path) -> None:
@@ -203,5 +213,7 @@ def test_export_of_an_older_run_keeps_its_rule(tmp_path: Path) -> None:
     assert codes_of(again, tmp_path / "a.png", tmp_path / "x") == codes_of(
         old, tmp_path / "a.png", tmp_path / "y"
     )
+    card = (tmp_path / "out/README.md").read_text()
+    assert "**Values of the files:** 0 to 255 become -1 to 1 in 8-bit files" in card
     assert again.intensity.rule == old.intensity.rule == "per_file"
     assert run.intensity.rule == "window"

@@ -82,6 +82,7 @@ class UserFile:
         background: value that means "no tissue" and stays, None if there is none. In `folders`:
             the value that fills the border, if it is outside of the image's own window.
         options: how slices are taken from volumes.
+        spread: range of the values that are used, as a share of the window.
     """
 
     path: Path
@@ -94,6 +95,7 @@ class UserFile:
     slices: int = 0
     background: float | None = None
     options: VolumeOptions = PLAIN
+    spread: float = 1.0
 
 
 def reading_rule(
@@ -193,6 +195,7 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         slices=slices,
         background=around if outside else None,
         options=rule.options,
+        spread=float(np.ptp(pixels)) / (window[1] - window[0]),
     )
 
 

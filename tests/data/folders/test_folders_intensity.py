@@ -138,7 +138,7 @@ def test_range_holds_for_each_type_when_it_is_stated(tmp_path: Path) -> None:
         domain, number = name.split("/")
         expected = noise((domain, int(number[:3]))) / 127.5 - 1
         np.testing.assert_allclose(shown(dataset, name)[0], expected, atol=1e-6)
-    assert "uint8 0 to 255, uint16 0 to 65535 (data.normalise: range)" in said(dataset)
+    assert "0 to 255 of uint8, 0 to 65535 of uint16 (data.normalise: range)" in said(dataset)
     assert "differ" not in said(dataset)
 
 

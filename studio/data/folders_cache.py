@@ -203,7 +203,8 @@ class _Writer:
         self.draft: str
 
     def __enter__(self) -> "_Writer":
-        self.file = tempfile.NamedTemporaryFile(dir=self.folder, prefix=WRITING, delete=False)
+        descriptor, self.draft = tempfile.mkstemp(dir=self.folder, prefix=WRITING)
+        self.file = os.fdopen(descriptor, "wb")
         return self
 
     def add(self, item: Found) -> None:

@@ -86,11 +86,11 @@ def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
     result_uri = _uri(_pixels(result))
     code = write_codes_csv(
         [
-            (session.a.name, session.a.code.z[0], session.a.code.s[0]),
+            (session.a.label, session.a.code.z[0], session.a.code.s[0]),
             ("result", session.a.code.z[0], s),
         ]
     )
-    stem = PurePath(session.a.name.split(" · ")[0]).stem.replace(" ", "_")
+    stem = PurePath(session.a.label).stem.replace(" ", "_")
     change = _uri(paint_change(result, session.reconstruction))
     tiles = [
         Tile("a", "A", session.a.name, _uri(_pixels(session.a.image))),
@@ -117,7 +117,7 @@ def show_fixed(session: Session) -> str:
 def show_swaps(session: Session) -> str:
     """Returns a table of both common codes with both salient codes and the blank one.
 
-    Maps show how far each image is from the reconstruction.
+    Maps show the difference between each image and the reconstruction.
     """
     sources = [
         Source(letter, choice.name, _uri(_pixels(choice.image)))
@@ -136,9 +136,13 @@ def show_swaps(session: Session) -> str:
                     _uri(_pixels(session.decoded[i, j])),
                 )
             )
-        for j in (1 - i, 2):
-            uri = _uri(paint_change(session.decoded[i, j], session.decoded[i, i]))
-            words = f"{'healed' if j == 2 else 'swapped'} \u2212 reconstruction"
+        own = session.decoded[i, i]
+        # The sign of healed images is that of every other map: with the salient content - without.
+        for j, words, after, before in (
+            (1 - i, "swapped \u2212 reconstruction", session.decoded[i, 1 - i], own),
+            (2, "reconstruction \u2212 healed", own, session.decoded[i, 2]),
+        ):
+            uri = _uri(paint_change(after, before))
             cells.append(Tile(f"swap-change-{i}{j}", words, words, uri))
         rows.append(SwapRow(source, cells))
     return _render("swap_table", sources, rows, _colour_key())

@@ -6,7 +6,6 @@ code, heal, swap, sample and traverse.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import floor, log10
 from pathlib import Path
 from threading import Lock
@@ -16,8 +15,10 @@ import torch
 from torch import Tensor
 
 from studio import sampling
+from studio.app.session import Choice, Coordinate, Session
 from studio.app.uploads import read_upload
 from studio.data import Dataset
+from studio.data.captions import caption_images, name_images
 from studio.data.dataset import Belongs, is_known
 from studio.data.io.user_files import reading_rule
 from studio.errors import StudioError, nearest
@@ -38,83 +39,13 @@ STRIP = 7  # images in each
 KEPT = 3  # runs that stay open at the same time
 
 
-@dataclass(frozen=True)
-class Coordinate:
-    """One coordinate of the salient code, and the slider that moves it.
-
-    Attributes:
-        number: its index in s.
-        share: its share of the change by all coordinates. Shares add up to 1.
-        low: lowest value of the slider.
-        high: highest value of the slider.
-        step: distance between two stops, a power of ten.
-    """
-
-    number: int
-    share: float
-    low: float
-    high: float
-    step: float
-
-    def stop(self, value: float) -> float:
-        """Returns the stop of the slider that is nearest to a value."""
-        return round(round(value / self.step) * self.step, 9)
-
-
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """A chosen image: its name, the image (C, H, W) in [-1, 1] and its code, (1, n) and (1, m)."""
-
-    name: str
-    image: Tensor
-    code: Code
-
-
-@dataclass(frozen=True, eq=False)
-class Session:
-    """The images and codes on one visitor's page.
-
-    Attributes:
-        run: name of the run on the shelf.
-        a: the image that keeps its common code, and of which the salient code is edited.
-        b: the image that lends its salient code.
-        base: the salient code (m,) of the sliders before any of them was moved.
-        decoded: (2, 3, C, H, W): the common codes of a and b, each with the salient code of a, that
-            of b, and the blank one.
-    """
-
-    run: str
-    a: Choice
-    b: Choice
-    base: Tensor
-    decoded: Tensor
-
-    def at(self, base: Tensor) -> "Session":
-        """Returns the session with the sliders at another salient code (m,)."""
-        return replace(self, base=base)
-
-    @property
-    def reconstruction(self) -> Tensor:
-        """The reconstruction of a, (C, H, W)."""
-        return self.decoded[0, 0]
-
-    @property
-    def swapped(self) -> Tensor:
-        """Image a with the salient content of b, (C, H, W)."""
-        return self.decoded[0, 1]
-
-    @property
-    def healed(self) -> Tensor:
-        """The pseudo-healthy counterpart of a, (C, H, W)."""
-        return self.decoded[0, 2]
-
-
 class Explorer:
     """An open run, its sliders and the images that can be chosen.
 
     Args:
         name: name of the run on the shelf.
         run: the open run.
+        names: whether files and subjects may be named.
 
     Attributes:
         coordinates: coordinates of the salient code, that with the largest effect first.
@@ -126,13 +57,15 @@ class Explorer:
         StudioError: the images of the run are volumes or vectors.
     """
 
-    def __init__(self, name: str, run: Run) -> None:
+    def __init__(self, name: str, run: Run, names: bool = True) -> None:
         self.name, self.run = name, run
         self.shape = _shape(name, run)
         self.data: Dataset | None = None
         self.problem = ""
         try:
             self.data = run.data
+            if not names:
+                self.data.show_names = False
         except StudioError as error:
             self.problem = str(error)
         self.coordinates = self._coordinates()
@@ -156,16 +89,11 @@ class Explorer:
     def choose(self, domain: Domain, index: int) -> Choice:
         """Returns a test image of the data set."""
         [image] = self.images(domain, np.array([index]))
-        return self._read(
-            " · ".join(
-                [
-                    f"{domain} {index}",
-                    *self._known_classes(domain, index, "salient"),
-                    *self._known_classes(domain, index, "common"),
-                ]
-            ),
-            image,
-        )
+        assert self.data is not None  # there is an image
+        [caption] = caption_images(self.data, "test", domain, [index])
+        [file] = name_images(self.data, "test", domain, [index])
+        known = [self._known_classes(domain, index, code) for code in ("salient", "common")]
+        return self._read(" · ".join([caption, *known[0], *known[1]]), image, file)
 
     def upload(self, path: Path) -> Choice:
         """Returns the image of an uploaded file.
@@ -177,7 +105,7 @@ class Explorer:
             self.run.config.data, self.shape, self.run.intensity, remedy=": save it as those"
         )
         image, note = read_upload(path, rule)
-        return self._read(f"{path.name}{note}", image)
+        return self._read(f"{path.name}{note}", image, path.name)
 
     def sample(self, domain: Domain, n: int, seed: int) -> list[Choice]:
         """Generates n images of a domain. Their codes are those that were drawn from the prior."""
@@ -262,8 +190,8 @@ class Explorer:
         images = self.run.decode(Code(session.a.code.z.expand(len(s), -1), s))
         return list(zip(shown, images.unflatten(0, (len(shown), STRIP)), strict=True))
 
-    def _read(self, name: str, image: Tensor) -> Choice:
-        return Choice(name, image, sampling.encode(self.run.method, image[None]))
+    def _read(self, name: str, image: Tensor, file: str = "") -> Choice:
+        return Choice(name, image, sampling.encode(self.run.method, image[None]), file)
 
     def _known_classes(self, domain: Domain, index: int, belongs: Belongs) -> list[str]:
         """Returns the known classes of a test image, of the attributes that belong to a code."""
@@ -319,6 +247,7 @@ class Shelf:
         folders: directories of the runs.
         device: device of their methods. None selects the first accelerator, or the CPU.
         data_root: folder of their data, if it is not that of their configs.
+        names: whether files and subjects may be named.
 
     Attributes:
         names: names of the runs: those of their folders if these differ, otherwise the paths.
@@ -330,9 +259,13 @@ class Shelf:
     """
 
     def __init__(
-        self, folders: Sequence[Path], device: str | None = None, data_root: Path | None = None
+        self,
+        folders: Sequence[Path],
+        device: str | None = None,
+        data_root: Path | None = None,
+        names: bool = True,
     ) -> None:
-        self.device, self._data_root = _device(device), data_root
+        self.device, self._data_root, self._names = _device(device), data_root, names
         short = [Path(folder).resolve().name for folder in folders]
         clear = len(set(short)) == len(short)
         self._folders = dict(
@@ -354,7 +287,7 @@ class Shelf:
         with self._lock:
             if name not in self._open:
                 run = Run.open(self._folders[name], device=self.device, data_root=self._data_root)
-                self._open[name] = Explorer(name, run)
+                self._open[name] = Explorer(name, run, self._names)
             self._open.move_to_end(name)
             while len(self._open) > KEPT:
                 self._open.popitem(last=False)

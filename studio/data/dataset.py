@@ -10,8 +10,8 @@ and names its section of the config in `Config`. It may also define
   taken from the files as a whole, such as the window of intensity. A run stores them. A class with
   `FREEZES = True` receives them when the run is opened again, and then does not take them from the
   files a second time.
-- `item_names`: the file of each item. Or, for generated images, `composition`: the parts of each
-  item.
+- `item_names` and `item_subjects`: the file and the subject of each item. Or, for generated images,
+  `composition`: the parts of each item.
 - `masks`, `healthy` and `transplant`, if it knows where the salient content is or the true
   counterfactual images (`MaskedDataset`, `CounterfactualDataset`). `studio probe` then measures
   counterfactuals.
@@ -174,6 +174,7 @@ class Dataset(ABC):
             for volumes, or (features,) for vectors.
         attributes: name -> Attribute.
         quarantined: (file, reason) for each file that could not be used.
+        show_names: whether pictures, reports and the app name files and subjects.
     """
 
     Config: ClassVar[type[DataConfig]]
@@ -183,6 +184,7 @@ class Dataset(ABC):
     shape: tuple[int, ...]
     attributes: dict[str, Attribute]
     quarantined: Sequence[tuple[str, str]] = ()
+    show_names: bool = True
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config

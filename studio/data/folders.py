@@ -108,6 +108,7 @@ class Folders(Dataset):
 
     def __init__(self, config: FoldersConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
+        self.show_names = config.show_names
         stored = derived or {}
         # The rule by which files are read. It is completed when all are known.
         self.intensity = self._reading_rule(derived)

@@ -110,6 +110,11 @@ class FoldersConfig(SplitConfig):
     exclude: Patterns = ()
     """Patterns of images to leave out, such as "*_mask.nii.gz"."""
 
+    show_names: bool = True
+    """Whether pictures, reports and the app name files and subjects. false: they show `target 271`
+    instead.
+    """
+
     max_bad: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of the files that may be unusable.
 

@@ -107,7 +107,9 @@ def _about(run: Run) -> str:
     config, method = run.config, run.method
     paper = METHODS[config.method.name].paper.rstrip(".")
     data = " ".join(str(DATASETS[config.data.name].__doc__).strip().split("\n\n")[0].split())
-    size = sum(value.numel() for value in method.state_dict().values())
+    size = sum(value.numel() for value in method.parameters())
+    if config.data.name == "folders":
+        data = "Two folders of images, `background` and `target`."
     shape = " x ".join(map(str, run.shape))
     return (
         f"A contrastive analysis model, trained with Contrastive studio: `{config.method.name}` "
@@ -117,7 +119,7 @@ def _about(run: Run) -> str:
         f"salient s with {config.method.s}.\n{_values(run)}"
         f"- **Training:** {run.images_seen:,} images of both sets together, seed {config.seed}. "
         "See `config.yaml`.\n"
-        f"- **Weights:** {size:,} numbers, averaged over the training (EMA). They include nets "
+        f"- **Weights:** {size:,} parameters, averaged over the training (EMA). They include nets "
         "that only the training needs.\n"
     )
 

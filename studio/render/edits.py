@@ -103,7 +103,8 @@ def draw_reconstruct(
         "Reconstruction of test images",
         "Each test image, the image decoded from its code, and the absolute difference. Background "
         "images are decoded with the blank salient code, as in training. Pixel values range from "
-        f"-1 to 1. Mean absolute difference: {means}. {describe_view(method, dataset, seed)}",
+        f"-1 to 1. Mean absolute difference of the shown images: {means}. "
+        f"{describe_view(method, dataset, seed)}",
         [colours],
         column_breaks=[4],
     ).draw()
@@ -180,7 +181,7 @@ def draw_counterfactual(
             "content; see heal"
         )
     shown = pick_targets(dataset, n, 6, seed)
-    indices = [int(name.split()[1]) for name in shown.names]
+    indices = shown.indices
     reconstructed = sampling.reconstruct(method, shown.images)
     healed = sampling.heal(method, shown.images)
     removed, masks = sampling.salient_map(reconstructed, healed), dataset.masks("test", indices)

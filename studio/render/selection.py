@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from studio import sampling
+from studio.data.captions import caption_images
 from studio.data.dataset import Belongs, DataConfig, Dataset
 from studio.errors import StudioError
 from studio.method import DOMAINS, Code, Domain, Method
@@ -37,10 +38,11 @@ FAINTEST = 0.1  # a difference map saturates at this value or higher, so that no
 
 
 class Selection(NamedTuple):
-    """Test images with their names, such as `target 1234`, which identify them in the data set."""
+    """Test images with their names (`studio.data.captions`) and indices in the data set."""
 
     images: Tensor
     names: list[str]
+    indices: np.ndarray
 
 
 def check_count(n: int, most: int | None = None) -> int:
@@ -110,7 +112,7 @@ def pick_varied(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belon
         chosen = indices[:n]
     images = dataset.images("test", domain, chosen)
     check_finite(images, generated=False)
-    return Selection(images, [f"{domain} {i}" for i in chosen])
+    return Selection(images, caption_images(dataset, "test", domain, chosen), chosen)
 
 
 def shuffle_indices(dataset: Dataset, domain: Domain, seed: int) -> np.ndarray:

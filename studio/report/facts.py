@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from studio.config import Config
+from studio.data.captions import hide_names
 from studio.data.dataset import Dataset
 from studio.errors import StudioError, warn
 from studio.evaluate.score import read_scores
@@ -67,7 +68,9 @@ class Facts:
     changes: str = ""
 
 
-def collect_run(run: Run, *, with_probe: bool = True, averaged: bool = True) -> Facts:
+def collect_run(
+    run: Run, *, with_probe: bool = True, averaged: bool = True, names: bool = True
+) -> Facts:
     """Collects the facts of an opened run.
 
     Its data are opened. If that fails and `with_probe` is off, the facts are those that need none.
@@ -76,6 +79,7 @@ def collect_run(run: Run, *, with_probe: bool = True, averaged: bool = True) -> 
         run: the run.
         with_probe: see `collect`.
         averaged: see `collect`.
+        names: whether files and subjects may be named.
 
     Raises:
         StudioError: the data cannot be opened.
@@ -89,6 +93,8 @@ def collect_run(run: Run, *, with_probe: bool = True, averaged: bool = True) -> 
         facts = collect(*here, describe_data(run), run.images_seen, False, averaged)
         facts.missing["data"] = str(error).splitlines()[0]
         return facts
+    if not names:
+        dataset.show_names = False
     return collect(
         *here,
         dataset,
@@ -145,14 +151,19 @@ def collect(
         }
         if isinstance(dataset, Dataset)
         else {},
-        [*(dataset.notes() if isinstance(dataset, Dataset) else []), *method.notes()],
+        [
+            *(hide_names(dataset, dataset.notes()) if isinstance(dataset, Dataset) else []),
+            *method.notes(),
+        ],
         here[images_seen].verify() if images_seen in here else {},
         None,
         changes=changes,
     )
     _read_scores_of(facts, data_sha256)
     if changes:
-        facts.notes.insert(0, f"the data differ from those of the training: {changes}")
+        note = f"the data differ from those of the training: {changes}"
+        known = isinstance(dataset, Dataset)
+        facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
     if facts.probe is None and with_probe and isinstance(dataset, Dataset):
         from studio.evaluate.measure import measure

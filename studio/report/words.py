@@ -16,9 +16,9 @@ def format_number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {format_number(part)}" for key, part in value.items())
+        return ", ".join(f"{key} {format_number(part)}" for key, part in value.items()) or "-"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(format_number(part) for part in value)
+        return ", ".join(format_number(part) for part in value) or "-"
     return str(value)
 
 

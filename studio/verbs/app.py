@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from studio.verbs.options import DataRoot, expand
+from studio.verbs.options import DataRoot, Names, expand
 
 __all__ = ["app"]
 
@@ -38,6 +38,7 @@ def app(
         bool, typer.Option("--open/--no-open", help="open the page in a browser")
     ] = False,
     data_root: DataRoot = None,
+    names: Names = True,
 ) -> None:
     """Explore runs in the browser: swap, heal and edit images. Needs the extra `app`."""
     from studio.app.server import check_gradio, free_port, serve
@@ -47,4 +48,4 @@ def app(
 
     from studio.app.state import Shelf
 
-    serve(Shelf(runs, device, data_root), host, free, browser)
+    serve(Shelf(runs, device, data_root, names), host, free, browser)

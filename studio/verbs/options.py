@@ -15,6 +15,7 @@ __all__ = [
     "Cfg",
     "DataRoot",
     "Json",
+    "Names",
     "Number",
     "RunArgument",
     "Weights",
@@ -59,6 +60,14 @@ Assignments = Annotated[
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="print one JSON object on stdout and nothing else")
+]
+Names = Annotated[
+    bool,
+    typer.Option(
+        "--names/--no-names",
+        help="name files and subjects; --no-names writes `target 271` instead, as "
+        "data.show_names: false does for all verbs",
+    ),
 ]
 Number = Annotated[
     int | None,

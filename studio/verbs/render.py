@@ -8,7 +8,15 @@ import typer
 
 from studio.errors import StudioError, nearest
 from studio.limits import Most
-from studio.verbs.options import DataRoot, Number, RunArgument, Weights, check_picture, expand
+from studio.verbs.options import (
+    DataRoot,
+    Names,
+    Number,
+    RunArgument,
+    Weights,
+    check_picture,
+    expand,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -91,8 +99,10 @@ def render(
     checkpoint: Number = None,
     ema: Weights = True,
     data_root: DataRoot = None,
+    names: Names = True,
 ) -> None:
     """Draw a picture with a caption."""
+    from studio.data import Dataset
     from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
     from studio.render.selection import describe_data
 
@@ -119,6 +129,8 @@ def render(
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema, data_root=data_root)
         data = describe_data(opened) if kind in WITHOUT_DATA else opened.data
+        if isinstance(data, Dataset) and not names:
+            data.show_names = False
         path = out or opened.folder / "grids" / f"{kind}.png"
         _save(PICTURES[kind](opened.method, data, n, seed or 0, **options), path)
     print(path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import DataRoot, Number, Weights, expand
+from studio.verbs.options import DataRoot, Names, Number, Weights, expand
 
 __all__ = ["report"]
 
@@ -41,6 +41,7 @@ def report(
     checkpoint: Number = None,
     ema: Weights = True,
     data_root: DataRoot = None,
+    names: Names = True,
 ) -> None:
     """Write one HTML page that needs no network.
 
@@ -55,7 +56,7 @@ def report(
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
     # Every run is opened before any is measured, because a wrong name must be reported at once.
     opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
-    facts = [collect_run(run, with_probe=with_probe, averaged=ema) for run in opened]
+    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=names) for run in opened]
     path = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
     write_report(facts, path)
     print(path)

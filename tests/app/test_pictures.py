@@ -48,7 +48,7 @@ def test_pieces_show_the_images_that_they_name(session: Session, explorer: Explo
         "change": (result, session.reconstruction),
         "removed": (session.reconstruction, session.healed),
         "swap-change-01": (session.swapped, session.reconstruction),
-        "swap-change-12": (session.decoded[1, 2], session.decoded[1, 1]),
+        "swap-change-12": (session.decoded[1, 1], session.decoded[1, 2]),  # the sign of "removed"
     }
     for name, (after, before) in maps.items():
         assert np.array_equal(found[name], paint_change(after, before)), name

@@ -65,7 +65,7 @@ def test_reconstruct_shows_the_error_of_each_pixel(
     for row in drawn[1].rows[1:]:
         assert np.array_equal(row[3], scale.paint(wrong.numpy()))
         assert np.array_equal(row[7], scale.paint(wrong.numpy()))
-    assert "Mean absolute difference: 0.006 (background) and 0.006 (target)" in drawn[1].caption
+    assert "of the shown images: 0.006 (background) and 0.006 (target)" in drawn[1].caption
 
 
 def test_reconstruct_blanks_the_salient_code_of_background_images(

@@ -104,6 +104,11 @@ class BratsConfig(FilesConfig, ShareConfig):
     """Folder of the cache. null: the folder that the environment variable STUDIO_CACHE names, else
     `.studio-cache` in the folder of the patients."""
 
+    show_names: bool = True
+    """Whether pictures, reports and the app name files and subjects. false: they show `target 271`
+    instead.
+    """
+
     @field_validator("modalities")
     @classmethod
     def _each_once(cls, modalities: tuple[str, ...]) -> tuple[str, ...]:

@@ -95,6 +95,7 @@ class Brats(Dataset):
 
     def __init__(self, config: BratsConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
+        self.show_names = config.show_names
         self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
         self._editions, reasons = self._find_editions(patients)
         self._cache, entries, unusable = self._cut(patients)
@@ -167,6 +168,17 @@ class Brats(Dataset):
             columns = len(COLUMNS) if extra else len(COLUMNS) - len(EXTRA)
             items[patient.name] = hash_pixels(entry.numbers[:, :columns], middle)
         return Fingerprint("each patient's table of slices and middle slice", "patient", items)
+
+    def item_names(self, split: Split, domain: str) -> list[str]:
+        """Returns the patient's folder and the number of the slice of each item."""
+        rows = self._rows[split, domain]
+        patients = self.item_patients(split, domain)
+        slices = self._table[rows, COLUMNS.index("slice")].astype(int)
+        return [f"{p.name} slice {n}" for p, n in zip(patients, slices, strict=True)]
+
+    def item_subjects(self, split: Split, domain: str) -> list[str]:
+        """Returns the patient of each item."""
+        return [patient.subject for patient in self.item_patients(split, domain)]
 
     def item_patients(self, split: Split, domain: str) -> list[Patient]:
         """Returns the patient of each item."""

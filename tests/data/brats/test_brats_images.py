@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.brats_files import SHAPE, TUMOUR, head, open_brats, store, tumour, write_patient
 
+from studio.data.captions import caption_images
 from studio.data.io.volumes import axial_slice, read_volume
 
 
@@ -172,3 +173,15 @@ def test_background_excludes_a_slice_with_tumour_outside_the_crop(tmp_path: Path
         6,
         8,
     ]  # slice 5 has its tumour beyond the frame's edge
+
+
+def test_items_are_named_by_patient_and_slice(root: Path) -> None:
+    data = open_brats(root)
+    slices = data.labels("test", "target")["slice"].astype(int)
+    patients = data.item_patients("test", "target")
+    names = data.item_names("test", "target")
+    assert names == [f"{p.name} slice {n}" for p, n in zip(patients, slices, strict=True)]
+    assert data.item_subjects("test", "target") == [patient.subject for patient in patients]
+    assert caption_images(data, "test", "target", [0]) == [f"target {names[0]}"]
+    hidden = open_brats(root, show_names=False)
+    assert caption_images(hidden, "test", "target", [0]) == ["target 0"]

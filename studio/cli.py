@@ -20,6 +20,7 @@ from studio.verbs.render import render
 from studio.verbs.report import report
 from studio.verbs.score import score
 from studio.verbs.train import train
+from studio.verbs.usage import UsageError, print_usage
 
 __all__ = ["app", "main", "train_main"]
 
@@ -53,15 +54,18 @@ def train_main() -> None:
     _run(single)
 
 
-def _run(command: Callable[[], object]) -> None:
+def _run(command: Callable[..., object]) -> None:
     """Runs a command, and exits with a message and a code instead of a traceback."""
     prepare_terminal()
     try:
         try:
-            command()
+            code = command(standalone_mode=False)
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:
+    except UsageError as error:
+        print_usage(error)
+        raise SystemExit(2) from None
+    except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:  # for example `studio data list | head`
@@ -71,6 +75,8 @@ def _run(command: Callable[[], object]) -> None:
         print(f"error: {_describe(error)}", file=sys.stderr)
         _drop_stdout()
         raise SystemExit(2) from None
+    if isinstance(code, int) and code:  # of `typer.Exit`
+        raise SystemExit(code)
 
 
 def _describe(error: BaseException) -> str:

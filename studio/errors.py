@@ -3,11 +3,15 @@
 The command line prints a `StudioError` as plain text, without a traceback.
 """
 
+import json
+import re
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["NotDamagedError", "StudioError", "nearest", "warn"]
+__all__ = ["NotDamagedError", "StudioError", "nearest", "reason_of", "warn"]
+
+NAMED = 3  # names of weights in a message
 
 
 class StudioError(Exception):
@@ -25,6 +29,26 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if match:
         return f"; did you mean {match[0]!r}?"
     return f"; valid: {', '.join(valid)}" if valid else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns why a file cannot be used, in words instead of those of a library, on one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON at line {error.lineno}, column {error.colno}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"not a text in UTF-8 (byte {error.start + 1})"
+    if isinstance(error, KeyError):
+        return f"{text} is missing"
+    if isinstance(error, TypeError | AttributeError | IndexError):
+        return "its structure is another one"
+    if "loading state_dict" in text:
+        names = re.findall(r"size mismatch for ([\w.]+)", text) + re.findall(r'"([\w.]+)"', text)
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f"its weights are those of other nets: {', '.join(names[:NAMED])}{more}"
+    return text or type(error).__name__
 
 
 def warn(line: str) -> None:

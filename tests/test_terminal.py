@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_warning_of_a_library_is_one_line_and_no_error_when_warnings_are_errors(
 def test_error_of_the_system_is_one_line(
     error: Exception, line: str, terminal: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise error
 
     found = io.StringIO()
@@ -117,7 +118,7 @@ def test_error_of_the_system_is_one_line(
 
 
 def test_error_of_the_program_keeps_its_traceback(terminal: None) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -201,3 +202,60 @@ def test_figure_is_the_same_whatever_matplotlib_finds(backend: str, tmp_path: Pa
         "font.size: 30\nfigure.facecolor: red\nfont.family: Comic\n", encoding="utf-8"
     )
     assert draw() == plain
+
+
+USAGE = [
+    (["render", "run", "grid", "--n", "0"], "--n 0: expected at least 1"),
+    (["render", "run", "grid", "--n", "many"], "--n many: expected a whole number"),
+    (["render", "run", "grid", "--range", "a", "1"], "--range a: expected a number"),
+    (["render", "run", "codes", "--seed", "9" * 20], "at most 9,223,372,036,854,775,807"),
+    (["bench", "--iterations", "1000000"], "--iterations 1000000: expected at most 10,000"),
+    (["probe", "run", "--jsn"], "no such option: --jsn"),
+    (["prob"], "no such command 'prob'"),
+    (["train"], "missing option '--cfg'"),
+    (["render", "run"], "missing argument"),
+    (["render", "run", "grid", "more"], "unexpected extra argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE)
+def test_wrong_use_of_an_option_is_one_line_in_our_words(
+    arguments: list[str], words: str, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", found)
+    monkeypatch.setattr(sys, "argv", ["studio", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    line = found.getvalue()
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1
+    assert words in line
+    assert "Input should" not in line
+    assert " --help lists what is valid" in line
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["data"], 2)])
+def test_help_is_printed_when_it_is_wanted_or_nothing_is_given(
+    arguments: list[str], code: int, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = io.StringIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, found)
+    monkeypatch.setattr(sys, "argv", ["studio", *arguments])
+    with suppress(SystemExit):
+        cli.main()
+        assert code == 0
+    assert "Commands:" in found.getvalue()
+
+
+@pytest.mark.parametrize("code", [1, 137])
+def test_exit_code_of_a_verb_is_kept(code: int, terminal: None) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli._run(lambda **_: code)
+    assert stopped.value.code == code
+
+
+def test_verb_that_succeeds_raises_nothing(terminal: None) -> None:
+    cli._run(lambda **_: None)

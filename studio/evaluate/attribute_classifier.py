@@ -25,7 +25,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate,
 from studio.atomic import write_file, write_json
 from studio.data import Dataset
 from studio.data.dataset import Split, is_known
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, reason_of, warn
 from studio.evaluate.fit_classifier import fit_classifier
 from studio.method import DOMAINS
 from studio.pixels import quantise
@@ -207,7 +207,8 @@ def read_classifier(path: Path, device: torch.device) -> StoredClassifier:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudioError(
-            f"{manifest_path}: not the manifest of a classifier that `studio score` wrote ({error})"
+            f"{manifest_path}: not the manifest of a classifier that `studio score` wrote "
+            f"({reason_of(error)})"
         ) from None
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -218,7 +219,9 @@ def read_classifier(path: Path, device: torch.device) -> StoredClassifier:
         net = AttributeClassifier(channels, heads)
         net.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise StudioError(f"{path}: not a classifier that `studio score` wrote ({error})") from None
+        raise StudioError(
+            f"{path}: not a classifier that `studio score` wrote ({reason_of(error)})"
+        ) from None
     return StoredClassifier(net.to(device).eval().requires_grad_(False), sha256, manifest)
 
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from studio import sampling
 from studio.atomic import write_json
 from studio.data import Dataset
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, reason_of, warn
 from studio.evaluate.extractors import Extractor, extract, open_extractor
 from studio.evaluate.fidelity import (
     KID_SUBSETS,
@@ -157,8 +157,8 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudioError(
-            f"{path}: expected scores written by `studio score` ({error}); delete the file and "
-            "score again"
+            f"{path}: expected scores written by `studio score` ({reason_of(error)}); delete the "
+            "file and score again"
         ) from None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from studio.data.dataset import Dataset
-from studio.errors import StudioError
+from studio.errors import StudioError, reason_of
 from studio.render.grid import Grid
 from studio.render.samples import draw_grid
 from studio.render.selection import DataDescription
@@ -126,7 +126,7 @@ def _read_picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise StudioError(f"{path}: not a picture that can be read: {error}") from None
+        raise StudioError(f"{path}: not a picture that can be read: {reason_of(error)}") from None
 
 
 def _thin(items: Sequence[Item], most: int) -> list[Item]:

@@ -90,7 +90,11 @@ def _learning_rate(lines: Sequence[Mapping[str, Any]], lr: float) -> Curve:
     seen = [line["images_seen"] for line in lines]
     steps = [
         (min(seen), lr),
-        *((line["images_seen"], float(line["lr"])) for line in lines if "lr" in line),
+        *(
+            (line["images_seen"], float(line["lr"]))
+            for line in lines
+            if isinstance(line.get("lr"), int | float)
+        ),
     ]
     steps.append((max(seen), steps[-1][1]))
     return Curve(*np.array(steps, float).T)

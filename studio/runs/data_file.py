@@ -13,7 +13,7 @@ from typing import Any
 from studio import __version__
 from studio.atomic import write_json
 from studio.data.fingerprint import Fingerprint
-from studio.errors import StudioError
+from studio.errors import StudioError, reason_of
 from studio.lfs import refuse_pointer
 
 __all__ = ["DATA_FILE", "DataFile", "read_data_file"]
@@ -71,6 +71,6 @@ def read_data_file(folder: Path) -> DataFile | None:
         return DataFile(str(content["dataset"]), dict(content["derived"]), fingerprint)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudioError(
-            f"{path}: damaged ({type(error).__name__}: {error}); without the file the run opens "
+            f"{path}: damaged ({reason_of(error)}); without the file the run opens "
             "as one of an older studio, which knows nothing of its data"
         ) from None

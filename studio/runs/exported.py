@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from studio.errors import NotDamagedError, StudioError
+from studio.errors import NotDamagedError, StudioError, reason_of
 from studio.runs.manifest import read_manifest, verify_files
 
 __all__ = ["FORMAT", "KIND", "WEIGHTS", "ExportedRun", "find_export"]
@@ -51,7 +51,9 @@ class ExportedRun:
         try:
             return load_file(self.folder / WEIGHTS)
         except (OSError, SafetensorError) as error:
-            raise StudioError(f"{self.folder / WEIGHTS}: cannot be read: {error}") from None
+            raise StudioError(
+                f"{self.folder / WEIGHTS}: cannot be read: {reason_of(error)}"
+            ) from None
 
 
 def find_export(folder: Path) -> ExportedRun | None:
@@ -70,9 +72,7 @@ def find_export(folder: Path) -> ExportedRun | None:
         shape = [int(length) for length in manifest["shape"]]
         images_seen = int(manifest["images_seen"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StudioError(
-            f"{path}: not an export's manifest ({type(error).__name__}: {error})"
-        ) from None
+        raise StudioError(f"{path}: not an export's manifest ({reason_of(error)})") from None
     if kind == KIND and type(version) is int and version > FORMAT:
         raise NotDamagedError(
             f"{path}: written by a newer studio (format {version}, this one reads {FORMAT}): "

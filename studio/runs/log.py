@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studio.atomic import write_text
-from studio.errors import StudioError
+from studio.errors import StudioError, reason_of
 
 __all__ = ["drop_lines_after", "read_log"]
 
@@ -23,7 +23,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         raise StudioError(f"{path}: no such file; a training writes it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise StudioError(f"{path}: cannot be read: {error}") from None
+        raise StudioError(f"{path}: cannot be read: {reason_of(error)}") from None
     return [entry for _, entry in _entries(text)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from studio.errors import StudioError
+from studio.errors import StudioError, reason_of
 from studio.lfs import refuse_pointer
 
 __all__ = ["read_manifest", "sha256", "verify_files"]
@@ -37,9 +37,7 @@ def read_manifest(path: Path, kind: str) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         return {**manifest, "files": dict(manifest["files"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudioError(
-            f"{path}: not {kind}'s manifest ({type(error).__name__}: {error})"
-        ) from None
+        raise StudioError(f"{path}: not {kind}'s manifest ({reason_of(error)})") from None
 
 
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from studio.data.intensity import (
     stated_intensity,
 )
 from studio.data.io.files import FilesConfig
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, reason_of, warn
 from studio.method import Code, Domain, Method
 from studio.runs import checkpoint, exported
 from studio.runs.data_file import DataFile, read_data_file
@@ -103,7 +103,9 @@ class Run:
         try:
             method.load_state_dict(weights)
         except RuntimeError as error:
-            raise StudioError(f"{source}: does not fit {folder / 'config.yaml'}: {error}") from None
+            raise StudioError(
+                f"{source}: does not fit {folder / 'config.yaml'}: {reason_of(error)}"
+            ) from None
         method = method.to(where).eval().requires_grad_(False)
         return cls(folder, config, method, seen, shape, read_data_file(folder), ema)
 

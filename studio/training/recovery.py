@@ -24,7 +24,7 @@ from studio.atomic import write_json
 from studio.data import PairStream
 from studio.distributed.processes import Processes
 from studio.domains import DOMAINS
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, reason_of, warn
 from studio.runs import checkpoint
 from studio.seeds import seed_of
 from studio.training.engine import Engine, refuse_micro_batches
@@ -44,7 +44,9 @@ def load_checkpoint_(engine: Engine, chosen: checkpoint.Checkpoint) -> None:
     try:
         load_state_(engine, chosen.tensors("weights"), chosen.tensors("ema"), chosen.training())
     except (RuntimeError, KeyError, ValueError) as error:
-        raise StudioError(f"{chosen.path}: does not fit the run's config: {error}") from None
+        raise StudioError(
+            f"{chosen.path}: does not fit the run's config: {reason_of(error)}"
+        ) from None
 
 
 def find_newest(
@@ -199,7 +201,7 @@ class Recovery:
                 save_file(weights, folder / f"{name}.safetensors")
         # safetensors raises SafetensorError when the disk is full.
         except (OSError, StudioError, SafetensorError) as error:
-            warn(f"{folder}: the diagnosis could not be written: {error}")
+            warn(f"{folder}: the diagnosis could not be written: {reason_of(error)}")
 
 
 def _diagnose(engine: Engine, failure: NotFinite) -> dict[str, object]:

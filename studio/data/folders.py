@@ -27,10 +27,10 @@ from studio.data.fingerprint import Fingerprint, hash_cells
 from studio.data.folders_cache import CACHE, NOT_KEPT, ItemCache, read_items
 from studio.data.folders_config import FOLDERS_LAYOUT, FoldersConfig
 from studio.data.folders_intensity import (
-    check_depth,
+    complete_intensity,
     intensity_notes,
     measure_span,
-    pool_window,
+    reading_intensity,
 )
 from studio.data.folders_notes import (
     Item,
@@ -44,11 +44,7 @@ from studio.data.folders_scan import check_root, find_files
 from studio.data.folders_volumes import idle_notes, volume_notes
 from studio.data.indices import as_indices
 from studio.data.intensity import (
-    EIGHT_BIT_RANGE,
-    Intensity,
     Window,
-    kept_intensity,
-    stated_intensity,
 )
 from studio.data.io import images
 from studio.data.io.attribute_table import TABLE, read_attributes
@@ -111,7 +107,7 @@ class Folders(Dataset):
         self.show_names = config.show_names
         stored = derived or {}
         # The rule by which files are read. It is completed when all are known.
-        self.intensity = self._reading_rule(derived)
+        self.intensity = reading_intensity(config, derived)
         self.root = check_root(config)
         domains, notes = find_files(self.root, config)
         table = read_attributes(self.root, list(domains), list(config.attributes))
@@ -134,7 +130,9 @@ class Folders(Dataset):
         }
         self._refuse_empty()
         self.shape = (self._items[0].channels, config.resolution, config.resolution)
-        self.intensity = self._complete_rule(derived)
+        self.intensity = complete_intensity(
+            self.intensity, config, derived, self._items, self._sample
+        )
         declared, self._columns = read_columns(
             {item.name: item.domain for item in self._items}, self._table, config
         )
@@ -319,48 +317,6 @@ class Folders(Dataset):
         picture, _ = self.intensity.read(picture)
         return images.fit(picture, self.config.resolution, self.shape[0])
 
-    def _reading_rule(self, derived: Mapping[str, Any] | None) -> Intensity:
-        """Returns the rule by which files are read before all of them are known."""
-        if _is_former(self.config, derived):
-            return Intensity("per_file")
-        kept = kept_intensity(self.config, derived)
-        return kept or stated_intensity(self.config) or Intensity("per_file")
-
-    def _complete_rule(self, derived: Mapping[str, Any] | None) -> Intensity:
-        """Returns the rule with its window or its types.
-
-        Raises:
-            StudioError: the files have different depths, and the config does not say what is meant.
-        """
-        rule = self.intensity
-        if kept_intensity(self.config, derived) is not None:
-            return rule
-        if derived is not None and _is_former(self.config, derived):
-            return replace(rule, window=self._former_window(derived))
-        if rule.rule == "range":
-            types = {item.type for item in self._items}
-            return replace(rule, ranges={k: v for k, v in rule.ranges.items() if k in types})
-        if rule.rule == "per_file":
-            check_depth(self.root, self._items)
-            if self._items[0].type == "uint8":
-                return EIGHT_BIT_RANGE
-            rule = Intensity("window")
-        if rule.rule == "window" and rule.window is None:
-            return replace(rule, window=pool_window(self._sample(self._items)))
-        return rule
-
-    def _former_window(self, stored: Mapping[str, Any]) -> Window | None:
-        """Returns the window of a run of an older studio, which holds for files beyond 8 bits."""
-        deep = [item for item in self._items if item.type != "uint8"]
-        if not deep:
-            return None
-        if self.config.window != "auto":
-            return self.config.window
-        if stored.get("window") is not None:
-            low, high = stored["window"]
-            return float(low), float(high)
-        return pool_window(self._sample(deep))
-
     def _sample(self, items: Sequence[Item]) -> list[np.ndarray]:
         """Returns pixels of a sample of the training images among some items."""
         sample = []
@@ -384,11 +340,6 @@ class Folders(Dataset):
                     "split: add images or "
                     f"subjects, change data.test_share, or state the split in {TABLE}"
                 )
-
-
-def _is_former(config: FoldersConfig, derived: Mapping[str, Any] | None) -> bool:
-    """Returns whether a run of an older studio is opened, which had one rule per file."""
-    return derived is not None and "normalise" not in derived and config.normalise == "auto"
 
 
 def _hash_pixels(pixels: np.ndarray) -> bytes:

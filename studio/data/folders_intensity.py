@@ -1,17 +1,27 @@
 """The intensities of a user's folders: files of different depth, and notes on ranges."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from studio.data.folders_config import FoldersConfig
 from studio.data.folders_notes import Item
-from studio.data.intensity import PERCENTILES, RANGES, Intensity, Window
+from studio.data.intensity import (
+    EIGHT_BIT_RANGE,
+    PERCENTILES,
+    RANGES,
+    Intensity,
+    Window,
+    kept_intensity,
+    stated_intensity,
+)
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
-__all__ = ["check_depth", "intensity_notes", "measure_span", "pool_window"]
+__all__ = ["complete_intensity", "intensity_notes", "measure_span", "reading_intensity"]
 
 SPAN_PIXELS = 2**12  # pixels of an image from which its typical range is taken
 FEW = 0.1  # a share of a range below this is noted as a sliver
@@ -42,7 +52,78 @@ def pool_window(sample: Sequence[np.ndarray]) -> Window:
     return low, high
 
 
-def check_depth(root: Path, items: Sequence[Item]) -> None:
+def reading_intensity(config: FoldersConfig, derived: Mapping[str, Any] | None) -> Intensity:
+    """Returns the rule by which files are read before all of them are known.
+
+    Args:
+        config: the section of the data set.
+        derived: what a run has stored, see `Dataset.derived`. None for a new run.
+    """
+    if _is_former(config, derived):
+        return Intensity("per_file")
+    return kept_intensity(config, derived) or stated_intensity(config) or Intensity("per_file")
+
+
+def complete_intensity(
+    rule: Intensity,
+    config: FoldersConfig,
+    derived: Mapping[str, Any] | None,
+    items: Sequence[Item],
+    sample: Callable[[Sequence[Item]], Sequence[np.ndarray]],
+) -> Intensity:
+    """Returns the rule with its window or its types, when all files are known.
+
+    Args:
+        rule: the rule by which they were read.
+        config: the section of the data set.
+        derived: what a run has stored. None for a new run.
+        items: all images.
+        sample: returns pixels of some training images among the given ones.
+
+    Raises:
+        StudioError: the files have different depths, and the config does not say what is meant.
+    """
+    if kept_intensity(config, derived) is not None:
+        return rule
+    if derived is not None and _is_former(config, derived):
+        return replace(rule, window=_former_window(config, derived, items, sample))
+    if rule.rule == "range":
+        types = {item.type for item in items}
+        return replace(rule, ranges={k: v for k, v in rule.ranges.items() if k in types})
+    if rule.rule == "per_file":
+        check_depth(str(config.root), items)
+        if items[0].type == "uint8":
+            return EIGHT_BIT_RANGE
+        rule = Intensity("window")
+    if rule.rule == "window" and rule.window is None:
+        return replace(rule, window=pool_window(sample(items)))
+    return rule
+
+
+def _is_former(config: FoldersConfig, derived: Mapping[str, Any] | None) -> bool:
+    """Returns whether a run of an older studio is opened, which had one rule per file."""
+    return derived is not None and "normalise" not in derived and config.normalise == "auto"
+
+
+def _former_window(
+    config: FoldersConfig,
+    stored: Mapping[str, Any],
+    items: Sequence[Item],
+    sample: Callable[[Sequence[Item]], Sequence[np.ndarray]],
+) -> Window | None:
+    """Returns the window of a run of an older studio, which holds for files beyond 8 bits."""
+    deep = [item for item in items if item.type != "uint8"]
+    if not deep:
+        return None
+    if config.window != "auto":
+        return config.window
+    if stored.get("window") is not None:
+        low, high = stored["window"]
+        return float(low), float(high)
+    return pool_window(sample(deep))
+
+
+def check_depth(root: str, items: Sequence[Item]) -> None:
     """Refuses files whose values cannot be of one unit, because of their types.
 
     Raises:

@@ -31,6 +31,7 @@ from studio.data.folders_intensity import (
     intensity_notes,
     measure_span,
     reading_intensity,
+    reads_otherwise,
 )
 from studio.data.folders_notes import (
     Item,
@@ -43,9 +44,7 @@ from studio.data.folders_notes import (
 from studio.data.folders_scan import check_root, find_files
 from studio.data.folders_volumes import idle_notes, volume_notes
 from studio.data.indices import as_indices
-from studio.data.intensity import (
-    Window,
-)
+from studio.data.intensity import Intensity, Window, kept_intensity
 from studio.data.io import images
 from studio.data.io.attribute_table import TABLE, read_attributes
 from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
@@ -112,7 +111,7 @@ class Folders(Dataset):
         domains, notes = find_files(self.root, config)
         table = read_attributes(self.root, list(domains), list(config.attributes))
         self._table = table.cells
-        items, self.quarantined = self._open(domains)
+        items, self.quarantined = self._open(domains, kept_intensity(config, derived))
         plan = plan_splits(
             [item.name for item in items],
             self._table,
@@ -211,15 +210,27 @@ class Folders(Dataset):
             columns,
         )
 
-    def _open(self, domains: Mapping[str, str]) -> tuple[list[Item], list[tuple[str, str]]]:
+    def _open(
+        self, domains: Mapping[str, str], kept: Intensity | None
+    ) -> tuple[list[Item], list[tuple[str, str]]]:
         """Decodes every file once.
 
-        Returns the usable ones in order, and (file, reason) for the others.
+        Args:
+            domains: file -> domain.
+            kept: the rule of intensity of a run that is opened again.
+
+        Returns:
+            The usable ones in order, and (file, reason) for the others.
         """
         items: list[Item] = []
         reasons: dict[str, str] = {}
         room = self.config.memory_gb * 1e9
-        for name, found in read_items(self._cache(), domains, self._read_item, room).items():
+        read = read_items(self._cache(), domains, self._read_item, room)
+        if kept is not None:
+            reading, self.intensity = self.intensity, kept
+            others = [name for name in read if reads_otherwise(kept, reading, read[name])]
+            read |= {name: self._read_item(name, domains[name]) for name in others}
+        for name, found in read.items():
             if isinstance(found, str):
                 reasons[name] = found
             else:
@@ -255,7 +266,6 @@ class Folders(Dataset):
             "channels": config.channels,
             "slice": config.slice,
             "volumes": asdict(config.volumes),
-            "window": self.intensity.window,
             "intensity": self.intensity.to_json(),
         }
         return ItemCache(Path(place), self.root, options)
@@ -291,7 +301,7 @@ class Folders(Dataset):
             float(picture.values.min()),
             float(picture.values.max()),
             measure_span(pixels),
-            window,
+            None if self.intensity.rule == "window" else window,
             digest,
             gray,
         )

@@ -21,7 +21,13 @@ from studio.data.intensity import (
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
-__all__ = ["complete_intensity", "intensity_notes", "measure_span", "reading_intensity"]
+__all__ = [
+    "complete_intensity",
+    "intensity_notes",
+    "measure_span",
+    "reading_intensity",
+    "reads_otherwise",
+]
 
 SPAN_PIXELS = 2**12  # pixels of an image from which its typical range is taken
 FEW = 0.1  # a share of a range below this is noted as a sliver
@@ -55,13 +61,32 @@ def pool_window(sample: Sequence[np.ndarray]) -> Window:
 def reading_intensity(config: FoldersConfig, derived: Mapping[str, Any] | None) -> Intensity:
     """Returns the rule by which files are read before all of them are known.
 
+    It is the same for a new run and for one that is opened again, so both find the same cache.
+    `reads_otherwise` tells which files the rule of the run treats in another way.
+
     Args:
         config: the section of the data set.
         derived: what a run has stored, see `Dataset.derived`. None for a new run.
     """
-    if _is_former(config, derived):
+    kept = kept_intensity(config, derived)
+    if _is_former(config, derived) or (kept is not None and kept.rule == "per_file"):
         return Intensity("per_file")
-    return kept_intensity(config, derived) or stated_intensity(config) or Intensity("per_file")
+    return stated_intensity(config) or Intensity("per_file")
+
+
+def reads_otherwise(kept: Intensity, reading: Intensity, found: Item | str) -> bool:
+    """Returns whether a run's rule reads a file otherwise than the rule by which it was read.
+
+    Args:
+        kept: the rule of the run.
+        reading: see `reading_intensity`.
+        found: the image, or the reason why the file cannot be used.
+    """
+    if isinstance(found, str):
+        return kept.rule == reading.rule == "range"
+    if kept.rule == "range":
+        return found.type not in kept.ranges
+    return kept.rule == "window" and reading.rule == "per_file" and found.type == "uint8"
 
 
 def complete_intensity(
@@ -83,8 +108,8 @@ def complete_intensity(
     Raises:
         StudioError: the files have different depths, and the config does not say what is meant.
     """
-    if kept_intensity(config, derived) is not None:
-        return rule
+    if (kept := kept_intensity(config, derived)) is not None:
+        return kept
     if derived is not None and _is_former(config, derived):
         return replace(rule, window=_former_window(config, derived, items, sample))
     if rule.rule == "range":

@@ -223,3 +223,27 @@ def test_two_openings_at_once_decode_once(decoded: list[str]) -> None:
         second = open_folders(ROOT, cache=str(cache_folder))
     assert decoded == []
     assert_same(content(first), content(second))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (np.uint8, {}),
+        (np.int16, {}),
+        (np.int16, {"normalise": "window"}),
+        (np.int16, {"normalise": "range"}),
+        (np.uint8, {"window": (10, 99)}),
+        (np.int16, {"normalise": "per_image"}),
+    ],
+)
+def test_run_that_is_opened_again_decodes_nothing(
+    kind: type, fields: dict[str, Any], decoded: list[str]
+) -> None:
+    """The rule of intensity that the run has stored asks for the same pixels."""
+    fill(ROOT, 18, ".npy", lambda key: noise(key, dtype=kind))
+    first = open_folders(ROOT, **fields)
+    assert len(decoded) == 36
+    decoded.clear()
+    again = Folders(first.config, first.derived())
+    assert decoded == []
+    assert_same(content(again), content(first))

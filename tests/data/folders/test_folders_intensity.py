@@ -223,6 +223,18 @@ def test_folders_keep_the_rule_of_a_run_when_files_of_another_type_are_added(
     assert "is not 8-bit as the images of the data set but int64" in why
 
 
+def test_folders_keep_the_window_of_a_run_when_8_bit_files_are_added(tmp_path: Path) -> None:
+    fill(tmp_path, suffix=".npy", make=as_type(np.int16, 2))
+    config = FoldersConfig(root=str(tmp_path), resolution=8)
+    first = Folders(config)
+    low, high = first.window
+    write(tmp_path / "target/new.png", noise("x"))
+    again = Folders(config, first.derived())
+    expected = ((noise("x") - low) / (high - low)).clip(0, 1) * 2 - 1
+    np.testing.assert_allclose(shown(again, "target/new.png")[0], expected, atol=1e-5)
+    assert again.window == (low, high)
+
+
 def former(key: object) -> np.ndarray:
     return noise(key, high=60_000, dtype=np.uint16)
 

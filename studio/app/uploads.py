@@ -17,7 +17,9 @@ MOST_BYTES = 10 * 2**20
 
 
 def read_upload(path: Path, rule: ReadingRule) -> tuple[Tensor, str]:
-    """Reads a file as one image of a run. Colours become those of the run.
+    """Reads a file as one image of a run, as `studio apply` does.
+
+    A file with other channels, which `apply` refuses, is converted. The note says so.
 
     Args:
         path: the file.
@@ -37,10 +39,17 @@ def read_upload(path: Path, rule: ReadingRule) -> tuple[Tensor, str]:
             f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB; at most "
             f"{MOST_BYTES / 2**20:g} MB are accepted"
         )
+    one = replace(rule, chosen=rule.chosen or "middle")
+    note = ""
     try:
-        read = read_user_file(path, replace(rule, convert=True, chosen=rule.chosen or "middle"))
+        try:
+            read = read_user_file(path, one)
+        except UnreadableError:
+            read = read_user_file(path, replace(one, convert=True))
+            note = f" · converted to {'gray' if rule.shape[0] == 1 else 'RGB'}"
     except UnreadableError as error:
         raise StudioError(f"{path.name}: {error}") from None
     low, high = read.window
-    note = "" if read.window == EIGHT_BIT else f" · {low:.4g} to {high:.4g} shown as -1 to 1"
+    if read.window != EIGHT_BIT:
+        note += f" · {low:.4g} to {high:.4g} shown as -1 to 1"
     return torch.from_numpy(read.images[0]), note

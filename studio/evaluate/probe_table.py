@@ -40,7 +40,7 @@ MEASURES = {"clustering_accuracy": "clustering", "silhouette": "silhouette"}
 def probe_table(result: dict[str, Any]) -> TextTable:
     """Returns the rows of a probe as a table.
 
-    Arrows show the desired direction of a value: up for the space where the attribute belongs,
+    Arrows show the desired direction of a value: up for the code where the attribute belongs,
     down for the other one.
     """
     title = (
@@ -66,7 +66,7 @@ def probe_table(result: dict[str, Any]) -> TextTable:
 
 
 def separation_table(result: dict[str, Any]) -> TextTable:
-    """Returns how well the classes separate in each space, a row per attribute and measure.
+    """Returns how well the classes separate in each code, a row per attribute and measure.
 
     Arrows have the same meaning as in `probe_table`.
     """
@@ -92,7 +92,7 @@ def separation_table(result: dict[str, Any]) -> TextTable:
                 if measure != "clustering_accuracy":
                     chance = "-"
                 rows.append([name, words + place, *cells, chance, n])
-    return TextTable("classes of target images in each space", SEPARATION_COLUMNS, rows)
+    return TextTable("classes of target images in each code", SEPARATION_COLUMNS, rows)
 
 
 def _arrows(belongs: str) -> tuple[str, str]:

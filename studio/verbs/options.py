@@ -66,7 +66,7 @@ Names = Annotated[
     typer.Option(
         "--names/--no-names",
         help="name files and subjects; --no-names writes `target 271` instead, as "
-        "data.show_names: false does for all verbs",
+        "data.show_names: false does for all commands",
     ),
 ]
 Number = Annotated[

@@ -71,10 +71,11 @@ def test_read_upload_agrees_with_folders(kind: str, tmp_path: Path) -> None:
 def test_read_upload_converts_colours_to_those_of_the_run(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "red.png")
     Image.fromarray(RNG.integers(0, 256, (16, 16)).astype(np.uint8)).save(tmp_path / "gray.png")
-    assert read_upload(tmp_path / "red.png", rule())[0].mean().item() == pytest.approx(
-        76 / 127.5 - 1
-    )
-    gray = read_upload(tmp_path / "gray.png", rule(RGB))[0]
+    red, note = read_upload(tmp_path / "red.png", rule())
+    assert red.mean().item() == pytest.approx(76 / 127.5 - 1)
+    assert note == " · converted to gray"
+    gray, note = read_upload(tmp_path / "gray.png", rule(RGB))
+    assert note == " · converted to RGB"
     assert gray.shape == RGB
     assert torch.equal(gray[0], gray[2])
 

@@ -175,7 +175,8 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     alike = rule.shape[0] == 1 and all(images.is_gray(picture.values) for picture in pictures)
     if pictures[0].values.shape[0] != rule.shape[0] and not (rule.convert or alike):
         raise UnreadableError(
-            f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}"
+            f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}: "
+            f"save it as {'gray' if rule.shape[0] == 1 else 'RGB'}"
         )
     numbers = (
         range(len(pictures)) if len(pictures) > 1 else (_slice_index(_single_slice(rule), slices),)

@@ -32,7 +32,7 @@ from studio.data.brats.layout import (
     find_patients,
     find_repeated,
 )
-from studio.data.brats.notes import edition_notes, scan_notes
+from studio.data.brats.notes import edition_notes, order_notes, scan_notes
 from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, Scans, cut_patient
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.fingerprint import Fingerprint, hash_pixels
@@ -343,6 +343,7 @@ class Brats(Dataset):
                 [f"{n}: {why}" for n, why in self.quarantined]
             )
         yield from edition_notes([self._editions[patient.name] for patient in self.patients])
+        yield from order_notes(self.patients)
         yield from scan_notes([entry.facts for entry in self._entries])
         sides = [*self._splits.values()]
         by_split = ", ".join(f"{sides.count(split)} in {split}" for split in SPLITS)

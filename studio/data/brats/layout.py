@@ -220,7 +220,11 @@ def _own_name(file: str) -> str:
 
 
 def _find_decathlon(root: Path, place: Path) -> list[Patient]:
-    """Returns the patients of a folder with images and labels as in the Decathlon."""
+    """Returns the patients of a folder with images and labels as in the Decathlon.
+
+    Raises:
+        StudioError: the images are no 4-D files with the names of the labels.
+    """
     images, masks = (
         {
             re.sub(r"\.nii(\.gz)?$", "", name, flags=re.I): (place / folder / name).as_posix()
@@ -229,6 +233,12 @@ def _find_decathlon(root: Path, place: Path) -> list[Patient]:
         }
         for folder in (IMAGES, LABELS)
     )
+    if images and not images.keys() & masks.keys():
+        raise StudioError(
+            f"{root / place}: no file of {IMAGES}/ has the name of one of {LABELS}/, found "
+            f"{join_names([*images], SHOWN)}; expected a 4-D file per patient. Files per modality, "
+            "such as NAME_0000.nii.gz, must be called NAME_t1.nii.gz, NAME_t1ce.nii.gz and so on"
+        )
     order = _modality_order(root / place)
     return [
         Patient(

@@ -5,16 +5,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from studio.data.brats.editions import Edition
+from studio.data.brats.layout import Patient
 from studio.data.io.nifti import Fault, orientation_notes
 
-__all__ = ["edition_notes", "scan_notes"]
+__all__ = ["edition_notes", "order_notes", "scan_notes"]
 
 
 def edition_notes(editions: Sequence[Edition]) -> Iterator[str]:
     """Yields the editions of the patients and the meaning of their labels."""
     for title, count in Counter(edition.title for edition in editions).items():
         edition = next(edition for edition in editions if edition.title == title)
-        yield f"{count} patients have the labels of {title}: {edition.describe()}"
+        have = "patient has" if count == 1 else "patients have"
+        yield f"{count} {have} the labels of {title}: {edition.describe()}"
+
+
+def order_notes(patients: Sequence[Patient]) -> Iterator[str]:
+    """Yields the order of modalities in the 4-D files of patients, which the files do not state."""
+    orders = Counter(tuple(patient.volumes) for patient in patients if patient.volumes)
+    for order, count in orders.items():
+        yield (
+            f"{count} patients have a 4-D file, and its volumes are {', '.join(order)}: that is "
+            "the order of the Decathlon, or of dataset.json if there is one"
+        )
 
 
 def scan_notes(facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -117,6 +117,8 @@ def test_brats_reads_the_4d_files_of_the_decathlon(
         nibabel.save(store(tumour(TUMOUR)), folder / f"{folder.name}_seg.nii.gz")
     data = open_brats(tmp_path / "all", modalities=["t1", "flair"])
     assert [patient.subject for patient in data.patients] == [f"BRATS_{i:03}" for i in range(20)]
+    stated = "t2, t1ce, t1, flair" if order else "flair, t1, t1ce, t2"
+    assert any(f"have a 4-D file, and its volumes are {stated}:" in note for note in data.notes())
     other = open_brats(plain, modalities=["t1", "flair"])
     for one, two in zip(data._entries, other._entries, strict=True):
         np.testing.assert_array_equal(one.numbers, two.numbers)
@@ -131,6 +133,14 @@ def test_brats_sets_aside_a_4d_file_without_a_label(tmp_path: Path) -> None:
     assert open_brats(tmp_path).quarantined == [
         ("BRATS_003", "has no seg file, found flair, t1, t1ce, t2")
     ]
+
+
+def test_brats_refuses_a_file_per_modality_in_the_folders_of_the_decathlon(tmp_path: Path) -> None:
+    write_decathlon(tmp_path)
+    for path in sorted((tmp_path / "imagesTr").iterdir()):
+        path.rename(path.with_name(path.name.replace(".nii", "_0000.nii")))
+    with pytest.raises(StudioError, match=r"found BRATS_000_0000.*must be called NAME_t1\.nii\.gz"):
+        open_brats(tmp_path)
 
 
 def test_brats_refuses_4d_files_of_other_modalities_or_names(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ Each docstring names the paper and the equation that the function implements.
 """
 
 from losses.adversarial import discriminator_logistic, generator_nonsaturating
-from losses.classification import bce
+from losses.classification import bce, domain_confusion
 from losses.contrast import contrastive_regulariser
 from losses.gaussian import kl_gaussians, kl_standard_normal, reparameterise, soft_clip_logvar
 from losses.information import latent_regression
@@ -45,6 +45,7 @@ __all__ = [
     "contrastive_regulariser",
     "critic_bce",
     "discriminator_logistic",
+    "domain_confusion",
     "generator_nonsaturating",
     "kl_estimate",
     "kl_gaussians",

@@ -7,7 +7,7 @@ from torch.nn.functional import softplus
 
 from losses.precision import at_least_float32
 
-__all__ = ["bce"]
+__all__ = ["bce", "domain_confusion"]
 
 
 def bce(logits: Tensor, label: Literal[0, 1]) -> Tensor:
@@ -26,3 +26,18 @@ def bce(logits: Tensor, label: Literal[0, 1]) -> Tensor:
     """
     logits = at_least_float32(logits)
     return softplus(-logits if label else logits)
+
+
+def domain_confusion(logits: Tensor) -> Tensor:
+    r"""Computes the cross-entropy of logits against a probability of one half for either class.
+
+    $-\frac12 \log \sigma(l) - \frac12 \log(1 - \sigma(l))$: Eq. 6, Tzeng et al. (2015), for two
+    domains. It is smallest, log 2, where a classifier of the domain cannot decide.
+
+    Args:
+        logits: of the classifier, shape (B,).
+
+    Returns:
+        (B,), at least log 2, finite for any finite logit.
+    """
+    return (bce(logits, 0) + bce(logits, 1)) / 2

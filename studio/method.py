@@ -147,8 +147,8 @@ class Step(Generic[DrawType]):
 
     Steps of an iteration run in order. The first step takes a new Draw. Every later step takes the
     most recent Draw of the iteration, so that steps share forward passes, with two exceptions: each
-    repetition of a step after its first, and a step with `fresh`. These take a new Draw of the same
-    Pair, which uses the nets as the earlier steps left them.
+    repetition of a step after its first (unless `redraw` is off), and a step with `fresh`. These
+    take a new Draw of the same Pair, which uses the nets as the earlier steps left them.
 
     Attributes:
         name: as in the paper ("D", "G"). Log lines carry it.
@@ -159,6 +159,8 @@ class Step(Generic[DrawType]):
             weights["background"]`.
         times: repetitions per iteration.
         fresh: whether the first repetition takes a new Draw as well.
+        redraw: whether repetitions after the first take a new Draw. Without it they use the Draw of
+            the first, which suits a step that reads only tensors of nets that it does not move.
     """
 
     name: str
@@ -166,6 +168,7 @@ class Step(Generic[DrawType]):
     loss: Callable[[DrawType], dict[str, Tensor]]
     times: int = 1
     fresh: bool = False
+    redraw: bool = True
 
 
 class MethodConfig(Section):

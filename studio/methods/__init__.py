@@ -3,6 +3,7 @@
 from studio.method import Method
 from studio.methods.cpca import CPCA
 from studio.methods.cvae import CVAE
+from studio.methods.dig_plus import DIGPlus
 from studio.methods.double_infogan import DoubleInfoGAN
 from studio.methods.mm_cvae import MMCVAE
 from studio.methods.principled import Principled
@@ -15,6 +16,7 @@ __all__ = ["ALIASES", "METHODS"]
 
 METHODS: dict[str, type[Method]] = {
     "dig": DoubleInfoGAN,
+    "dig_plus": DIGPlus,
     "vae": VAE,
     "cvae": CVAE,
     "mm_cvae": MMCVAE,

@@ -185,7 +185,7 @@ class DoubleInfoGANDraw(Draw):
 
     Attributes:
         reals: the images of the pair, (2B, C, H, W).
-        code: codes of the prior, with s = 0 for background images.
+        code: codes of the fakes, from the prior, with s = 0 for background images.
         fakes: images that G generates from `code`.
         outputs: outputs of the four heads for `reals`, by head.
         reconstructions: reconstructions of `reals`, with s = 0 for background images.
@@ -251,6 +251,7 @@ class DoubleInfoGAN(Method):
         reals = stack_domains(pair.x, pair.y)
         code = stack_domains(self.prior(n, "background"), self.prior(n, "target"))
         real = self.D(reals)
+        code = self.choose_codes(code, real)
         # Eq. 8 reconstructs x from (z, 0) and y from (z, s).
         s = stack_domains(self.blank(n).to(real["s"]), unstack_domains(real["s"]).target)
         fakes, reconstructions = self.decode(code), self.decode(Code(real["z"], s))
@@ -259,6 +260,15 @@ class DoubleInfoGAN(Method):
             with frozen_statistics(self.G):
                 contrast = self.draw_contrast(len(reals))
         return DoubleInfoGANDraw(pair, reals, code, fakes, real, reconstructions, contrast)
+
+    def choose_codes(self, prior: Code, outputs: dict[str, Tensor]) -> Code:
+        """Returns the codes of the fakes, rows [background, target]: those of the prior.
+
+        Args:
+            prior: codes of the prior.
+            outputs: outputs of the heads for the real images, for methods that use their codes.
+        """
+        return prior
 
     def draw_contrast(self, n: int) -> Contrast:
         """Generates n pairs of fakes that share z and one salient coordinate k (Fig. 10)."""

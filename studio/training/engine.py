@@ -66,13 +66,14 @@ def schedule(steps: Sequence[Step]) -> list[list[Step]]:
         steps: the method's, in order.
 
     Returns:
-        groups in order. The first step of a group makes a draw, and the others reuse it. The second
-        and later repetitions of a step (`step.times`), and steps marked `fresh`, begin a group.
+        groups in order. The first step of a group makes a draw, and the others reuse it. Steps
+        marked `fresh` begin a group, and so do the second and later repetitions of a step
+        (`step.times`) unless its `redraw` is off.
     """
     groups: list[list[Step]] = []
     for step in steps:
         for repetition in range(step.times):
-            if not groups or step.fresh or repetition > 0:
+            if not groups or (step.redraw if repetition else step.fresh):
                 groups.append([])
             groups[-1].append(step)
     return groups
@@ -191,8 +192,8 @@ class Engine:
         means: dict[str, Tensor] = {}
         for group in self.schedule:
             draws: list[Draw | None] = [None] * len(micro_batches)
-            for step in group:
-                means |= self.take(step, micro_batches, draws, keep=step is not group[-1])
+            for left, step in zip(reversed(range(len(group))), group, strict=True):
+                means |= self.take(step, micro_batches, draws, keep=left > 0)
         self.iteration += 1
         self.ema.update(self.method, self.config.train.batch, self.images_seen)
         return means

@@ -11,6 +11,7 @@ from losses import (
     bce,
     contrastive_regulariser,
     discriminator_logistic,
+    domain_confusion,
     generator_nonsaturating,
 )
 
@@ -70,3 +71,10 @@ def test_contrastive_regulariser_is_a_categorical_likelihood() -> None:
     assert torch.isfinite(
         contrastive_regulariser(torch.tensor([[1e4, -1e4]]), torch.tensor([1]))
     ).all()
+
+
+def test_domain_confusion_is_the_cross_entropy_against_one_half() -> None:
+    half = torch.full_like(LOGITS, 0.5)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(LOGITS, half, reduction="none")
+    torch.testing.assert_close(domain_confusion(LOGITS), expected)
+    assert float(domain_confusion(torch.zeros(1))) == pytest.approx(math.log(2))

@@ -47,7 +47,8 @@ def test_step_moves_its_nets_and_nothing_else(engine: Engine) -> None:
             id(p) in own for name, p in _tensors(engine.method).items() if name in changed
         ), step.name
     assert all(p.requires_grad for p in engine.method.parameters())
-    assert [step.name for step, _ in changes] == [step.name for step in engine.method.steps()]
+    expected = [step.name for step in engine.method.steps() for _ in range(step.times)]
+    assert [step.name for step, _ in changes] == expected
     assert changes
 
 
@@ -80,11 +81,11 @@ def test_total_weights_terms_by_name_and_uses_each_weight(engine: Engine) -> Non
 
 
 def test_method_does_not_compute_terms_of_weight_zero(engine: Engine) -> None:
-    optional = {"cr", "tc", "mi", "class", "mmd_z", "mmd_s", "w2", "salient_zero"} & {
+    optional = {"cr", "confuse", "tc", "mi", "class", "mmd_z", "mmd_s", "w2", "salient_zero"} & {
         name for name, weight in engine.method.weights.items() if weight
     }
-    if engine.config.method.name == "dig":
-        optional &= {"cr"}  # the classifier is one of the heads of D
+    if engine.config.method.name in ("dig", "dig_plus"):
+        optional &= {"cr", "confuse"}  # the classifier is one of the heads of D
     config = engine.config.method
     for name in optional:
         other = config.model_copy(update={"weights": {**config.weights, name: 0.0}})

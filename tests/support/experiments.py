@@ -6,6 +6,7 @@ from studio.config import Config, resolve
 VARIANTS: dict[str, dict] = {
     "dig": {},
     "dig+cr": {"weights": {"cr": 1.0}},
+    "dig_plus": {},
     "vae": {},
     "cvae": {},
     "cvae+published": {"as_published": True, "weights": {"critic": 0.0}},

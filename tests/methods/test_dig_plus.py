@@ -1,0 +1,110 @@
+"""DIG+: swapped codes, the critic of common codes and the confusion term."""
+
+import pytest
+import torch
+from support.experiments import tiny
+from support.steps import first_pair
+
+from losses import domain_confusion
+from studio.build import build_dataset, build_method
+from studio.method import Code, unstack_domains
+from studio.methods.dig_plus import DIGPlus
+from studio.training.engine import Engine, schedule
+
+
+def engine_of(**fields: object) -> Engine:
+    config = tiny("dig_plus")
+    method = config.method.model_copy(update=fields)
+    config = config.model_copy(update={"method": method})
+    return Engine(config, build_dataset(config))
+
+
+def rows_among(rows: torch.Tensor, candidates: torch.Tensor) -> list[int]:
+    """Returns the index of each row among candidates."""
+    return [int((candidates == row).all(1).nonzero()[0]) for row in rows]
+
+
+def test_choose_codes_exchanges_the_domains_of_real_codes() -> None:
+    method = build_method(tiny("dig_plus"), (1, 32, 32))
+    assert isinstance(method, DIGPlus)
+    n, prior = 8, Code(torch.randn(16, 4), torch.randn(16, 3))
+    prior.s[:8] = 0
+    outputs = {"z": torch.randn(16, 4), "s": torch.randn(16, 3)}
+    chosen = method.choose_codes(prior, outputs)
+    background, target = unstack_domains(chosen)
+    real = unstack_domains(Code(outputs["z"], outputs["s"]))
+    assert torch.equal(background.s, torch.zeros(n, 3))
+    # Half of the rows are swapped, without repetition. The others are those of the prior.
+    for rows, source, own in (
+        (background.z, real.target.z, unstack_domains(prior).background.z),
+        (target.z, real.background.z, unstack_domains(prior).target.z),
+        (target.s, real.target.s, unstack_domains(prior).target.s),
+    ):
+        assert len(set(rows_among(rows[:4], source))) == 4
+        assert torch.equal(rows[4:], own[4:])
+
+
+@pytest.mark.parametrize(("share", "swapped"), [(0.0, 0), (0.25, 2), (1.0, 8)])
+def test_swap_share_is_the_share_of_fakes_with_real_codes(share: float, swapped: int) -> None:
+    engine = engine_of(swap_share=share)
+    method = engine.method
+    prior = Code(torch.randn(16, 4), torch.randn(16, 3))
+    outputs = {"z": torch.randn(16, 4), "s": torch.randn(16, 3)}
+    chosen = method.choose_codes(prior, outputs)
+    changed = (chosen.z != prior.z).any(1)
+    assert int(changed[:8].sum()) == int(changed[8:].sum()) == swapped
+
+
+def test_swapped_codes_carry_no_gradient() -> None:
+    engine = engine_of(swap_share=1.0)
+    draw = engine.method.draw(first_pair(engine))
+    assert draw.outputs["z"].requires_grad
+    assert not draw.code.z.requires_grad
+    assert not draw.code.s.requires_grad
+
+
+def test_schedule_repeats_the_critic_on_one_draw() -> None:
+    groups = schedule(engine_of(critic_steps=3).method.steps())
+    assert [[step.name for step in group] for group in groups] == [["R", "R", "R", "D", "G"]]
+
+
+def test_critic_terms_leave_the_trunk_without_gradient() -> None:
+    engine = engine_of()
+    method = engine.method
+    draw = method.draw(first_pair(engine))
+    gradients = torch.autograd.grad(
+        method.critic_terms(draw)["critic"].sum(), list(method.D.parameters()), allow_unused=True
+    )
+    assert all(gradient is None for gradient in gradients)
+
+
+def test_confuse_pushes_the_logits_of_the_critic_towards_zero() -> None:
+    engine = engine_of()
+    method = engine.method
+    draw = method.draw(first_pair(engine))
+    z = draw.outputs["z"].detach().requires_grad_()
+    before = method.R(z)
+    (gradient,) = torch.autograd.grad(domain_confusion(before).sum(), z)
+    after = method.R(z - 0.1 * gradient / gradient.norm())
+    assert after.detach().abs().sum() < before.detach().abs().sum()
+
+
+def test_without_confusion_there_is_no_critic() -> None:
+    weights = {**tiny("dig_plus").method.weights, "confuse": 0.0}
+    method = engine_of(weights=weights).method
+    assert [step.name for step in method.steps()] == ["D", "G"]
+    assert not hasattr(method, "R")
+
+
+def test_without_swaps_and_confusion_the_terms_are_those_of_double_infogan() -> None:
+    fields = {"noise": 0.2, "z": 4, "s": 3, "swap_share": 0.0}
+    weights = {**tiny("dig_plus").method.weights, "confuse": 0.0}
+    plus, dig = (
+        engine_of(**fields, weights=weights),
+        Engine(tiny("dig"), build_dataset(tiny("dig"))),
+    )
+    dig.method.load_state_dict(plus.method.state_dict())
+    ours, theirs = (e.advance(first_pair(e)) for e in (plus, dig))
+    assert {name: float(value) for name, value in ours.items()} == {
+        name: float(value) for name, value in theirs.items()
+    }

@@ -32,11 +32,17 @@ from studio.pixels import quantise
 from studio.seeds import seed_of
 
 __all__ = [
+    "IMAGES",
     "SIDE",
+    "TARGET_HEAD",
+    "TESTED",
     "AttributeClassifier",
     "StoredClassifier",
+    "heads_of",
     "open_classifier",
+    "rate_classifier",
     "read_classifier",
+    "sample_images",
     "train_classifier",
 ]
 
@@ -154,11 +160,11 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
     Raises:
         StudioError: the folder cannot be written.
     """
-    training = _sample(dataset, "train", IMAGES)
+    training = sample_images(dataset, "train", IMAGES)
     key = hashlib.sha256(
-        repr((VERSION, sorted(_heads(dataset).items()), training.sha256())).encode()
+        repr((VERSION, sorted(heads_of(dataset).items()), training.sha256())).encode()
     ).hexdigest()
-    test = _sample(dataset, "test", TESTED)
+    test = sample_images(dataset, "test", TESTED)
     path = folder / "domain.safetensors"
     if path.exists():
         try:
@@ -169,8 +175,8 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
             tested = kept.manifest.get("tested_sha256")
             if kept.manifest.get("key") == key and tested in (None, test.sha256()):
                 return kept
-    net = train_classifier(training.images, training.values, _heads(dataset), device)
-    accuracy = [*_test(net, dataset, test, training.values)]
+    net = train_classifier(training.images, training.values, heads_of(dataset), device)
+    accuracy = [*rate_classifier(net, dataset, test, training.values)]
     content = save({name: value.cpu().contiguous() for name, value in net.state_dict().items()})
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {
@@ -178,7 +184,7 @@ def open_classifier(dataset: Dataset, folder: Path, device: torch.device) -> Sto
         "key": key,
         "sha256": sha256,
         "channels": net.channels,
-        "heads": _heads(dataset),
+        "heads": heads_of(dataset),
         "n_train": len(training.images),
         "seed": 0,
         "tested_sha256": test.sha256(),
@@ -286,14 +292,15 @@ def _scale(values: np.ndarray) -> tuple[float, float]:
     return (float(finite.mean()), float(finite.std()) or 1.0) if len(finite) else (0.0, 1.0)
 
 
-def _heads(dataset: Dataset) -> dict[str, int]:
+def heads_of(dataset: Dataset) -> dict[str, int]:
+    """Returns attribute -> number of classes, or 0 for a number, with the domain as `target`."""
     return {
         **{name: len(attribute.classes) for name, attribute in dataset.attributes.items()},
         TARGET_HEAD: 2,
     }
 
 
-def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
+def sample_images(dataset: Dataset, split: Split, limit: int) -> _Sample:
     """Returns the first images of both domains of a split with their labels."""
     images, values = [], {}
     sizes = {domain: min(limit, dataset.size(split, domain)) for domain in DOMAINS}
@@ -317,12 +324,12 @@ def _sample(dataset: Dataset, split: Split, limit: int) -> _Sample:
     return _Sample(torch.cat(images), values)
 
 
-def _test(
+def rate_classifier(
     net: AttributeClassifier, dataset: Dataset, tested: _Sample, training: dict[str, np.ndarray]
 ) -> Iterator[dict[str, Any]]:
     """Yields the accuracy on each attribute that has more than one value on test images."""
     outputs = net.read(tested.images)[1]
-    for name, classes in _heads(dataset).items():
+    for name, classes in heads_of(dataset).items():
         has = is_known(tested.values[name])
         values, found = tested.values[name][has], outputs[name][torch.from_numpy(has)].numpy()
         distinct = len(np.unique(values))

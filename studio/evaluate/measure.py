@@ -8,13 +8,18 @@ from studio.evaluate.disentanglement.scores import disentangle
 from studio.evaluate.probes import DEFAULTS, ProbeOptions, encode_train_and_test, probe_codes
 from studio.evaluate.reconstruction import reconstruction
 from studio.evaluate.separation import separation
+from studio.evaluate.swaps import measure_swaps
 from studio.method import Method
 
 __all__ = ["measure"]
 
 
 def measure(
-    method: Method, dataset: Dataset, options: ProbeOptions = DEFAULTS, tsne: bool = False
+    method: Method,
+    dataset: Dataset,
+    options: ProbeOptions = DEFAULTS,
+    tsne: bool = False,
+    swaps: bool = False,
 ) -> dict[str, Any]:
     """Probes a method and measures its codes, its reconstructions and its counterfactuals.
 
@@ -27,6 +32,7 @@ def measure(
         options: protocol, number of images, seed and eval mode of the probes. The seed is that of
             all random draws.
         tsne: also cluster the codes in a t-SNE plane. This takes longer than everything else.
+        swaps: also measure swap accuracy, which trains classifiers.
 
     Returns:
         the result of `probe` and these sections, see the modules of the same names:
@@ -35,6 +41,7 @@ def measure(
         - `reconstruction`: error on test images.
         - `disentangle`: if the data set can generate images of given factors.
         - `counterfactual`: if the data set knows where the salient content of an image is.
+        - `swaps`: if asked for, and the data are images.
 
     Raises:
         StudioError: see `probe`.
@@ -47,5 +54,6 @@ def measure(
         "reconstruction": reconstruction(method, dataset),
         "disentangle": disentangle(method, dataset, options.seed),
         "counterfactual": counterfactual(method, dataset, options.seed),
+        "swaps": measure_swaps(method, dataset, options.seed) if swaps else None,
     }
     return probed | {name: section for name, section in sections.items() if section is not None}

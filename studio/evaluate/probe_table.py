@@ -15,6 +15,7 @@ __all__ = [
     "separation_lines",
     "separation_table",
     "show_probe",
+    "swap_lines",
 ]
 
 METRICS = {
@@ -124,6 +125,34 @@ def separation_lines(separation: dict[str, Any]) -> list[str]:
     return lines + ([f"not measured: {separation['note']}"] if "note" in separation else [])
 
 
+DIRECTIONS = {
+    "background_to_target": "background images with the salient code of a target",
+    "target_to_target": "targets with the salient code of another target",
+    "healed": "healed targets",
+    "background_healed": "healed background images",
+}
+
+
+def swap_lines(found: dict[str, Any]) -> list[str]:
+    """Describes swap accuracy, one line per direction. See `studio.evaluate.swaps`."""
+    lines = []
+    for direction, text in DIRECTIONS.items():
+        read = {**found["directions"][direction]}
+        whole, domain = read.pop("all"), read.pop("target", None)
+        kind = "background" if "healed" in direction else "target"
+        shown = [f"taken for {kind} images {domain:.0%}"] if domain is not None else []
+        shown += [f"{name} read {value:.3f}" for name, value in read.items() if value is not None]
+        n = f"{found['n'][direction]:,}"
+        lines.append(f"{text}: {', '.join(shown)}, everything right {whole:.0%} (n = {n})")
+    weak = [name for name, row in found["classifiers"].items() if not row["reliable"]]
+    if weak:
+        lines.append(
+            f"swaps: {', '.join(weak)} not counted, because the classifier of real images is "
+            "not reliable"
+        )
+    return lines
+
+
 def counterfactual_lines(found: dict[str, Any]) -> list[str]:
     """Describes the quality of healed images, transplants and maps in sentences.
 
@@ -211,5 +240,7 @@ def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
         lines += separation_lines(result["separation"])
     if "counterfactual" in result:
         lines += counterfactual_lines(result["counterfactual"])
+    if "swaps" in result:
+        lines += swap_lines(result["swaps"])
     for line in lines:
         console.print(line, markup=False)

@@ -36,6 +36,16 @@ def probe(
             "--tsne", help="also cluster the codes in a t-SNE plane (Choudhuri et al.); slower"
         ),
     ] = False,
+    swaps: Annotated[
+        bool,
+        typer.Option(
+            "--swaps",
+            help=(
+                "also measure by classifiers of real images whether swapped and healed images show "
+                "what they should; slower"
+            ),
+        ),
+    ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
     ema: AuthorsWeights = None,
@@ -57,7 +67,7 @@ def probe(
     result = {
         **opened.describe(),
         "data_sha256": opened.data_sha256,
-        **measure(opened.method, opened.data, options, tsne),
+        **measure(opened.method, opened.data, options, tsne, swaps),
     }
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))

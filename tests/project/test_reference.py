@@ -77,7 +77,7 @@ def read(path: Path) -> Any:
 
 def test_json_page_lists_the_keys_of_a_probe(run: Path) -> None:
     probe = read(run / "probe.json")
-    check("probe", probe, {"disentangle", "counterfactual"})
+    check("probe", probe, {"disentangle", "counterfactual", "swaps"})
     for row in probe["rows"]:
         check("probe.rows[]", row, set())
         check("probe.rows[].also", row["also"])

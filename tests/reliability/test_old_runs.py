@@ -98,6 +98,7 @@ def test_train_records_software_and_command_in_log_and_manifest(
         "device",
         "processes",
         "threads",
+        "precision",
     }
 
 

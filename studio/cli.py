@@ -1,6 +1,7 @@
 """The command line: collects the verbs, and prints an error that the user can fix as one line."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,8 @@ from studio.verbs.train import train
 from studio.verbs.usage import UsageError, print_usage
 
 __all__ = ["app", "main", "train_main"]
+
+NO_MEMORY = "out of memory; smaller nets.width, train.batch or data.resolution need less"
 
 app = typer.Typer(
     name="studio",
@@ -75,6 +78,11 @@ def _run(command: Callable[..., object]) -> None:
         print(f"error: {_describe(error)}", file=sys.stderr)
         _drop_stdout()
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        if not re.search(r"allocate memory|out of memory", str(error), re.IGNORECASE):
+            raise
+        print(f"error: {NO_MEMORY}", file=sys.stderr)
+        raise SystemExit(2) from None
     if isinstance(code, int) and code:  # of `typer.Exit`
         raise SystemExit(code)
 
@@ -89,7 +97,7 @@ def _describe(error: BaseException) -> str:
             f"{error.object!r} cannot be written as {error.encoding}, the encoding of this system; "
             "PYTHONUTF8=1 uses UTF-8"
         )
-    return "out of memory" if isinstance(error, MemoryError) else str(error)
+    return NO_MEMORY if isinstance(error, MemoryError) else str(error)
 
 
 def _drop_stdout() -> None:

@@ -42,6 +42,7 @@ __all__ = [
 SectionType = TypeVar("SectionType", bound=Section)
 
 HERE = Path(__file__).resolve().parent
+LONGEST_NAME = 240  # bytes, so that the name of a run's folder fits into a file system
 # The configs of a checkout, then those of the installed package.
 FOLDERS = (HERE.parent / "configs", HERE / "configs")
 
@@ -60,8 +61,13 @@ class Head(Section):
     @field_validator("name")
     @classmethod
     def _check_plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
-            raise ValueError(f"found {name!r}, expected a plain name")
+        short = len(name.encode(errors="replace")) <= LONGEST_NAME
+        plain = name.isprintable() and name.strip(" .") and not set(name) & set("/\\")
+        if not (short and plain):
+            raise ValueError(
+                f"found {show_value(name)}, expected a plain name: one line of at most "
+                f"{LONGEST_NAME} letters without / and \\"
+            )
         return name
 
 

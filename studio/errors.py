@@ -12,6 +12,8 @@ from difflib import get_close_matches
 __all__ = ["NotDamagedError", "StudioError", "nearest", "reason_of", "warn"]
 
 NAMED = 3  # names of weights in a message
+CHOICES = 16  # names that a list of valid names may have
+LISTED = 5  # names that a longer list shows
 
 
 class StudioError(Exception):
@@ -23,12 +25,17 @@ class NotDamagedError(StudioError):
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Returns "; did you mean X?" with the closest valid name, or the list if no name is close."""
+    """Returns "; did you mean X?" with the closest valid name, or a list if no name is close.
+
+    A list of more than `CHOICES` names ends after the first `LISTED` of them.
+    """
     valid = list(valid)
     match = get_close_matches(str(name), valid, n=1, cutoff=0.6)
     if match:
         return f"; did you mean {match[0]!r}?"
-    return f"; valid: {', '.join(valid)}" if valid else ""
+    shown = valid if len(valid) <= CHOICES else [*valid[:LISTED]]
+    more = f" and {len(valid) - len(shown)} more" if len(shown) < len(valid) else ""
+    return f"; valid: {', '.join(shown)}{more}" if valid else ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -75,7 +75,13 @@ def numeric_fields() -> dict[str, tuple[object, list]]:
 
 
 # These have a validator that names both ends, or a rule of their own.
-OWN = {"FoldersConfig.window", "FoldersConfig.slice", "FoldersConfig.axis", "FoldersConfig.nan"}
+OWN = {
+    "BratsConfig.nan",
+    "FoldersConfig.window",
+    "FoldersConfig.slice",
+    "FoldersConfig.axis",
+    "FoldersConfig.nan",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(numeric_fields()) - OWN))
@@ -220,3 +226,15 @@ def test_fault_of_an_override_is_short_and_in_our_words(assignment: str, words: 
         parse_assignment(assignment)
     assert words in str(refused.value)
     assert len(str(refused.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "name", ["' '", "'..'", "'a/b'", "'a\\b'", '"a\\nb"', "x" * 241, '"a\\x1b[1m"']
+)
+def test_name_that_is_no_name_of_a_folder_is_refused(name: str) -> None:
+    assert "expected a plain name: one line of at most 240 letters" in message_of(f"name={name}")
+
+
+@pytest.mark.parametrize("name", ["a b", "患者 1", "08", "x" * 240, "a.b", "-a", "état"])
+def test_name_of_a_folder_is_taken(name: str) -> None:
+    assert message_of(f"name='{name}'") == ""

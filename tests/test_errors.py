@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from studio.errors import reason_of
+from studio.errors import nearest, reason_of
 
 
 def error_of(call: object) -> BaseException:
@@ -38,3 +38,10 @@ def test_reason_names_the_weights_of_other_nets() -> None:
     other = torch.nn.Linear(3, 2)
     reason = reason_of(error_of(lambda: net.load_state_dict(other.state_dict())))
     assert reason == ("its weights are those of other nets: 0.weight, 0.bias, 1.weight and 3 more")
+
+
+def test_nearest_names_one_close_name_a_short_list_or_the_beginning_of_a_long_one() -> None:
+    assert nearest("speed", ["seed", "name"]) == "; did you mean 'seed'?"
+    assert nearest("x", [f"n{i}" for i in range(16)]).endswith("n14, n15")
+    assert nearest("x", [f"n{i}" for i in range(17)]) == ("; valid: n0, n1, n2, n3, n4 and 12 more")
+    assert nearest("x", []) == ""

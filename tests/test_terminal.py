@@ -259,3 +259,22 @@ def test_exit_code_of_a_verb_is_kept(code: int, terminal: None) -> None:
 
 def test_verb_that_succeeds_raises_nothing(terminal: None) -> None:
     cli._run(lambda **_: None)
+
+
+@pytest.mark.parametrize(
+    "text", ["DefaultCPUAllocator: can't allocate memory", "CUDA out of memory. Tried"]
+)
+def test_lack_of_memory_is_one_line(
+    text: str, terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError(text)
+
+    found = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", found)
+    with pytest.raises(SystemExit):
+        cli._run(fail)
+    assert found.getvalue().startswith("error: out of memory; smaller nets.width")
+    text = "another error"
+    with pytest.raises(RuntimeError, match="another error"):
+        cli._run(fail)

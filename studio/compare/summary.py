@@ -15,7 +15,7 @@ from typing import Any, Literal
 from studio.compare.sweep import Variant
 from studio.errors import nearest
 from studio.evaluate.codes import SPACES
-from studio.evaluate.verdict import judge
+from studio.evaluate.verdict import is_linear_only, judge
 from studio.schema import PaperConfig
 
 __all__ = ["NONLINEAR", "collect_numbers", "desired_direction", "notes", "summarise"]
@@ -116,7 +116,7 @@ def summarise(
         "images_seen": sorted({probed["images_seen"] for probed in probes.values()}),
         "attributes": attributes,
         "verdicts": verdicts,
-        "linear_only": [seed for seed, probed in probes.items() if _is_linear_only(probed)],
+        "linear_only": [seed for seed, probed in probes.items() if is_linear_only(probed)],
         "numbers": {
             key: _summary(values.get(key, {}), desired_direction(key, belongs), paper.get(key))
             for key in {**values, **paper}
@@ -196,14 +196,6 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             for n in unknown
         ]
     return lines
-
-
-def _is_linear_only(probed: Mapping[str, Any]) -> bool:
-    """Returns whether a probe.json lacks the non-linear reader and gives no reason for it."""
-    measured = [row["also"] for row in probed["rows"] if row["salient"] is not None]
-    return any(
-        f"salient{NONLINEAR}" not in also and "nonlinear_note" not in also for also in measured
-    )
 
 
 def _paper_numbers(paper: PaperConfig | None) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ __all__ = [
     "Verdict",
     "best_reading",
     "format_probe",
+    "is_linear_only",
     "judge",
     "judge_distance",
     "summarise",
@@ -59,6 +60,14 @@ def best_reading(row: Mapping[str, Any], code: str) -> tuple[float, float]:
     if other is None or other <= linear[0]:
         return linear
     return other, also[f"{code}_nonlinear_error"]
+
+
+def is_linear_only(probed: Mapping[str, Any]) -> bool:
+    """Returns whether a `probe.json` of an older studio lacks the non-linear reader."""
+    measured = [row["also"] for row in probed["rows"] if row["salient"] is not None]
+    return any(
+        "salient_nonlinear" not in also and "nonlinear_note" not in also for also in measured
+    )
 
 
 def judge(row: Mapping[str, Any]) -> Verdict:

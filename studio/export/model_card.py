@@ -11,11 +11,11 @@ import yaml
 from studio.data import DATASETS
 from studio.data.folders_config import FoldersConfig
 from studio.evaluate.probe_table import METRICS, separation_lines
-from studio.evaluate.verdict import judge
+from studio.evaluate.verdict import is_linear_only, judge
 from studio.methods import METHODS
 from studio.runs.run import Run
 
-__all__ = ["model_card"]
+__all__ = ["describe_probe", "model_card"]
 
 # The licence of the studio's code. That of the weights depends on the data: the user decides it.
 LICENSE = "mit"
@@ -94,7 +94,7 @@ def model_card(
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
         f"# {config.name}: {config.method.name} on {config.data.name}\n",
         _about(run),
-        _probe_section(probe, run.images_seen),
+        describe_probe(probe, run.images_seen),
         USE,
         LOAD.format(name=name, shape=("B", *run.shape)).replace("'B'", "B"),
         _parity_section(manifest),
@@ -131,7 +131,8 @@ def _values(run: Run) -> str:
     return f"- **Values of the files:** {run.intensity.describe()}.\n"
 
 
-def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
+def describe_probe(probe: Mapping[str, Any] | None, images_seen: int) -> str:
+    """Returns the section about the codes: the probe table and a verdict per attribute."""
     if probe is None:
         return (
             f"## How well do the codes separate?\n\nNot measured at {images_seen:,} images. "
@@ -157,6 +158,8 @@ def _probe_section(probe: Mapping[str, Any] | None, images_seen: int) -> str:
             numbers += [f"{row[key]:.3f}" for key in ("whole", "chance", "error")]
         cells = [row["attribute"], row["belongs"], metric, *numbers, f"{row['n']:,}"]
         lines.append(f"| {' | '.join(cells)} |")
+    if is_linear_only(probe):
+        lines += ["", "An older studio measured them without the non-linear probes."]
     separation = separation_lines(probe["separation"]) if "separation" in probe else []
     sentences = [judge(row).line for row in probe["rows"]]
     return "\n".join([*lines, "", *(f"- {line}" for line in [*sentences, *separation]), ""])

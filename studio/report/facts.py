@@ -14,6 +14,7 @@ from studio.data.dataset import Dataset
 from studio.errors import StudioError, warn
 from studio.evaluate.score import read_scores
 from studio.evaluate.score_table import heading, score_cells, score_lines
+from studio.evaluate.verdict import is_linear_only
 from studio.method import DOMAINS, Method
 from studio.render.animation import Animation, animate, checkpoint_painter
 from studio.render.curves import draw_curves
@@ -25,6 +26,11 @@ from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
 
 __all__ = ["Facts", "collect", "collect_run", "measure_duration", "read_valid_scores"]
+
+LINEAR_ONLY = (
+    "an older studio measured probe.json without the non-linear reader, so the verdicts rest on "
+    "the linear one alone: studio probe RUN measures both"
+)
 
 
 @dataclass
@@ -121,8 +127,8 @@ def collect(
 ) -> Facts:
     """Collects the facts of a run.
 
-    `probe.json` is used if it belongs to the same checkpoint and the same data. Otherwise the codes
-    are probed again. Nothing is written.
+    `probe.json` is used if it belongs to the same checkpoint and the same data, and has both
+    readers. Otherwise the codes are probed again. Nothing is written.
 
     Args:
         folder: the run's directory.
@@ -165,12 +171,15 @@ def collect(
         known = isinstance(dataset, Dataset)
         facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
-    if facts.probe is None and with_probe and isinstance(dataset, Dataset):
+    old = facts.probe is not None and is_linear_only(facts.probe)
+    if (facts.probe is None or old) and with_probe and isinstance(dataset, Dataset):
         from studio.evaluate.measure import measure
 
         facts.probe = measure(method, dataset)
     elif facts.probe is None:
         facts.missing["probe"] = "not measured"
+    elif old:
+        facts.notes.append(LINEAR_ONLY)
     if pictures is not None:
         facts.pictures = dict(pictures)
     elif isinstance(dataset, Dataset):

@@ -213,6 +213,26 @@ def test_collect_probes_the_codes_if_probe_json_cannot_be_used(
     assert unmeasured.probe is None
 
 
+def test_collect_probes_the_codes_if_an_older_studio_had_no_nonlinear_reader(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = other / "probe.json"
+    found = json.loads(path.read_text())
+    old = {**found, "rows": [{**row, "also": {}} for row in found["rows"]]}
+    path.write_text(json.dumps(old))
+    monkeypatch.setattr("studio.evaluate.measure.measure", lambda method, dataset: found)
+    for slow in ("draw_curves", "animate"):
+        monkeypatch.setattr(
+            facts, slow, lambda *_, **__: (_ for _ in ()).throw(StudioError("not drawn here"))
+        )
+    opened = Run.open(other)
+    here = other, opened.config, opened.method, opened.data, opened.images_seen
+    fresh, kept = (collect(*here, pictures={}, with_probe=answer) for answer in (True, False))
+    assert (fresh.probe, kept.probe) == (found, old)
+    assert facts.LINEAR_ONLY in kept.notes
+    assert facts.LINEAR_ONLY not in fresh.notes
+
+
 def scored(checkpoint: int, **changed: object) -> dict:
     """Returns an entry of `score.json` with two groups."""
     shared = dict.fromkeys(("precision", "recall", "floor_precision", "floor_recall"), 0.25)

@@ -350,10 +350,10 @@ def test_failing_report_does_not_lose_the_probe(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(summary, "measure", lambda method, dataset: {"protocol": "x", "rows": []})
-    monkeypatch.setattr(summary, "draw_pictures", lambda method, dataset, seed: [])
+    monkeypatch.setattr("studio.render.registry.draw_pictures", lambda method, dataset, seed: [])
     for error in (StudioError("the disk is odd"), OSError("the disk is odd")):
         monkeypatch.setattr(
-            summary, "collect", lambda *a, error=error, **k: (_ for _ in ()).throw(error)
+            "studio.report.collect", lambda *a, error=error, **k: (_ for _ in ()).throw(error)
         )
         shutil.rmtree("run", ignore_errors=True)
         session.train(tiny(images=16), Path("run"), finish=summary.finish)

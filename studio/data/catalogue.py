@@ -11,7 +11,14 @@ import numpy as np
 
 from studio.atomic import appearing
 from studio.data import DATASETS
-from studio.data.dataset import SPLITS, Attribute, DataConfig, Split, label_notes
+from studio.data.dataset import (
+    SPLITS,
+    Attribute,
+    DataConfig,
+    Split,
+    describe_shape,
+    label_notes,
+)
 from studio.data.folders import QuarantineError
 from studio.data.io.attribute_table import MOST_CLASSES
 from studio.data.io.names import LISTED, join_names
@@ -200,7 +207,7 @@ def describe(report: DataReport) -> str:
     """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:
-        lines.append("images: {} x {} x {} (channels, height, width)".format(*report["shape"]))
+        lines.append(f"images: {describe_shape(report['shape'])}")
     for split, counts in report["counts"].items():
         lines.append(
             f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items())

@@ -18,6 +18,9 @@ and names its section of the config in `Config`. It may also define
 - `generative_factors`, `images_of` and `canonical_factors`, if it can generate images of chosen
   factors (`FactorDataset`). `studio probe` then measures disentanglement.
 
+An item can be an image, a volume or a vector. A data set of vectors gives `resolution` a default,
+such as 8, which has no effect. `studio score` and masks need images.
+
 Item i of a split and domain must always show the same image: draw with a generator that depends on
 nothing but the item (`studio.data.item_tables` has helpers). Import torch inside of methods,
 because `studio data list` and `check` do not need it.
@@ -66,6 +69,7 @@ __all__ = [
     "MaskedDataset",
     "Split",
     "Transplant",
+    "describe_shape",
     "is_known",
     "label_notes",
 ]
@@ -264,6 +268,14 @@ class Dataset(ABC):
 def is_known(values: np.ndarray) -> np.ndarray:
     """Returns which labels of an attribute have a value, i.e. are neither -1 nor NaN, (n,) bool."""
     return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
+
+
+def describe_shape(shape: Sequence[int]) -> str:
+    """Returns the shape of an item with the names of its axes."""
+    if len(shape) == 1:
+        return f"{shape[0]} numbers"
+    axes = "channels, depth, height, width" if len(shape) == 4 else "channels, height, width"
+    return f"{' x '.join(map(str, shape))} ({axes})"
 
 
 def label_notes(dataset: Dataset) -> Iterator[str]:

@@ -12,7 +12,11 @@ salient code: Eq. 3 and 4 of Abid and Zou (2019). The other papers add terms to 
 Convention of all VAE terms: a term is a sum over the elements of an image or the coordinates of a
 code, averaged over the images of its domain. The terms of both domains are added. The loss is
 therefore that of one pair of images, and no weight depends on the batch size. Squared errors are
-divided by 4, which makes them those of the papers' images in [0, 1].
+divided by 4, which makes them those of the papers' images in [0, 1]. They have no factor 1/2, so
+`recon: 1` is a Gaussian likelihood of variance 1/2 on images in [0, 1].
+
+All measurements use a running average of the weights, which no paper has. `--no-ema` takes the last
+weights.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL.Image import Image
 
-from studio.data.dataset import SPLITS, Attribute, Dataset, Labels
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, describe_shape
 from studio.domains import DOMAINS
-from studio.pixels import to_pixels
+from studio.pixels import to_2d, to_pixels, visible_channels
 from studio.render.grid import Grid
 
 __all__ = ["preview", "preview_grid"]
@@ -29,25 +29,19 @@ def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
         n: images per row.
         seed: seed of the choice of images.
     """
-    channels = dataset.shape[0]
-    shown = slice(None) if channels in (1, 3) else slice(1)
+    channels = dataset.shape[0] if len(dataset.shape) > 1 else 1
     rows: list[list[np.ndarray | str | None]] = []
     for domain in DOMAINS:
         for split in SPLITS:
             size = dataset.size(split, domain)
             indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
             gap = [None] * (n - len(indices))
-            rows.append(
-                [
-                    f"{domain} {split}: {size}",
-                    *to_pixels(dataset.images(split, domain, indices)[:, shown], generated=False),
-                    *gap,
-                ]
-            )
+            images = visible_channels(dataset.images(split, domain, indices))
+            pixels = to_2d(to_pixels(images, generated=False))
+            rows.append([f"{domain} {split}: {size}", *pixels, *gap])
             values = _values(dataset.attributes, dataset.labels(split, domain), indices)
             rows.append([None, *values, *gap])
-    shape = " x ".join(map(str, dataset.shape))
-    caption = f"{shape} (channels, height, width)"
+    caption = describe_shape(dataset.shape)
     caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
     both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
     owners = {

@@ -220,6 +220,19 @@ def test_check_passes_for_a_bundled_data_set() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("shape", "line"),
+    [
+        ([1, 32, 32], "images: 1 x 32 x 32 (channels, height, width)"),
+        ([1, 8, 9, 10], "images: 1 x 8 x 9 x 10 (channels, depth, height, width)"),
+        ([500], "images: 500 numbers"),
+    ],
+)
+def test_check_names_the_axes_of_images_volumes_and_vectors(shape: list[int], line: str) -> None:
+    report = check(TexturedDigitsConfig())
+    assert line in describe({**report, "shape": shape}).splitlines()
+
+
 def test_check_reports_a_fault_instead_of_raising(root: Path, tmp_path: Path) -> None:
     report = check(config(tmp_path / "nowhere"))
     assert not report["ok"]

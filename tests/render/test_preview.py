@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.shapes import SHAPES, Blobs
 
 from studio.data.catalogue import init_example
 from studio.data.folders import Folders, FoldersConfig
@@ -34,6 +35,20 @@ def test_preview_is_seeded_and_as_wide_as_requested(root: Path) -> None:
     wider = preview(dataset, 9, 0)
     assert wider.width > first.shape[1]
     assert wider.height == first.shape[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "caption"),
+    [
+        ("colour", "3 x 12 x 12 (channels, height, width)"),
+        ("volume", "1 x 8 x 8 x 8 (channels, depth, height, width)"),
+        ("vector", "20 numbers"),
+    ],
+)
+def test_preview_draws_images_volumes_and_vectors(kind: str, caption: str) -> None:
+    grid = preview_grid(Blobs(SHAPES[kind]), 3)
+    assert grid.caption == caption
+    assert grid.draw().height > 4 * 96
 
 
 def test_preview_draws_few_images_without_attributes(tmp_path: Path) -> None:

@@ -171,15 +171,7 @@ def collect(
         known = isinstance(dataset, Dataset)
         facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
-    old = facts.probe is not None and is_linear_only(facts.probe)
-    if (facts.probe is None or old) and with_probe and isinstance(dataset, Dataset):
-        from studio.evaluate.measure import measure
-
-        facts.probe = measure(method, dataset)
-    elif facts.probe is None:
-        facts.missing["probe"] = "not measured"
-    elif old:
-        facts.notes.append(LINEAR_ONLY)
+    _complete_probe(facts, method, dataset if with_probe else None)
     if pictures is not None:
         facts.pictures = dict(pictures)
     elif isinstance(dataset, Dataset):
@@ -201,6 +193,19 @@ def collect(
     except StudioError as error:
         facts.missing["training"] = str(error)
     return facts
+
+
+def _complete_probe(facts: Facts, method: Method, dataset: object) -> None:
+    """Probes the codes if `probe.json` cannot be used and there is a data set, or says so."""
+    old = facts.probe is not None and is_linear_only(facts.probe)
+    if (facts.probe is None or old) and isinstance(dataset, Dataset):
+        from studio.evaluate.measure import measure
+
+        facts.probe = measure(method, dataset)
+    elif facts.probe is None:
+        facts.missing["probe"] = "not measured"
+    elif old:
+        facts.notes.append(LINEAR_ONLY)
 
 
 def _read_scores_of(facts: Facts, data_sha256: str | None) -> None:

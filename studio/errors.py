@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["NotDamagedError", "StudioError", "nearest", "reason_of", "warn"]
+__all__ = ["NotDamagedError", "StudioError", "inform", "nearest", "reason_of", "warn"]
 
 NAMED = 3  # names of weights in a message
 CHOICES = 16  # names that a list of valid names may have
@@ -56,6 +56,11 @@ def reason_of(error: BaseException) -> str:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return f"its weights are those of other nets: {', '.join(names[:NAMED])}{more}"
     return text or type(error).__name__
+
+
+def inform(line: str) -> None:
+    """Prints a line on stderr about work that takes time, so that stdout stays as asked."""
+    print(line, file=sys.stderr)
 
 
 def warn(line: str) -> None:

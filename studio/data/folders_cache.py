@@ -29,7 +29,7 @@ from studio.atomic import write_text
 from studio.data.folders_notes import Item
 from studio.data.io.images import Picture
 from studio.data.io.slices import SlicePlace
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, inform, warn
 from studio.kernel_lock import kernel_lock
 
 __all__ = ["CACHE", "NOT_KEPT", "ItemCache", "read_items"]
@@ -152,7 +152,7 @@ class ItemCache:
                 found = {**found, **self.load(domains, memory)}
                 missing = [name for name in domains if name not in found]
                 if missing:
-                    warn(f"decoding {len(missing):,} images once into {self.folder}")
+                    inform(f"decoding {len(missing):,} images once into {self.folder}")
                 with _Writer(self.folder, self._options) as writer:
                     for name in domains:
                         if name in found:
@@ -183,7 +183,7 @@ class ItemCache:
         lock = kernel_lock(
             self.folder / ".lock",
             mode=self.folder.stat().st_mode & 0o666,
-            waiting=lambda: warn(f"waiting for another process that fills {self.folder}"),
+            waiting=lambda: inform(f"waiting for another process that fills {self.folder}"),
         )
         with lock as descriptor:
             if descriptor is not None:

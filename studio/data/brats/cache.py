@@ -24,7 +24,7 @@ import numpy as np
 
 from studio.data.io.images import UnreadableError
 from studio.data.io.slices import UnavailableError
-from studio.errors import StudioError, warn
+from studio.errors import StudioError, inform, warn
 from studio.kernel_lock import kernel_lock
 
 __all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
@@ -114,7 +114,7 @@ class SliceCache:
                     if entry is None and self._open(name, inputs[name]) is None
                 ]
                 if missing:
-                    warn(f"reading {len(missing)} patients once into {self.folder}")
+                    inform(f"reading {len(missing)} patients once into {self.folder}")
                 with ThreadPoolExecutor(READERS) as pool:
                     refused = dict(
                         zip(
@@ -245,7 +245,7 @@ class SliceCache:
                 lock = kernel_lock(
                     self.folder / ".lock",
                     mode=self._mode(),
-                    waiting=lambda: warn(f"waiting for another process that fills {self.folder}"),
+                    waiting=lambda: inform(f"waiting for another process that fills {self.folder}"),
                 )
                 if stack.enter_context(lock) is None:
                     warn(

@@ -101,7 +101,9 @@ BENCH = {
     **{"shape": [1, 16, 16], "method": "dig", "dataset": "folders", "parameters": 1e6, "batch": 8},
     **{"device": "cpu", "threads": 1, "precision": "no", "ours": COST, "textbook": COST},
     **{"ceiling": {"side": 1024, "gflop_per_second": 99.0}, "speedup": 2.0, "fetch_seconds": 0.1},
-    **{"first_seconds": 0.2, "peak_bytes": 1e9},
+    **{"first_seconds": 0.2, "peak_bytes": 1e9, "other_cores": 0.0, "clean": True},
+    **{"authors": COST, "authors_speedup": 2.0, "authors_with_cr": None},
+    **{"layers": {"seconds": 0.05, "share": 0.4}, "shares": {"other": 1.0}},
 }
 COMPARISON = (
     "name: probes",

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from losses import bce, domain_confusion
 from nets import Critic
+from studio.limits import Most
 from studio.method import Code, Step, stack_domains, unstack_domains
 from studio.methods.double_infogan import DoubleInfoGAN, DoubleInfoGANConfig, DoubleInfoGANDraw
 from studio.schema import NetsConfig
@@ -46,38 +47,38 @@ class DIGPlusConfig(DoubleInfoGANConfig):
 
     name: Literal["dig_plus"] = "dig_plus"
     """Name of the method."""
-    z: int = Field(default=16, ge=1)
+    z: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Length of the common code.
 
     Unit: coordinates.
     """
-    s: int = Field(default=16, ge=1)
+    s: int = Field(default=16, ge=1, le=Most.CHANNELS)
     """Length of the salient code.
 
     Unit: coordinates.
     """
-    noise: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0, le=Most.LEVEL)
     """Standard deviation of the Gaussian noise before each layer of the trunk in training.
 
     Unit: none.
     """
     swap_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the fakes whose codes come from real images, with the domains exchanged. 0 disables
-    swaps.
+    """Probability that the codes of a fake come from real images, with the domains exchanged. 0
+    disables swaps.
 
     Unit: none.
     """
-    critic_width: int = Field(default=256, ge=1)
+    critic_width: int = Field(default=256, ge=1, le=Most.CHANNELS)
     """Width of the hidden layers of the critic.
 
     Unit: units.
     """
-    critic_depth: int = Field(default=2, ge=0)
+    critic_depth: int = Field(default=2, ge=0, le=Most.COUNT)
     """Number of hidden layers of the critic.
 
     Unit: layers.
     """
-    critic_steps: int = Field(default=3, ge=1)
+    critic_steps: int = Field(default=3, ge=1, le=Most.COUNT)
     """Repetitions of the critic's step per iteration, on the same codes.
 
     Unit: steps per iteration.
@@ -117,7 +118,7 @@ class DIGPlus(DoubleInfoGAN):
         return [Step("R", [self.R], self.critic_terms, times, redraw=False), *steps]
 
     def choose_codes(self, prior: Code, outputs: dict[str, Tensor]) -> Code:
-        """Replaces a share of the prior's codes by swapped codes of real images.
+        """Replaces about a share of the prior's codes by swapped codes of real images.
 
         Args:
             prior: codes of the prior, rows [background, target].
@@ -126,15 +127,21 @@ class DIGPlus(DoubleInfoGAN):
         Returns:
             codes for the fakes, rows [background, target].
         """
-        background, target = unstack_domains(prior)
-        count = round(self.config.swap_share * len(background.z))
-        if count == 0:
+        if self.config.swap_share == 0:
             return prior
+        background, target = unstack_domains(prior)
+        # Each image draws for itself, so that micro-batches and processes divide the swaps alike.
+        # A normal number is below this limit with the probability `swap_share`.
+        limit = torch.special.ndtri(torch.tensor(self.config.swap_share))
+        swapped = torch.randn(len(background.z), 1, device=prior.z.device) < limit
         z, s = (unstack_domains(outputs[head].detach().float()) for head in ("z", "s"))
-        background_z = torch.cat([_sample_rows(z.target, count), background.z[count:]])
-        target_z = torch.cat([_sample_rows(z.background, count), target.z[count:]])
-        target_s = torch.cat([_sample_rows(s.target, count), target.s[count:]])
-        return stack_domains(Code(background_z, background.s), Code(target_z, target_s))
+        return stack_domains(
+            Code(torch.where(swapped, z.target, background.z), background.s),
+            Code(
+                torch.where(swapped, z.background, target.z),
+                torch.where(swapped, s.target, target.s),
+            ),
+        )
 
     def critic_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
         """The cross-entropy of the critic, on codes without gradient."""
@@ -149,8 +156,3 @@ class DIGPlus(DoubleInfoGAN):
             logits = self.R(draw.outputs["z"].float())
             terms["confuse"] = domain_confusion(logits)
         return terms
-
-
-def _sample_rows(rows: Tensor, count: int) -> Tensor:
-    """Returns `count` different rows in random order."""
-    return rows[torch.randperm(len(rows), device=rows.device)[:count]]

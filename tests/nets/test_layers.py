@@ -160,7 +160,7 @@ def test_empty_list_reads_the_image_and_lists_mix_with_defaults() -> None:
         ({"conv": 3, "kernal": 4}, "encoder.0.kernal: no such field; did you mean 'kernel'?"),
         (
             {"conv": 0, "kernel": 3},
-            "encoder.0.conv: found 0, expected a number of at least 1, or image",
+            "encoder.0.conv: found 0, expected a whole number from 1 to 65,536, or image",
         ),
         ({"conv": "imgae", "kernel": 3}, "encoder.0.conv: found 'imgae', expected"),
         ({"conv": 3, "kernel": 3, "output_padding": 1}, "conv has no output_padding"),

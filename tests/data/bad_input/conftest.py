@@ -28,9 +28,12 @@ def studio(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
 
     def run(*words: str) -> SimpleNamespace:
         monkeypatch.setattr("sys.argv", ["studio", *words])
-        with pytest.raises(SystemExit) as stopped:
+        code = 0
+        try:
             cli.main()
-        return SimpleNamespace(code=stopped.value.code or 0, **capsys.readouterr()._asdict())
+        except SystemExit as stopped:
+            code = stopped.code or 0
+        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
 
     return run
 

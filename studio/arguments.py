@@ -3,8 +3,9 @@
 Every function names the argument, the value that was found and the one that is expected.
 """
 
+import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import SupportsIndex, cast
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ TOLERANCE = 1e-3  # by which values may leave [-1, 1], as those of images that w
 
 def check_domain(domain: object) -> None:
     """Refuses a word that is not a domain."""
-    if domain not in DOMAINS:
+    if not isinstance(domain, str) or domain not in DOMAINS:
         expected = " or ".join(map(repr, DOMAINS))
         hint = nearest(domain, DOMAINS) if isinstance(domain, str) else ""
         hint = "" if hint.startswith("; valid") else hint
@@ -37,10 +38,12 @@ def check_domain(domain: object) -> None:
 
 def check_whole_number(name: str, value: object, least: int = 1, most: int | None = None) -> None:
     """Refuses a value that is not a whole number in a range."""
-    whole = isinstance(value, int) or hasattr(value, "__index__")
-    number: Any = value
+    try:
+        number = operator.index(cast("SupportsIndex", value))
+    except TypeError:  # also of an array with several numbers
+        number = None
     if (
-        not whole
+        number is None
         or isinstance(value, bool | Tensor)
         or number < least
         or (most is not None and number > most)

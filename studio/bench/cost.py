@@ -160,7 +160,9 @@ SPEEDUPS = {
 def _others(engine: Engine, pair: Pair) -> dict[str, Way]:
     """Returns the other implementations of an engine's method, by their names in `WAYS`."""
     ways: dict[str, Way] = {"textbook": lambda: run_naive_iteration(engine, pair)}
-    if isinstance(engine.method, DoubleInfoGAN) and engine.method.config.s > 1:
+    # Not a method derived from it, whose steps are others.
+    method = engine.method
+    if type(method) is DoubleInfoGAN and method.config.s > 1:
         without, with_cr = (AuthorsUpdate(engine, contrast) for contrast in (False, True))
         ways["authors"] = lambda: without(pair)
         ways["authors_with_cr"] = lambda: with_cr(pair)

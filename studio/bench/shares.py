@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
 from torch.profiler import ProfilerActivity, profile
 
 __all__ = ["KINDS", "measure_shares"]
@@ -38,6 +39,8 @@ def measure_shares(iteration: Callable[[], object], device: torch.device) -> dic
         iteration()
     times = dict.fromkeys([*KINDS, "other"], 0.0)
     for event in profiler.key_averages():
+        if event.device_type != DeviceType.CPU:  # a kernel, whose time its operation has
+            continue
         spent = event.self_device_time_total if cuda else event.self_cpu_time_total
         times[_kind(event.key)] += spent
     whole = sum(times.values())

@@ -264,6 +264,8 @@ class Folders(Dataset):
         options = {
             "resolution": config.resolution,
             "channels": config.channels,
+            "files": config.files,
+            "exclude": config.exclude,
             "slice": config.slice,
             "volumes": asdict(config.volumes),
             "intensity": self.intensity.to_json(),

@@ -38,6 +38,7 @@ CACHE = "STUDIO_CACHE"  # environment variable with the folder of the cache, if 
 VERSION = 1  # of the decoded images. Increase it whenever the same files would give others.
 SLOW = 1.0  # seconds of decoding from which a cache is worth its place
 READERS = 2  # files that are decoded in parallel. Pillow and zlib release the GIL.
+GRACE = 86_400.0  # seconds after which a pixels file that the index does not name is deleted
 WRITING = ".writing-"
 NOT_KEPT = np.empty(0, np.uint8)
 
@@ -173,7 +174,11 @@ class ItemCache:
             )
         left = [name for name in domains if name not in found]
         found = {**found}
+        room = memory - sum(i.pixels.nbytes for i in found.values() if not isinstance(i, str))
         for name, item in zip(left, read(left), strict=True):
+            if not isinstance(item, str):
+                room -= item.pixels.nbytes
+                item = item if room >= 0 else replace(item, pixels=NOT_KEPT)
             found[name] = item
         return found
 
@@ -241,12 +246,18 @@ class _Writer:
             "bytes": self.written,
             "items": self.rows,
         }
-        write_text(self.folder / "index.json", json.dumps(index, allow_nan=False))
+        try:
+            write_text(self.folder / "index.json", json.dumps(index, allow_nan=False))
+        except BaseException:
+            (self.folder / name).unlink(missing_ok=True)
+            raise
         with suppress(OSError):
             (self.folder / "index.json").chmod(mode)
         for former in self.folder.glob("pixels-*.bin"):
-            if former.name != name:
-                former.unlink(missing_ok=True)
+            # Another process, also on another host, may still read a file of the former state.
+            with suppress(OSError):
+                if former.name != name and time.time() - former.stat().st_mtime > GRACE:
+                    former.unlink()
 
 
 def _map(path: Path, size: int, memory: float) -> np.ndarray:

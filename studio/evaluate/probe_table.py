@@ -142,6 +142,9 @@ def swap_lines(found: dict[str, Any]) -> list[str]:
         kind = "background" if "healed" in direction else "target"
         shown = [f"taken for {kind} images {domain:.0%}"] if domain is not None else []
         shown += [f"{name} read {value:.3f}" for name, value in read.items() if value is not None]
+        if whole is None:
+            lines.append(f"{text}: not measured")
+            continue
         n = f"{found['n'][direction]:,}"
         lines.append(f"{text}: {', '.join(shown)}, everything right {whole:.0%} (n = {n})")
     weak = [name for name, row in found["classifiers"].items() if not row["reliable"]]

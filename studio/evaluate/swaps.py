@@ -73,8 +73,9 @@ def measure_swaps(
         `n`: images of each direction. `classifiers`: attribute -> `belongs`, `accuracy` on real
         test images, `chance`, and whether it is `reliable`. `directions`: direction -> attribute ->
         balanced accuracy of its expected value, or its share for `target`, and `all`: the share of
-        images on which everything expected is read. None for an unreliable classifier. The whole
-        result is None for data other than images.
+        images on which everything is read as expected, among those whose attributes are all known.
+        Attributes without a reliable classifier are None and do not count. `all` is None if none
+        counts. The whole result is None for data other than images.
     """
     if len(dataset.shape) != 3:
         return None
@@ -152,7 +153,8 @@ def _read(
 ) -> dict[str, float | None]:
     """Compares the attributes that are read from images with the expected ones."""
     outputs = classifier.read(quantise(images))[1]
-    right, found = np.ones(len(images), bool), {}
+    right, known, counted = np.ones(len(images), bool), np.ones(len(images), bool), False
+    found: dict[str, float | None] = {}
     for name, row in judged.items():
         if name == TARGET_HEAD:
             expected = np.full(len(images), domain)
@@ -168,8 +170,8 @@ def _read(
         has = is_known(expected)
         if not has.any():
             continue
-        right &= (read == expected) | ~has
+        right, known, counted = right & (read == expected), known & has, True
         balanced = name != TARGET_HEAD
         score = balanced_accuracy_score(expected[has], read[has]) if balanced else None
         found[name] = float(np.mean(read == expected) if score is None else score)
-    return {**found, "all": float(right.mean())}
+    return {**found, "all": float(right[known].mean()) if counted and known.any() else None}

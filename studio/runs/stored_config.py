@@ -30,6 +30,9 @@ def read_stored_config(folder: Path) -> Config:
         and "split_rule" not in data
     ):
         raw = {**raw, "data": {**data, "split_rule": "names"}}
+    train = raw.get("train")
+    if isinstance(train, dict) and "mixed_precision" not in train:  # the former default
+        raw = {**raw, "train": {**train, "mixed_precision": "no"}}
     try:
         return resolve(raw, folder.name, str(path))
     except StudioError as error:

@@ -123,6 +123,15 @@ def test_measure_swaps_finds_a_method_that_loses_the_common_code() -> None:
     assert found["target_to_target"]["shape"] > 0.9
 
 
+def test_measure_swaps_says_nothing_when_no_classifier_is_reliable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(swaps, "FLOOR", 1.1)
+    found = measured(lambda z, s: (z, s))
+    assert all(value is None for read in found["directions"].values() for value in read.values())
+    assert sum("not measured" in line for line in swap_lines(found)) == 4
+
+
 def test_measure_swaps_is_none_for_vectors() -> None:
     config = tiny("dig")
     dataset = Halves()

@@ -116,11 +116,14 @@ def find_edition(
     challenge = CHALLENGE.match(name)
     if challenge and challenge[1].lower() in ("ped", "peds"):
         years = {match[1] for folder in folders if (match := PED_YEAR.match(folder))}
-        if len(years) == 1:
-            return EDITIONS["ped2023" if years == {"23"} else "ped2024"]
+        if years in ({"23"}, {"24"}):
+            return EDITIONS[f"ped20{years.pop()}"]
+        said = "does not say the year"
+        if years:
+            said = f"says {' and '.join(f'20{year}' for year in sorted(years))}"
         raise UnreadableError(
-            "is of BraTS-PED, whose labels differ between 2023 and 2024, and its folder does not "
-            "say the year: set data.edition to ped2023 or ped2024"
+            "is of BraTS-PED, whose labels differ between 2023 and 2024, and its folder "
+            f"{said}: set data.edition to ped2023 or ped2024"
         )
     if challenge and challenge[1].lower() == "men-rt":
         raise UnreadableError(

@@ -149,9 +149,14 @@ def test_find_edition_uses_the_spelling_of_files_when_the_name_is_not_of_brats()
         find_edition("mine", [], "auto", "none")
 
 
+def test_find_edition_refuses_ped_of_a_year_that_is_not_known() -> None:
+    with pytest.raises(UnreadableError, match="its folder says 2025"):
+        find_edition("BraTS-PED-00001-000", ["BraTS-PEDs2025"], "auto", "new")
+
+
 def test_find_edition_refuses_ped_when_folders_name_two_years() -> None:
     folders = ["BraTS-PED-2023", "BraTS-PED-2024"]
-    with pytest.raises(UnreadableError, match="does not say the year"):
+    with pytest.raises(UnreadableError, match="says 2023 and 2024"):
         find_edition("BraTS-PED-00001-000", folders, "auto", "new")
     assert find_edition("BraTS-PED-00001-000", folders[1:], "auto", "new").has("cyst")
 

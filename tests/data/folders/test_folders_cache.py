@@ -102,6 +102,8 @@ def test_second_opening_decodes_nothing_and_finds_the_same(
 def test_changed_and_new_files_are_decoded_again_and_no_others(decoded: list[str]) -> None:
     fill(ROOT)
     before = content(open_folders(ROOT))
+    for former in ROOT.rglob("pixels-*.bin"):
+        os.utime(former, (0, 0))
     write(ROOT / "target" / "007.png", noise("another"))
     write(ROOT / "background" / "new.png", noise("new"))
     (ROOT / "background" / "003.png").unlink()
@@ -114,7 +116,13 @@ def test_changed_and_new_files_are_decoded_again_and_no_others(decoded: list[str
 
 
 @pytest.mark.parametrize(
-    "fields", [{"resolution": 16}, {"normalise": "per_image"}, {"channels": 3}, {"window": (0, 99)}]
+    "fields",
+    [
+        {"resolution": 16},
+        {"normalise": "per_image"},
+        {"channels": 3},
+        {"window": (0, 99)},
+    ],
 )
 def test_other_options_do_not_take_the_same_pixels(
     decoded: list[str], fields: dict[str, Any]
@@ -125,6 +133,45 @@ def test_other_options_do_not_take_the_same_pixels(
     other = open_folders(ROOT, **fields).images("train", "target", [0])
     assert len(decoded) == 40
     assert other.shape != first.shape or not torch.equal(first, other)
+
+
+def test_selections_of_files_do_not_replace_each_other(decoded: list[str]) -> None:
+    fill(ROOT)
+    for _ in range(2):
+        for pattern in ("00*.png", "01*.png"):
+            open_folders(ROOT, files=pattern)
+    assert len(decoded) == 40  # each file once
+
+
+def test_set_beyond_memory_is_not_kept_when_the_cache_cannot_be_written(
+    decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ROOT)
+    Path("file").touch()
+    kept = []
+    drop = folders_cache._drop_beyond
+
+    def observe(memory: float, found: dict[str, Any]) -> dict[str, Any]:
+        kept.append(sum(item.pixels.nbytes for item in found.values()))
+        return drop(memory, found)
+
+    monkeypatch.setattr(folders_cache, "_drop_beyond", observe)
+    dataset = open_folders(ROOT, cache="file", memory_gb=200e-9)
+    assert 0 < kept[0] <= 200
+    assert dataset.images("train", "target", [0]).shape == (1, 1, 8, 8)
+
+
+def test_index_that_cannot_be_written_leaves_no_pixels(
+    decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ROOT)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folders_cache, "write_text", full)
+    assert open_folders(ROOT).size("train", "target") > 0
+    assert not list(ROOT.rglob("pixels-*.bin"))
 
 
 def test_set_that_decodes_fast_leaves_no_files() -> None:

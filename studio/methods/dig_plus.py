@@ -96,6 +96,10 @@ class DIGPlus(DoubleInfoGAN):
         shape: of one image: (C, H, W), (C, D, H, W) or (F,).
     """
 
+    paper = (
+        "This project, built from Double InfoGAN of Carton, Louiset and Gori (AISTATS 2024). "
+        "DIG+. Unpublished, 2026."
+    )
     Config = DIGPlusConfig
     config: DIGPlusConfig
     R: Critic

@@ -3,8 +3,8 @@
 OpenMP distributes the work of an operation to threads, which then wait for the slowest of them. By
 default they wait in a busy loop. If another process needs a processor core, the loops of the early
 threads keep the core from the thread that everyone waits for. Training is then several times as
-slow. Threads that sleep while they wait cost nothing on an idle machine (`docs/results/cost.md` has
-the measurement).
+slow. Threads that sleep while they wait cost nothing on an idle machine with nets for 64 pixels,
+and a fifth of the speed with small nets for 32 pixels (`docs/results/cost.md` has the measurement).
 
 OpenMP reads the setting from the environment when it is loaded, which happens with torch. Therefore
 this module must be used before torch is imported, and `import studio` does so.

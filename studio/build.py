@@ -21,7 +21,7 @@ def build_dataset(config: Config, derived: Mapping[str, Any] | None = None) -> D
 
     Args:
         config: the experiment.
-        derived: what `Dataset.derived` returned when a run was trained. The data set then uses it
+        derived: the result of `Dataset.derived` when a run was trained. The data set then uses it
             instead of the files. Empty for a run of an older studio, which stored nothing. None
             for a new run.
 

@@ -1,4 +1,4 @@
-"""What one visitor's page shows: the chosen images, their codes, and the sliders."""
+"""The state of one visitor's page: the chosen images, their codes, and the sliders."""
 
 from dataclasses import dataclass, replace
 

@@ -21,8 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["DTYPES", "LayerCeiling", "measure_ceiling", "measure_layers", "wait"]
 
 SIDE = {"cpu": 2_048, "cuda": 8_192}  # rows and columns of the multiplied matrices
-PRODUCTS = 3  # products per measurement; the fastest counts
-REPETITIONS = 3  # of each layer; the fastest counts
+PRODUCTS = 3  # products per measurement, of which the fastest counts
+REPETITIONS = 3  # of each layer, of which the fastest counts
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "no": torch.float32}
 GIGA = 1e9
 OPERATIONS = {

@@ -213,7 +213,7 @@ class Dataset(ABC):
         return []
 
     def derived(self) -> dict[str, Any]:
-        """Returns what opening took from the data as a whole, such as a window, as plain JSON.
+        """Returns the facts that opening took from the data as a whole, as plain JSON.
 
         It is stored with a run. `split` maps the name of an item or a subject to its split.
         """

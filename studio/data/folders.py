@@ -84,7 +84,7 @@ class Folders(Dataset):
 
     Args:
         config: the data set's section.
-        derived: what `derived` returned when a run was trained, to be used again.
+        derived: the result of `derived` when a run was trained, to be used again.
 
     Attributes:
         root: the folder.

@@ -66,7 +66,7 @@ def reading_intensity(config: FoldersConfig, derived: Mapping[str, Any] | None) 
 
     Args:
         config: the section of the data set.
-        derived: what a run has stored, see `Dataset.derived`. None for a new run.
+        derived: the facts that a run has stored, see `Dataset.derived`. None for a new run.
     """
     kept = kept_intensity(config, derived)
     if _is_former(config, derived) or (kept is not None and kept.rule == "per_file"):
@@ -101,12 +101,12 @@ def complete_intensity(
     Args:
         rule: the rule by which they were read.
         config: the section of the data set.
-        derived: what a run has stored. None for a new run.
+        derived: the facts that a run has stored. None for a new run.
         items: all images.
         sample: returns pixels of some training images among the given ones.
 
     Raises:
-        StudioError: the files have different depths, and the config does not say what is meant.
+        StudioError: the files have different depths, and the config does not state a rule.
     """
     if (kept := kept_intensity(config, derived)) is not None:
         return kept
@@ -229,7 +229,7 @@ def intensity_notes(rule: Intensity, items: Sequence[Item], given: bool) -> Iter
 
 
 def _rule_notes(rule: Intensity, items: Sequence[Item], given: bool) -> Iterator[str]:
-    """Yields what the rule does. Plain 8-bit images need no note."""
+    """Yields notes on the effect of the rule. Plain 8-bit images need none."""
     deep = [item for item in items if item.type != "uint8"]
     if rule.rule == "window":
         source = "data.window" if given else "0.5 and 99.5 percent of a sample for training"

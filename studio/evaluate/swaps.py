@@ -1,4 +1,4 @@
-"""Swap accuracy: whether an image with exchanged codes shows what the codes promise.
+"""Swap accuracy: whether an image with exchanged codes shows the content of each code.
 
 Classifiers of the attributes and of the domain, which learn from real training images only, read
 the images that a method makes of real test images:

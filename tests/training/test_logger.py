@@ -70,7 +70,15 @@ def test_other_error_of_a_thread_keeps_its_traceback(
 def test_full_disk_under_stderr_does_not_stop_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logger = Logger(tmp_path, 1_000, 0)
-    monkeypatch.setattr(logger.console, "print", full)
+    logger, refused = Logger(tmp_path, 1_000, 0), []
+
+    def refuse(line: object, **_: object) -> NoReturn:
+        refused.append(line)
+        full()
+
+    monkeypatch.setattr(logger.console, "print", refuse)
     logger.say("a line")
+    logger.log(10, {"loss": 1.0})
     logger.close()
+    assert refused == ["a line"]
+    assert '"loss": 1.0' in (tmp_path / "log.jsonl").read_text(encoding="utf-8")

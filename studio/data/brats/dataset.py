@@ -76,7 +76,7 @@ class Brats(Dataset):
 
     Args:
         config: the data set's section.
-        derived: what `derived` returned when a run was trained, to be used again.
+        derived: the result of `derived` when a run was trained, to be used again.
 
     Attributes:
         root: the folder.

@@ -32,7 +32,7 @@ class Edition:
     Attributes:
         title: its name in messages.
         labels: label -> tissue. `core` is necrotic and other tumour that does not enhance, `cyst`
-            a cystic component, and `cavity` what a resection has left.
+            a cystic component, and `cavity` the hole that a resection has left.
     """
 
     title: str

@@ -1,7 +1,7 @@
 """The precision that this machine trains fastest in, for `train.mixed_precision: auto`.
 
-bf16 takes less memory. On a processor that multiplies bf16 numbers, training is 1.3 times as fast at
-64 pixels and twice as fast at 128 (`docs/results/cost.md`). Where the hardware does not, oneDNN
+bf16 takes less memory. On a processor that multiplies bf16 numbers, training is 1.3 times as fast
+at 64 pixels and twice as fast at 128 (`docs/results/cost.md`). Where the hardware does not, oneDNN
 emulates it, and training is up to twenty times as slow. fp16 is never chosen, because its range is
 small enough to need a loss scale.
 """

@@ -11,6 +11,11 @@ import torch
 
 torch.set_num_threads(1)
 
+# The first backward pass decides whether autograd starts threads for devices. `torch.export` makes
+# torch believe that there are eight devices. If an export came before the first backward pass, no
+# forked process could train, because autograd's threads do not survive a fork.
+torch.ones(1, requires_grad=True).backward()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _same_precision_everywhere() -> Iterator[None]:

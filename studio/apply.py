@@ -3,11 +3,15 @@
 Files are read in the way in which the run's data set reads its own (`studio.data.io.user_files`),
 and written back in the same format (`studio.data.io.write_back`). `OUT/KIND/...` has the
 sub-folders and names of the input, and `OUT/codes.csv` one row per image. Images are processed in
-batches, so memory does not grow with their number.
+batches, so memory does not grow with their number. The rows of a batch are written with its files,
+so a process that was stopped can be continued (`studio.apply_results`).
 """
 
+import math
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,27 +21,25 @@ import torch
 
 from studio import sampling
 from studio.apply_inputs import InputFile, check_places, find_inputs
-from studio.arguments import check_whole_number
+from studio.apply_options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
+from studio.apply_results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
 from studio.atomic import write_file
-from studio.codes_table import CodesWriter
-from studio.data.brats.config import BratsConfig
-from studio.data.intensity import Intensity
 from studio.data.io.names import format_lines, join_names
 from studio.data.io.slices import UnreadableError
 from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
 from studio.data.io.write_back import write_back
-from studio.errors import StudioError, nearest
+from studio.errors import StudioError
 from studio.method import Code
+from studio.progress import Advance, show_progress
 from studio.runs.run import Run
 
-__all__ = ["CODES", "KINDS", "LoadedInput", "apply", "group_inputs"]
+__all__ = ["CODES", "FACTS", "KINDS", "LoadedInput", "apply", "group_inputs"]
 
-KINDS = ("encode", "reconstruct", "heal", "swap")
-DIFFERENCE = "difference"  # |reconstruction - healed|
-CODES = "codes.csv"
 REMEDY = ": give the values of black and white with --window"
 SLIVER, WIDEST = 0.02, 10.0  # a file that spans less or more of the run's range is noted
 BATCH = 128  # images at a time
+VALUES = 2**24  # values of all images at a time, for large images
+WORKERS, AHEAD = 2, 4  # threads that read and write files, and files that are read ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +68,8 @@ def apply(
     chosen: int | Literal["middle", "all"] | None = None,
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
+    skip_existing: bool = False,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Encodes files and writes codes and generated copies.
 
@@ -80,26 +84,49 @@ def apply(
         chosen: slice of a volume to read, or `all`. None: the slices that the data set takes.
         window: values that become -1 and 1 in all files. None: those of the data set.
         overwrite: replace existing files.
+        skip_existing: continue an earlier call with the same arguments. Files with a row in
+            `codes.csv` and all their results are skipped.
+        progress: show progress on stderr.
 
     Returns:
         The report that `studio apply --json` prints: `out`, `codes`, `what`, the numbers of
-        processed `files` and `images`, `set_aside` (a list of [file, reason]), `ignored` (number
-        of other files) and `notes`.
+        processed `files` and `images`, `skipped` (number of files that were done before),
+        `set_aside` (a list of [file, reason]), `ignored` (number of other files) and `notes`.
 
     Raises:
-        StudioError: an argument is invalid, no file can be used, or a result cannot be written.
+        StudioError: an argument is invalid, no file can be used, a result cannot be written, or
+            the folder has results that other arguments made.
     """
     if not isinstance(run, Run):
         raise StudioError(f"run: found {type(run).__name__}, expected a Run: Run.open(folder)")
-    kinds = _output_kinds([what] if isinstance(what, str) else what, donors, difference)
-    _check_reading(chosen, window)
+    kinds = output_kinds([what] if isinstance(what, str) else what, donors, difference)
+    check_reading(chosen, window)
     out = Path(os.path.expanduser(out))
-    rule = reading_rule(run.config.data, run.shape, _intensity(run, window), chosen, REMEDY)
+    rule = reading_rule(run.config.data, run.shape, choose_intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)
     results = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
-    check_places(out, [out / kind for kind in kinds], results, places, overwrite)
+    check_places(out, [out / kind for kind in kinds], results, places, overwrite or skip_existing)
     processor = _FileProcessor(run, rule, out, kinds, chosen is not None)
-    write_file(out / CODES, lambda partial: processor.process(inputs, partial))
+    config = run.config.method
+    facts = {
+        **run.describe(),
+        "weights": hash_weights(run.method),
+        "what": kinds,
+        "with": None if donors is None else str(donors),
+        "slice": chosen,
+        "window": None if window is None else [float(value) for value in window],
+    }
+    subjects = find_subjects(
+        [file.name for file in inputs], getattr(run.config.data, "subjects", "auto")
+    )
+    table = ResultsTable(
+        out, facts, (config.z, config.s), processor.several, processor.changes, subjects
+    )
+    done = table.continue_() if skip_existing else set()
+    pending = [file for file in inputs if not _is_done(file, done, out, kinds)]
+    table.forget_(done.intersection(file.name for file in pending))
+    with show_progress("apply", len(pending), "files", progress) as advance:
+        processor.process(pending, table, advance)
     return {
         **run.describe(),
         "out": str(out),
@@ -107,10 +134,16 @@ def apply(
         "what": kinds,
         "files": processor.files,
         "images": processor.images,
+        "skipped": len(inputs) - len(pending),
         "set_aside": [list(pair) for pair in processor.set_aside],
         "ignored": ignored,
         "notes": processor.notes(),
     }
+
+
+def _is_done(file: InputFile, done: set[str], out: Path, kinds: Sequence[str]) -> bool:
+    """Returns whether a file has its row and all its results."""
+    return file.name in done and all((out / kind / file.name).is_file() for kind in kinds)
 
 
 class _FileProcessor:
@@ -140,23 +173,31 @@ class _FileProcessor:
         self.set_aside: list[tuple[str, str]] = []
         self._donors: dict[Path, np.ndarray | str] = {}
 
-    def process(self, inputs: Sequence[InputFile], codes: Path) -> None:
+    @property
+    def changes(self) -> bool:
+        """Whether the change of each image is known, because it is healed."""
+        return bool({"heal", DIFFERENCE}.intersection(self.kinds))
+
+    def process(self, inputs: Sequence[InputFile], table: ResultsTable, advance: Advance) -> None:
         """Processes every file and writes the codes.
 
         Args:
             inputs: the files.
-            codes: the CSV file of the codes.
+            table: of the codes.
+            advance: is called with the number of files that are done.
 
         Raises:
             StudioError: no file can be used, or a result cannot be written.
         """
-        with codes.open("w", encoding="utf-8", newline="") as table:
-            method = self.run.config.method
-            labels = ["file", *["slice"] * self.several]
-            codes_table = CodesWriter(table, method.z, method.s, labels)
-            for batch in group_inputs(self._load(inputs), BATCH):
-                self._process_batch(batch, codes_table)
-        if not self.files:
+        images = max(1, min(BATCH, VALUES // math.prod(self.run.shape)))
+        try:
+            with ThreadPoolExecutor(WORKERS) as pool:
+                for batch in group_inputs(self._load(inputs, pool, advance), images):
+                    self._process_batch(batch, table, pool)
+                    advance(len(batch))
+        finally:
+            table.close()
+        if inputs and not self.files and not table.continues:
             if len(inputs) == 1:
                 raise StudioError(f"{inputs[0].path} {self.set_aside[0][1]}")
             lines = [f"{name} {reason}" for name, reason in self.set_aside]
@@ -192,14 +233,24 @@ class _FileProcessor:
             )
         return notes
 
-    def _load(self, inputs: Sequence[InputFile]) -> Iterator[LoadedInput]:
+    def _load(
+        self, inputs: Sequence[InputFile], pool: ThreadPoolExecutor, advance: Advance
+    ) -> Iterator[LoadedInput]:
         """Yields the files that can be read, and sets the others aside."""
-        for file in inputs:
+        waiting: deque[tuple[InputFile, Future[UserFile]]] = deque()
+        left = iter(inputs)
+        while True:
+            while len(waiting) < AHEAD and (file := next(left, None)) is not None:
+                waiting.append((file, pool.submit(read_user_file, file.path, self.rule)))
+            if not waiting:
+                return
+            file, reading = waiting.popleft()
             try:
-                user_file = read_user_file(file.path, self.rule)
+                user_file = reading.result()
                 yield LoadedInput(file, user_file, self._donor(file, len(user_file.images)))
             except UnreadableError as error:
                 self.set_aside.append((file.name, str(error)))
+                advance(1)
 
     def _donor(self, file: InputFile, images: int) -> np.ndarray | None:
         """Returns the donor's images for a file with this number of images, or None."""
@@ -218,8 +269,10 @@ class _FileProcessor:
             raise UnreadableError(f"has {images} slices, and {file.donor} has {len(found)}")
         return found
 
-    def _process_batch(self, batch: Sequence[LoadedInput], codes: CodesWriter) -> None:
-        """Encodes a batch of files, and writes its codes and its generated copies."""
+    def _process_batch(
+        self, batch: Sequence[LoadedInput], table: ResultsTable, pool: ThreadPoolExecutor
+    ) -> None:
+        """Encodes a batch of files, and writes its generated copies and its codes."""
         method = self.run.method
         images = np.concatenate([loaded.user_file.images for loaded in batch])
         code = sampling.encode(method, torch.from_numpy(images))
@@ -227,30 +280,39 @@ class _FileProcessor:
             raise StudioError(
                 f"{batch[0].file.path} to {batch[-1].file.path}: a code holds NaN or infinity"
             )
-        generated = self._generate(batch, code)
+        blank = sampling.blank(method, len(code.s))
+        generated, change = self._generate(batch, code, blank)
+        distance = torch.linalg.vector_norm(code.s - blank, dim=1)
         ends = np.cumsum([len(loaded.user_file.images) for loaded in batch])
-        for loaded, end in zip(batch, ends, strict=True):
-            rows = slice(end - len(loaded.user_file.images), end)
-            try:
-                for kind, results in generated.items():
-                    self._write(loaded, kind, results[rows])
-            except UnreadableError as error:
-                self.set_aside.append((loaded.file.name, str(error)))
+        spans = [
+            slice(end - len(loaded.user_file.images), end)
+            for loaded, end in zip(batch, ends, strict=True)
+        ]
+        faults = pool.map(
+            lambda loaded, span: self._write(loaded, {k: v[span] for k, v in generated.items()}),
+            batch,
+            spans,
+        )
+        written: list[tuple[str, list[ResultRow]]] = []
+        for loaded, span, fault in zip(batch, spans, faults, strict=True):
+            if fault is not None:
+                self.set_aside.append((loaded.file.name, fault))
                 continue
             self._count(loaded)
-            numbers = [
-                [number] if self.several else [] for number in loaded.user_file.numbers or ("",)
-            ]
-            for number, z, s in zip(
-                numbers, code.z[rows].tolist(), code.s[rows].tolist(), strict=True
-            ):
-                codes.write([loaded.file.name, *number], z, s)
+            numbers = loaded.user_file.numbers or ("",)
+            values = code.z[span], code.s[span], distance[span]
+            changes = [None] * len(numbers) if change is None else change[span].tolist()
+            rows = zip(numbers, *(part.tolist() for part in values), changes, strict=True)
+            written.append((loaded.file.name, [ResultRow(*row) for row in rows]))
+        table.write(written)
 
-    def _generate(self, batch: Sequence[LoadedInput], code: Code) -> dict[str, np.ndarray]:
-        """Returns kind -> images (n, C, R, R)."""
+    def _generate(
+        self, batch: Sequence[LoadedInput], code: Code, blank: torch.Tensor
+    ) -> tuple[dict[str, np.ndarray], torch.Tensor | None]:
+        """Returns kind -> images (n, C, R, R), and the change of each image, if it is healed."""
         method = self.run.method
-        blank = sampling.blank(method, len(code.z))
         generated: dict[str, torch.Tensor] = {}
+        change = None
         if "swap" in self.kinds:
             donors = [
                 np.broadcast_to(loaded.donor, loaded.user_file.images.shape)
@@ -259,19 +321,28 @@ class _FileProcessor:
             ]
             salient = sampling.encode(method, torch.from_numpy(np.concatenate(donors))).s
             generated["swap"] = sampling.decode(method, Code(code.z, salient))
-        if {"reconstruct", DIFFERENCE}.intersection(self.kinds):
+        if self.changes or "reconstruct" in self.kinds:
             generated["reconstruct"] = sampling.decode(method, code)
-        if {"heal", DIFFERENCE}.intersection(self.kinds):
+        if self.changes:
             generated["heal"] = sampling.decode(method, Code(code.z, blank))
-        if DIFFERENCE in self.kinds:
             generated[DIFFERENCE] = (generated["reconstruct"] - generated["heal"]).abs()
-        return {kind: images.numpy() for kind, images in generated.items() if kind in self.kinds}
+            change = generated[DIFFERENCE].flatten(1).mean(1)
+        made = {kind: images.numpy() for kind, images in generated.items() if kind in self.kinds}
+        return made, change
 
-    def _write(self, loaded: LoadedInput, kind: str, results: np.ndarray) -> None:
-        path = self.out / kind / loaded.file.name
-        write_file(
-            path, lambda partial: write_back(loaded.user_file, results, partial, kind == DIFFERENCE)
-        )
+    def _write(self, loaded: LoadedInput, results: dict[str, np.ndarray]) -> str | None:
+        """Writes the generated copies of a file. Returns why that is not possible, or None."""
+        try:
+            for kind, images in results.items():
+                write_file(
+                    self.out / kind / loaded.file.name,
+                    lambda partial, kind=kind, images=images: write_back(
+                        loaded.user_file, images, partial, kind == DIFFERENCE
+                    ),
+                )
+        except UnreadableError as error:
+            return str(error)
+        return None
 
     def _count(self, loaded: LoadedInput) -> None:
         user_file = loaded.user_file
@@ -295,40 +366,3 @@ def group_inputs(loaded: Iterator[LoadedInput], images: int) -> Iterator[list[Lo
             batch = []
     if batch:
         yield batch
-
-
-def _output_kinds(what: Sequence[str], donors: str | Path | None, difference: bool) -> list[str]:
-    """Returns the kinds of files to write, i.e. the names of their folders."""
-    for kind in what:
-        if kind not in KINDS:
-            raise StudioError(f"--what {kind}: no such kind{nearest(kind, KINDS)}")
-    if ("swap" in what) != (donors is not None):
-        missing = (
-            "needs --with, the image that gives its salient content"
-            if donors is None
-            else "missing, but --with is given"
-        )
-        raise StudioError(f"--what swap: {missing}")
-    return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
-
-
-def _check_reading(
-    chosen: int | Literal["middle", "all"] | None, window: tuple[float, float] | None
-) -> None:
-    """Refuses a slice or a window that is none."""
-    if chosen is not None and chosen not in ("middle", "all"):
-        check_whole_number("chosen", chosen, 0)
-    if window is None:
-        return
-    values = np.asarray(window, np.float64).ravel()
-    if len(values) != 2 or not np.isfinite(values).all() or not values[0] < values[1]:
-        raise StudioError(f"window: found {window}, expected two finite numbers, low below high")
-
-
-def _intensity(run: Run, window: tuple[float, float] | None) -> Intensity:
-    """Returns the rule of intensity of the run, or the given window for all files."""
-    if window is None:
-        return run.intensity
-    if isinstance(run.config.data, BratsConfig):
-        raise StudioError("--window: this run takes percentiles of each volume, so it has no use")
-    return Intensity("window", window)

@@ -39,16 +39,14 @@ def read_upload(path: Path, rule: ReadingRule) -> tuple[Tensor, str]:
             f"{path.name}: has {path.stat().st_size / 2**20:.1f} MB; at most "
             f"{MOST_BYTES / 2**20:g} MB are accepted"
         )
-    one = replace(rule, chosen=rule.chosen or "middle")
-    note = ""
+    one = replace(rule, chosen=rule.chosen or "middle", convert=True)
     try:
-        try:
-            read = read_user_file(path, one)
-        except UnreadableError:
-            read = read_user_file(path, replace(one, convert=True))
-            note = f" · converted to {'gray' if rule.shape[0] == 1 else 'RGB'}"
+        read = read_user_file(path, one)
     except UnreadableError as error:
         raise StudioError(f"{path.name}: {error}") from None
+    note = ""
+    if read.converted and not rule.convert:
+        note = f" · converted to {'gray' if rule.shape[0] == 1 else 'RGB'}"
     low, high = read.window
     if read.window != EIGHT_BIT:
         note += f" · {low:.4g} to {high:.4g} shown as -1 to 1"

@@ -35,7 +35,7 @@ from studio.kernel_lock import kernel_lock
 __all__ = ["CACHE", "NOT_KEPT", "ItemCache", "read_items"]
 
 CACHE = "STUDIO_CACHE"  # environment variable with the folder of the cache, if a config names none
-VERSION = 1  # of the decoded images. Increase it whenever the same files would give others.
+VERSION = 2  # of the decoded images. Increase it whenever the same files would give others.
 SLOW = 1.0  # seconds of decoding from which a cache is worth its place
 READERS = 2  # files that are decoded in parallel. Pillow and zlib release the GIL.
 GRACE = 86_400.0  # seconds after which a pixels file that the index does not name is deleted

@@ -12,6 +12,8 @@ from studio.verbs.options import DataRoot, Json, Number, RunArgument, Weights, e
 
 __all__ = ["apply"]
 
+SET_ASIDE = 3  # exit code if files were set aside
+
 Donors = Annotated[
     Path | None,
     typer.Option(
@@ -68,12 +70,21 @@ def apply(
     chosen: SliceChoice = None,
     window: Window = None,
     force: Annotated[bool, typer.Option("--force", help="replace files that exist")] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="continue the same command after it was stopped"),
+    ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
     ema: Weights = True,
     data_root: DataRoot = None,
 ) -> None:
-    """Encode, heal or swap your own files."""
+    """Encode, heal or swap your own files.
+
+    Exit code 3: files were set aside, all others are done.
+    """
+    if force and skip_existing:
+        raise StudioError("--force and --skip-existing: expected one of them")
     if window is not None and not window[0] < window[1]:
         raise StudioError(f"--window {window[0]:g} {window[1]:g}: expected LOW below HIGH")
     number = _slice(chosen)
@@ -92,11 +103,15 @@ def apply(
         number,
         window,
         force,
+        skip_existing,
+        progress=True,
     )
     if as_json:
         print(json.dumps(done, indent=2, allow_nan=False))
     else:
         _print_report(done)
+    if done["set_aside"]:
+        raise typer.Exit(SET_ASIDE)
 
 
 def _print_report(done: dict[str, Any]) -> None:
@@ -105,11 +120,14 @@ def _print_report(done: dict[str, Any]) -> None:
 
     for note in done["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    if done["set_aside"]:
-        lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
-        counts = f"{len(lines)} of {done['files'] + len(lines)} files"
-        print(f"warning: {counts} are set aside{format_lines(lines)}", file=sys.stderr)
+    if done["skipped"]:
+        print(f"note: {done['skipped']} files were done before", file=sys.stderr)
     print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
+    if done["set_aside"]:
+        sys.stdout.flush()
+        lines = [f"{name} {reason}" for name, reason in done["set_aside"]]
+        counts = f"{len(lines)} of {done['files'] + done['skipped'] + len(lines)} files"
+        print(f"warning: {counts} are set aside{format_lines(lines)}", file=sys.stderr)
 
 
 def _slice(given: str | None) -> int | Literal["middle", "all"] | None:

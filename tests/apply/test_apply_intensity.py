@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.applied import read_codes
+from support.applied import code_values, read_codes
 from support.folder_files import fill, noise, write
 from support.own_files import smooth
 
@@ -45,7 +45,7 @@ def codes_of(run: Run, source: Path, out: Path, **options: Any) -> list[tuple[st
     """Returns the codes of files without their names."""
     done = apply(run, source, out, ["encode"], **options)
     assert done["set_aside"] == []
-    return [tuple(row.values())[1:] for row in read_codes(out / "codes.csv")]
+    return [code_values(row) for row in read_codes(out / "codes.csv")]
 
 
 RULES = {

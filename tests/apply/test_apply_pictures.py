@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.applied import read_codes, to_images, to_pixels
+from support.applied import code_values, read_codes, to_images, to_pixels
 from support.own_files import SIDE, folders_run, smooth
 
 from studio.apply import apply
@@ -49,10 +49,9 @@ def test_apply_writes_the_images_of_the_runs_own_verbs(gray: Run, tmp_path: Path
     table = read_codes(tmp_path / "out" / "codes.csv")
     assert [row["file"] for row in table] == names
     code = gray.encode(stack)
-    assert list(table[0]) == ["file", *(f"z{i}" for i in range(48)), *(f"s{i}" for i in range(16))]
-    read = np.array(
-        [[float(value) for value in list(row.values())[1:]] for row in table], np.float32
-    )
+    codes = [*(f"z{i}" for i in range(48)), *(f"s{i}" for i in range(16))]
+    assert list(table[0]) == ["file", *codes, "subject", "distance", "change"]
+    read = np.array([[float(value) for value in code_values(row)] for row in table], np.float32)
     np.testing.assert_allclose(read, code.concat().numpy(), rtol=1e-5, atol=1e-6)
     assert not list((tmp_path / "out").rglob(".writing-*"))
 
@@ -189,3 +188,22 @@ def test_apply_writes_the_longest_file_names(gray: Run, tmp_path: Path) -> None:
         assert np.abs(made - smooth(1)).max() <= 1
     with pytest.raises(StudioError, match=r"n{253}\.png: cannot be written: File name too long"):
         write_text(tmp_path / ("n" * 253 + ".png"), "")
+
+
+def test_apply_takes_gray_whatever_it_is_saved_as(gray: Run, colour: Run, tmp_path: Path) -> None:
+    values = smooth(3)
+    rgb = np.stack([values] * 3, -1)
+    nearly, tinted = rgb.copy(), rgb.copy()
+    nearly[..., 0] = values + 3 * (values < 250)
+    tinted[..., 0] = values + 5 * (values < 250)
+    (tmp_path / "in").mkdir()
+    for name, pixels in {"gray": values, "rgb": rgb, "nearly": nearly, "tinted": tinted}.items():
+        Image.fromarray(pixels).save(tmp_path / f"in/{name}.png")
+    done = apply(gray, "in", "out", ["reconstruct"])
+    assert [name for name, _ in done["set_aside"]] == ["tinted.png"]
+    for name in ("gray", "rgb", "nearly"):
+        made = np.asarray(Image.open(f"out/reconstruct/{name}.png"))
+        np.testing.assert_array_equal(made, rgb if made.ndim == 3 else values)
+    done = apply(colour, "in", "coloured", ["reconstruct"])
+    assert (done["files"], done["set_aside"]) == (4, [])
+    assert Image.open("coloured/reconstruct/gray.png").mode == "L"

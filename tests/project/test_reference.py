@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from support.experiments import tiny
 from support.pages import ROOT
 from support.runs import studio
@@ -139,6 +140,13 @@ def test_json_page_lists_the_keys_of_a_comparison(folder: Path) -> None:
 def test_json_page_lists_the_keys_of_manifests(folder: Path, run: Path) -> None:
     check("checkpoint", read(run / "checkpoints" / "00000064" / "manifest.json"), {"data_changes"})
     check("export", read(folder / "exported" / "manifest.json"), set())
+
+
+def test_json_page_lists_the_keys_of_apply(run: Path, tmp_path: Path) -> None:
+    Image.new("L", (8, 8), 9).save("one.png")
+    done = json.loads(studio("apply", run, "one.png", "applied", "--json")[0])
+    check("apply", done, set())
+    check("apply.json", read(tmp_path / "applied" / "apply.json"), set())
 
 
 def test_json_page_lists_the_keys_of_log_lines(run: Path) -> None:

@@ -1,6 +1,7 @@
 """Pixels and codes of the tests of `studio apply`."""
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from studio.runs.run import Run
 def read_codes(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def code_values(row: dict[str, str]) -> tuple[str, ...]:
+    """Returns the codes of a row, z before s."""
+    return tuple(value for name, value in row.items() if re.fullmatch(r"[zs]\d+", name))
 
 
 def to_images(run: Run, values: np.ndarray) -> torch.Tensor:

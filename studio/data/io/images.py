@@ -62,6 +62,7 @@ FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
 EIGHT_BIT = (0.0, 255.0)  # window of 8-bit images
 LARGEST = 1e30  # larger values would overflow during resizing
 Measure = Callable[[np.ndarray], tuple[float, float]]  # of an image or volume
+NEARLY = 3  # difference of the colours of 8-bit gray that a JPEG has compressed as RGB
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as in Pillow's "L"
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -252,7 +253,7 @@ def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
     if channels == 3 and len(values) == 1:
         return values.repeat(3, axis=0)
     if channels == 1 and is_gray(values):
-        return values[:1]
+        return values[len(values) // 2][None]  # of nearly gray ones green, which is closest to gray
     if channels == 1 and len(values) == 3:
         gray = np.tensordot(LUMA, values.astype(np.float32), axes=1)[None]
         return gray.round().astype(np.uint8) if values.dtype == np.uint8 else gray
@@ -260,8 +261,15 @@ def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
 
 
 def is_gray(values: np.ndarray) -> bool:
-    """Returns whether an image (C, H, W) is gray, also where it is saved as RGB."""
-    return len(values) == 1 or (len(values) == 3 and bool((values == values[:1]).all()))
+    """Returns whether an image (C, H, W) is gray, also where it is saved as RGB.
+
+    The colours of 8-bit gray may differ by `NEARLY`.
+    """
+    if len(values) != 3:
+        return len(values) == 1
+    if values.dtype != np.uint8:
+        return bool((values == values[:1]).all())
+    return bool((values.max(0) - values.min(0) <= NEARLY).all())
 
 
 def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:

@@ -83,6 +83,7 @@ class UserFile:
             the value that fills the border, if it is outside of the image's own window.
         options: how slices are taken from volumes.
         spread: range of the values that are used, as a share of the window.
+        converted: whether colours became gray, or gray became RGB.
     """
 
     path: Path
@@ -96,6 +97,7 @@ class UserFile:
     background: float | None = None
     options: VolumeOptions = PLAIN
     spread: float = 1.0
+    converted: bool = False
 
 
 def reading_rule(
@@ -172,10 +174,11 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
             images.read_image(path, at, rule.shape[1], options=rule.options, measure=measure)
         ]
         slices = _count_slices(path, rule.options)
-    alike = rule.shape[0] == 1 and all(images.is_gray(picture.values) for picture in pictures)
-    if pictures[0].values.shape[0] != rule.shape[0] and not (rule.convert or alike):
+    alike = all(images.is_gray(picture.values) for picture in pictures)
+    found = pictures[0].values.shape[0]
+    if found != rule.shape[0] and not (rule.convert or alike):
         raise UnreadableError(
-            f"has {pictures[0].values.shape[0]} channels, the run's images have {rule.shape[0]}: "
+            f"has {found} channels, the run's images have {rule.shape[0]}: "
             f"save it as {'gray' if rule.shape[0] == 1 else 'RGB'}"
         )
     numbers = (
@@ -197,6 +200,7 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         background=around if outside else None,
         options=rule.options,
         spread=float(np.ptp(pixels)) / (window[1] - window[0]),
+        converted=found != rule.shape[0] and not (alike and rule.shape[0] == 1),
     )
 
 

@@ -1,5 +1,7 @@
 # `make demo`, `make test` and `make docs` each set everything up. They need Python 3.11 or newer.
 PYTHON ?= python3
+# Processes that run the tests. Each needs a core and up to 4 GB of memory.
+WORKERS ?= 2
 BIN := .venv/bin
 
 .PHONY: demo test lint types check docs docs-serve schema clean
@@ -19,7 +21,7 @@ types: .venv/dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 check: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The documentation, in build/site. Every broken link or reference is an error.
 docs: .venv/dev

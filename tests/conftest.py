@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# pytest-xdist sets the width of a terminal, but the output of a test is not a terminal's.
+os.environ.pop("COLUMNS", None)
 
 import pytest
 import torch

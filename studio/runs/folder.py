@@ -29,6 +29,8 @@ FREE_TO_CHANGE = {
     "train.images",
     "train.threads",
     "train.workers",
+    "train.data_on_device",
+    "train.check_every",
     "train.log_every",
     "train.grid_every",
     "train.probe_every",

@@ -21,7 +21,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from nets import frozen_statistics, memory_format
 from studio.build import build_method
@@ -33,10 +32,11 @@ from studio.distributed.processes import Processes
 from studio.errors import StudioError
 from studio.method import Draw, Pair, Step
 from studio.seeds import seed_everything
+from studio.training.batches import Batches
 from studio.training.ema import Ema
 from studio.training.failures import TOTAL, NotFinite, OutOfMemory, find_fault
+from studio.training.finite import FiniteCheck, look_every
 from studio.training.precision import settle_precision
-from studio.training.signals import ignore_stop_signals
 
 __all__ = ["Engine", "only", "refuse_micro_batches", "schedule"]
 
@@ -102,6 +102,8 @@ class Engine:
         rollbacks: how often the training returned to a checkpoint. Each return halves the
             learning rate.
         whole_batch: the terms and layers that need the whole batch, which forbid micro-batches.
+        finite: the steps whose numbers nobody has looked at yet.
+        batches: loads the pairs, or keeps all training images on the device.
 
     Raises:
         StudioError: the machine cannot do what the config asks, or the method cannot do what the
@@ -128,6 +130,9 @@ class Engine:
         if self.accumulate > 1:
             refuse_micro_batches(self, f"train.accumulate: found {self.accumulate}, but ")
         self.ema = Ema(self.method, config.train.ema)
+        names = {id(p): name for name, p in self.method.named_parameters()}
+        self.finite = FiniteCheck(device, look_every(self.accelerator, config), names)
+        self.batches = Batches(self.pairs, config.train, device)
         self.schedule = schedule(self.method.steps())
         self.iteration, self.rollbacks, self.moved = 0, 0, False
         self.make_optimizers()
@@ -158,6 +163,10 @@ class Engine:
         Yields:
             after each iteration, the mean of every term by "STEP/term". A method in closed form
             is solved at once and yields one empty dict.
+
+        Raises:
+            NotFinite, OutOfMemory: see `advance`. A caller that saves weights or reads terms calls
+                `finite.look` first, because the last iterations may not have been looked at.
         """
         last = -(-images // self.config.train.batch)
         if self.iteration >= last:
@@ -165,8 +174,11 @@ class Engine:
         if not self.schedule:  # a method in closed form
             yield self._solve(last)
             return
-        for pair in _loader(self, last):
-            yield self.advance(Pair(*pair))
+        for pair in self.batches.between(self.iteration, last):
+            means = self.advance(Pair(*pair))
+            if self.iteration % self.finite.every == 0 or self.iteration == last:
+                self.finite.look()
+            yield means
 
     def _solve(self, last: int) -> dict[str, Tensor]:
         """Fits a method in closed form to as many images as the budget has."""
@@ -180,7 +192,8 @@ class Engine:
         """Does one iteration on a pair and returns the mean of every term by "STEP/term".
 
         Raises:
-            NotFinite: a term or a gradient is not finite, in this process or another.
+            NotFinite: a term or a gradient is not finite, in this process or another. If the look
+                is put off (`train.check_every`), `finite.look` raises it instead.
             OutOfMemory: this process or another needs more memory than the machine has.
         """
         # After the fetch, because the loader draws random numbers when it starts.
@@ -283,11 +296,20 @@ def _raise_together(
     parameters: Sequence[nn.Parameter],
     exhausted: bool,
 ) -> None:
-    """Raises the same failure in every process if one of them has a failure."""
+    """Raises the same failure in every process if one of them has a failure.
+
+    If the look at the numbers is put off, the optimiser skips the step where they are not finite.
+    """
     method, processes, mine = engine.method, engine.processes, None
+    weighted = {name: mean for name, mean in means.items() if method.weight(name)}
     if not exhausted:
-        weighted = {name: mean for name, mean in means.items() if method.weight(name)}
         weighted[TOTAL] = method.total(means)
+    if engine.finite.every > 1 and not exhausted:
+        optimizer = engine.optimizers[step.name].optimizer  # pyright: ignore[reportAttributeAccessIssue]
+        place = (engine.iteration, engine.images_seen, step.name)
+        engine.finite.guard(optimizer, place, weighted, parameters)
+        return
+    if not exhausted:
         scaler = engine.accelerator.scaler
         mine = find_fault(processes.rank, step.name, weighted, method, parameters, scaler)
     broken, exhausted = processes.any(mine is not None, exhausted)
@@ -301,20 +323,6 @@ def _adam(engine: Engine, step: Step) -> torch.optim.Optimizer:
     parameters, betas = _parameters(step.trains), engine.config.train.betas
     adam = torch.optim.Adam(parameters, engine.lr, betas=betas, fused=True)
     return engine.accelerator.prepare_optimizer(adam)
-
-
-def _loader(engine: Engine, last: int) -> DataLoader:
-    """Loads the pairs of the remaining iterations, up to but not including `last`."""
-    workers = engine.config.train.workers
-    return DataLoader(
-        engine.pairs,
-        batch_size=None,
-        sampler=range(engine.iteration, last),
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=ignore_stop_signals,
-        pin_memory=engine.accelerator.device.type == "cuda",
-    )
 
 
 def _half_batch(config: Config, world: int) -> int:

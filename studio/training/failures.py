@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from studio.errors import StudioError
 
-__all__ = ["TOTAL", "Fault", "NotFinite", "OutOfMemory", "find_fault"]
+__all__ = [
+    "TOTAL",
+    "Fault",
+    "NotFinite",
+    "OutOfMemory",
+    "find_fault",
+    "greatest_gradients",
+    "name_fault",
+]
 
 
 # Finite terms can add up to more than the largest float. The total is named only in that case.
@@ -101,27 +109,45 @@ def find_fault(
     Returns:
         the fault, or None if all numbers are finite.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    moved = [p for p in parameters if p.grad is not None]
     # All numbers are read from the device at once, so that a healthy step waits only once.
-    norm = nn.utils.get_total_norm(gradients).float()
-    *values, norm = torch.stack([*terms.values(), norm]).tolist()
-    broken = {
-        f"{step}/{name}": value
-        for name, value in zip(terms, values, strict=True)
-        if not math.isfinite(value)
-    }
+    values = torch.stack([*terms.values(), *greatest_gradients(moved)]).tolist()
+    if all(map(math.isfinite, values)):
+        return None
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    gradients = dict(zip([names[id(p)] for p in moved], values[len(terms) :], strict=True))
+    if scaler is not None and scaler.get_scale() >= 1:
+        gradients = {}
+    return name_fault(rank, step, dict(zip(terms, values, strict=False)), gradients)
+
+
+def greatest_gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """Returns the greatest absolute value of each gradient, each of shape ().
+
+    It is finite if and only if the whole gradient is. Unlike a sum of squares it cannot overflow.
+    Parameters without a gradient are left out.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return []
+    greatest = torch._foreach_norm(gradients, math.inf)  # pyright: ignore[reportPrivateImportUsage]
+    return [value.float() for value in greatest]
+
+
+def name_fault(
+    rank: int, step: str, terms: Mapping[str, float], gradients: Mapping[str, float]
+) -> Fault | None:
+    """Returns the fault of a step's numbers, or None if all of them are finite.
+
+    Args:
+        rank: of this process.
+        step: the step's name.
+        terms: the terms and their `TOTAL`. If one is not finite, the gradients are not named.
+        gradients: the greatest absolute value of each gradient, by `NET.PARAMETER`.
+    """
+    broken = {f"{step}/{name}": v for name, v in terms.items() if not math.isfinite(v)}
     if broken:
         named = {name: value for name, value in broken.items() if name != f"{step}/{TOTAL}"}
         return Fault(rank, step, named or broken)
-    if math.isfinite(norm) or (scaler is not None and scaler.get_scale() >= 1):
-        return None
-    # The squares of finite gradients can overflow in the norm, so each gradient is checked too.
-    ours = {id(parameter) for parameter in parameters}
-    broken_gradients = [
-        name
-        for name, parameter in module.named_parameters()
-        if id(parameter) in ours
-        and parameter.grad is not None
-        and not bool(parameter.grad.isfinite().all())
-    ]
-    return Fault(rank, step, gradients=broken_gradients) if broken_gradients else None
+    names = [name for name, greatest in gradients.items() if not math.isfinite(greatest)]
+    return Fault(rank, step, gradients=names) if names else None

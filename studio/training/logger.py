@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,7 +41,9 @@ class Averages:
 
     def take(self) -> dict[str, float]:
         """Returns the means and starts over."""
-        means = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+        # All numbers are read from the device at once, because each read waits for it.
+        sums = torch.stack([*self.sums.values()]).tolist() if self.sums else []
+        means = {name: one / self.counts[name] for name, one in zip(self.sums, sums, strict=True)}
         self.sums, self.counts = {}, defaultdict(int)
         return means
 

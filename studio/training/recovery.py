@@ -178,6 +178,7 @@ class Recovery:
         self.logger.log(engine.images_seen, {"out_of_memory": str(failure), "parts": accumulate})
 
     def _return_to_checkpoint(self) -> None:
+        self.engine.finite.forget()
         found = find_newest(self.engine.processes, self.folder)
         if found is None:
             restart_(self.engine)

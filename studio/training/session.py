@@ -262,9 +262,12 @@ class TrainingSession:
     def _train(self) -> bool:
         """Trains until the end, or recovers from a failure and returns False."""
         train, failure = self.config.train, None
+        regular = (train.log_every, train.grid_every, train.probe_every, train.save_every)
         try:
             for terms in self.engine.iterations(train.images):
                 self.record(terms)
+                if any(map(self._due, regular)):
+                    self.engine.finite.look()
                 if self._due(train.log_every):
                     self._log()
                 if self._due(train.grid_every):
@@ -274,6 +277,7 @@ class TrainingSession:
                 if self._due(train.save_every):
                     self.save()
                 if self.must_stop():
+                    self.engine.finite.look()
                     break
             return True
         except (NotFinite, OutOfMemory) as error:

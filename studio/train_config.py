@@ -64,7 +64,8 @@ class TrainConfig(Section):
     computes in it, else `no`. A run keeps the precision that it began with. `fp16` needs a GPU."""
     threads: Annotated[int, Field(ge=1, le=Most.PROCESSES)] | Literal["auto"] = "auto"
     """Threads that PyTorch uses. `auto`: all physical cores that affinity and quota of the process
-    allow, divided among the local processes.
+    allow and that other programs leave free at the start, or with several local processes an equal
+    part of all cores. A resumed run keeps its number.
 
     Unit: threads per process.
     """

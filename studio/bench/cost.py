@@ -31,10 +31,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from studio.bench.authors import AuthorsUpdate
 from studio.bench.ceiling import GIGA, LayerCeiling, measure_ceiling, measure_layers, wait
-from studio.bench.load import CLEAN, OtherLoad
 from studio.bench.shares import measure_shares
 from studio.build import build_dataset
 from studio.config import Config
+from studio.distributed.load import CLEAN, OtherLoad
 from studio.errors import StudioError
 from studio.method import Pair
 from studio.methods.double_infogan import DoubleInfoGAN

@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 
 from studio.distributed.processes import SILENCE, destroy_group_at_exit
-from studio.distributed.processors import usable_cores
+from studio.distributed.processors import free_cores, usable_cores
 from studio.errors import StudioError, warn
 from studio.openmp import came_too_late
 
@@ -34,14 +34,15 @@ def set_threads(threads: int | str) -> int:
     use one thread.
 
     Args:
-        threads: a number, or `auto` for the physical cores that this process may use, shared
-            equally by the processes on this machine.
+        threads: a number, or `auto` for the physical cores that this process may use and other
+            programs leave free now. The processes of one training share all cores equally.
 
     Returns:
         the number that was set.
     """
     if threads == "auto":
-        threads = max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = free_cores() if local == 1 else max(1, usable_cores() // local)
     if int(threads) > 1 and came_too_late():
         warn(
             "torch was imported before studio, so its threads wait in a busy loop, which is slow "

@@ -1,4 +1,4 @@
-"""The processor cores that a process may use.
+"""The processor cores that a process may use, and those that other programs leave free.
 
 Three limits apply on Linux: the affinity of the process, which SLURM and `taskset` set, the quota
 of its control group, which containers set, and the number of physical cores. Two hyperthreads of a
@@ -8,12 +8,31 @@ core share its arithmetic units, so they count as one.
 import math
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["usable_cores"]
+from studio.distributed.load import OtherLoad
+
+__all__ = ["free_cores", "usable_cores"]
 
 ROOT = Path("/")
+SAMPLE = 0.3  # seconds for which the load by other programs is watched
+
+
+def free_cores() -> int:
+    """Returns how many of the usable cores other programs leave free now, at least 1.
+
+    Threads on a core that another program uses are slower than fewer threads, because all threads
+    wait for the slowest.
+    """
+    cores = usable_cores()
+    if cores == 1:
+        return 1
+    load = OtherLoad()
+    time.sleep(SAMPLE)
+    free = (os.cpu_count() or cores) - (load.cores() or 0.0)
+    return max(1, min(cores, round(free)))
 
 
 def usable_cores(root: Path = ROOT) -> int:

@@ -22,7 +22,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from studio.data import Dataset
@@ -176,6 +175,8 @@ def _read_rows(dataset: Dataset, domain: Domain, images: int) -> np.ndarray:
 def _principal_directions(rows: np.ndarray) -> np.ndarray:
     """Returns the leading principal directions of centred rows, (F, k)."""
     k = min(REDUCED, *rows.shape)
+    from sklearn.utils.extmath import randomized_svd  # takes a second that others need not
+
     return randomized_svd(rows, k, random_state=0)[2].T
 
 

@@ -88,6 +88,7 @@ class Engine:
     Args:
         config: the experiment.
         dataset: the opened data set of that config.
+        threads: instead of the config's number.
 
     Attributes:
         config: the experiment, with the precision that `auto` stands for.
@@ -110,10 +111,10 @@ class Engine:
             training asks.
     """
 
-    def __init__(self, config: Config, dataset: Dataset) -> None:
+    def __init__(self, config: Config, dataset: Dataset, threads: int | None = None) -> None:
         config, _ = settle_precision(config)
         self.config, self.dataset = config, dataset
-        self.threads = set_threads(config.train.threads)
+        self.threads = set_threads(threads or config.train.threads)
         self.accelerator = make_accelerator(config.train.mixed_precision)
         self.processes = Processes(self.accelerator)
         world, device = self.processes.count, self.accelerator.device

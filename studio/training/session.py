@@ -32,6 +32,7 @@ from studio.training.precision import settle_precision
 from studio.training.recovery import Recovery, find_newest, load_checkpoint_
 from studio.training.signals import ParentProcess, StopSignals
 from studio.training.state import engine_state
+from studio.training.threads import keep_threads
 
 __all__ = ["TrainingSession", "due", "train"]
 
@@ -73,7 +74,8 @@ def train(
     stored = _read_stored(config, folder, resume, allowed)
     known = _known_facts(config, folder, resume, allowed, stored)
     config, note = settle_precision(config, _stored_precision(config, folder, resume, allowed))
-    engine = Engine(config, build_dataset(config, known))
+    threads = keep_threads(config, find_folder(config, folder, resume, allowed) if resume else None)
+    engine = Engine(config, build_dataset(config, known), threads)
     processes, lock = engine.processes, Lock()
     try:
         with processes.skip_destruction_on_error():

@@ -8,10 +8,10 @@ import torch
 from support.experiments import tiny
 from torch import nn
 
-from studio.bench import load
 from studio.bench.ceiling import measure_layers
 from studio.bench.shares import KINDS, measure_shares
 from studio.build import build_dataset
+from studio.distributed import load
 from studio.method import Pair
 from studio.training.engine import Engine
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.distributed.processors import usable_cores
+from studio.distributed import processors
+from studio.distributed.processors import free_cores, usable_cores
 
 
 def machine(
@@ -81,3 +82,30 @@ def test_usable_cores_counts_processors_when_the_system_does_not_know_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     assert usable_cores(machine({})) == 3
+
+
+@pytest.mark.parametrize(
+    ("usable", "logical", "others", "free"),
+    [
+        (2, 2, 0.0, 2),
+        (2, 2, 0.4, 2),
+        (2, 2, 0.6, 1),
+        (2, 2, 5.0, 1),
+        (2, 2, None, 2),
+        (8, 16, 4.0, 8),  # the other programs fit on the hyperthreads beside ours
+        (8, 16, 10.0, 6),
+        (1, 2, 0.0, 1),
+    ],
+)
+def test_free_cores_leaves_out_those_of_other_programs(
+    monkeypatch: pytest.MonkeyPatch, usable: int, logical: int, others: float | None, free: int
+) -> None:
+    class Load:
+        def cores(self) -> float | None:
+            return others
+
+    monkeypatch.setattr(processors, "usable_cores", lambda: usable)
+    monkeypatch.setattr(processors, "OtherLoad", Load)
+    monkeypatch.setattr(processors, "SAMPLE", 0)
+    monkeypatch.setattr(processors.os, "cpu_count", lambda: logical)
+    assert free_cores() == free

@@ -169,6 +169,7 @@ def test_make_accelerator_refuses_processes_that_accelerate_does_not_find(
 def test_set_threads_ignores_the_launchers_single_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     usable = len(os.sched_getaffinity(0))
+    monkeypatch.setattr("studio.distributed.launcher.free_cores", lambda: usable)
     try:
         assert set_threads("auto") == torch.get_num_threads() == usable
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(usable))

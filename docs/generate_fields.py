@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from studio import config, data, methods, schema
+from studio.analysis_config import AnalysisConfig
 from studio.method import MethodConfig
 
 __all__ = ["data_page", "methods_page", "sections_page"]
@@ -18,12 +19,14 @@ def sections_page() -> str:
         "# Sections of every config\n",
         GENERATED,
         "A config has the sections `data` ([data sets](data.md)), `method` "
-        "([methods](methods.md)), `nets`, `train` and, if a paper reports results, `paper`. "
+        "([methods](methods.md)), `nets`, `train`, `analysis` and, if a paper reports results, "
+        "`paper`. "
         "[How configs work](../config.md) explains overrides.\n",
         _section("Top level", "", config.Head),
         _section("nets", "nets", schema.NetsConfig),
         _section("A layer of nets.encoder, nets.head or nets.decoder", "", schema.Layer),
         _section("train", "train", schema.TrainConfig),
+        _section("analysis", "analysis", AnalysisConfig),
         _section("paper", "paper", schema.PaperConfig),
     ]
     for part in _inner_sections(schema.PaperConfig):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from studio import config, data, methods, schema, section
+from studio.analysis_config import AnalysisConfig
 from studio.data import DataConfig
 from studio.method import MethodConfig
 
@@ -44,6 +45,7 @@ def config_schema() -> dict[str, Any]:
             **choices,
             "nets": {"$ref": reference + nets},
             "train": {"$ref": reference + _definition(schema.TrainConfig, definitions)},
+            "analysis": {"$ref": reference + _definition(AnalysisConfig, definitions)},
             "paper": {"$ref": reference + paper},
         },
         "$defs": definitions,

@@ -10,9 +10,11 @@ import typer
 
 from studio.errors import StudioError
 from studio.terminal import prepare_terminal
+from studio.verbs.analyse import analyse
 from studio.verbs.app import app as app_verb
 from studio.verbs.apply import apply
 from studio.verbs.bench import bench
+from studio.verbs.codes import codes
 from studio.verbs.compare import compare
 from studio.verbs.data import data_app
 from studio.verbs.export import export
@@ -35,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A generative studio for contrastive analysis.",
 )
-for verb in (train, render, probe, score, report, compare, app_verb, apply, export, bench):
+VERBS = (train, render, probe, score, report, compare, app_verb, apply, export, bench)
+for verb in (*VERBS, codes, analyse):
     app.command()(verb)
 app.add_typer(data_app, name="data")
 

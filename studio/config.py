@@ -16,6 +16,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 from nets import plan_stages
 from studio import data as data_sets
 from studio import methods
+from studio.analysis_config import AnalysisConfig
 from studio.data import DataConfig
 from studio.errors import StudioError, nearest
 from studio.expectations import describe_fault, show_value
@@ -82,6 +83,8 @@ class Config(Head):
     """The method. `method.name` selects it and determines the other fields."""
     train: TrainConfig = TrainConfig()
     """The training."""
+    analysis: AnalysisConfig = AnalysisConfig()
+    """The analysis of held-out subjects by `studio analyse`."""
     paper: PaperConfig | None = None
     """Published results for comparison."""
 
@@ -159,12 +162,13 @@ def resolve(
     if sections["method"] is not None and isinstance(training, dict):
         training = {**sections["method"].train_defaults, **training}
     sections["train"] = _validate(TrainConfig, training, "train", faults)
+    analysis = _validate(AnalysisConfig, tree.pop("analysis", {}), "analysis", faults)
     published = tree.pop("paper", None)
     paper = None if published is None else _validate(PaperConfig, published, "paper", faults)
     faults += [f"{key}: no such section{nearest(key, Config.model_fields)}" for key in tree]
     faults += _conflicts(**sections)
     _raise_faults(source, faults)
-    return _round_budget(Config(**dict(head), **sections, paper=paper))
+    return _round_budget(Config(**dict(head), **sections, analysis=analysis, paper=paper))
 
 
 def validate_section(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> SectionType:

@@ -4,21 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from studio.code_frame import encode_items, sample_items
 from studio.data import Dataset
 from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
 from studio.evaluate.authors_eval import EvalMode, encode_as_authors
-from studio.method import DOMAINS, Code, Domain, Method
-from studio.sampling import encode
+from studio.method import DOMAINS, Domain, Method
 
 __all__ = ["LIMIT", "SPACES", "Codes", "encode_split"]
 
 SPACES = ("salient", "common", "whole")
-SEED = 2024  # of the sample of a large split. Every run and every probe sees the same images
 LIMIT = 5_000  # images per split and domain. A linear probe of about 100 numbers needs no more
-CHUNK = 1_000  # images in memory at a time
 
 
 @dataclass
@@ -87,12 +84,12 @@ def encode_split(
     Raises:
         StudioError: the method is in training mode, or a code is not finite.
     """
-    indices = {domain: _sample(dataset.size(split, domain), limit) for domain in DOMAINS}
+    indices = {domain: sample_items(dataset.size(split, domain), limit) for domain in DOMAINS}
     if eval_mode == "authors":
         read = encode_as_authors(method, dataset, split, indices, seed)
     else:
         read = {
-            domain: _encode_clean(method, dataset, split, domain, indices[domain])
+            domain: encode_items(method, dataset, split, domain, indices[domain])
             for domain in domains
         }
     common = np.concatenate([read[domain].z.numpy() for domain in domains])
@@ -113,13 +110,6 @@ def encode_split(
     return Codes(spaces, {**_concatenate(labels, sizes), "target": target})
 
 
-def _sample(size: int, limit: int) -> np.ndarray:
-    """Returns the sorted indices of at most `limit` of `size` images, drawn with a fixed seed."""
-    if size <= limit:
-        return np.arange(size)
-    return np.sort(np.random.default_rng(SEED).choice(size, limit, replace=False))
-
-
 def _concatenate(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
     """Joins the labels of the domains. An attribute that a domain lacks is unknown there."""
     kinds = {name: value.dtype for domain in labels for name, value in domain.items()}
@@ -135,11 +125,3 @@ def _concatenate(labels: Sequence[Labels], sizes: Sequence[int]) -> Labels:
         )
         for name, kind in kinds.items()
     }
-
-
-def _encode_clean(
-    method: Method, dataset: Dataset, split: Split, domain: Domain, indices: np.ndarray
-) -> Code:
-    chunks = np.array_split(indices, max(1, len(indices) // CHUNK))
-    read = [encode(method, dataset.images(split, domain, chunk)) for chunk in chunks]
-    return Code(torch.cat([code.z for code in read]), torch.cat([code.s for code in read]))

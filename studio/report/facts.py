@@ -20,6 +20,7 @@ from studio.render.animation import Animation, animate, checkpoint_painter
 from studio.render.curves import draw_curves
 from studio.render.registry import PICTURES, WITHOUT_DATA, draw_pictures
 from studio.render.selection import DataDescription, describe_data
+from studio.report.analysis import read_analysis
 from studio.runs import checkpoint
 from studio.runs.log import read_log
 from studio.runs.probe_file import read_probe
@@ -52,6 +53,7 @@ class Facts:
         scores: entries of `score.json` that were measured on these data, each with its rows.
         pictures: kind -> picture.
         animation: of the training, or None.
+        analysis: content of `analysis.json`, or None.
         missing: name of a missing part -> reason.
         changes: differences of the data from those of the training, "" if there are none.
     """
@@ -70,6 +72,7 @@ class Facts:
     scores: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     animation: Animation | None = None
+    analysis: dict[str, Any] | None = None
     missing: dict[str, str] = field(default_factory=dict)
     changes: str = ""
 
@@ -170,6 +173,7 @@ def collect(
         note = f"the data differ from those of the training: {changes}"
         known = isinstance(dataset, Dataset)
         facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
+    facts.analysis = read_analysis(folder, images_seen) if averaged else None
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
     _complete_probe(facts, method, dataset if with_probe else None)
     if pictures is not None:

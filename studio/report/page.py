@@ -7,6 +7,7 @@ from typing import NamedTuple
 from studio.config import dump, flatten
 from studio.evaluate.verdict import summarise
 from studio.render.registry import PICTURES
+from studio.report.analysis import analysis_blocks
 from studio.report.blocks import Figure, Table, body_of, embed
 from studio.report.facts import Facts
 from studio.report.findings import find
@@ -27,6 +28,7 @@ SECTIONS = {
     "verdict": "How well do the codes separate?",
     "trained": "Model, data and training",
     "pictures": "Pictures",
+    "analysis": "Analysis of held-out subjects",
     "training": "Course of the training",
     "scores": "Image quality",
     "reproduce": "How to reproduce it",
@@ -81,6 +83,11 @@ def render_page(runs: Sequence[Facts]) -> str:
             trained=_describe_runs(runs, names),
             notes=[(name, line) for name, facts in named for line in facts.notes],
             pictures=_list_pictures(runs, names, most),
+            analyses=[
+                (name, analysis_blocks(facts.folder, facts.analysis))
+                for name, facts in named
+                if facts.analysis
+            ],
             animations=[
                 _animation(f, name if len(runs) > 1 else "", most_of_animation) for name, f in named
             ],

@@ -40,6 +40,7 @@ FREE_TO_CHANGE = {
     "train.keep_best",
     "train.rollbacks",
     "paper",
+    "analysis",
 }
 
 ALLOW_DATA = "data"  # `--allow data` accepts another content of the data, not another config

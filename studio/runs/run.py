@@ -1,10 +1,10 @@
 """A run: a directory that reopens as a method in eval mode. An export is a run, too."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from studio import sampling
 from studio.arguments import check_code, check_images, check_whole_number
 from studio.build import build_method
-from studio.config import Config
+from studio.code_frame import CodeSplit, Pool, code_frame
+from studio.config import Config, dump
 from studio.data import Dataset
 from studio.data.folders_config import FoldersConfig
 from studio.data.intensity import (
@@ -29,6 +30,9 @@ from studio.runs import checkpoint, exported
 from studio.runs.data_file import DataFile, read_data_file
 from studio.runs.run_data import RunData, absolute_paths, open_data
 from studio.runs.stored_config import read_stored_config
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["Run"]
 
@@ -174,6 +178,43 @@ class Run:
             "dataset": self.config.data.name,
             "images_seen": self.images_seen,
         }
+
+    def codes(
+        self,
+        split: CodeSplit = "test",
+        subject: bool = False,
+        pool: Pool = "mean",
+        limit: int | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> "DataFrame":
+        """Returns the codes of the run's images with names and attributes, a pandas DataFrame.
+
+        Args:
+            split: `train`, `test` or `all`.
+            subject: one row per subject of a split and domain instead of one per image.
+            pool: with `subject`, `mean` or `farthest` (`studio.code_frame.pool_subjects`).
+            limit: images per split and domain. A larger domain is sampled with a fixed seed.
+            progress: called with the number of encoded images of a split and domain, and with
+                the number of all of them.
+
+        Returns:
+            the columns `file`, `subject`, `split`, `domain`, the attributes, `z_0`, ..., `s_0`,
+            ... and `distance` from the blank salient code. `attrs["studio"]` names the run, its
+            checkpoint and the hash of its data.
+
+        Raises:
+            StudioError: an argument is wrong, the data cannot be opened, or a code is not finite.
+        """
+        frame = code_frame(self.method, self.data, split, subject, pool, limit, progress)
+        frame.attrs["studio"] = {
+            **self.describe(),
+            "data_sha256": self.data_sha256,
+            "averaged": self.averaged,
+            "pool": pool if subject else None,
+            "limit": limit,
+            "config": dump(self.config),
+        }
+        return frame
 
     def encode(self, images: Tensor) -> Code:
         """Maps images (B, C, H, W) in [-1, 1] to Code(z, s).

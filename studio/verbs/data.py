@@ -86,11 +86,32 @@ def data_preview(
 @data_app.command("init")
 def data_init(
     root: Annotated[Path, typer.Argument(help="an empty or new folder", callback=expand)],
+    cohort: Annotated[
+        int | None,
+        typer.Option(
+            "--cohort",
+            metavar="N",
+            min=1,
+            max=Most.COUNT,
+            help="instead, a drawn study of N controls and N patients with known answers",
+        ),
+    ] = None,
+    kinds: Annotated[
+        int, typer.Option("--kinds", min=1, max=3, help="with --cohort: planted kinds of patients")
+    ] = 3,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=Most.SEED, help="with --cohort: seed")
+    ] = 0,
 ) -> None:
     """Write an example of the layout that `folders` reads."""
-    from studio.data.catalogue import init_example
+    if cohort is None:
+        from studio.data.catalogue import init_example
 
-    init_example(root)
+        init_example(root)
+    else:
+        from studio.data.phantom_cohort import write_cohort
+
+        write_cohort(root, cohort, kinds, seed)
     print(root)
 
 

@@ -16,10 +16,11 @@ from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from support.planted import N, Planted, Rows, Sparse
 from torch import Tensor
 
+from studio.code_frame import SEED
 from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
 from studio.evaluate import probe_models
-from studio.evaluate.codes import SEED, encode_split
+from studio.evaluate.codes import encode_split
 from studio.evaluate.probe_table import probe_table, reader_lines
 from studio.evaluate.probes import OWN_CLASSIFIER, PROTOCOLS, TWO_LAYERS, ProbeOptions, probe
 from studio.evaluate.verdict import judge

@@ -74,7 +74,7 @@ def test_page_has_only_valid_code(name: str) -> None:
         compile(block, name, "exec")
     for block in blocks(ROOT / name, "yaml"):
         raw = yaml.load(block, strict_yaml.Loader)  # noqa: S506 - a SafeLoader
-        sections = {"data", "method", "nets", "train", "paper"}
+        sections = {"data", "method", "nets", "train", "analysis", "paper"}
         if isinstance(raw, dict) and set(raw) <= sections:
             complete = {"data": {"name": "digits"}, "method": {"name": "dig"}, **raw}
             config.resolve(complete, "page", name)

@@ -15,6 +15,7 @@ LEVELS = [
     {"studio.methods"},
     {"studio.runs"},
     {"studio.evaluate", "studio.render"},
+    {"studio.analyse"},
     {"studio.report", "studio.export"},
     {"studio.training"},
     {"studio.compare", "studio.app", "studio.bench"},

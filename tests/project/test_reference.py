@@ -89,6 +89,22 @@ def test_json_page_lists_the_keys_of_a_probe(run: Path) -> None:
     check("probe.reconstruction", probe["reconstruction"], set())
 
 
+def test_json_page_lists_the_keys_of_an_analysis(run: Path) -> None:
+    seeds = [run, run]
+    few = ("images=40", "permutations=99", "most_groups=2", "same_space=true")
+    options = [part for field in few for part in ("--set", f"analysis.{field}")]
+    out, _ = studio("analyse", *seeds, *options, "--json")
+    found = json.loads(out)
+    assert found == read(seeds[0] / "analysis.json")
+    check("analysis", found, set())
+    for key in ("difference", "subgroups", "where"):
+        check(f"analysis.{key}", found[key], set())
+    check("analysis.trust.seeds", found["trust"]["seeds"], set())
+    for row in found["associations"]:
+        check("analysis.associations[]", row, {"note"})
+    check("analysis.subjects[]", found["subjects"][0], set())
+
+
 def test_json_page_lists_the_keys_of_counterfactuals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "STEPS", 2)
     monkeypatch.setattr(judge, "IMAGES", 20)

@@ -171,14 +171,22 @@ def resolve(
     return _round_budget(Config(**dict(head), **sections, analysis=analysis, paper=paper))
 
 
-def validate_section(cls: type[SectionType], raw: Mapping[str, Any], source: str) -> SectionType:
+def validate_section(
+    cls: type[SectionType], raw: Mapping[str, Any], source: str, path: str = ""
+) -> SectionType:
     """Validates a mapping against a section that is not part of a config.
+
+    Args:
+        cls: the section.
+        raw: the mapping.
+        source: name of the mapping in messages.
+        path: of the section in messages, "" for none.
 
     Raises:
         StudioError: the mapping is invalid. One message lists all faults and begins with `source`.
     """
     faults: list[str] = []
-    section = _validate(cls, raw, "", faults)
+    section = _validate(cls, raw, path, faults)
     _raise_faults(source, faults)
     return section
 

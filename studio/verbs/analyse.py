@@ -86,4 +86,4 @@ def read_settings(section: "AnalysisConfig", assignments: list[str]) -> "Analysi
                 "analysis.covariates=[age,site]; the rest of a run is fixed"
             )
         raw[path.removeprefix(SECTION)] = value
-    return validate_section(AnalysisConfig, raw, "analysis")
+    return validate_section(AnalysisConfig, raw, "--set", "analysis")

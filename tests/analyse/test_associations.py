@@ -22,7 +22,7 @@ def best_q(records: list[dict], attribute: str, family: str = "salient") -> floa
 
 def test_severity_is_associated_and_the_confounder_is_not() -> None:
     cohort, kind = plant(150, 2)
-    with_age = associate(cohort, kind, settings("age", "site", permutations=1999))
+    with_age = associate(cohort, kind, settings("age", "site", permutations=999))
     assert best_q(with_age, "severity") < 0.05
     assert best_q(with_age, "confounder") > 0.05
     assert best_q(with_age, "memory") > 0.05, "age explains it"
@@ -31,7 +31,7 @@ def test_severity_is_associated_and_the_confounder_is_not() -> None:
     assert hit["feature"] == "s_3"
     assert hit["low"] < hit["value"] < hit["high"]
     assert {r["attribute"] for r in with_age} == {"memory", "confounder", "severity", "kind"}
-    without = associate(cohort, kind, settings(permutations=1999))
+    without = associate(cohort, kind, settings(permutations=999))
     assert best_q(without, "memory") < 0.05, "without covariates age is seen through memory"
 
 

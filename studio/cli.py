@@ -5,9 +5,11 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
+from studio import __version__
 from studio.errors import StudioError
 from studio.terminal import prepare_terminal
 from studio.verbs.analyse import analyse
@@ -16,6 +18,7 @@ from studio.verbs.apply import apply
 from studio.verbs.bench import bench
 from studio.verbs.codes import codes
 from studio.verbs.compare import compare
+from studio.verbs.configs import configs_app
 from studio.verbs.data import data_app
 from studio.verbs.export import export
 from studio.verbs.probe import probe
@@ -27,20 +30,41 @@ from studio.verbs.usage import UsageError, print_usage
 
 __all__ = ["app", "main", "train_main"]
 
+HELP = {"help_option_names": ["-h", "--help"]}
 NO_MEMORY = "out of memory; smaller nets.width, train.batch or data.resolution need less"
 
 app = typer.Typer(
     name="studio",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings=HELP,
     help="A generative studio for contrastive analysis.",
 )
 VERBS = (train, render, probe, score, report, compare, app_verb, apply, export, bench)
 for verb in (*VERBS, codes, analyse):
-    app.command()(verb)
-app.add_typer(data_app, name="data")
+    app.command(context_settings=HELP)(verb)
+for group, name in ((data_app, "data"), (configs_app, "configs")):
+    app.add_typer(group, name=name, context_settings=HELP)
+    for command in group.registered_commands:
+        command.context_settings = HELP
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"studio {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -56,7 +80,7 @@ def train_main() -> None:
     single = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
     )
-    single.command()(train)
+    single.command(context_settings=HELP)(train)
     _run(single)
 
 

@@ -28,16 +28,15 @@ from pydantic import Field, field_validator, model_validator
 
 from studio.compare.labels import describe_overrides, folder_name, join_words, to_json
 from studio.config import (
-    FOLDERS,
     Config,
     find_config,
-    list_configs,
     parse_assignment,
     read_yaml,
     resolve,
     validate_section,
 )
-from studio.errors import StudioError, nearest
+from studio.config_files import find_config_or_sweep, list_sweeps
+from studio.errors import StudioError
 from studio.limits import Most
 from studio.runs.folder import FREE_TO_CHANGE
 from studio.schema import Section
@@ -209,11 +208,6 @@ def comparison_name(cfgs: Sequence[str]) -> str:
     return folder_name("+".join(Path(cfg).stem for cfg in cfgs))
 
 
-def list_sweeps() -> list[str]:
-    """Returns the file names of the sweeps that are shipped with the studio."""
-    return sorted({path.name for folder in FOLDERS for path in (folder / "sweeps").glob("*.yaml")})
-
-
 def parse_values(assignment: str) -> tuple[str, list[Any]]:
     """Parses `a.b=v1,v2` into the field and its values.
 
@@ -287,30 +281,6 @@ def _open(cfg: str) -> tuple[str, Sweep]:
         except StudioError as error:
             raise StudioError(f"{path}: base: {str(error).removeprefix('--cfg ')}") from None
     return path.stem, sweep.model_copy(update={"base": bases})
-
-
-def find_config_or_sweep(cfg: str) -> Path:
-    """Returns the file of a config or a sweep: the given path, or a name among the shipped ones.
-
-    Raises:
-        StudioError: it does not exist. The message has the nearest valid name.
-    """
-    try:
-        return find_config(cfg)
-    except StudioError:
-        for folder in FOLDERS:
-            for candidate in (folder / "sweeps" / cfg, folder / "sweeps" / f"{cfg}.yaml"):
-                if candidate.is_file() and candidate.resolve().is_relative_to(folder.resolve()):
-                    return candidate
-        if Path(cfg).is_dir():
-            raise
-    raise StudioError(
-        f"compare {cfg}: no such file, config or sweep{nearest(Path(cfg).name, _list_names())}"
-    ) from None
-
-
-def _list_names() -> list[str]:
-    return [name.removesuffix(".yaml") for name in [*list_configs(), *list_sweeps()]]
 
 
 def _resolve(

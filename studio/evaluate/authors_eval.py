@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
 import torch
@@ -10,13 +9,12 @@ import torch
 from nets import frozen_statistics
 from studio.data import Dataset
 from studio.data.dataset import Split
+from studio.evaluate.probe_options import EVAL_MODES, EvalMode
 from studio.method import Code, Method
 from studio.seeds import seed_everything
 
 __all__ = ["EVAL_MODES", "EvalMode", "encode_as_authors"]
 
-EvalMode = Literal["clean", "authors"]
-EVAL_MODES: tuple[EvalMode, ...] = ("clean", "authors")
 BATCH = 128  # as in the authors' evaluation and the caption of Table 4 of Carton et al. (2024)
 
 

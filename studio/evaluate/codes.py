@@ -10,12 +10,12 @@ from studio.data import Dataset
 from studio.data.dataset import Labels, Split
 from studio.errors import StudioError
 from studio.evaluate.authors_eval import EvalMode, encode_as_authors
+from studio.evaluate.probe_options import LIMIT
 from studio.method import DOMAINS, Domain, Method
 
 __all__ = ["LIMIT", "SPACES", "Codes", "encode_split"]
 
 SPACES = ("salient", "common", "whole")
-LIMIT = 5_000  # images per split and domain. A linear probe of about 100 numbers needs no more
 
 
 @dataclass

@@ -5,17 +5,15 @@ attribute can be predicted from this code and not from the other one. Everything
 mode (no noise, running statistics) unless the authors' published evaluation is requested.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from studio.data import Attribute, Dataset
 from studio.domains import DOMAINS
-from studio.errors import StudioError, nearest
-from studio.evaluate.authors_eval import EVAL_MODES, EvalMode
-from studio.evaluate.codes import LIMIT, SPACES, Codes, encode_split
+from studio.errors import StudioError
+from studio.evaluate.codes import SPACES, Codes, encode_split
 from studio.evaluate.nonlinear import FEWEST as FEWEST_NONLINEAR
 from studio.evaluate.nonlinear import cross_validate_nonlinear, fit_nonlinear
 from studio.evaluate.probe_models import (
@@ -28,6 +26,7 @@ from studio.evaluate.probe_models import (
     fit_two_layers,
     score_logits,
 )
+from studio.evaluate.probe_options import PROTOCOLS, ProbeOptions, ProbeProtocol
 from studio.method import Method
 
 __all__ = [
@@ -42,56 +41,12 @@ __all__ = [
     "probe_codes",
 ]
 
-ProbeProtocol = Literal["held-out", "carton", "louiset"]
-PROTOCOLS: tuple[ProbeProtocol, ...] = ("held-out", "carton", "louiset")
 TARGET_ROW = "target"  # name of the row whose attribute is the domain itself
 # Readers of the salient code in this row under `louiset`.
 OWN_CLASSIFIER = "the method's own classifier"
 TWO_LAYERS = "two linear layers, because the method has trained no classifier of its own"
 # Training images that two layers need, because a tenth of them is held back for early stopping.
 FEWEST = 20
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """How codes are computed and probed.
-
-    Attributes:
-        protocol: see `probe`.
-        limit: images per split and domain.
-        seed: of the bootstrap behind the standard errors, of the two-layer probe and of the noise
-            in the authors' evaluation.
-        eval_mode: `clean` (noise off, running statistics), or `authors` (noise on and batch
-            statistics, as in the published evaluation).
-    """
-
-    protocol: ProbeProtocol = "held-out"
-    limit: int = LIMIT
-    seed: int = 0
-    eval_mode: EvalMode = "clean"
-
-    @property
-    def averaged(self) -> bool:
-        """Whether the averaged weights are probed. The authors of Double InfoGAN have none."""
-        return self.eval_mode != "authors"
-
-    @classmethod
-    def parse(cls, protocol: str | None = None, eval_mode: str | None = None) -> "ProbeOptions":
-        """Checks the values of `--protocol` and `--eval`. None stands for the default.
-
-        Raises:
-            StudioError: an unknown protocol or eval mode, with the nearest valid name.
-        """
-        protocol, eval_mode = protocol or "held-out", eval_mode or "clean"
-        if protocol not in PROTOCOLS:
-            raise StudioError(
-                f"--protocol {protocol}: no such protocol{nearest(protocol, PROTOCOLS)}"
-            )
-        if eval_mode not in EVAL_MODES:
-            raise StudioError(
-                f"--eval {eval_mode}: no such eval mode{nearest(eval_mode, EVAL_MODES)}"
-            )
-        return cls(protocol, eval_mode=eval_mode)
 
 
 DEFAULTS = ProbeOptions()

@@ -28,6 +28,7 @@ from studio.errors import StudioError, reason_of, warn
 from studio.method import Code, Domain, Method
 from studio.runs import checkpoint, exported
 from studio.runs.data_file import DataFile, read_data_file
+from studio.runs.found import check_found
 from studio.runs.run_data import RunData, absolute_paths, open_data
 from studio.runs.stored_config import read_stored_config
 
@@ -280,10 +281,7 @@ def _refuse_choice(export: exported.ExportedRun, number: int | None, ema: bool) 
 
 
 def _config(folder: Path, data_root: str | Path | None) -> Config:
-    if not folder.exists():
-        raise StudioError(f"{folder}: no such run")
-    if not (folder / "config.yaml").is_file():
-        raise StudioError(f"{folder}: not a run (no config.yaml in it)")
+    check_found(folder)
     config = read_stored_config(folder)
     if data_root is None:
         return config

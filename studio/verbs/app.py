@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from studio.verbs.options import DataRoot, Names, expand
+from studio.verbs.options import DataRoot, Names, find_runs
 
 __all__ = ["app"]
 
@@ -16,7 +16,7 @@ def app(
         typer.Argument(
             metavar="RUN...",
             help="directories of runs; a menu of the page chooses among them",
-            callback=expand,
+            callback=find_runs,
         ),
     ],
     host: Annotated[

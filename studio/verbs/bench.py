@@ -42,12 +42,16 @@ def bench(
     update of the authors' code, and with the fastest matrix product and convolutions of the
     machine. Close other programs first: the result says whether it is clean.
     """
+    from studio.config_check import refuse_faults
+
+    settings = [*(assignments or []), *data_root_setting(data_root)]
+    refuse_faults(cfg, settings)
+
     # Before torch is imported: its profiler prints a log otherwise.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from studio.bench import bench as measure_cost
     from studio.config import load
 
-    settings = [*(assignments or []), *data_root_setting(data_root)]
     result = measure_cost(load(cfg, settings), iterations, naive)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))

@@ -4,15 +4,14 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from studio.config_files import find_config_or_sweep
+from studio.evaluate.probe_options import ProbeOptions
 from studio.limits import Most
 from studio.verbs.options import DataRoot, Json, data_root_setting, expand
-
-if TYPE_CHECKING:
-    from studio.evaluate.probes import ProbeOptions
 
 __all__ = ["compare"]
 
@@ -114,13 +113,16 @@ def compare(
     data_root: DataRoot = None,
 ) -> None:
     """Train the missing runs, resume the incomplete ones, and compare all of them."""
+    settings = [*(assignments or []), *data_root_setting(data_root)]
+    options = _probe_options(protocol, eval_mode)
+    for cfg in cfgs:
+        find_config_or_sweep(cfg)
+
     from studio.compare import compare as comparison
     from studio.compare.launch import LaunchTemplate
     from studio.compare.sweep import comparison_name, resolve_variants
     from studio.compare.table import check_keys, show_comparison, tables, write_comparison
 
-    settings = [*(assignments or []), *data_root_setting(data_root)]
-    options = _probe_options(protocol, eval_mode)
     template = LaunchTemplate.parse(launcher) if launcher is not None else None
     rows = resolve_variants(cfgs, settings, seeds, budget)
     folder = out or Path("runs") / f"compare-{comparison_name(cfgs)}"
@@ -143,10 +145,8 @@ def compare(
         raise typer.Exit(1)
 
 
-def _probe_options(protocol: str | None, eval_mode: str | None) -> "ProbeOptions | None":
+def _probe_options(protocol: str | None, eval_mode: str | None) -> ProbeOptions | None:
     """Returns how to probe the runs again, or None if neither option is given."""
-    from studio.evaluate.probes import ProbeOptions
-
     if protocol is None and eval_mode is None:
         return None
     return ProbeOptions.parse(protocol, eval_mode)

@@ -1,13 +1,14 @@
 """`studio data list`, `check`, `preview` and `init`."""
 
 import json
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from studio.errors import StudioError, nearest
+from studio.errors import StudioError, inform, nearest
 from studio.limits import Most
 from studio.verbs.options import Assignments, Json, check_picture, expand
 
@@ -113,6 +114,8 @@ def data_init(
 
         write_cohort(root, cohort, kinds, seed)
     print(root)
+    config = shlex.quote(str(root / "folders_dig.yaml"))
+    inform(f"next: studio data check {config}, then studio train --cfg {config}")
 
 
 def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
@@ -127,6 +130,8 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
     """
     from pydantic import ValidationError
 
+    from studio.config_check import refuse_faults
+    from studio.config_files import list_configs
     from studio.data import ALIASES, DATASETS
 
     known = ALIASES.get(name, name)
@@ -134,11 +139,11 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
         with suppress(ValidationError):  # the load below reports the error
             return DATASETS[known].Config()  # pyright: ignore[reportCallIssue] - `name` has a default in each section
 
-    # Imported here because it imports torch, which takes two seconds and which the defaults alone
-    # do not need.
-    from studio.config import list_configs, load, resolve
-
     if known in DATASETS:
+        # Imported here because it imports torch, which takes two seconds and which the defaults
+        # alone do not need.
+        from studio.config import resolve
+
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
         return resolve(raw, name, f"data {name}", assignments or []).data
     names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in list_configs())]
@@ -148,4 +153,8 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
         and not Path(name).exists()
     ):
         raise StudioError(f"{name}: no such data set or config{nearest(name, names)}")
+    refuse_faults(name, assignments or [])
+
+    from studio.config import load
+
     return load(name, assignments or []).data

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import warn
+from studio.evaluate.probe_options import ProbeOptions
 from studio.verbs.options import AuthorsWeights, DataRoot, Json, Number, RunArgument
 
 __all__ = ["probe"]
@@ -52,12 +53,12 @@ def probe(
     data_root: DataRoot = None,
 ) -> None:
     """Measure how well each code predicts each attribute, and how well the codes separate."""
+    options = ProbeOptions.parse(protocol, eval_mode)
+
     from studio.evaluate.measure import measure
     from studio.evaluate.probe_table import show_probe
-    from studio.evaluate.probes import ProbeOptions
     from studio.runs.run import Run
 
-    options = ProbeOptions.parse(protocol, eval_mode)
     if ema is None:
         ema = options.averaged
         if not ema and not (Path(run) / "checkpoints").is_dir():

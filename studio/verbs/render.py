@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 KINDS = (
-    "overview, grid, reconstruct, swap, heal, isolate, traverse, interpolate, codes, "
-    "counterfactual, curves or training (an animation)"
+    *("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate"),
+    *("codes", "counterfactual", "curves", "training"),
 )
 # The largest width and height in pixels that a file format can store.
 MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
@@ -89,7 +89,9 @@ Attributes = Annotated[
 
 def render(
     run: RunArgument,
-    kind: Annotated[str, typer.Argument(help=KINDS)],
+    kind: Annotated[
+        str, typer.Argument(help=f"{', '.join(KINDS[:-1])} or training (an animation)")
+    ],
     out: Out = None,
     n: Count = None,
     seed: Seed = None,
@@ -102,14 +104,8 @@ def render(
     names: Names = True,
 ) -> None:
     """Draw a picture with a caption."""
-    from studio.data import Dataset
-    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
-    from studio.render.selection import describe_data
-
-    if kind not in (*PICTURES, *PICTURES_OF_DIRECTORIES):
-        raise StudioError(
-            f"render {kind}: no such picture{nearest(kind, (*PICTURES, *PICTURES_OF_DIRECTORIES))}"
-        )
+    if kind not in KINDS:
+        raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
     given = {"--range": span, "--plane": plane, "--attribute": attributes or None}
     for option, owner in OWN.items():
         if given[option] is not None and kind != owner:
@@ -118,6 +114,11 @@ def render(
         check_picture(out)
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
+
+    from studio.data import Dataset
+    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
+    from studio.render.selection import describe_data
+
     if kind in PICTURES_OF_DIRECTORIES:
         path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import DataRoot, Names, Number, Weights, expand
+from studio.verbs.options import DataRoot, Names, Number, Weights, expand, find_runs
 
 __all__ = ["report"]
 
@@ -17,7 +17,7 @@ def report(
         typer.Argument(
             metavar="RUN ...",
             help="directories of runs; several appear side by side",
-            callback=expand,
+            callback=find_runs,
         ),
     ],
     out: Annotated[
@@ -47,13 +47,14 @@ def report(
 
     It shows a verdict, pictures, curves, scores, the config, and how to reproduce the run.
     """
-    from studio.report import collect_run, write_report
-    from studio.runs.run import Run
-
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise StudioError(f"--out {out}: expected a name that ends in .html")
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
+
+    from studio.report import collect_run, write_report
+    from studio.runs.run import Run
+
     # Every run is opened before any is measured, because a wrong name must be reported at once.
     opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
     facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=names) for run in opened]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from studio.config_files import parse_duration
 from studio.errors import StudioError
 from studio.verbs.options import Assignments, Cfg, DataRoot, data_root_setting, expand
 
@@ -68,13 +69,20 @@ def train(
     data_root: DataRoot = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""
+    from studio.config_check import refuse_faults
+
+    assignments = [*(assignments or []), *data_root_setting(data_root)]
+    refuse_faults(cfg, assignments)
+    if stop_after is not None:
+        parse_duration(stop_after)
+
     from studio.training.signals import Preempted, exit_code, preemptible
 
     try:
         with preemptible():
             stopped = _train(
                 cfg,
-                [*(assignments or []), *data_root_setting(data_root)],
+                assignments,
                 run,
                 resume,
                 requeue,
@@ -109,7 +117,7 @@ def _train(
     Returns:
         The reason why training stopped early, for example the name of a signal, or "".
     """
-    from studio.config import load, parse_duration
+    from studio.config import load
     from studio.training.session import train as run_training
 
     config = load(cfg, assignments)

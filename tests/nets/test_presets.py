@@ -5,7 +5,7 @@ import torch
 import yaml
 from support.architectures import RAW, conv, count, fault, section
 
-import studio.config
+import studio.config_files
 from nets import build_decoder, build_encoder, check_nets
 from studio.config import dump, list_presets, resolve
 
@@ -148,7 +148,7 @@ def test_presets_fit_any_channels_and_the_config_overrides_them() -> None:
 def test_resolved_presets_reopen_without_their_file(monkeypatch: pytest.MonkeyPatch) -> None:
     config = resolve(RAW | {"nets": {"preset": "weinberger_conv"}}, "x", "x")
     text = dump(config)
-    monkeypatch.setattr(studio.config, "FOLDERS", ())
+    monkeypatch.setattr(studio.config_files, "FOLDERS", ())
     assert resolve(yaml.safe_load(text), "x", "x") == config
     assert "preset" not in text
     listed = yaml.safe_load(text)["nets"]["encoder"]

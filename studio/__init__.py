@@ -13,12 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studio.errors import StudioError
 from studio.openmp import let_threads_sleep
 
 if TYPE_CHECKING:
-    from studio.runs.run import Run
+    from studio.method import Code
+    from studio.user_run import Run
 
-__all__ = ["Run", "__version__"]
+__all__ = ["Code", "Run", "StudioError", "__version__"]
 __version__ = "0.1.0"
 
 
@@ -40,9 +42,13 @@ let_threads_sleep()  # before anything imports torch
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's __getattr__ returns anything
-    # `Run` is imported on first use, so that `studio --help` does not import torch.
+    # Imported on first use, so that `studio --help` does not import torch.
     if name == "Run":
-        from studio.runs.run import Run
+        from studio.user_run import Run
 
         return Run
+    if name == "Code":
+        from studio.method import Code
+
+        return Code
     raise AttributeError(f"module 'studio' has no attribute {name!r}")

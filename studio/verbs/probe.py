@@ -55,9 +55,8 @@ def probe(
     """Measure how well each code predicts each attribute, and how well the codes separate."""
     options = ProbeOptions.parse(protocol, eval_mode)
 
-    from studio.evaluate.measure import measure
     from studio.evaluate.probe_table import show_probe
-    from studio.runs.run import Run
+    from studio.user_run import Run
 
     if ema is None:
         ema = options.averaged
@@ -65,11 +64,7 @@ def probe(
             warn(f"{run}: an export has only the averaged weights, which --eval authors reads here")
             ema = True
     opened = Run.open(run, checkpoint, ema, data_root=data_root)
-    result = {
-        **opened.describe(),
-        "data_sha256": opened.data_sha256,
-        **measure(opened.method, opened.data, options, tsne, swaps),
-    }
+    result = opened.probe(options.protocol, options.eval_mode, tsne, swaps)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return

@@ -27,6 +27,7 @@ KINDS = (
     *("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate"),
     *("codes", "counterfactual", "curves", "training"),
 )
+OF_DIRECTORIES = ("curves", "training")  # drawn from the files of a run
 # The largest width and height in pixels that a file format can store.
 MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
 # Options that apply to one kind of picture only.
@@ -115,25 +116,18 @@ def render(
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
 
-    from studio.data import Dataset
-    from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
-    from studio.render.selection import describe_data
-
-    if kind in PICTURES_OF_DIRECTORIES:
+    if kind in OF_DIRECTORIES:
         path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:
-        from studio.runs.run import Run
+        from studio.user_run import Run
 
         options: dict[str, Any] = ({"span": span} if span else {}) | (
             {"kind": plane} if plane else {}
         )
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema, data_root=data_root)
-        data = describe_data(opened) if kind in WITHOUT_DATA else opened.data
-        if isinstance(data, Dataset) and not names:
-            data.show_names = False
         path = out or opened.folder / "grids" / f"{kind}.png"
-        _save(PICTURES[kind](opened.method, data, n, seed or 0, **options), path)
+        _save(opened.render(kind, n, seed or 0, names, **options), path)
     print(path)
 
 

@@ -7,7 +7,9 @@ from pydantic import Field
 from studio.limits import Most
 from studio.section import Section
 
-__all__ = ["TrainConfig"]
+__all__ = ["TRACKERS", "TrainConfig"]
+
+TRACKERS = ("wandb", "mlflow", "trackio")  # besides TensorBoard
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
@@ -95,6 +97,11 @@ class TrainConfig(Section):
 
     Unit: real images, both domains together.
     """
+    log_with: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...], Field(strict=False)
+    ] = ("tensorboard",)
+    """Trackers that get the config, the losses, the probes and the pictures besides `log.jsonl`.
+    Those other than TensorBoard must be installed, for example by `pip install wandb`."""
     grid_every: int = Field(default=50_000, ge=0, le=Most.IMAGES)
     """Interval between pictures of samples and edits. 0: only at the end.
 

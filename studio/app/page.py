@@ -31,6 +31,7 @@ STYLE = Path(__file__).with_name("style.css")
 TRAVERSE = "Traverse"  # title of a tab
 OFFERED = 18  # images to choose from at a time
 FIRST = 8  # sliders that are visible at once. The others are folded away
+MOST_SEED = 2**31 - 1
 MOST_SLIDERS = 128  # further coordinates keep the values of the image's own code
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 Update = Any  # Gradio accepts values, components and updates of components
@@ -121,8 +122,8 @@ class _Page:
             self.kind = gr.Radio(
                 ["background", "target"], value="target", label="Generate images of", elem_id="kind"
             )
-            self.seed = gr.Number(
-                0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed"
+            self.seed = _Seed(
+                0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, elem_id="seed"
             )
             self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
         gr.Markdown(
@@ -152,7 +153,7 @@ class _Page:
             for part in (picker.page, picker.offered, picker.gallery)
         ]
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
-        start = [self.run, self.a.domain, self.b.domain]
+        start = [self.run, self.a.domain, self.b.domain, self.session]
         reloads = [
             gr.on([blocks.load, self.run.change], _show_errors(self._start), start, opened, **QUIET)
         ]
@@ -215,12 +216,12 @@ class _Page:
                 **QUIET,
             )
 
-    def _start(self, name: str, a: Domain, b: Domain) -> list[Update]:
+    def _start(self, name: str, a: Domain, b: Domain, session: Session | None) -> list[Update]:
         explorer = self.shelf.open(name)
         folded = gr.update(visible=len(explorer.coordinates) > FIRST)
         lists = [*self._offer(name, a), *self._offer(name, b)]
         return [
-            *self._show(explorer.begin()),
+            *self._show(explorer.begin(session)),
             _about(explorer),
             folded,
             gr.update(value=None),
@@ -354,8 +355,28 @@ def _salient_of_b(explorer: Explorer, session: Session) -> Tensor:
     return session.b.code.s[0]
 
 
+class _Slider(gr.Slider):
+    """A slider that moves a typed number into its range, where Gradio answers with an error."""
+
+    def preprocess(self, payload: float) -> float:
+        return super().preprocess(min(max(payload, self.minimum), self.maximum))
+
+    def get_block_name(self) -> str:  # the page's script is that of a slider
+        return "slider"
+
+
+class _Seed(gr.Number):
+    """A seed that moves a typed number into its range, where Gradio answers with an error."""
+
+    def preprocess(self, payload: float | None) -> float | int | None:
+        return super().preprocess(None if payload is None else min(max(payload, 0), MOST_SEED))
+
+    def get_block_name(self) -> str:
+        return "number"
+
+
 def _slider(place: int) -> gr.Slider:
-    return gr.Slider(
+    return _Slider(
         -REACH,
         REACH,
         0,

@@ -79,6 +79,8 @@ class ColourKey(NamedTuple):
 
     words: str
     uri: str
+    low: str
+    high: str
 
 
 def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
@@ -227,4 +229,4 @@ def _colour_key() -> ColourKey:
         f"darker by {-CHANGE.low:g} or more (blue) to brighter by {CHANGE.high:g} or more (red); "
         "pixel values range from -1 to 1"
     )
-    return ColourKey(words, strip)
+    return ColourKey(words, strip, f"\u2212{-CHANGE.low:g}", f"+{CHANGE.high:g}")

@@ -32,6 +32,7 @@ FREE_TO_CHANGE = {
     "train.data_on_device",
     "train.check_every",
     "train.log_every",
+    "train.log_with",
     "train.grid_every",
     "train.probe_every",
     "train.save_every",

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from torch import Tensor
 from studio.atomic import write_file
 from studio.errors import StudioError
 from studio.runs.log import drop_lines_after
+from studio.training.trackers import Trackers
 
 __all__ = ["Averages", "Logger"]
 
+LOSSES = 3  # in the progress bar
 LINE_EVERY = 10  # seconds between progress lines where there is no terminal
 
 
@@ -57,25 +59,31 @@ class Logger:
         images_seen: real images seen at the start. Log lines of later images are dropped, because
             the training will see those images again.
         quiet: whether to write and show nothing, as all processes but the first do.
+        log_with: trackers, as in `train.log_with`.
+        config: the resolved config with dotted names, for the trackers.
+
+    Raises:
+        StudioError: a file cannot be written, or a tracker is not installed or does not start.
     """
 
-    def __init__(self, folder: Path, images: int, images_seen: int, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        images: int,
+        images_seen: int,
+        quiet: bool = False,
+        log_with: Sequence[str] = ("tensorboard",),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.quiet = folder, quiet
         self.started, self.first = time.monotonic(), images_seen
         if quiet:
             return
+        self.trackers = Trackers(log_with, folder, config or {})
         self._open_log(images_seen)
-        from torch.utils.tensorboard import SummaryWriter  # takes half a second to import
-
-        self.hook = threading.excepthook
-        threading.excepthook = self._report_thread
-        try:
-            with self._tensorboard_errors():
-                place = str(folder / "tensorboard")
-                self.board = SummaryWriter(place, purge_step=images_seen or None)
-        except StudioError:
-            threading.excepthook = self.hook
-            raise
+        self.board, self.hook = None, threading.excepthook
+        if "tensorboard" in log_with:
+            self._open_board(images_seen)
         self.console = Console(stderr=True, soft_wrap=True)
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -83,12 +91,27 @@ class Logger:
             TextColumn("{task.completed:,}/{task.total:,} images"),
             TextColumn("{task.fields[rate]:.0f} images/s"),
             TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[losses]}"),
             console=self.console,
             disable=not sys.stderr.isatty(),
         )
-        self.task = self.bar.add_task(folder.name, total=images, completed=images_seen, rate=0.0)
+        self.task = self.bar.add_task(
+            folder.name, total=images, completed=images_seen, rate=0.0, losses=""
+        )
         self.images, self.printed = images, 0.0
         self.bar.start()
+
+    def _open_board(self, images_seen: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes half a second to import
+
+        threading.excepthook = self._report_thread
+        try:
+            with self._tensorboard_errors():
+                place = str(self.folder / "tensorboard")
+                self.board = SummaryWriter(place, purge_step=images_seen or None)
+        except StudioError:
+            threading.excepthook = self.hook
+            raise
 
     def images_per_second(self, images_seen: int) -> float:
         """Returns the mean rate of real images since the logger was made."""
@@ -133,9 +156,11 @@ class Logger:
         except OSError as error:
             path = self.folder / "log.jsonl"
             raise StudioError(f"{path}: cannot be written: {error.strerror}") from None
+        self.trackers.log(values, images_seen)
+        self.bar.update(self.task, losses=_main_losses(values))
         with self._tensorboard_errors():
             for name, value in values.items():
-                if isinstance(value, int | float):
+                if self.board is not None and isinstance(value, int | float):
                     self.board.add_scalar(name, value, images_seen)
 
     def picture(self, images_seen: int, name: str, picture: Image.Image) -> None:
@@ -148,8 +173,10 @@ class Logger:
             return
         write_file(self.folder / "grids" / f"{name}.png", lambda partial: picture.save(partial))
         shown, tag = np.asarray(picture.convert("RGB")), name.lstrip("0123456789-") or "grid"
-        with self._tensorboard_errors():
-            self.board.add_image(tag, shown, images_seen, dataformats="HWC")
+        self.trackers.picture(tag, picture, images_seen)
+        if self.board is not None:
+            with self._tensorboard_errors():
+                self.board.add_image(tag, shown, images_seen, dataformats="HWC")
 
     @contextmanager
     def _tensorboard_errors(self) -> Iterator[None]:
@@ -181,5 +208,17 @@ class Logger:
             self.bar.stop()
             for file in (self.board, self.file):
                 with suppress(OSError):  # `log` has already reported a full disk
-                    file.close()
+                    if file is not None:
+                        file.close()
+            self.trackers.close()
             threading.excepthook = self.hook
+
+
+def _main_losses(values: Mapping[str, Any]) -> str:
+    """Returns the losses of a log line for the progress bar: the first of each net, in one text."""
+    first: dict[str, str] = {}
+    for name, value in values.items():
+        net, slash, term = name.partition("/")
+        if slash and net != "probe" and isinstance(value, float):
+            first.setdefault(net, f"{net}/{term} {value:.3g}")
+    return "  ".join([*first.values()][:LOSSES])

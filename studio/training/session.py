@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from studio.build import build_dataset
-from studio.config import Config
+from studio.config import Config, flatten
 from studio.data import Dataset
 from studio.distributed.processes import is_lost_contact
 from studio.errors import StudioError, nearest
@@ -212,7 +212,12 @@ class TrainingSession:
         if self.processes.first:
             checkpoint.discard_after(folder, engine.images_seen)
         self.logger = Logger(
-            folder, config.train.images, engine.images_seen, quiet=not self.processes.first
+            folder,
+            config.train.images,
+            engine.images_seen,
+            quiet=not self.processes.first,
+            log_with=config.train.log_with,
+            config=flatten(config.model_dump(mode="json")),
         )
         for line in [*damaged, *self.dataset.notes(), *engine.method.notes(), note]:
             if line:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from studio.verbs.options import DataRoot, Names, find_runs
+from studio.runs.found import check_found
+from studio.verbs.options import DataRoot, Names, expand
 
 __all__ = ["app"]
 
@@ -16,7 +17,7 @@ def app(
         typer.Argument(
             metavar="RUN...",
             help="directories of runs; a menu of the page chooses among them",
-            callback=find_runs,
+            callback=expand,
         ),
     ],
     host: Annotated[
@@ -41,6 +42,9 @@ def app(
     names: Names = True,
 ) -> None:
     """Explore runs in the browser: swap, heal and edit images. Needs the extra `app`."""
+    for run in runs:
+        check_found(run)
+
     from studio.app.server import check_gradio, free_port, serve
 
     check_gradio()

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from studio.errors import StudioError
-from studio.runs.found import check_found
 
 __all__ = [
     "Assignments",
@@ -23,7 +22,6 @@ __all__ = [
     "check_picture",
     "data_root_setting",
     "expand",
-    "find_runs",
 ]
 
 
@@ -38,22 +36,10 @@ def expand(given: Any) -> Any:  # noqa: ANN401 - typer passes paths, lists of pa
     return Path(os.path.expanduser(given)) if isinstance(given, Path) else given
 
 
-def find_runs(given: Any) -> Any:  # noqa: ANN401 - as `expand`
-    """Returns what `expand` does, and refuses folders that are no runs before torch is imported.
-
-    Raises:
-        StudioError: a folder is not a run.
-    """
-    folders = expand(given)
-    for folder in folders if isinstance(folders, list) else [folders]:
-        check_found(folder)
-    return folders
-
-
 RunArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="RUN", help="directory of a run, e.g. runs/digits_dig-1", callback=find_runs
+        metavar="RUN", help="directory of a run, e.g. runs/digits_dig-1", callback=expand
     ),
 ]
 DataRoot = Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from studio.errors import warn
 from studio.evaluate.probe_options import ProbeOptions
+from studio.runs.found import check_found
 from studio.verbs.options import AuthorsWeights, DataRoot, Json, Number, RunArgument
 
 __all__ = ["probe"]
@@ -53,6 +54,7 @@ def probe(
     data_root: DataRoot = None,
 ) -> None:
     """Measure how well each code predicts each attribute, and how well the codes separate."""
+    check_found(run)
     options = ProbeOptions.parse(protocol, eval_mode)
 
     from studio.evaluate.probe_table import show_probe

@@ -8,6 +8,7 @@ import typer
 
 from studio.errors import StudioError, nearest
 from studio.limits import Most
+from studio.runs.found import check_found
 from studio.verbs.options import (
     DataRoot,
     Names,
@@ -105,6 +106,7 @@ def render(
     names: Names = True,
 ) -> None:
     """Draw a picture with a caption."""
+    check_found(run)
     if kind not in KINDS:
         raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
     given = {"--range": span, "--plane": plane, "--attribute": attributes or None}

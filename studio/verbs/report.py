@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from studio.errors import StudioError
-from studio.verbs.options import DataRoot, Names, Number, Weights, expand, find_runs
+from studio.runs.found import check_found
+from studio.verbs.options import DataRoot, Names, Number, Weights, expand
 
 __all__ = ["report"]
 
@@ -17,7 +18,7 @@ def report(
         typer.Argument(
             metavar="RUN ...",
             help="directories of runs; several appear side by side",
-            callback=find_runs,
+            callback=expand,
         ),
     ],
     out: Annotated[
@@ -47,6 +48,8 @@ def report(
 
     It shows a verdict, pictures, curves, scores, the config, and how to reproduce the run.
     """
+    for run in runs:
+        check_found(run)
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise StudioError(f"--out {out}: expected a name that ends in .html")
     if checkpoint is not None and len(runs) > 1:

@@ -9,6 +9,7 @@ import typer
 
 from studio.errors import StudioError
 from studio.limits import Most
+from studio.runs.found import check_found
 from studio.verbs.options import DataRoot, Json, RunArgument, Weights, expand
 
 __all__ = ["score"]
@@ -58,6 +59,7 @@ def score(
     data_root: DataRoot = None,
 ) -> None:
     """Score generated images against real images: FID, KID, IS, precision and recall."""
+    check_found(run)
     if number is not None and number != "all" and not number.isdecimal():
         raise StudioError(f"--checkpoint {number}: expected a number of images seen, or all")
 

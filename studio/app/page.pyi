@@ -1,0 +1,423 @@
+"""The app's page: its Gradio components and their events. `state` does the computing."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio.themes import Base
+from torch import Tensor
+
+from studio.app.picker import Picker
+from studio.app.pictures import (
+    show_about,
+    show_alert,
+    show_edited,
+    show_fixed,
+    show_strips,
+    show_swaps,
+    thumbnails,
+)
+from studio.app.state import REACH, Choice, Explorer, Session, Shelf
+from studio.errors import StudioError
+from studio.method import Domain
+
+__all__ = ["STYLE", "build_page", "theme"]
+
+STYLE = Path(__file__).with_name("style.css")
+TRAVERSE = "Traverse"  # title of a tab
+OFFERED = 18  # images to choose from at a time
+FIRST = 8  # sliders that are visible at once. The others are folded away
+MOST_SEED = 2**31 - 1
+MOST_SLIDERS = 128  # further coordinates keep the values of the image's own code
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+Update = Any  # Gradio accepts values, components and updates of components
+
+def theme() -> Base:
+    """Returns a theme with fonts of the system, so that the page fetches nothing from elsewhere."""
+    sober = Base(
+        primary_hue="blue",
+        neutral_hue="slate",
+        text_size="sm",
+        spacing_size="sm",
+        radius_size="sm",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    # A darker gray, because Gradio's own is too faint for the small words next to pictures.
+    return sober.set(
+        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300"
+    )
+
+def build_page(shelf: Shelf) -> gr.Blocks:
+    """Builds the page for the runs on a shelf.
+
+    Raises:
+        StudioError: the first run cannot be opened.
+    """
+    first = shelf.open(shelf.names[0])
+    with gr.Blocks(title="Contrastive studio", analytics_enabled=False, fill_width=True) as blocks:
+        _Page(shelf, first).connect(blocks)
+    return blocks.queue(max_size=64, default_concurrency_limit=2)
+
+class _Page:
+    """The components of the page. `connect` adds their events.
+
+    Args:
+        shelf: the runs.
+        first: the run that is shown first.
+    """
+
+    def __init__(self, shelf: Shelf, first: Explorer) -> None:
+        self.shelf = shelf
+        self.session = gr.State(None)
+        self.tab = gr.State("")  # the visible tab
+        self.drawn = gr.State(None)  # domain and seed of the visible generated images
+        with gr.Row():
+            with gr.Column(scale=3, min_width=260):
+                gr.Markdown("# Contrastive studio", elem_classes="title")
+                self.about = gr.HTML(_about(first), elem_classes="about", elem_id="about")
+            with gr.Column(scale=1, min_width=220):
+                self.run = gr.Dropdown(
+                    shelf.names, value=first.name, label="Run", filterable=False, elem_id="run"
+                )
+        with gr.Row():
+            with gr.Column(scale=4, min_width=260):
+                self.a = Picker("A", "keeps its common code z")
+                self.b = Picker("B", "lends its salient code s")
+            with gr.Column(scale=9, min_width=260), gr.Tabs() as self.tabs:
+                with gr.Tab("Explore", id="explore"):
+                    self._explore(min(shelf.salient, MOST_SLIDERS))
+                with gr.Tab("Swap", id="swap"):
+                    self.swaps = gr.HTML(elem_id="swaps")
+                with gr.Tab(TRAVERSE, id="traverse"):
+                    self.strips = gr.HTML(elem_id="strips")
+                with gr.Tab("Generated images", id="new"):
+                    self._new()
+
+    def _explore(self, sliders: int) -> None:
+        self.edited = gr.HTML(elem_id="live")
+        self.fixed = gr.HTML(elem_id="still")
+        with gr.Row():
+            self.reset = gr.Button("Own salient code (reset)", size="sm", elem_id="reset")
+            self.heal = gr.Button("Nothing salient (heal)", size="sm", elem_id="heal")
+            self.take = gr.Button("Salient code of B (swap)", size="sm", elem_id="take")
+        with gr.Row(elem_classes="sliders"):
+            self.sliders = [_slider(place) for place in range(min(FIRST, sliders))]
+        title = "Further salient coordinates, with smaller effects"
+        with (
+            gr.Accordion(title, open=False, visible=sliders > FIRST) as self.rest,
+            gr.Row(elem_classes="sliders"),
+        ):
+            self.sliders += [_slider(place) for place in range(FIRST, sliders)]
+
+    def _new(self) -> None:
+        with gr.Row():
+            self.kind = gr.Radio(
+                ["background", "target"], value="target", label="Generate images of", elem_id="kind"
+            )
+            self.seed = _Seed(
+                0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, elem_id="seed"
+            )
+            self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
+        gr.Markdown(
+            "The model generates these images from random codes. They show no real subject. Click "
+            "one to explore it as A."
+        )
+        self.new = gr.Gallery(
+            columns=6,
+            height="auto",
+            allow_preview=False,
+            show_label=False,
+            label="generated images",
+            interactive=False,
+            object_fit="contain",
+            format="png",
+            buttons=[],
+            elem_id="new",
+            elem_classes="new",
+        )
+
+    def connect(self, blocks: gr.Blocks) -> None:
+        """Adds the events of the components."""
+        seen = [self.session, self.edited, self.fixed, self.swaps, *self.sliders]
+        lists = [
+            part
+            for picker in (self.a, self.b)
+            for part in (picker.page, picker.offered, picker.gallery)
+        ]
+        opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
+        start = [self.run, self.a.domain, self.b.domain, self.session]
+        reloads = [
+            gr.on([blocks.load, self.run.change], _show_errors(self._start), start, opened, **QUIET)
+        ]
+        for letter, picker in (("a", self.a), ("b", self.b)):
+            shown = [picker.page, picker.offered, picker.gallery]
+            picker.domain.input(
+                _show_errors(self._offer), [self.run, picker.domain], shown, **QUIET
+            )
+            picker.others.click(
+                _show_errors(self._offer_more),
+                [self.run, picker.domain, picker.page],
+                shown,
+                **QUIET,
+            )
+            chosen = [self.session, picker.domain, picker.offered]
+            reloads.append(
+                picker.gallery.select(
+                    _show_errors(self._choose_handler(letter)), chosen, seen, **QUIET
+                )
+            )
+            uploaded = [self.session, picker.upload]
+            reloads.append(
+                picker.upload.upload(
+                    _show_errors(self._upload_handler(letter)), uploaded, seen, **QUIET
+                )
+            )
+        results = [self.session, self.edited, *self.sliders]
+        for button, base in (
+            (self.reset, _salient_of_a),
+            (self.heal, _blank),
+            (self.take, _salient_of_b),
+        ):
+            reloads.append(
+                button.click(_show_errors(self._base_handler(base)), self.session, results, **QUIET)
+            )
+        # While a slider is dragged, only its latest value is requested.
+        moves, values = [slider.input for slider in self.sliders], [self.session, *self.sliders]
+        # Not queued, because the queue checks for work only twenty times a second.
+        gr.on(
+            moves, self._move, values, self.edited, trigger_mode="always_last", queue=False, **QUIET
+        )
+        self.draw.click(
+            _show_errors(self._draw),
+            [self.session, self.kind, self.seed],
+            [self.new, self.drawn],
+            **QUIET,
+        )
+        self.new.select(
+            _show_errors(self._choose_generated),
+            [self.session, self.drawn],
+            [*seen, self.tabs],
+            **QUIET,
+        )
+        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
+        for event in reloads:
+            event.then(
+                _show_errors(self._update_strips),
+                [self.session, self.tab, *self.sliders],
+                self.strips,
+                **QUIET,
+            )
+
+    def _start(self, name: str, a: Domain, b: Domain, session: Session | None) -> list[Update]:
+        explorer = self.shelf.open(name)
+        folded = gr.update(visible=len(explorer.coordinates) > FIRST)
+        lists = [*self._offer(name, a), *self._offer(name, b)]
+        return [
+            *self._show(explorer.begin(session)),
+            _about(explorer),
+            folded,
+            gr.update(value=None),
+            None,
+            *lists,
+        ]
+
+    def _offer(self, name: str, domain: Domain, page: int = 0) -> list[Update]:
+        explorer = self.shelf.open(name)
+        indices = explorer.offered(domain, page, OFFERED)
+        pictures = thumbnails(explorer.images(domain, indices))
+        return [page, indices.tolist(), gr.update(value=pictures, selected_index=None)]
+
+    def _offer_more(self, name: str, domain: Domain, page: int) -> list[Update]:
+        return self._offer(name, domain, page + 1)
+
+    def _choose_handler(self, letter: str) -> Callable[..., list[Update]]:
+        def choose(
+            session: Session, domain: Domain, offered: list[int], event: gr.SelectData
+        ) -> list[Update]:
+            return self._choose(
+                session, letter, self._explorer(session).choose(domain, offered[event.index])
+            )
+
+        return choose
+
+    def _upload_handler(self, letter: str) -> Callable[..., list[Update]]:
+        def upload(session: Session, file: str) -> list[Update]:
+            path = Path(file)
+            try:
+                return self._choose(session, letter, self._explorer(session).upload(path))
+            finally:
+                path.unlink(missing_ok=True)  # uploaded images do not stay on the disk
+
+        return upload
+
+    def _choose(self, session: Session, letter: str, choice: Choice) -> list[Update]:
+        a, b = (choice, session.b) if letter == "a" else (session.a, choice)
+        updated = self._explorer(session).look_at(a, b)
+        return self._show(updated if letter == "a" else updated.at(session.base))
+
+    def _base_handler(
+        self, base: Callable[[Explorer, Session], Tensor]
+    ) -> Callable[..., list[Update]]:
+        def move_sliders(session: Session) -> list[Update]:
+            explorer = self._explorer(session)
+            session = session.at(base(explorer, session))
+            return [session, _edited(explorer, session), *self._stops(explorer, session)]
+
+        return move_sliders
+
+    def _move(self, session: Session | None, *values: float) -> Update:
+        if session is None:
+            return gr.skip()
+        try:
+            return _edited(self._explorer(session), session, values)
+        except StudioError as error:  # Gradio shows no messages of events that are not queued
+            return show_alert(str(error))
+
+    def _draw(self, session: Session, domain: Domain, seed: int | None) -> list[Update]:
+        if seed is None:
+            raise StudioError("seed: expected a whole number of at least 0")
+        choices = self._explorer(session).sample(domain, OFFERED, int(seed))
+        pictures = thumbnails(torch.stack([choice.image for choice in choices]))
+        return [gr.update(value=pictures, selected_index=None), (domain, int(seed))]
+
+    def _choose_generated(
+        self, session: Session, drawn: tuple[Domain, int], event: gr.SelectData
+    ) -> list[Update]:
+        choices = self._explorer(session).sample(drawn[0], OFFERED, drawn[1])
+        return [*self._choose(session, "a", choices[event.index]), gr.update(selected="explore")]
+
+    def _select_tab(self, session: Session, event: gr.SelectData, *values: float) -> list[Update]:
+        return [event.value, self._update_strips(session, event.value, *values)]
+
+    def _update_strips(self, session: Session, tab: str, *values: float) -> Update:
+        """Draws the traversal again if its tab is visible."""
+        explorer = self._explorer(session)
+        if tab != TRAVERSE:
+            return gr.skip()
+        return show_strips(session, explorer.traverse(session, values))
+
+    def _explorer(self, session: Session) -> Explorer:
+        return self.shelf.open(session.run)
+
+    def _show(self, session: Session) -> list[Update]:
+        explorer = self._explorer(session)
+        return [
+            session,
+            _edited(explorer, session),
+            show_fixed(session),
+            show_swaps(session),
+            *self._stops(explorer, session),
+        ]
+
+    def _stops(self, explorer: Explorer, session: Session) -> list[Update]:
+        """Moves the sliders to the session's salient code, and widens ranges that exclude it."""
+        updates: list[Update] = [gr.update(visible=False)] * len(self.sliders)
+        stops = zip(
+            explorer.coordinates,
+            explorer.stops(session.base),
+            range(len(self.sliders)),
+            strict=False,
+        )
+        for coordinate, stop, place in stops:
+            updates[place] = gr.update(
+                minimum=min(coordinate.low, stop),
+                maximum=max(coordinate.high, stop),
+                step=coordinate.step,
+                value=stop,
+                label=f"s[{coordinate.number}] · {coordinate.share:.0%}",
+                visible=True,
+            )
+        return updates
+
+def _edited(explorer: Explorer, session: Session, values: Sequence[float] = ()) -> str:
+    s = explorer.salient_code(session, values)
+    return show_edited(session, explorer.result(session, values), s)
+
+def _salient_of_a(explorer: Explorer, session: Session) -> Tensor:
+    return session.a.code.s[0]
+
+def _blank(explorer: Explorer, session: Session) -> Tensor:
+    return explorer.blank()
+
+def _salient_of_b(explorer: Explorer, session: Session) -> Tensor:
+    return session.b.code.s[0]
+
+class _Slider(gr.Slider):
+    """A slider that moves a typed number into its range, where Gradio answers with an error."""
+
+    def preprocess(self, payload: float) -> float:
+        return super().preprocess(min(max(payload, self.minimum), self.maximum))
+
+    def get_block_name(self) -> str:  # the page's script is that of a slider
+        return "slider"
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+class _Seed(gr.Number):
+    """A seed that moves a typed number into its range, where Gradio answers with an error."""
+
+    def preprocess(self, payload: float | None) -> float | int | None:
+        return super().preprocess(None if payload is None else min(max(payload, 0), MOST_SEED))
+
+    def get_block_name(self) -> str:
+        return "number"
+    from collections.abc import Callable, Sequence
+    from typing import TYPE_CHECKING, Any, Literal
+
+    from gradio.blocks import Block
+
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def _slider(place: int) -> gr.Slider:
+    return _Slider(
+        -REACH,
+        REACH,
+        0,
+        step=0.01,
+        label=f"salient {place}",
+        min_width=180,
+        buttons=[],
+        elem_id=f"slider-{place}",
+    )
+
+def _about(explorer: Explorer) -> str:
+    """Returns the description of a run, and the problem of its data set, if it has one."""
+    run = explorer.run
+    z, s = run.config.method.z, run.config.method.s
+    shape = " x ".join(map(str, explorer.shape))
+    words = (
+        f"{run.config.method.name} on {run.config.data.name}, {run.images_seen:,} images seen, "
+        f"images {shape}, {z} common and {s} salient coordinates. The result is decoded from the "
+        "common code of A and the salient code of the sliders. Healed means the pseudo-healthy "
+        "counterpart of A: decoded with nothing salient. The percentage at a slider is the "
+        "coordinate's share of all salient change."
+    )
+    return show_about(words, explorer.problem)
+
+def _show_errors(handler: Callable[..., Update]) -> Callable[..., Update]:
+    """Returns a handler that shows a StudioError as a message and leaves the page unchanged."""
+
+    @wraps(handler)
+    def guarded(*given: object, **named: object) -> Update:
+        if given[0] is None:  # the page has not been filled yet
+            return gr.skip()
+        try:
+            return handler(*given, **named)
+        except StudioError as error:
+            gr.Warning(escape(str(error)), duration=20)
+            return gr.skip()
+
+    return guarded

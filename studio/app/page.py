@@ -11,6 +11,7 @@ import torch
 from gradio.themes import Base
 from torch import Tensor
 
+from studio.app.numbers import MOST_SEED, Seed, Slider
 from studio.app.picker import Picker
 from studio.app.pictures import (
     show_about,
@@ -31,7 +32,6 @@ STYLE = Path(__file__).with_name("style.css")
 TRAVERSE = "Traverse"  # title of a tab
 OFFERED = 18  # images to choose from at a time
 FIRST = 8  # sliders that are visible at once. The others are folded away
-MOST_SEED = 2**31 - 1
 MOST_SLIDERS = 128  # further coordinates keep the values of the image's own code
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 Update = Any  # Gradio accepts values, components and updates of components
@@ -122,7 +122,7 @@ class _Page:
             self.kind = gr.Radio(
                 ["background", "target"], value="target", label="Generate images of", elem_id="kind"
             )
-            self.seed = _Seed(
+            self.seed = Seed(
                 0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, elem_id="seed"
             )
             self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
@@ -355,28 +355,8 @@ def _salient_of_b(explorer: Explorer, session: Session) -> Tensor:
     return session.b.code.s[0]
 
 
-class _Slider(gr.Slider):
-    """A slider that moves a typed number into its range, where Gradio answers with an error."""
-
-    def preprocess(self, payload: float) -> float:
-        return super().preprocess(min(max(payload, self.minimum), self.maximum))
-
-    def get_block_name(self) -> str:  # the page's script is that of a slider
-        return "slider"
-
-
-class _Seed(gr.Number):
-    """A seed that moves a typed number into its range, where Gradio answers with an error."""
-
-    def preprocess(self, payload: float | None) -> float | int | None:
-        return super().preprocess(None if payload is None else min(max(payload, 0), MOST_SEED))
-
-    def get_block_name(self) -> str:
-        return "number"
-
-
 def _slider(place: int) -> gr.Slider:
-    return _Slider(
+    return Slider(
         -REACH,
         REACH,
         0,

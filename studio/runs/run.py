@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class Run:
         ema: bool = True,
         device: str | torch.device | None = None,
         data_root: str | Path | None = None,
-    ) -> "Run":
+    ) -> Self:
         """Opens a run directory or an export. The data are not needed.
 
         Args:

@@ -25,6 +25,7 @@ from studio.runs.lock import Lock
 from studio.runs.provenance import environment
 from studio.runs.run_data import compare_data
 from studio.runs.stored_config import read_stored_config
+from studio.train_config import TRACKERS
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Logger
@@ -33,6 +34,7 @@ from studio.training.recovery import Recovery, find_newest, load_checkpoint_
 from studio.training.signals import ParentProcess, StopSignals
 from studio.training.state import engine_state
 from studio.training.threads import keep_threads
+from studio.training.trackers import check_installed
 
 __all__ = ["TrainingSession", "due", "train"]
 
@@ -70,6 +72,7 @@ def train(
     """
     if deterministic:
         torch.use_deterministic_algorithms(True)
+    check_installed([name for name in config.train.log_with if name in TRACKERS])
     # Before anything is written, because the data or the machine may not allow the training.
     stored = _read_stored(config, folder, resume, allowed)
     known = _known_facts(config, folder, resume, allowed, stored)

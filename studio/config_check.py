@@ -88,9 +88,7 @@ def validate_sections(
     if sections["method"] is not None and isinstance(training, dict):
         training = {**sections["method"].train_defaults, **training}
     sections["train"] = validate(TrainConfig, training, "train", faults)
-    sections["analysis"] = validate(
-        AnalysisConfig, tree.pop("analysis", {}), "analysis", faults
-    )
+    sections["analysis"] = validate(AnalysisConfig, tree.pop("analysis", {}), "analysis", faults)
     published = tree.pop("paper", None)
     sections["paper"] = (
         None if published is None else validate(PaperConfig, published, "paper", faults)

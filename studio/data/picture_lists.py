@@ -119,13 +119,9 @@ class PictureList(Dataset):
 
     Args:
         config: the data set's section.
-
-    Attributes:
-        condition: attribute with the conditions of the target set, "" if there is only one.
     """
 
     config: PictureListConfig
-    condition: str = ""
 
     def __init__(self, config: PictureListConfig) -> None:
         super().__init__(config)

@@ -78,16 +78,22 @@ def take_quotas(
 
 
 def take_share(parts: Mapping[str, Sequence[int]], person: np.ndarray, share: float) -> Taken:
-    """Takes all items, and tests on this share of the persons, at least one.
+    """Takes all items, and tests on this share of the persons.
+
+    The share is another one where that leaves a part without items of a split.
 
     Args:
         parts: part -> items, in the order in which they are taken.
         person: rank of the person of each item, from 0, (n,).
         share: share of the persons in the test split.
     """
-    used = np.unique(person[[i for items in parts.values() for i in items]])
-    tested = set(used[: min(max(1, round(share * len(used))), max(len(used) - 1, 0))].tolist())
+    ranks = {name: np.unique(person[list(items)]) for name, items in parts.items()}
+    used = np.unique(np.concatenate(list(ranks.values())))
+    first = int(used[min(round(share * len(used)), len(used) - 1)])
+    # Every part needs a tested person below the first person of training, and one from there on.
+    least, most = max(r[0] + 1 for r in ranks.values()), min(r[-1] for r in ranks.values())
+    first = min(max(first, least), most)
     return Taken(
-        {name: [i for i in items if person[i] not in tested] for name, items in parts.items()},
-        {name: [i for i in items if person[i] in tested] for name, items in parts.items()},
+        {name: [i for i in items if person[i] >= first] for name, items in parts.items()},
+        {name: [i for i in items if person[i] < first] for name, items in parts.items()},
     )

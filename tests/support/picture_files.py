@@ -36,12 +36,10 @@ def celeba_rows(n: int) -> list[dict[str, int]]:
     ]
 
 
-def write_celeba(
-    root: Path, n: int = 80, rows: Sequence[Mapping[str, int]] | None = None
-) -> Path:
-    """Writes the files as CelebA's authors distribute them. Two pictures in a row are of a person.
+def write_celeba(root: Path, n: int = 80, rows: Sequence[Mapping[str, int]] | None = None) -> Path:
+    """Writes the files as CelebA's authors distribute them.
 
-    Every tenth person is in the test part of the partition, the one before it in that of validation.
+    Of six groups of eight pictures, one is CelebA's validation part and one its test part.
     """
     rows = celeba_rows(n) if rows is None else rows
     names = [f"{i:06}.jpg" for i in range(1, len(rows) + 1)]

@@ -185,7 +185,13 @@ def _resize(
     values: np.ndarray, resolution: int, box: Box | None, how: Literal["bilinear", "box"]
 ) -> np.ndarray:
     kind = Image.Resampling.BILINEAR if how == "bilinear" else Image.Resampling.BOX
-    planes = values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0))
-    sized = Image.fromarray(planes).resize((resolution, resolution), kind, box)
+    if box is not None and all(float(side).is_integer() for side in box):
+        # Cut first, so that the result equals that of cropping and resizing one after the other.
+        left, top, right, bottom = map(int, box)
+        values, box = values[:, top:bottom, left:right], None
+    planes = values[0] if len(values) == 1 else values.transpose(1, 2, 0)
+    sized = Image.fromarray(np.ascontiguousarray(planes)).resize(
+        (resolution, resolution), kind, box
+    )
     found = np.asarray(sized)
     return found[None].copy() if found.ndim == 2 else found.transpose(2, 0, 1).copy()

@@ -90,7 +90,8 @@ def open_table(
             break
     else:
         for separator in SEPARATORS:
-            if known and len(_split(lines[0][1], separator)) == len(known):
+            cells = _split(lines[0][1], separator)
+            if len(cells) == len(known) > 0 and not set(cells) & set(known):
                 columns, rows = tuple(known), lines
                 notes.append(f"{path.name} has no header; its columns are {join_names(known)}")
                 break

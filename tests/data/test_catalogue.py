@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
 
 from studio.config import load
@@ -62,6 +63,8 @@ print(results, [name for name in slow if name in sys.modules])
 def test_list_and_check_import_no_training_libraries(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", **mnist_arrays())
     np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
+    for write in (write_celeba, write_xrays, write_affectnet):
+        write(tmp_path)
     place = {
         "STUDIO_DATA": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent),

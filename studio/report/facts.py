@@ -174,6 +174,11 @@ def collect(
         known = isinstance(dataset, Dataset)
         facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
     facts.analysis = read_analysis(folder, images_seen) if averaged else None
+    if facts.analysis and facts.analysis["names"] and not getattr(dataset, "show_names", True):
+        facts.analysis = None
+        facts.notes.append(
+            "analysis.json names subjects and is left out: studio analyse --no-names hides them"
+        )
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
     _complete_probe(facts, method, dataset if with_probe else None)
     if pictures is not None:

@@ -42,12 +42,19 @@ def report(
     ema: Weights = True,
     data_root: DataRoot = None,
     names: Names = True,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="leave out the names of files and subjects, and every picture of a subject",
+        ),
+    ] = False,
 ) -> None:
     """Write one HTML page that needs no network.
 
     It shows a verdict, pictures, curves, scores, the config, and how to reproduce the run.
     """
-    from studio.report import collect_run, write_report
+    from studio.report import collect_run, make_private_, write_report
     from studio.runs.run import Run
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
@@ -56,7 +63,11 @@ def report(
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
     # Every run is opened before any is measured, because a wrong name must be reported at once.
     opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
-    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=names) for run in opened]
+    shown = names and not private
+    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=shown) for run in opened]
+    if private:
+        for one in facts:
+            make_private_(one)
     path = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
     write_report(facts, path)
     print(path)

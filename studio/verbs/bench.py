@@ -10,7 +10,7 @@ import typer
 
 from studio.errors import StudioError
 from studio.limits import Most
-from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting
+from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting, expand
 
 __all__ = ["bench"]
 
@@ -45,7 +45,10 @@ def bench(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="with --growth: draw time and memory into this PNG")
+        Path | None,
+        typer.Option(
+            "--out", callback=expand, help="with --growth: draw time and memory into this PNG"
+        ),
     ] = None,
     as_json: Json = False,
     data_root: DataRoot = None,

@@ -23,6 +23,7 @@ from studio import sampling
 from studio.apply_inputs import InputFile, check_places, find_inputs
 from studio.apply_options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
 from studio.apply_results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
+from studio.apply_scores import SCORES, control_distances, write_scores
 from studio.atomic import write_file
 from studio.data.io.names import format_lines, join_names
 from studio.data.io.slices import UnreadableError
@@ -77,7 +78,8 @@ def apply(
         run: a run or an export.
         source: a file, or a folder that is read with its sub-folders.
         out: folder of the results.
-        what: one or several of `encode` (codes only), `reconstruct`, `heal` and `swap`.
+        what: one or several of `encode` (codes only), `reconstruct`, `heal`, `swap` and `score`
+            (the difference, and `scores.csv` with ranks among the run's held-out controls).
         donors: for `swap`, one file that gives its salient content to all, or a folder of as many
             files as `source`, matched in the order of their names.
         difference: also write |reconstruction - healed|.
@@ -89,8 +91,8 @@ def apply(
         progress: show progress on stderr.
 
     Returns:
-        The report that `studio apply --json` prints: `out`, `codes`, `what`, the numbers of
-        processed `files` and `images`, `skipped` (number of files that were done before),
+        The report that `studio apply --json` prints: `out`, `codes`, `scores`, `what`, the numbers
+        of processed `files` and `images`, `skipped` (number of files that were done before),
         `set_aside` (a list of [file, reason]), `ignored` (number of other files) and `notes`.
 
     Raises:
@@ -99,13 +101,19 @@ def apply(
     """
     if not isinstance(run, Run):
         raise StudioError(f"run: found {type(run).__name__}, expected a Run: Run.open(folder)")
-    kinds = output_kinds([what] if isinstance(what, str) else what, donors, difference)
+    chosen_kinds = [what] if isinstance(what, str) else what
+    kinds = output_kinds(chosen_kinds, donors, difference)
     check_reading(chosen, window)
     out = Path(os.path.expanduser(out))
     rule = reading_rule(run.config.data, run.shape, choose_intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)
-    results = [out / CODES, *(out / kind / file.name for kind in kinds for file in inputs)]
+    scored = [SCORES] * ("score" in chosen_kinds)
+    results = [
+        *(out / name for name in (CODES, *scored)),
+        *(out / kind / file.name for kind in kinds for file in inputs),
+    ]
     check_places(out, [out / kind for kind in kinds], results, places, overwrite or skip_existing)
+    controls = control_distances(run) if scored else None
     processor = _FileProcessor(run, rule, out, kinds, chosen is not None)
     config = run.config.method
     facts = {
@@ -127,10 +135,13 @@ def apply(
     table.forget_(done.intersection(file.name for file in pending))
     with show_progress("apply", len(pending), "files", progress) as advance:
         processor.process(pending, table, advance)
+    if controls is not None:
+        write_scores(out / CODES, controls)
     return {
         **run.describe(),
         "out": str(out),
         "codes": str(out / CODES),
+        "scores": str(out / SCORES) if scored else None,
         "what": kinds,
         "files": processor.files,
         "images": processor.images,

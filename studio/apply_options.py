@@ -14,7 +14,8 @@ from studio.runs.run import Run
 
 __all__ = ["DIFFERENCE", "KINDS", "check_reading", "choose_intensity", "output_kinds"]
 
-KINDS = ("encode", "reconstruct", "heal", "swap")
+KINDS = ("encode", "reconstruct", "heal", "swap", "score")
+TABLES = ("encode", "score")  # kinds that are tables, without a folder of files
 DIFFERENCE = "difference"  # |reconstruction - healed|
 
 
@@ -30,7 +31,8 @@ def output_kinds(what: Sequence[str], donors: str | Path | None, difference: boo
             else "missing, but --with is given"
         )
         raise StudioError(f"--what swap: {missing}")
-    return [*(kind for kind in dict.fromkeys(what) if kind != "encode"), *[DIFFERENCE] * difference]
+    maps = difference or "score" in what  # the map of a score
+    return [*(kind for kind in dict.fromkeys(what) if kind not in TABLES), *[DIFFERENCE] * maps]
 
 
 def check_reading(

@@ -13,13 +13,16 @@ To add a data set `NAME`:
 
 from typing import TYPE_CHECKING
 
+from studio.data.affectnet import AffectNet
 from studio.data.brain_phantom import BrainPhantom
 from studio.data.brats.dataset import Brats
+from studio.data.celeba_accessories import CelebaAccessories
 from studio.data.cifar_mnist import CifarMnist
 from studio.data.dataset import Attribute, DataConfig, Dataset
 from studio.data.dsprites_mnist import DspritesMnist
 from studio.data.folders import Folders
 from studio.data.grassy_mnist import GrassyMnist
+from studio.data.pneumonia import Pneumonia
 from studio.data.textured_digits import TexturedDigits
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ DATASETS: dict[str, type[Dataset]] = {
     "grassy_mnist": GrassyMnist,
     "brats": Brats,
     "brain_phantom": BrainPhantom,
+    "celeba_accessories": CelebaAccessories,
+    "pneumonia": Pneumonia,
+    "affectnet": AffectNet,
 }
 ALIASES = {"digits": "textured_digits"}  # short names, as in the names of config files
 

@@ -179,6 +179,8 @@ class Dataset(ABC):
         attributes: name -> Attribute.
         quarantined: (file, reason) for each file that could not be used.
         show_names: whether pictures, reports and the app name files and subjects.
+        condition: attribute with the conditions of the target set, such as two diseases, which
+            pictures show one by one. "": there is one condition.
     """
 
     Config: ClassVar[type[DataConfig]]
@@ -189,6 +191,7 @@ class Dataset(ABC):
     attributes: dict[str, Attribute]
     quarantined: Sequence[tuple[str, str]] = ()
     show_names: bool = True
+    condition: str = ""
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL.Image import Image
 
-from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, describe_shape
+from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split, describe_shape
 from studio.domains import DOMAINS
 from studio.pixels import to_2d, to_pixels, visible_channels
 from studio.render.grid import Grid
@@ -24,35 +24,54 @@ def preview(dataset: Dataset, n: int = 8, seed: int = 0) -> Image:
 def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
     """Returns a contact sheet: n images of each domain and split above their attributes.
 
+    Each condition of the target set has its own row if the data set has an attribute of them.
+
     Args:
         dataset: the data set.
         n: images per row.
         seed: seed of the choice of images.
     """
     channels = dataset.shape[0] if len(dataset.shape) > 1 else 1
+    # An attribute that says whether an item has one condition repeats the name of its row.
+    repeated = dataset.attributes[dataset.condition].classes if dataset.condition else ()
+    attributes = {n: a for n, a in dataset.attributes.items() if n not in repeated}
     rows: list[list[np.ndarray | str | None]] = []
     for domain in DOMAINS:
         for split in SPLITS:
-            size = dataset.size(split, domain)
-            indices = np.sort(np.random.default_rng(seed).permutation(size)[:n])
-            gap = [None] * (n - len(indices))
-            images = visible_channels(dataset.images(split, domain, indices))
-            pixels = to_2d(to_pixels(images, generated=False))
-            rows.append([f"{domain} {split}: {size}", *pixels, *gap])
-            values = _values(dataset.attributes, dataset.labels(split, domain), indices)
-            rows.append([None, *values, *gap])
+            labels = dataset.labels(split, domain)
+            for name, members in _conditions(dataset, split, domain, labels):
+                order = np.random.default_rng(seed).permutation(len(members))
+                indices = np.sort(members[order[:n]])
+                gap = [None] * (n - len(indices))
+                images = visible_channels(dataset.images(split, domain, indices))
+                pixels = to_2d(to_pixels(images, generated=False))
+                rows.append([f"{name} {split}: {len(members)}", *pixels, *gap])
+                rows.append([None, *_values(attributes, labels, indices), *gap])
     caption = describe_shape(dataset.shape)
     caption += "" if channels in (1, 3) else f"; only the first of {channels} channels is shown"
-    both = [name for name, attribute in dataset.attributes.items() if not attribute.target_only]
+    both = [name for name, attribute in attributes.items() if not attribute.target_only]
     owners = {
         "each image": both,
-        "each target image": [name for name in dataset.attributes if name not in both],
+        "each target image": [name for name in attributes if name not in both],
     }
     caption += "".join(
         f"; below {owner}: {_name_written(names)}" for owner, names in owners.items() if names
     )
     title = f"{dataset.config.name}: images as the model sees them"
-    return Grid(rows, title, caption, breaks=(2, 4, 6))
+    return Grid(rows, title, caption, breaks=tuple(range(2, len(rows), 2)))
+
+
+def _conditions(
+    dataset: Dataset, split: Split, domain: str, labels: Labels
+) -> list[tuple[str, np.ndarray]]:
+    """Returns the name and the items of each row of a domain and split."""
+    if domain == "background" or not dataset.condition:
+        return [(domain, np.arange(dataset.size(split, domain)))]
+    column = labels[dataset.condition]
+    classes = dataset.attributes[dataset.condition].classes
+    found = [(name, np.flatnonzero(column == i)) for i, name in enumerate(classes)]
+    without = np.flatnonzero(column < 0)
+    return [*found, *([(f"{domain} without {dataset.condition}", without)] if len(without) else [])]
 
 
 def _values(

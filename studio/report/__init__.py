@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studio.atomic import write_file
-from studio.report.facts import Facts, collect, collect_run
+from studio.report.facts import Facts, collect, collect_run, make_private_
 from studio.report.page import render_page
 
-__all__ = ["Facts", "collect", "collect_run", "render_page", "write_report"]
+__all__ = ["Facts", "collect", "collect_run", "make_private_", "render_page", "write_report"]
 
 
 def write_report(runs: Sequence[Facts], path: Path) -> None:

@@ -115,14 +115,20 @@ def render_analysis(folder: Path, result: Mapping[str, Any]) -> str:
     )
 
 
-def analysis_blocks(folder: Path, result: Mapping[str, Any]) -> list[AnalysisBlock]:
-    """Returns the parts of an analysis, with the pictures of a run's folder."""
+def analysis_blocks(
+    folder: Path, result: Mapping[str, Any], private: bool = False
+) -> list[AnalysisBlock]:
+    """Returns the parts of an analysis, with the pictures of a run's folder.
+
+    Private parts have no picture of a single subject.
+    """
     pictures = {}
     for name, alt in PICTURES.items():
         path = folder / FOLDER / f"{name}.png"
         wanted = (name != "groups" or result["subgroups"]["number"] > 1) and (
             name != "where" or "where" in result
         )
+        wanted = wanted and not (private and name in ("extremes", "groups"))
         if wanted and path.is_file():
             with Image.open(path) as opened:
                 pictures[name] = embed(opened.convert("RGB"), MOST_BYTES, alt, alt)

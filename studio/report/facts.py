@@ -26,7 +26,14 @@ from studio.runs.log import read_log
 from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
 
-__all__ = ["Facts", "collect", "collect_run", "measure_duration", "read_valid_scores"]
+__all__ = [
+    "Facts",
+    "collect",
+    "collect_run",
+    "make_private_",
+    "measure_duration",
+    "read_valid_scores",
+]
 
 LINEAR_ONLY = (
     "an older studio measured probe.json without the non-linear reader, so the verdicts rest on "
@@ -54,6 +61,7 @@ class Facts:
         pictures: kind -> picture.
         animation: of the training, or None.
         analysis: content of `analysis.json`, or None.
+        private: whether pictures that show an image of the data are left out.
         missing: name of a missing part -> reason.
         changes: differences of the data from those of the training, "" if there are none.
     """
@@ -73,8 +81,18 @@ class Facts:
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     animation: Animation | None = None
     analysis: dict[str, Any] | None = None
+    private: bool = False
     missing: dict[str, str] = field(default_factory=dict)
     changes: str = ""
+
+
+def make_private_(facts: Facts) -> None:
+    """Removes every picture that shows an image of the data, or one decoded from its codes."""
+    facts.private = True
+    kept = (*WITHOUT_DATA, "curves")
+    facts.pictures = {kind: facts.pictures[kind] for kind in kept if kind in facts.pictures}
+    facts.animation = None
+    facts.missing["training"] = "left out by --private"
 
 
 def collect_run(
@@ -174,6 +192,11 @@ def collect(
         known = isinstance(dataset, Dataset)
         facts.notes[:0] = hide_names(dataset, [note]) if known else [note]
     facts.analysis = read_analysis(folder, images_seen) if averaged else None
+    if facts.analysis and facts.analysis["names"] and not getattr(dataset, "show_names", True):
+        facts.analysis = None
+        facts.notes.append(
+            "analysis.json names subjects and is left out: studio analyse --no-names hides them"
+        )
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
     _complete_probe(facts, method, dataset if with_probe else None)
     if pictures is not None:

@@ -84,7 +84,7 @@ def render_page(runs: Sequence[Facts]) -> str:
             notes=[(name, line) for name, facts in named for line in facts.notes],
             pictures=_list_pictures(runs, names, most),
             analyses=[
-                (name, analysis_blocks(facts.folder, facts.analysis))
+                (name, analysis_blocks(facts.folder, facts.analysis, facts.private))
                 for name, facts in named
                 if facts.analysis
             ],

@@ -61,7 +61,9 @@ def apply(
     ],
     what: Annotated[
         list[str] | None,
-        typer.Option("--what", help="encode, reconstruct, heal (default) or swap; repeatable"),
+        typer.Option(
+            "--what", help="encode, reconstruct, heal (default), swap or score; repeatable"
+        ),
     ] = None,
     donors: Donors = None,
     difference: Annotated[
@@ -122,7 +124,8 @@ def _print_report(done: dict[str, Any]) -> None:
         print(f"note: {note}", file=sys.stderr)
     if done["skipped"]:
         print(f"note: {done['skipped']} files were done before", file=sys.stderr)
-    print("\n".join([done["codes"], *(str(Path(done["out"], kind)) for kind in done["what"])]))
+    tables = [done["codes"], *([done["scores"]] if done["scores"] else [])]
+    print("\n".join([*tables, *(str(Path(done["out"], kind)) for kind in done["what"])]))
     if done["set_aside"]:
         sys.stdout.flush()
         lines = [f"{name} {reason}" for name, reason in done["set_aside"]]

@@ -2,12 +2,15 @@
 
 import json
 import os
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from studio.errors import StudioError
 from studio.limits import Most
-from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting
+from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting, expand
 
 __all__ = ["bench"]
 
@@ -33,6 +36,20 @@ def bench(
             help="also measure other implementations, which need more memory",
         ),
     ] = True,
+    growth: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--growth",
+            metavar="a.b=v1,v2",
+            help="measure the studio alone for several values of a field; repeatable",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", callback=expand, help="with --growth: draw time and memory into this PNG"
+        ),
+    ] = None,
     as_json: Json = False,
     data_root: DataRoot = None,
 ) -> None:
@@ -52,11 +69,68 @@ def bench(
     from studio.bench import bench as measure_cost
     from studio.config import load
 
+    if growth:
+        _grow(cfg, settings, growth, iterations, out, as_json)
+        return
+    if out is not None:
+        raise StudioError("--out: draws the growth, so it needs --growth a.b=v1,v2")
     result = measure_cost(load(cfg, settings), iterations, naive)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
     else:
         _show(result)
+
+
+def _grow(
+    cfg: str,
+    settings: list[str],
+    growth: list[str],
+    iterations: int,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measures, prints and draws the growth with each field."""
+    from studio.bench.growth import measure_growth
+    from studio.compare.sweep import parse_values
+
+    if out is not None and out.suffix.lower() != ".png":
+        raise StudioError(f"--out {out}: found {out.suffix or 'no ending'}, expected .png")
+    report = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    axes = dict(map(parse_values, growth))
+    found = {
+        field: measure_growth(cfg, settings, field, values, iterations, report)
+        for field, values in axes.items()
+    }
+    if out is not None:
+        from studio.atomic import write_file
+        from studio.render.growth import draw_growth
+
+        picture = draw_growth(found, f"cost of an image, {' '.join([cfg, *settings])}")
+        write_file(out, lambda partial: picture.save(partial, format="png"))
+    if as_json:
+        print(json.dumps({"growth": found}, indent=2, allow_nan=False))
+    else:
+        _show_growth(found)
+
+
+def _show_growth(found: dict[str, list[dict[str, Any]]]) -> None:
+    from studio.terminal import open_console
+    from studio.text_table import Column, TextTable
+
+    for field, rows in found.items():
+        head = ("s/image", "expected", "GFLOP/image", "GB", "clean")
+        cells = [
+            [
+                str(row["value"]),
+                *(f"{row[key]:.4g}" for key in ("seconds_per_image", "expected")),
+                f"{row['gflop_per_image']:.4g}",
+                f"{row['bytes'] / 1e9:.2f}",
+                {True: "yes", False: "NO", None: "?"}[row["clean"]],
+            ]
+            for row in rows
+        ]
+        columns = [Column(field, breaks=True), *(Column(name, "right") for name in head)]
+        open_console().print(TextTable("cost of an image", columns, cells))
 
 
 def _show(result: dict[str, Any]) -> None:

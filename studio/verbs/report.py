@@ -43,6 +43,13 @@ def report(
     ema: Weights = True,
     data_root: DataRoot = None,
     names: Names = True,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="leave out the names of files and subjects, and every picture of a subject",
+        ),
+    ] = False,
 ) -> None:
     """Write one HTML page that needs no network.
 
@@ -55,12 +62,16 @@ def report(
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
 
-    from studio.report import collect_run, write_report
+    from studio.report import collect_run, make_private_, write_report
     from studio.runs.run import Run
 
     # Every run is opened before any is measured, because a wrong name must be reported at once.
     opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
-    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=names) for run in opened]
+    shown = names and not private
+    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=shown) for run in opened]
+    if private:
+        for one in facts:
+            make_private_(one)
     path = out or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
     write_report(facts, path)
     print(path)

@@ -12,7 +12,7 @@ from support.html_page import check_page
 from support.runs import studio
 
 from studio import Run
-from studio.report.analysis import read_analysis
+from studio.report.analysis import analysis_blocks, read_analysis
 
 FEW = [
     part
@@ -75,6 +75,21 @@ def test_names_are_hidden_on_request(run: Path) -> None:
     studio("analyse", run, *FEW, "--no-names", "--no-maps")
     for name in ("analysis.json", "analysis.html"):
         assert not re.search(r"\b[BT]00\d\d", (run / name).read_text()), name
+
+
+def test_private_report_shows_no_subject(run: Path) -> None:
+    studio("analyse", run, *FEW, "--no-maps")
+    studio("report", run, "--private", "--no-probe", "--out", "private.html")
+    page = Path("private.html").read_text()
+    assert "analysis.json names subjects and is left out" in page
+    assert not re.search(r"\b[BT]00\d\d", page)
+    assert "Generated images" in page
+    for headline in ("Healed images", "Salient content swapped", "Codes in two"):
+        assert headline not in page
+    found = json.loads((run / "analysis.json").read_text())
+    figures = [f.caption for b in analysis_blocks(run, found, private=True) for f in b.figures]
+    assert figures == ["ROC curve and distances of held-out subjects"]
+    assert len([f for b in analysis_blocks(run, found) for f in b.figures]) == 2
 
 
 def test_atlas_gives_a_table_by_region(run: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
 
 from studio.config import load
@@ -62,6 +63,8 @@ print(results, [name for name in slow if name in sys.modules])
 def test_list_and_check_import_no_training_libraries(tmp_path: Path) -> None:
     np.savez(tmp_path / "mnist.npz", **mnist_arrays())
     np.savez(tmp_path / "cifar10.npz", **cifar_arrays())
+    for write in (write_celeba, write_xrays, write_affectnet):
+        write(tmp_path)
     place = {
         "STUDIO_DATA": str(tmp_path),
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent.parent),
@@ -132,12 +135,12 @@ def test_init_example_has_the_images_and_labels_of_textured_digits(root: Path) -
 
 
 def test_init_example_writes_a_config_that_loads(root: Path) -> None:
-    loaded = load(str(root / "folders_dig.yaml"))
+    loaded = load(str(root / "folders_dig_plus.yaml"))
     assert loaded.data.root == str(root)
     assert loaded.data.attributes == BELONGS
-    assert loaded.method.name == "dig"
+    assert loaded.method.name == "dig_plus"
     assert check(loaded.data)["ok"]
-    assert f"'{root}/folders_dig.yaml'" in (root / "README.txt").read_text(encoding="utf-8")
+    assert f"'{root}/folders_dig_plus.yaml'" in (root / "README.txt").read_text(encoding="utf-8")
 
 
 def test_init_example_puts_each_subject_into_one_split(root: Path) -> None:
@@ -158,7 +161,7 @@ def test_init_example_fills_an_empty_folder_and_leaves_nothing_else(
     (tmp_path / "new").mkdir()
     init_example(str(tmp_path / "new"))
     init_example(tmp_path / "made/on the way")
-    names = {"README.txt", "attributes.csv", "background", "folders_dig.yaml", "target"}
+    names = {"README.txt", "attributes.csv", "background", "folders_dig_plus.yaml", "target"}
     for folder in ("new", "made/on the way"):
         assert {path.name for path in (tmp_path / folder).iterdir()} == names
     assert {path.name for path in tmp_path.iterdir()} == {"new", "made"}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.folder_files import fill, write_table
+from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
 
 from studio.data import DATASETS, Dataset, PairStream
@@ -45,6 +46,21 @@ def prepare_brats(root: Path) -> dict[str, object]:
     return {"resolution": 24, "slices": [82, 98], "min_tumour": 0.1, "test_share": 0.4}
 
 
+def prepare_celeba(root: Path) -> dict[str, object]:
+    write_celeba(root)
+    return {"split": "louiset"}
+
+
+def prepare_xrays(root: Path) -> dict[str, object]:
+    write_xrays(root)
+    return {"resolution": 16}
+
+
+def prepare_affectnet(root: Path) -> dict[str, object]:
+    write_affectnet(root)
+    return {"resolution": 16}
+
+
 def prepare_nothing(_: Path) -> dict[str, object]:
     return {"root": None}
 
@@ -58,6 +74,9 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "grassy_mnist": prepare_sources,
     "brats": prepare_brats,
     "brain_phantom": prepare_nothing,
+    "celeba_accessories": prepare_celeba,
+    "pneumonia": prepare_xrays,
+    "affectnet": prepare_affectnet,
 }
 
 

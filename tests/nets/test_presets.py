@@ -22,6 +22,7 @@ SHAPES = {
     "weinberger_mlp": (2000,),
     "choudhuri_6": (1, 28, 28),
     "choudhuri_8": (3, 64, 64),
+    "choudhuri_8_96": (3, 96, 96),
 }
 # Number of features of each trunk.
 FEATURES = {
@@ -36,6 +37,7 @@ FEATURES = {
     "weinberger_mlp": 400,
     "choudhuri_6": 256,
     "choudhuri_8": 128,
+    "choudhuri_8_96": 128,
 }
 
 
@@ -76,6 +78,11 @@ def expected_counts() -> dict[str, tuple[int, int]]:
         "abid_fc": (784 * 128 + 128, 22 * 128 + 128 + 129 * 784),
         "abid_conv": (abid, abid_back),
         "choudhuri_8": (abid + 2 * (32 + 64), abid_back),
+        # 24 x 24 maps instead of 16 x 16 on both sides of the linear layers.
+        "choudhuri_8_96": (
+            abid + 2 * (32 + 64) + (24 * 24 - 16 * 16) * 64 * 128,
+            abid_back + (24 * 24 - 16 * 16) * 64 * 129,
+        ),
         "louiset_celeba": (celeba, mirror),
         "louiset_cifar": (four, back),
         "louiset_pneumonia": (four, back),

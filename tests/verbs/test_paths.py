@@ -30,7 +30,8 @@ def path_parameters() -> dict[str, Any]:
 
 def test_every_verb_that_opens_data_takes_a_data_root() -> None:
     verbs = ("train", "probe", "render", "score", "report", "apply", "app", "compare", "bench")
-    assert {f"{verb} data_root" for verb in (*verbs, "export")} <= {*path_parameters()}
+    verbs = (*verbs, "export", "codes", "analyse")
+    assert {f"{verb} data_root" for verb in verbs} <= {*path_parameters()}
 
 
 @pytest.mark.parametrize("name", path_parameters())

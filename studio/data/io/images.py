@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -48,6 +48,7 @@ __all__ = [
     "centre_square",
     "check_finite",
     "convert_channels",
+    "decode_picture",
     "decode_upright",
     "explain_read_errors",
     "fit",
@@ -279,13 +280,28 @@ def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def _read_pixels(path: Path, least: int | None) -> Picture:
-    """Reads a PNG or JPEG. The size is checked before anything is decoded."""
+    """Reads a PNG or JPEG."""
     with path.open("rb") as file:
-        header = file.read(26)
+        return decode_picture(file, least)
+
+
+def decode_picture(file: IO[bytes], least: int | None = None) -> Picture:
+    """Decodes a PNG or JPEG. The size is checked before anything is decoded.
+
+    Args:
+        file: opened for reading, at its start.
+        least: see `read_image`.
+
+    Raises:
+        UnreadableError: the file has 16 bits per colour, odd colours or too many pixels.
+        Exception: whatever Pillow raises for a damaged file, see `explain_read_errors`.
+    """
+    header = file.read(26)
+    file.seek(0)
     if header.startswith(b"\x89PNG") and header[24:25] == b"\x10" and header[25:26] != b"\0":
         # Pillow silently drops the lower byte of each value. torchvision crashes on damaged files.
         raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
-    with Image.open(path, formats=("PNG", "JPEG")) as image:
+    with Image.open(file, formats=("PNG", "JPEG")) as image:
         size = (image.height, image.width)
         check_size(*size)
         if least is not None:

@@ -54,7 +54,7 @@ def test_reading_a_user_file_converts_when_it_is_gray_saved_as_colours(
 
 def test_reading_a_user_file_refuses_when_it_has_colours(tmp_path: Path) -> None:
     colours = np.zeros((8, 8, 3), np.uint8)
-    colours[2, 2, 0] = 1
+    colours[2, 2, 0] = 100
     Image.fromarray(colours).save(tmp_path / "a.png")
     rule = reading_rule(FoldersConfig(name="folders", root="."), (1, 8, 8), EIGHT_BIT_RANGE)
     with pytest.raises(UnreadableError, match="has 3 channels, the run's images have 1"):

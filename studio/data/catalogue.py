@@ -52,8 +52,8 @@ An example of the layout that `studio` reads as the data set `folders`.
     texture       another attribute
   folders_dig_plus.yaml  a config. Its data.attributes says which code should encode each attribute.
 
-Replace these files by your own png, jpg, npy, nii or nii.gz files, in as many subfolders as you
-like. Then:
+Replace these files by your own images or volumes (png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha,
+nii or nii.gz), in as many subfolders as you like. Then:
 
   studio data check {config}
   studio train --cfg {config}

@@ -57,7 +57,7 @@ def test_apply_sets_aside_and_lists_unusable_files(gray: Run, tmp_path: Path) ->
     reasons = dict(done["set_aside"])
     for name, words in {
         "colour.png": "3 channels",
-        "text.png": "neither a PNG nor a JPEG",
+        "text.png": "no PNG, JPEG, TIFF, WebP or BMP",
         "empty.png": "empty",
         "bomb.png": "pixels",
         "large.png": "10000 x 10000",

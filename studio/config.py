@@ -301,9 +301,10 @@ def _conflicts(
     """Returns faults that concern several fields, each of which is valid on its own."""
     faults = []
     # Listed layers are checked later, when the shape of the images is known.
-    if data is not None and (nets is None or nets.encoder is None or nets.decoder is None):
+    side = getattr(data, "resolution", None)  # vectors have none
+    if side is not None and (nets is None or nets.encoder is None or nets.decoder is None):
         try:
-            plan_stages((1, data.resolution, data.resolution), 1)
+            plan_stages((1, side, side), 1)
         except ValueError as error:
             faults.append(f"data.resolution: {error}")
     if train is not None and train.batch % 2:

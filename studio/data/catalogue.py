@@ -208,7 +208,8 @@ def describe(report: DataReport) -> str:
     """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:
-        lines.append(f"images: {describe_shape(report['shape'])}")
+        kind = "vectors" if len(report["shape"]) == 1 else "images"
+        lines.append(f"{kind}: {describe_shape(report['shape'])}")
     for split, counts in report["counts"].items():
         lines.append(
             f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items())

@@ -50,7 +50,7 @@ def apply(
             callback=expand,
             metavar="IN",
             help="an image or a volume (png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha, nii or "
-            "nii.gz), or a folder of them",
+            "nii.gz), for vectors csv, npy or h5ad, or a folder of them",
         ),
     ],
     out: Annotated[

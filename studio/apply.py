@@ -123,7 +123,9 @@ def apply(
         ):
             if given:
                 raise StudioError(f"{option}: has no use for vectors, which are rows of tables")
-        return apply_to_vectors(run, source, out, chosen_kinds, donors, difference, overwrite, progress)
+        return apply_to_vectors(
+            run, source, out, chosen_kinds, donors, difference, overwrite, progress
+        )
     out = Path(os.path.expanduser(out))
     rule = reading_rule(run.config.data, run.shape, choose_intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)

@@ -210,7 +210,8 @@ class Rna(Vectors):
         shared = set(first.genes).intersection(*(matrix.genes for matrix in others))
         genes = [gene for gene in first.genes if gene in shared]
         if len(genes) < 2:
-            other = next(matrix for matrix in others if not shared.issuperset(matrix.genes))
+            known = set(first.genes)
+            other = min(others, key=lambda matrix: len(known.intersection(matrix.genes)))
             raise StudioError(
                 f"{len(genes)} genes are in all samples: {first.path} has {first.genes[0]}, ..., "
                 f"{other.path} has {other.genes[0]}, ...; expected the same identifiers"

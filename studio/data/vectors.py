@@ -83,6 +83,8 @@ class VectorRule:
                 a sentence that begins with the file.
         """
         if names is None:
+            if self.total:
+                raise StudioError("has no names of genes, and the sum of all counts is not known")
             if values.shape[1] != len(self.features):
                 raise StudioError(
                     f"has {values.shape[1]} numbers per row, expected the {len(self.features)} "
@@ -93,8 +95,6 @@ class VectorRule:
             picked = values[:, self._places(names)]
         self._refuse_values(values if self.total else picked)
         if self.total:
-            if names is None:
-                raise StudioError("has no names of genes, and the sum of all counts is not known")
             picked = log_counts(picked, values.sum(1), self.total)
         return self.scale(picked)
 

@@ -229,7 +229,7 @@ def test_check_passes_for_a_bundled_data_set() -> None:
     [
         ([1, 32, 32], "images: 1 x 32 x 32 (channels, height, width)"),
         ([1, 8, 9, 10], "images: 1 x 8 x 9 x 10 (channels, depth, height, width)"),
-        ([500], "images: 500 numbers"),
+        ([500], "vectors: 500 numbers"),
     ],
 )
 def test_check_names_the_axes_of_images_volumes_and_vectors(shape: list[int], line: str) -> None:

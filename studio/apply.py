@@ -24,7 +24,7 @@ from studio.apply_inputs import InputFile, check_places, find_inputs
 from studio.apply_options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
 from studio.apply_results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
 from studio.apply_scores import SCORES, control_distances, write_scores
-from studio.apply_vectors import apply_to_vectors
+from studio.apply_vectors import apply_to_vectors, refuse_options
 from studio.atomic import write_file
 from studio.data.io.fitting import Fit
 from studio.data.io.names import format_lines, join_names
@@ -115,14 +115,14 @@ def apply(
     kinds = output_kinds(chosen_kinds, donors, difference)
     check_reading(chosen, window)
     if len(run.shape) == 1:
-        for option, given in (
-            ("--slice", chosen is not None),
-            ("--window", window is not None),
-            ("--skip-existing", skip_existing),
-            ("--what score", "score" in chosen_kinds),
-        ):
-            if given:
-                raise StudioError(f"{option}: has no use for vectors, which are rows of tables")
+        refuse_options(
+            {
+                "--slice": chosen is not None,
+                "--window": window is not None,
+                "--skip-existing": skip_existing,
+                "--what score": "score" in chosen_kinds,
+            }
+        )
         return apply_to_vectors(
             run, source, out, chosen_kinds, donors, difference, overwrite, progress
         )

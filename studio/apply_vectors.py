@@ -41,7 +41,7 @@ from studio.runs.run import Run
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "apply_to_vectors"]
+__all__ = ["FORMATS", "apply_to_vectors", "refuse_options"]
 
 FORMATS = (".csv", ".npy", ENDING)
 EXPECTED = f"a file or a folder with {', '.join(FORMATS)} files"
@@ -153,6 +153,20 @@ def apply_to_vectors(
         "ignored": ignored,
         "notes": [LOGGED.format(total=rule.total)] if rule.total and kinds else [],
     }
+
+
+def refuse_options(given: Mapping[str, bool]) -> None:
+    """Refuses options that only images have.
+
+    Args:
+        given: option -> whether it is given.
+
+    Raises:
+        StudioError: one is given.
+    """
+    for option, is_given in given.items():
+        if is_given:
+            raise StudioError(f"{option}: has no use for vectors, which are rows of tables")
 
 
 def _rule_of(run: Run) -> VectorRule:

@@ -115,14 +115,7 @@ def apply(
     kinds = output_kinds(chosen_kinds, donors, difference)
     check_reading(chosen, window)
     if len(run.shape) == 1:
-        refuse_options(
-            {
-                "--slice": chosen is not None,
-                "--window": window is not None,
-                "--skip-existing": skip_existing,
-                "--what score": "score" in chosen_kinds,
-            }
-        )
+        refuse_options(chosen, window, skip_existing, chosen_kinds)
         return apply_to_vectors(
             run, source, out, chosen_kinds, donors, difference, overwrite, progress
         )

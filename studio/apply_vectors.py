@@ -155,15 +155,20 @@ def apply_to_vectors(
     }
 
 
-def refuse_options(given: Mapping[str, bool]) -> None:
-    """Refuses options that only images have.
-
-    Args:
-        given: option -> whether it is given.
+def refuse_options(
+    chosen: object, window: object, skip_existing: bool, what: Sequence[str]
+) -> None:
+    """Refuses options of `studio.apply.apply` that only images have.
 
     Raises:
         StudioError: one is given.
     """
+    given = {
+        "--slice": chosen is not None,
+        "--window": window is not None,
+        "--skip-existing": skip_existing,
+        "--what score": "score" in what,
+    }
     for option, is_given in given.items():
         if is_given:
             raise StudioError(f"{option}: has no use for vectors, which are rows of tables")

@@ -11,9 +11,9 @@ from support.applied import code_values, read_codes, to_images
 from support.own_files import SIDE, smooth
 from typer.testing import CliRunner
 
-from studio import apply as applying
 from studio import cli, progress
 from studio.apply import apply
+from studio.apply import files as applying
 from studio.data.io.user_files import UserFile
 from studio.errors import StudioError
 from studio.runs.run import Run

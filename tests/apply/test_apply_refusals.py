@@ -14,9 +14,9 @@ from support.applied import read_codes
 from support.own_files import SIDE, smooth
 from typer.testing import CliRunner
 
-from studio import apply as applying
 from studio import cli
 from studio.apply import LoadedInput, apply
+from studio.apply import files as applying
 from studio.errors import StudioError
 from studio.runs.run import Run
 

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from studio import sampling
-from studio.apply_inputs import check_places
-from studio.apply_options import DIFFERENCE, output_kinds
-from studio.apply_results import CODES
+from studio.apply.inputs import check_places
+from studio.apply.options import DIFFERENCE, output_kinds
+from studio.apply.results import CODES
 from studio.atomic import write_file, write_text
 from studio.codes_table import CodesWriter
 from studio.data.io.attribute_table import parse_number, read_table

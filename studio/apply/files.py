@@ -4,7 +4,7 @@ Files are read in the way in which the run's data set reads its own (`studio.dat
 and written back in the same format (`studio.data.io.write_back`). `OUT/KIND/...` has the
 sub-folders and names of the input, and `OUT/codes.csv` one row per image. Images are processed in
 batches, so memory does not grow with their number. The rows of a batch are written with its files,
-so a process that was stopped can be continued (`studio.apply_results`).
+so a process that was stopped can be continued (`studio.apply.results`).
 """
 
 import math
@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from studio import sampling
-from studio.apply_inputs import InputFile, check_places, find_inputs
-from studio.apply_options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
-from studio.apply_results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
-from studio.apply_scores import SCORES, control_distances, write_scores
-from studio.apply_vectors import apply_to_vectors, refuse_options
+from studio.apply.inputs import InputFile, check_places, find_inputs
+from studio.apply.options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
+from studio.apply.results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
+from studio.apply.scores import SCORES, control_distances, write_scores
+from studio.apply.vectors import apply_to_vectors, refuse_options
 from studio.atomic import write_file
 from studio.data.io.fitting import Fit
 from studio.data.io.names import format_lines, join_names

@@ -97,4 +97,4 @@ class ListedGenerator(nn.Module):
         Returns:
             (B, *shape) in [-1, 1]. A linear output may exceed these limits.
         """
-        return self.output(self.layers(code).reshape(len(code), *self.shape))
+        return self.output(self.layers(code).reshape(code.shape[0], *self.shape))

@@ -128,9 +128,10 @@ def dump(config: Config) -> str:
 def _conflicts(data: DataConfig | None, nets: NetsConfig | None) -> list[str]:
     """Returns faults that concern several fields, each of which is valid on its own."""
     # Listed layers are checked later, when the shape of the images is known.
-    if data is not None and (nets is None or nets.encoder is None or nets.decoder is None):
+    side = getattr(data, "resolution", None)  # vectors have none
+    if side is not None and (nets is None or nets.encoder is None or nets.decoder is None):
         try:
-            plan_stages((1, data.resolution, data.resolution), 1)
+            plan_stages((1, side, side), 1)
         except ValueError as error:
             return [f"data.resolution: {error}"]
     return []

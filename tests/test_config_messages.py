@@ -76,11 +76,13 @@ def numeric_fields() -> dict[str, tuple[object, list]]:
 
 # These have a validator that names both ends, or a rule of their own.
 OWN = {
+    "AffectNetConfig.per_class",
     "BratsConfig.nan",
     "FoldersConfig.window",
     "FoldersConfig.slice",
     "FoldersConfig.axis",
     "FoldersConfig.nan",
+    "PneumoniaConfig.per_class",
 }
 
 

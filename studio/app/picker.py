@@ -37,6 +37,6 @@ class Picker:
                 self.upload = gr.UploadButton(
                     "Upload a file",
                     size="sm",
-                    file_types=[*FORMATS[:-1], ".gz"],
+                    file_types=[*FORMATS[:-1], ".gz"],  # a browser knows the last ending only
                     elem_id=f"upload-{letter}",
                 )

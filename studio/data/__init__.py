@@ -3,8 +3,9 @@
 To add a data set `NAME`:
 
 1. Write `studio/data/NAME.py` with a section `NameConfig` (a `DataConfig`, a `FilesConfig` if it
-   reads files, or a `ContaminationConfig` if its training sets can be mixed) and a class `Name` (a
-   `Dataset`). The module docstring of `studio.data.dataset` lists the methods that it needs.
+   reads files, a `VectorConfig` if its items are vectors, or a `ContaminationConfig` if its
+   training sets can be mixed) and a class `Name` (a `Dataset`, or a `Vectors`). The module
+   docstring of `studio.data.dataset` lists the methods that it needs.
 2. Add it to `DATASETS` below.
 3. Write one config per method in `configs/`, such as `NAME_dig.yaml`.
 4. Write `tests/data/test_NAME.py`, and add a function that writes small files of it to `PREPARE` in
@@ -22,7 +23,9 @@ from studio.data.dataset import Attribute, DataConfig, Dataset
 from studio.data.dsprites_mnist import DspritesMnist
 from studio.data.folders import Folders
 from studio.data.grassy_mnist import GrassyMnist
+from studio.data.mice_protein import MiceProtein
 from studio.data.pneumonia import Pneumonia
+from studio.data.rna import Rna
 from studio.data.textured_digits import TexturedDigits
 
 if TYPE_CHECKING:
@@ -41,8 +44,13 @@ DATASETS: dict[str, type[Dataset]] = {
     "celeba_accessories": CelebaAccessories,
     "pneumonia": Pneumonia,
     "affectnet": AffectNet,
+    "mice_protein": MiceProtein,
+    "rna": Rna,
 }
-ALIASES = {"digits": "textured_digits"}  # short names, as in the names of config files
+ALIASES = {  # short names, as in the names of config files
+    "digits": "textured_digits",
+    "mice": "mice_protein",
+}
 
 
 def __getattr__(name: str) -> "type[PairStream]":

@@ -52,8 +52,8 @@ An example of the layout that `studio` reads as the data set `folders`.
     texture       another attribute
   folders_dig_plus.yaml  a config. Its data.attributes says which code should encode each attribute.
 
-Replace these files by your own png, jpg, npy, nii or nii.gz files, in as many subfolders as you
-like. Then:
+Replace these files by your own images or volumes (png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha,
+nii or nii.gz), in as many subfolders as you like. Then:
 
   studio data check {config}
   studio train --cfg {config}
@@ -208,7 +208,8 @@ def describe(report: DataReport) -> str:
     """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:
-        lines.append(f"images: {describe_shape(report['shape'])}")
+        kind = "vectors" if len(report["shape"]) == 1 else "images"
+        lines.append(f"{kind}: {describe_shape(report['shape'])}")
     for split, counts in report["counts"].items():
         lines.append(
             f"{split}: " + ", ".join(f"{count} {domain}" for domain, count in counts.items())

@@ -18,8 +18,9 @@ and names its section of the config in `Config`. It may also define
 - `generative_factors`, `images_of` and `canonical_factors`, if it can generate images of chosen
   factors (`FactorDataset`). `studio probe` then measures disentanglement.
 
-An item can be an image, a volume or a vector. A data set of vectors gives `resolution` a default,
-such as 8, which has no effect. `studio score` and masks need images.
+An item can be an image, a volume or a vector. A section of images has a field `resolution`, the
+side of an image in pixels. Vectors have none (`studio.data.vectors`). `studio score` and masks need
+images.
 
 Item i of a split and domain must always show the same image: draw with a generator that depends on
 nothing but the item (`studio.data.item_tables` has helpers). Import torch inside of methods,
@@ -49,7 +50,6 @@ from studio.data.fingerprint import Fingerprint, Value, project
 from studio.data.io.names import LISTED, join_names
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
-from studio.limits import Most
 from studio.schema import Section
 
 if TYPE_CHECKING:
@@ -142,12 +142,6 @@ class DataConfig(Section):
 
     root: str | None = None
     """Folder of the files. null: the data set reads none."""
-
-    resolution: int = Field(ge=6, le=Most.SIDE)
-    """Side of the square images.
-
-    Unit: pixels.
-    """
 
     attributes: dict[str, AttributeChoice] = Field(default={})
     """The code where an attribute belongs, `salient` or `common`, for each attribute for which this

@@ -42,13 +42,16 @@ from studio.data.folders_notes import (
     twin_notes,
 )
 from studio.data.folders_scan import check_root, find_files
+from studio.data.folders_slices import name_slices
 from studio.data.folders_volumes import idle_notes, volume_notes
 from studio.data.indices import as_indices
-from studio.data.intensity import Intensity, Window, kept_intensity
+from studio.data.intensity import SAME, Intensity, Window, kept_intensity
 from studio.data.io import images
 from studio.data.io.attribute_table import TABLE, read_attributes
-from studio.data.io.images import EIGHT_BIT, UnreadableError, scale_pixels
+from studio.data.io.fitting import fit
+from studio.data.io.images import EIGHT_BIT, Picture, UnreadableError, scale_pixels
 from studio.data.io.names import format_lines
+from studio.data.io.volume_slices import VolumeMemory, read_slices
 from studio.data.splits import hash_to_unit_interval, keep_splits, plan_splits, straddling
 from studio.domains import DOMAINS
 from studio.errors import StudioError
@@ -111,18 +114,18 @@ class Folders(Dataset):
         domains, notes = find_files(self.root, config)
         table = read_attributes(self.root, list(domains), list(config.attributes))
         self._table = table.cells
-        items, self.quarantined = self._open(domains, kept_intensity(config, derived))
-        plan = plan_splits(
-            [item.name for item in items],
-            self._table,
-            config,
-            {item.name: item.digest for item in items},
-        )
+        self._names = names = name_slices(self.root, domains, config)
+        self._volumes = VolumeMemory(self._read_volume)
+        items, self.quarantined, empty = self._open(kept_intensity(config, derived))
+        files = names.files(item.name for item in items)
+        plan = plan_splits(files, self._table, config, names.digests(items))
         self._splits = keep_splits(plan.splits, plan.subjects, stored.get("split", {}))
         self._subjects = plan.subjects
-        twins = straddling(self._splits, {item.name: item.digest for item in items})
+        digests = {item.name: item.digest for item in items}
+        splits = names.expand(self._splits, digests)
+        twins = straddling(splits, digests)
         self._items = [item for item in items if item.name not in twins]
-        places = [(self._splits[item.name], item.domain) for item in self._items]
+        places = [(splits[item.name], item.domain) for item in self._items]
         self._rows: dict[tuple[Split, str], list[int]] = {
             place: [row for row, found in enumerate(places) if found == place]
             for place in product(SPLITS, DOMAINS)
@@ -133,17 +136,20 @@ class Folders(Dataset):
             self.intensity, config, derived, self._items, self._sample
         )
         declared, self._columns = read_columns(
-            {item.name: item.domain for item in self._items}, self._table, config
+            {item.name: item.domain for item in self._items},
+            names.expand(self._table, [item.name for item in self._items]),
+            config,
         )
         self.attributes = self._declare(declared)
         self._notes = [
             *file_notes(self.quarantined, len(domains)),
             *notes,
-            *volume_notes([item.picture for item in self._items]),
+            *names.notes(empty),
+            *volume_notes([i.picture for i in self._items if names.places[i.name].number is None]),
             *idle_notes(config, [item.picture for item in self._items]),
-            *pixel_notes(self._items, config.resolution),
+            *pixel_notes(self._items, config.resolution, config.fit),
             *intensity_notes(self.intensity, self._items, config.window != "auto"),
-            *table_notes([item.name for item in items], table),
+            *table_notes(files, table),
             *split_notes(plan),
             *identifier_notes(self._table),
             *column_notes(self.attributes, self._columns, config),
@@ -177,12 +183,13 @@ class Folders(Dataset):
         return list(self._notes)
 
     def item_names(self, split: Split, domain: str) -> list[str]:
-        """Returns the file name of each item, relative to the root."""
+        """Returns the file of each item, relative to the root, with #NUMBER of a slice."""
         return [self._items[row].name for row in self._rows[split, domain]]
 
     def item_subjects(self, split: Split, domain: str) -> list[str]:
         """Returns the subject of each item, which is its own name if it has none."""
-        return [self._subjects[self._items[row].name] for row in self._rows[split, domain]]
+        files = [self._names.file(name) for name in self.item_names(split, domain)]
+        return [self._subjects[file] for file in files]
 
     @property
     def window(self) -> Window:
@@ -204,24 +211,23 @@ class Folders(Dataset):
             "file",
             {item.name: item.digest.hex() for item in self._items},
             {
-                item.name: hash_cells(self._table.get(item.name, {}), columns)
+                item.name: hash_cells(self._table.get(self._names.file(item.name), {}), columns)
                 for item in self._items
             },
             columns,
         )
 
-    def _open(
-        self, domains: Mapping[str, str], kept: Intensity | None
-    ) -> tuple[list[Item], list[tuple[str, str]]]:
+    def _open(self, kept: Intensity | None) -> tuple[list[Item], list[tuple[str, str]], int]:
         """Decodes every file once.
 
         Args:
-            domains: file -> domain.
             kept: the rule of intensity of a run that is opened again.
 
         Returns:
-            The usable ones in order, and (file, reason) for the others.
+            The usable images in order, (file, reason) for the others, and the number of slices that
+            are empty.
         """
+        domains = self._names.domains
         items: list[Item] = []
         reasons: dict[str, str] = {}
         room = self.config.memory_gb * 1e9
@@ -246,14 +252,16 @@ class Folders(Dataset):
             for item in items
             if item.channels != usual
         }
-        quarantined = [(name, reasons[name]) for name in domains if name in reasons]
+        empty = self._names.empty(reasons)
+        bad = {name: why for name, why in reasons.items() if name not in empty}
+        quarantined = [(name, bad[name]) for name in domains if name in bad]
         if len(quarantined) > self.config.max_bad * len(domains):
             lines = format_lines([f"{name} {reason}" for name, reason in quarantined])
             counts = f"{len(quarantined)} of {len(domains)} files cannot be used"
             raise QuarantineError(
                 f"{self.root}: {counts}, max_bad is {self.config.max_bad:.0%}{lines}", quarantined
             )
-        return [item for item in items if item.name not in reasons], quarantined
+        return [item for item in items if item.name not in reasons], quarantined, len(empty)
 
     def _cache(self) -> ItemCache:
         """Returns the cache of decoded images for everything but the files that decides pixels."""
@@ -267,29 +275,22 @@ class Folders(Dataset):
             "files": config.files,
             "exclude": config.exclude,
             "slice": config.slice,
+            "fit": config.fit,
             "volumes": asdict(config.volumes),
             "intensity": self.intensity.to_json(),
         }
-        return ItemCache(Path(place), self.root, options)
+        return ItemCache(Path(place), self.root, options, self._names.file)
 
     def _read_item(self, name: str, domain: str) -> Item | str:
         """Decodes a file. Returns the item, or the reason why it cannot be used."""
         channels = None if self.config.channels == "auto" else self.config.channels
         try:
-            picture, window = self.intensity.read(
-                images.read_image(
-                    self.root / name,
-                    self.config.slice,
-                    self.config.resolution,
-                    options=self.config.volumes,
-                    measure=self.intensity.measures,
-                )
-            )
+            picture, window = self.intensity.read(self._read_picture(name))
         except UnreadableError as error:
             return str(error)
-        pixels = images.fit(picture, self.config.resolution, channels)
+        pixels = fit(picture, self.config.resolution, channels, self.config.fit)
         if np.ptp(pixels, axis=(1, 2)).max() <= 1e-5 * np.abs(pixels).max():
-            return "has the same value everywhere"
+            return SAME
         digest, gray = _hash_pixels(pixels), b""
         if len(pixels) == 3 and images.is_gray(picture.values):
             gray = _hash_pixels(images.convert_channels(pixels, 1))
@@ -308,18 +309,40 @@ class Folders(Dataset):
             gray,
         )
 
+    def _read_picture(self, name: str, again: bool = False) -> Picture:
+        """Reads an image from its file, or from the slices of its volume."""
+        file, number = self._names.places[name]
+        chosen = self.config.slice if number is None else number
+        if number is not None and not again:
+            return self._volumes.get(file, number)
+        if isinstance(chosen, tuple) or chosen == "all":  # an image, or a volume without them
+            return self._read_slices(file)[0][0]
+        return images.read_image(
+            self.root / file,
+            chosen,
+            self.config.resolution,
+            again,
+            self.config.volumes,
+            None if again else self.intensity.measures,
+        )
+
+    def _read_slices(self, file: str) -> tuple[list[Picture], tuple[int, ...]]:
+        config, measure = self.config, self.intensity.measures
+        return read_slices(
+            self.root / file, config.slice, config.volumes, measure, config.resolution
+        )
+
+    def _read_volume(self, file: str) -> dict[int, Picture]:
+        """Returns number -> slice of a volume."""
+        pictures, numbers = self._read_slices(file)
+        return dict(zip(numbers, pictures, strict=True))
+
     def _pixels(self, item: Item) -> np.ndarray:
         """Returns the fitted pixels, from memory or from the file."""
         if item.pixels.size:
             return item.pixels
         try:
-            picture = images.read_image(
-                self.root / item.name,
-                self.config.slice,
-                self.config.resolution,
-                again=True,
-                options=self.config.volumes,
-            )
+            picture = self._read_picture(item.name, again=True)
             if picture.stamp != item.picture.stamp:
                 raise UnreadableError("has changed")
         except UnreadableError as error:
@@ -327,7 +350,7 @@ class Folders(Dataset):
                 f"{self.root / item.name}: {error} since the data set was opened"
             ) from None
         picture, _ = self.intensity.read(picture)
-        return images.fit(picture, self.config.resolution, self.shape[0])
+        return fit(picture, self.config.resolution, self.shape[0], self.config.fit)
 
     def _sample(self, items: Sequence[Item]) -> list[np.ndarray]:
         """Returns pixels of a sample of the training images among some items."""

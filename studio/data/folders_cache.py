@@ -13,6 +13,7 @@ be written, the images are decoded each time, and a warning says so.
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from studio.atomic import write_text
 from studio.data.folders_notes import Item
 from studio.data.io.images import Picture
 from studio.data.io.slices import SlicePlace
+from studio.data.io.volume_files import file_stamp
 from studio.errors import StudioError, inform, warn
 from studio.kernel_lock import kernel_lock
 
@@ -94,13 +96,20 @@ class ItemCache:
         place: folder of all caches. The folder for these options is created in it.
         root: folder of the files.
         options: everything except the files that decides the pixels. It is stored as JSON.
+        file: returns the file of an image, which is its name unless it is a slice.
 
     Attributes:
         folder: folder for these options.
     """
 
-    def __init__(self, place: Path, root: Path, options: Mapping[str, object]) -> None:
-        self.root = root
+    def __init__(
+        self,
+        place: Path,
+        root: Path,
+        options: Mapping[str, object],
+        file: Callable[[str], str] = str,
+    ) -> None:
+        self.root, self._file = root, file
         self._options = json.dumps(
             {"version": VERSION, "root": str(root.resolve()), **options}, sort_keys=True
         )
@@ -120,10 +129,12 @@ class ItemCache:
                 return {}
             pixels = _map(self.folder / index["pixels"], index["bytes"], memory)
             rows = index["items"]
+            names = [name for name in domains if name in rows]
+            stamps = {file: _stamp(f"{self.root}/{file}") for file in set(map(self._file, names))}
             return {
-                name: _item(name, domain, rows[name], pixels)
-                for name, domain in domains.items()
-                if name in rows and rows[name]["picture"]["stamp"] == _stamp(f"{self.root}/{name}")
+                name: _item(name, domains[name], rows[name], pixels)
+                for name in names
+                if rows[name]["picture"]["stamp"] == stamps[self._file(name)]
             }
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # no index, or one that another program has written or damaged
@@ -271,6 +282,8 @@ def _map(path: Path, size: int, memory: float) -> np.ndarray:
 
 def _stamp(path: str) -> list[int]:
     found = os.stat(path)  # not through Path, which takes longer than the question
+    if stat.S_ISDIR(found.st_mode):
+        return [*file_stamp(Path(path))]
     return [found.st_size, found.st_mtime_ns]
 
 

@@ -6,18 +6,20 @@ import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from studio.data.io.background import NanRule, check_nan_rule
-from studio.data.io.slices import Axis, Slice, VolumeOptions
+from studio.data.io.fitting import Fit
+from studio.data.io.images import KINDS
+from studio.data.io.slices import Axis, VolumeOptions
+from studio.data.io.volume_slices import Slices
 from studio.data.splits import SplitConfig
 from studio.limits import Most
 
 __all__ = ["FOLDERS_LAYOUT", "FoldersConfig", "ImageMeasure", "Normalise"]
 
 Normalise = Literal["auto", "range", "window", "per_image"]
-ImageMeasure = Literal["percentiles", "zscore"]
+ImageMeasure = Literal["percentiles", "zscore", "header"]
 
 FOLDERS_LAYOUT = (
-    "ROOT/background/... and ROOT/target/... with png, jpg, npy, nii or nii.gz files; "
-    "optionally ROOT/attributes.csv "
+    f"ROOT/background/... and ROOT/target/... with {KINDS} files; optionally ROOT/attributes.csv "
     "with a column `file`, and if you have them `split` (train or test), `subject` and any "
     "attributes"
 )
@@ -42,9 +44,15 @@ class FoldersConfig(SplitConfig):
     """Folder with the folders `background` and `target`. It must be given."""
 
     resolution: int = Field(default=64, ge=6, le=Most.SIDE)
-    """Side to which the largest square in the middle of each image is resized.
+    """Side of the squares that images become, see `fit`.
 
     Unit: pixels.
+    """
+
+    fit: Fit = "crop"
+    """How an image that is not square becomes one. crop: its largest square in the middle is used.
+    pad: it is centred in the smallest square around it, and the value that fills its border, or its
+    lowest one, fills the rest. squash: its sides are resized without keeping their ratio.
     """
 
     channels: Literal["auto", 1, 3] = "auto"
@@ -72,19 +80,22 @@ class FoldersConfig(SplitConfig):
     per_image: ImageMeasure = "percentiles"
     """Values of an image or volume that become -1 and 1 if `normalise` is per_image. percentiles:
     its 0.5th and 99.5th percentile. zscore: its mean minus and plus three standard deviations. The
-    value that fills its border, such as air, does not count.
+    value that fills its border, such as air, does not count. header: the window that a DICOM image
+    states, and the percentiles of files without one.
     """
 
-    slice: Slice = "middle"
-    """Number of the slice to take from volumes, along `axis`. middle: the middle one.
+    slice: Slices = "middle"
+    """Number of the slice to take from volumes, along `axis`. middle: the middle one. all, or
+    [first, last] or [first, last, step]: these slices, each as an image of its own. All slices of a
+    volume belong to one subject, and those that are empty are left out.
 
     Unit: slices, counted from 0.
     """
 
     axis: Axis = "auto"
     """Axis of volumes along which slices are counted. auto: the last one of an npy array, and from
-    feet to head in NIfTI, whatever its storage order. 0, 1, 2: that axis of an npy array, and in
-    NIfTI from left to right, from back to front, and from feet to head.
+    feet to head in other volumes, whatever their storage order. 0, 1, 2: that axis of an npy array,
+    and in others from left to right, from back to front, and from feet to head.
     """
 
     volume: int | None = Field(default=None, ge=0, le=Most.COUNT)
@@ -95,8 +106,8 @@ class FoldersConfig(SplitConfig):
     """
 
     nan: NanRule = None
-    """Value that NaN in npy and NIfTI files become. background: the value that fills the border of
-    the image, or its lowest one if none does. null: files with NaN cannot be used.
+    """Value that NaN in npy files and volumes become. background: the value that fills the border
+    of the image, or its lowest one if none does. null: files with NaN cannot be used.
 
     Unit: values of the files.
     """
@@ -141,10 +152,18 @@ class FoldersConfig(SplitConfig):
 
     @field_validator("slice", mode="before")
     @classmethod
-    def _number_or_middle(cls, number: object) -> object:
-        if number != "middle" and not (type(number) is int and number >= 0):
-            raise ValueError(f"found {number!r}, expected middle or a number from 0")
-        return number
+    def _number_or_several(cls, chosen: object) -> object:
+        if chosen in ("middle", "all") or (type(chosen) is int and chosen >= 0):
+            return chosen
+        given = chosen if isinstance(chosen, list | tuple) else ()
+        numbers = [number for number in given if type(number) is int and number >= 0]
+        valid = len(numbers) == len(given) and len(numbers) in (2, 3) and 0 not in numbers[2:]
+        if not valid or numbers[0] > numbers[1]:
+            raise ValueError(
+                f"found {chosen!r}, expected middle, all, a number from 0, or [first, last] or "
+                "[first, last, step] with first <= last"
+            )
+        return tuple(numbers)
 
     @field_validator("axis", mode="before")
     @classmethod

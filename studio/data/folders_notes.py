@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from studio.data.io.attribute_table import TABLE, AttributeTable
+from studio.data.io.fitting import Fit
 from studio.data.io.images import Picture
 from studio.data.io.names import join_names
 from studio.data.splits import SplitPlan
@@ -23,6 +24,13 @@ RULES: dict[Origin, str] = {  # reason of a split -> words, with the number of s
     "sub-folder": "by sub-folder (each of {} counts as one subject, see data.subjects)",
     "twin": "by a name that several files share ({} names, each counts as one subject)",
     "own": "by their own name",
+}
+
+
+NOT_SQUARE: dict[Fit, str] = {
+    "crop": "only their centre is used (data.fit: pad or squash uses all)",
+    "pad": "they are padded to squares",
+    "squash": "their sides are resized to squares",
 }
 
 
@@ -60,12 +68,13 @@ class Item:
     gray: bytes = b""
 
 
-def pixel_notes(items: Sequence[Item], resolution: int) -> Iterator[str]:
+def pixel_notes(items: Sequence[Item], resolution: int, how: Fit = "crop") -> Iterator[str]:
     """Yields notes on the sizes of the images and on the changes that they go through.
 
     Args:
         items: the images.
         resolution: side of the data set's images in pixels.
+        how: how they become square.
     """
     if len({item.picture.size for item in items}) > 1:
         for domain in DOMAINS:
@@ -76,11 +85,9 @@ def pixel_notes(items: Sequence[Item], resolution: int) -> Iterator[str]:
             plural = "s" * (len(sizes) > 1)
             yield f"{domain} images have {len(sizes)} size{plural} on disk: {ends}"
     facts: dict[str, Callable[[Item], bool]] = {
-        "not square: only their centre is used": lambda item: (
-            item.picture.size[0] != item.picture.size[1]
-        ),
+        f"not square: {NOT_SQUARE[how]}": lambda item: item.picture.size[0] != item.picture.size[1],
         "smaller than data.resolution and enlarged": lambda item: (
-            min(item.picture.size) < resolution
+            (max if how == "pad" else min)(item.picture.size) < resolution
         ),
         "put on black where they are transparent": lambda item: item.picture.transparent,
         "gray saved as RGB and count as gray": lambda item: bool(item.gray) and item.channels == 1,

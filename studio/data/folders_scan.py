@@ -102,10 +102,7 @@ def _refuse_without_images(root: Path, found: Found) -> None:
     for domain in DOMAINS:
         if any(name.startswith(f"{domain}/") for name in found.names):
             continue
-        mine = Found(
-            others=[name for name in found.others if name.startswith(f"{domain}/")],
-            dicom=[name for name in found.dicom if name.startswith(f"{domain}/")],
-        )
+        mine = Found(others=[name for name in found.others if name.startswith(f"{domain}/")])
         seen = "; ".join(mine.unread_notes("that are not read"))
         if not seen and mine.others:
             seen = f"{len(mine.others)} other files: {join_names(mine.others)}"

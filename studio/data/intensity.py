@@ -25,6 +25,7 @@ __all__ = [
     "EIGHT_BIT_RANGE",
     "PERCENTILES",
     "RANGES",
+    "SAME",
     "Intensity",
     "OtherTypeError",
     "Window",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 PERCENTILES = (0.5, 99.5)  # become -1 and 1
+SAME = "has the same value everywhere"
 DEVIATIONS = 3  # standard deviations on each side of the mean that become -1 and 1
 MOST_MEASURED = 2**20  # values of an image or volume from which its window is taken
 
@@ -94,6 +96,8 @@ class Intensity:
             return picture, EIGHT_BIT
         plain = replace(picture, values=picture.values.astype(np.float32))
         if self.rule == "per_image":
+            if self.measure == "header" and picture.stated is not None:
+                return plain, picture.stated
             return plain, picture.window or measure_image(picture.values, self.measure)
         return plain, self.window or (self.find_window and self.find_window())
 
@@ -133,6 +137,7 @@ class Intensity:
             values = {
                 "percentiles": "0.5 and 99.5 percent of its values",
                 "zscore": "mean minus and plus three standard deviations",
+                "header": "the window of its DICOM header, or 0.5 and 99.5 percent of its values,",
             }[self.measure]
             return f"each image has its own range, {values} become -1 and 1"
         each = [f"{low:g} to {high:g} of {kind}" for kind, (low, high) in self.ranges.items()]
@@ -200,7 +205,7 @@ def measure_image(values: np.ndarray, measure: ImageMeasure) -> Window:
     inside = finite[finite != find_background(values)]
     inside = inside[:: max(1, inside.size // MOST_MEASURED)].astype(np.float64)
     low = high = 0.0
-    if inside.size and measure == "percentiles":
+    if inside.size and measure != "zscore":
         low, high = np.percentile(inside, PERCENTILES).tolist()
     elif inside.size:
         mean, reach = float(inside.mean()), DEVIATIONS * float(inside.std())
@@ -208,5 +213,5 @@ def measure_image(values: np.ndarray, measure: ImageMeasure) -> Window:
     if not low < high and finite.size:
         low, high = float(finite.min()), float(finite.max())
     if not low < high:
-        raise UnreadableError("has the same value everywhere")
+        raise UnreadableError(SAME)
     return low, high

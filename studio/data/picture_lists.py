@@ -87,6 +87,12 @@ class Record:
 class PictureListConfig(ContaminationConfig):
     """The fields of a data set of chosen pictures."""
 
+    resolution: int = Field(default=64, ge=6, le=Most.SIDE)
+    """Side of the square images.
+
+    Unit: pixels.
+    """
+
     channels: Literal[1, 3] = 3
     """Number of channels, 1 for gray and 3 for RGB.
 

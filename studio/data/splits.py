@@ -157,7 +157,7 @@ def assign_splits(names: Sequence[str], table: Table, test_share: float) -> dict
     Raises:
         StudioError: see `plan_splits`.
     """
-    config = SplitConfig(name="folders", resolution=8, test_share=test_share)
+    config = SplitConfig(name="folders", test_share=test_share)
     return plan_splits(names, table, config).splits
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from studio import sampling
 from studio.atomic import write_json
 from studio.data import Dataset
+from studio.data.dataset import describe_shape
 from studio.errors import StudioError, reason_of, warn
 from studio.evaluate.extractors import Extractor, extract, open_extractor
 from studio.evaluate.fidelity import (
@@ -97,7 +98,8 @@ def score(
     if len(dataset.shape) != 3:
         raise StudioError(
             f"{folder}: expected images (channels, height, width) to score, "
-            f"found shape {tuple(dataset.shape)}"
+            f"found {describe_shape(dataset.shape)}: FID, KID and IS compare features of pictures, "
+            "which these items do not have; studio probe measures codes and reconstructions"
         )
     half = min(dataset.size("test", domain) for domain in DOMAINS) // 2
     _check_counts(dataset, n, half)

@@ -1,7 +1,8 @@
-"""Encode and decode as programs for other software: torch.export (`.pt2`) and ONNX.
+"""Encode, decode and heal as programs for other software: torch.export (`.pt2`) and ONNX.
 
 Each program is compared with the method. Programs accept any number of images in float32 and return
-float32: `encode(images) -> z, s` and `decode(z, s) -> images`.
+float32: `encode(images) -> z, s`, `decode(z, s) -> images` and `heal(images) -> images`. In ONNX
+the axis of the images is named `batch`.
 """
 
 import copy
@@ -18,10 +19,17 @@ from torch import Tensor, nn
 from studio.errors import StudioError
 from studio.method import Code, Method
 
-__all__ = ["TOLERANCE", "onnx_programs", "refuse_mismatch", "torch_programs"]
+__all__ = ["PROGRAMS", "TOLERANCE", "onnx_programs", "refuse_mismatch", "torch_programs"]
 
 # Absolute for images in [-1, 1] and codes up to 1, relative to the largest value of larger codes.
 TOLERANCE = 1e-4
+
+PROGRAMS = {  # name -> inputs and outputs
+    "encode": (["images"], ["z", "s"]),
+    "decode": (["z", "s"], ["images"]),
+    "heal": (["images"], ["healed"]),
+}
+BATCH_AXIS = "batch"
 
 Outputs = tuple[np.ndarray, ...]
 Program = torch.export.ExportedProgram
@@ -52,10 +60,24 @@ class Decode(nn.Module):
         return self.method.decode(Code(z, s))
 
 
+class Heal(nn.Module):
+    """Decoding the common code with the blank salient code, as a module."""
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.blank = method.blank(1).detach().clone()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images (B, ...) to their pseudo-healthy counterparts (B, ...)."""
+        z, _ = self.method.encode(images)
+        return self.method.decode(Code(z, self.blank.expand(z.shape[0], -1)))
+
+
 def torch_programs(
     method: Method, images: Tensor, folder: Path
 ) -> tuple[dict[str, Program], dict[str, float]]:
-    """Writes `encode.pt2` and `decode.pt2`.
+    """Writes `encode.pt2`, `decode.pt2` and `heal.pt2`.
 
     Args:
         method: in eval mode, on the CPU.
@@ -71,6 +93,7 @@ def torch_programs(
     examples: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         "encode": (Encode(plain), (images[:2],)),
         "decode": (Decode(plain), (code.z[:2], code.s[:2])),
+        "heal": (Heal(plain), (images[:2],)),
     }
     programs: dict[str, Program] = {}
     with torch.no_grad(), warnings.catch_warnings():
@@ -94,7 +117,7 @@ def torch_programs(
 def onnx_programs(
     method: Method, programs: dict[str, Program], images: Tensor, folder: Path
 ) -> tuple[dict[str, float], str]:
-    """Writes `encode.onnx` and `decode.onnx` if the programs can be converted.
+    """Writes `encode.onnx`, `decode.onnx` and `heal.onnx` if the programs can be converted.
 
     Args:
         method: in eval mode, on the CPU.
@@ -113,12 +136,11 @@ def onnx_programs(
             f"no ONNX: {' and '.join(missing)} not installed "
             "(pip install 'contrastive-studio[export]')",
         )
-    names = {"encode": (["images"], ["z", "s"]), "decode": (["z", "s"], ["images"])}
-    paths = {name: folder / f"{name}.onnx" for name in names}
+    paths = {name: folder / f"{name}.onnx" for name in PROGRAMS}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for name, (inputs, outputs) in names.items():
+            for name, (inputs, outputs) in PROGRAMS.items():
                 torch.onnx.export(
                     programs[name],
                     f=str(paths[name]),
@@ -127,7 +149,8 @@ def onnx_programs(
                     verbose=False,
                     external_data=False,
                 )
-        run, runner = _onnx_runner(paths, names)
+                _name_batch_axis(paths[name])
+        run, runner = _onnx_runner(paths)
         differences = _differences(method, images, run)
     except Exception as error:  # converters and runtimes raise all kinds of errors
         for path in paths.values():
@@ -153,8 +176,25 @@ def refuse_mismatch(differences: dict[str, float]) -> None:
         )
 
 
+def _name_batch_axis(path: Path) -> None:
+    """Names the first axis of all inputs and outputs of an ONNX file, which has a number so far."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.value_info]
+    former = {value.type.tensor_type.shape.dim[0].dim_param for value in graph.input} - {""}
+    for value in values:
+        for axis in value.type.tensor_type.shape.dim:
+            if axis.dim_param in former:
+                axis.dim_param = BATCH_AXIS
+    for value in graph.output:
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH_AXIS
+    onnx.save(model, path)
+
+
 def _onnx_runner(
-    paths: dict[str, Path], names: dict[str, tuple[list[str], list[str]]]
+    paths: dict[str, Path],
 ) -> tuple[Callable[[str, Sequence[np.ndarray]], Outputs], str]:
     """Returns a function that runs the files, and the name of the runtime.
 
@@ -178,7 +218,7 @@ def _onnx_runner(
         runner = f"onnx.reference {onnx.__version__}"
 
     def run(name: str, inputs: Sequence[np.ndarray]) -> Outputs:
-        return tuple(sessions[name].run(None, dict(zip(names[name][0], inputs, strict=True))))
+        return tuple(sessions[name].run(None, dict(zip(PROGRAMS[name][0], inputs, strict=True))))
 
     return run, runner
 
@@ -186,20 +226,22 @@ def _onnx_runner(
 def _differences(
     method: Method, images: Tensor, run: Callable[[str, Sequence[np.ndarray]], Outputs]
 ) -> dict[str, float]:
-    """Returns the largest difference of encode and of decode from the method.
+    """Returns the largest difference of each program from the method.
 
     The programs are run on all images and on a single one.
     """
-    differences = {"encode": 0.0, "decode": 0.0}
+    differences = dict.fromkeys(PROGRAMS, 0.0)
     for some in (images, images[:1]):
         code = _code(method, some)
         with torch.no_grad():
             reconstruction = method.decode(code)
+            healed = method.decode(Code(code.z, method.blank(len(some))))
         encoded = run("encode", [some.numpy()])
         decoded = run("decode", [part.numpy() for part in code])
         for name, outputs, expected in (
             ("encode", encoded, tuple(code)),
             ("decode", decoded, (reconstruction,)),
+            ("heal", run("heal", [some.numpy()]), (healed,)),
         ):
             for own, theirs in zip(expected, outputs, strict=True):
                 scale = max(1.0, own.abs().max().item())

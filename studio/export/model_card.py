@@ -17,8 +17,6 @@ from studio.runs.run import Run
 
 __all__ = ["describe_probe", "model_card"]
 
-# The licence of the studio's code. That of the weights depends on the data: the user decides it.
-LICENSE = "mit"
 USE = """\
 ## Intended use
 
@@ -44,8 +42,10 @@ research on images like those on which it was trained.
   trained on images of people.
 """
 RIGHTS = """\
-The licence above is that of the studio's code. The training images determine whether these weights
-may be shared.
+## Licence
+
+{licence} The rights in the training images decide whether the weights may be shared at all. The
+studio's own code, such as `heal_onnx.py`, has the MIT licence.
 """
 LOAD = """\
 ## How to load it
@@ -58,15 +58,22 @@ z, s = run.encode(images)         # images: float32 {shape}, in [-1, 1]
 healed = run.heal(images)
 ```
 
-or without the studio, `encode(images) -> z, s` and `decode(z, s) -> images`:
+or without the studio, `encode(images) -> z, s`, `decode(z, s) -> images` and
+`heal(images) -> images`, which decodes `z` with the blank code (`blank` in `manifest.json`).
+`preprocessing.json` says how a file becomes an image.
 
 ```python
 import torch
 
 encode = torch.export.load("encode.pt2").module()
 decode = torch.export.load("decode.pt2").module()
+heal = torch.export.load("heal.pt2").module()
 z, s = encode(images)
 ```
+"""
+LOAD_ONNX = """\
+With ONNX, `python heal_onnx.py IN.png OUT.png` heals a picture. It needs numpy, onnxruntime and
+pillow. The axis `batch` of all programs may have any length.
 """
 
 
@@ -87,7 +94,7 @@ def model_card(
     config = run.config
     front = {
         "library_name": "contrastive-studio",
-        "license": LICENSE,
+        **({"license": manifest["license"]} if manifest["license"] else {}),
         "tags": ["contrastive-analysis", config.method.name, "safetensors", "pytorch"],
     }
     parts = [
@@ -97,10 +104,17 @@ def model_card(
         describe_probe(probe, run.images_seen),
         USE,
         LOAD.format(name=name, shape=("B", *run.shape)).replace("'B'", "B"),
+        *([LOAD_ONNX] if "heal.onnx" in manifest["parity"] and len(run.shape) == 3 else []),
         _parity_section(manifest),
-        RIGHTS,
+        RIGHTS.format(licence=_licence(manifest["license"])),
     ]
     return "\n".join(parts)
+
+
+def _licence(chosen: str | None) -> str:
+    if chosen:
+        return f"The weights have the licence `{chosen}`."
+    return "Nobody has chosen a licence for these weights, so none is granted."
 
 
 def _about(run: Run) -> str:

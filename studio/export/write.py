@@ -1,8 +1,9 @@
 """A run as a folder that can be shared: weights, config, programs and a model card.
 
 The layout is that of the Hugging Face Hub. The folder holds `model.safetensors` (averaged weights),
-`config.yaml`, `encode.pt2`, `decode.pt2`, `README.md` and `manifest.json` with a hash of every
-file, and `encode.onnx` and `decode.onnx` if they can be converted.
+`config.yaml`, `preprocessing.json`, the programs `encode.pt2`, `decode.pt2` and `heal.pt2`,
+`README.md` and `manifest.json` with a hash of every file and the blank code. If the programs can be
+converted it also holds them as ONNX, and `heal_onnx.py`, which runs one of them.
 
 It is written under another name and renamed when it is complete and the programs have been compared
 with the run. `Run.open(DIR)` reads it. Its `config.yaml` names no folder of this machine. The data
@@ -29,6 +30,7 @@ from studio.data.folders import FoldersConfig
 from studio.errors import StudioError
 from studio.export.graphs import onnx_programs, refuse_mismatch, torch_programs
 from studio.export.model_card import model_card
+from studio.export.preprocessing import PREPROCESSING, describe_preprocessing
 from studio.runs.data_file import DataFile
 from studio.runs.exported import FORMAT, KIND, WEIGHTS, find_export
 from studio.runs.manifest import sha256
@@ -37,20 +39,25 @@ from studio.runs.run import Run
 
 __all__ = ["export", "push", "refuse_push"]
 
+EXAMPLE = "heal_onnx.py"
 COMPARED = 8  # images of each domain for the comparison of programs with the run
 
 
-def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
+def export(
+    run: Run, folder: str | Path, onnx: bool = True, license: str | None = None
+) -> dict[str, Any]:
     """Writes an export.
 
     Args:
         run: a run with averaged weights.
         folder: a new or an empty folder.
         onnx: whether to convert the programs to ONNX as well, if that is possible.
+        license: licence of the weights for the model card, such as cc-by-4.0. None: the card says
+            that none was chosen.
 
     Returns:
         the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`,
-        `codes`, `parity` (file -> largest difference from the run, see
+        `codes`, `blank`, `license`, `parity` (file -> largest difference from the run, see
         `studio.export.graphs.TOLERANCE`), `parity_images`, `onnx` (the runtime that ran the ONNX
         files, or the reason why there are none), `versions` and `files` (name -> sha256).
 
@@ -65,7 +72,7 @@ def export(run: Run, folder: str | Path, onnx: bool = True) -> dict[str, Any]:
     place = Path(os.path.expanduser(folder))
     try:
         with appearing(place, "an export") as partial:
-            return _write(run, partial, place.resolve().name, onnx)
+            return _write(run, partial, place.resolve().name, onnx, license)
     except OSError as error:
         raise StudioError(f"{place}: cannot be written: {error.strerror or error}") from None
 
@@ -133,7 +140,7 @@ def push(folder: str | Path, repository: str) -> str:
     return str(address)
 
 
-def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
+def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -> dict[str, Any]:
     config, method = run.config, copy.deepcopy(run.method).cpu()
     weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
     # Not `save_file`, because other users could not read its file.
@@ -141,12 +148,15 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
     shareable = config.model_copy(update={"data": _shareable_data_config(run)})
     (folder / "config.yaml").write_text(dump(shareable), encoding="utf-8")
     images, which = _comparison_images(run)
+    write_json(folder / PREPROCESSING, describe_preprocessing(run))
     programs, parity = torch_programs(method, images, folder)
     outcome = "no ONNX: not asked for"
     if onnx:
         differences, outcome = onnx_programs(method, programs, images, folder)
         outcome = f"ONNX was run by {outcome}" if differences else outcome
         parity |= differences
+        if differences and len(run.shape) == 3:
+            (folder / EXAMPLE).write_bytes((Path(__file__).parent / EXAMPLE).read_bytes())
     refuse_mismatch(parity)
     manifest = {
         "kind": KIND,
@@ -157,6 +167,8 @@ def _write(run: Run, folder: Path, name: str, onnx: bool) -> dict[str, Any]:
         "images_seen": run.images_seen,
         "shape": list(run.shape),
         "codes": {"z": config.method.z, "s": config.method.s},
+        "blank": sampling.blank(method, 1)[0].tolist(),
+        "license": license,
         "parity": parity,
         "parity_images": which,
         "onnx": outcome,

@@ -41,10 +41,8 @@ def draw_growth(
                 if key == "seconds_per_image":
                     expected = [row["expected"] for row in rows]
                     panel.plot(places, expected, "--", color="#4D4D4D", label="by operations")
-                    panel.set_yscale("log")
                     panel.legend(frameon=False, fontsize=8)
-                else:
-                    panel.set_ylim(bottom=0)
+                panel.set_ylim(bottom=0)
                 panel.set_xticks(places, [as_label(str(row["value"])) for row in rows])
                 panel.set_xlabel(as_label(field))
                 panel.set_ylabel(label)

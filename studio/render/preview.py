@@ -9,6 +9,7 @@ from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split, descr
 from studio.domains import DOMAINS
 from studio.pixels import to_2d, to_pixels, visible_channels
 from studio.render.grid import Grid
+from studio.render.selection import TILES
 
 __all__ = ["preview", "preview_grid"]
 
@@ -57,7 +58,10 @@ def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
     caption += "".join(
         f"; below {owner}: {_name_written(names)}" for owner, names in owners.items() if names
     )
-    title = f"{dataset.config.name}: images as the model sees them"
+    kind = "vectors" if len(dataset.shape) == 1 else "images"
+    if kind == "vectors":
+        caption += f". {TILES}"
+    title = f"{dataset.config.name}: {kind} as the model sees them"
     return Grid(rows, title, caption, breaks=tuple(range(2, len(rows), 2)))
 
 

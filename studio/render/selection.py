@@ -17,6 +17,7 @@ from studio.runs.run import Run
 from studio.seeds import seed_of
 
 __all__ = [
+    "TILES",
     "DataDescription",
     "Selection",
     "check_count",
@@ -34,6 +35,7 @@ __all__ = [
     "to_coloured_cells",
 ]
 
+TILES = "They are drawn as tiles, one pixel per number, row by row: -1 is black and 1 is white."
 FAINTEST = 0.1  # a difference map saturates at this value or higher, so that noise stays pale
 
 
@@ -157,10 +159,7 @@ def describe_view(method: Method, dataset: Dataset | DataDescription, seed: int)
     shape = dataset.shape
     view = ""
     if len(shape) == 1:
-        view = (
-            f"Vectors of {shape[0]} numbers are drawn as tiles, one pixel per number, row by row. "
-            "-1 is black and 1 is white. "
-        )
+        view = f"Vectors of {shape[0]} numbers. {TILES} "
     elif len(shape) == 4:
         view = (
             "Volumes are cut through their middle in three planes: across the first axis at the "

@@ -1,6 +1,7 @@
 """Reading an export: a folder written by `studio export`, without checkpoints and data.
 
-`manifest.json` names the files with their hashes. Opening an export runs no code from it: weights
+`manifest.json` names the files with their hashes. The model card may be edited, and programs may be
+deleted. Opening an export runs no code from it: weights
 are safetensors, and the networks are built from `config.yaml`. Its programs (`.pt2`, `.onnx`) are
 for other software.
 """
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from studio.errors import NotDamagedError, StudioError, reason_of
+from studio.runs.data_file import DATA_FILE
 from studio.runs.manifest import read_manifest, verify_files
 
 __all__ = ["FORMAT", "KIND", "WEIGHTS", "ExportedRun", "find_export"]
@@ -22,6 +24,8 @@ __all__ = ["FORMAT", "KIND", "WEIGHTS", "ExportedRun", "find_export"]
 FORMAT = 1
 KIND = "contrastive-studio export"
 WEIGHTS = "model.safetensors"
+CARD = "README.md"  # is meant to be edited
+REQUIRED = ("config.yaml", WEIGHTS)  # all but these and the facts about the data may be deleted
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,16 @@ def find_export(folder: Path) -> ExportedRun | None:
             f"{path}: found {kind!r} in format {version!r}, "
             f"this studio reads {KIND!r} in format {FORMAT}"
         )
-    for name in ("config.yaml", WEIGHTS):
+    for name in REQUIRED:
         if name not in manifest["files"]:
             raise StudioError(f"{path}: names no {name}")
-    verify_files(folder, manifest["files"])
+    needed = (*REQUIRED, DATA_FILE)
+    verify_files(
+        folder,
+        {
+            name: digest
+            for name, digest in manifest["files"].items()
+            if name in needed or (name != CARD and (folder / Path(name).name).exists())
+        },
+    )
     return ExportedRun(folder, {**manifest, "shape": shape, "images_seen": images_seen})

@@ -28,7 +28,8 @@ SliceChoice = Annotated[
     str | None,
     typer.Option(
         "--slice",
-        help="slice of volumes: middle, a number, or all; default: those of the data set",
+        help="slices of volumes: middle, a number, all, or FIRST:LAST or FIRST:LAST:STEP with both "
+        "ends; default: those of the data set",
     ),
 ]
 Window = Annotated[
@@ -48,7 +49,8 @@ def apply(
         typer.Argument(
             callback=expand,
             metavar="IN",
-            help="a png, jpg, npy, nii or nii.gz file, or a folder of them",
+            help="an image or a volume (png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha, nii or "
+            "nii.gz), for vectors csv, npy or h5ad, or a folder of them",
         ),
     ],
     out: Annotated[
@@ -133,10 +135,17 @@ def _print_report(done: dict[str, Any]) -> None:
         print(f"warning: {counts} are set aside{format_lines(lines)}", file=sys.stderr)
 
 
-def _slice(given: str | None) -> int | Literal["middle", "all"] | None:
+def _slice(given: str | None) -> int | tuple[int, ...] | Literal["middle", "all"] | None:
     """Parses `--slice`."""
     if given is None or given == "middle" or given == "all":
         return given
     if given.isascii() and given.isdigit():
         return int(given)
-    raise StudioError(f"--slice {given}: expected middle, all, or a number from 0")
+    parts = given.split(":")
+    if len(parts) in (2, 3) and all(part.isascii() and part.isdigit() for part in parts):
+        numbers = tuple(map(int, parts))
+        if numbers[0] <= numbers[1] and 0 not in numbers[2:]:
+            return numbers
+    raise StudioError(
+        f"--slice {given}: expected middle, all, a number from 0, or FIRST:LAST with FIRST <= LAST"
+    )

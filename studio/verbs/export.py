@@ -30,6 +30,14 @@ def export(
             help="also upload the folder to a repository of the Hugging Face Hub, with your token",
         ),
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            metavar="NAME",
+            help="licence of the weights for the model card, e.g. cc-by-4.0; default: none",
+        ),
+    ] = None,
     as_json: Json = False,
     checkpoint: Number = None,
     data_root: DataRoot = None,
@@ -41,7 +49,7 @@ def export(
     if push is not None:
         exporting.refuse_push(push)
     opened = Run.open(run, checkpoint, device="cpu", data_root=data_root)
-    manifest = exporting.export(opened, folder, onnx)
+    manifest = exporting.export(opened, folder, onnx, licence)
     address = None if push is None else exporting.push(folder, push)
     if as_json:
         print(

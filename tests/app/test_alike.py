@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.applied import code_values, read_codes
+from support.dicom_files import write_image
 from support.own_files import SIDE, folders_run, smooth
 from support.runs import studio
 
@@ -15,6 +16,8 @@ from studio.errors import StudioError
 from studio.render.selection import pick_targets
 from studio.report import collect_run
 from studio.runs.run import Run
+
+SimpleITK = pytest.importorskip("SimpleITK", reason="needs the extra itk")
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +33,17 @@ def write(path: Path, kind: str) -> Path:
         picture = picture.convert(kind)
     if kind == "wide":
         picture = Image.fromarray(smooth(700, (SIDE, 2 * SIDE)))
-    picture.save(path)
+    if kind == "dcm":
+        write_image(path.with_suffix(".dcm"), values)
+    elif kind == "mha":
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(path.with_suffix(".mha")))
+    else:
+        picture.save(path.with_suffix(f".{kind}" if kind in ("tif", "bmp") else ".png"))
+    [path] = path.parent.glob(f"{path.stem}.*")
     return path
 
 
-@pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "LA", "wide"])
+@pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "LA", "wide", "tif", "bmp", "dcm", "mha"])
 def test_app_and_apply_give_a_file_the_same_code(gray: Run, tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / "own file.png", kind)
     apply(gray, path, tmp_path / "out", "encode")
@@ -42,7 +51,7 @@ def test_app_and_apply_give_a_file_the_same_code(gray: Run, tmp_path: Path, kind
     choice = Explorer("gray", gray).upload(path)
     theirs = np.array([float(value) for value in code_values(row)], np.float32)
     np.testing.assert_allclose(choice.code.concat()[0].numpy(), theirs, rtol=1e-5, atol=1e-6)
-    assert row["file"] == choice.label == "own file.png"
+    assert row["file"] == choice.label == path.name
 
 
 def test_app_and_apply_refuse_16_bits_for_a_run_on_8_bits(gray: Run, tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_page_accepts_or_refuses_uploads_with_one_message(site: Visit, tmp_path:
     gray = np.asarray(Image.fromarray(noise[4:36]).convert("L")).astype(int)
     assert np.abs(site.pixels("a") - gray).max() <= 1, "the centre, as gray"
     for name, message in {
-        "notes.png": "notes.png: is neither a PNG nor a JPEG, despite its name",
+        "notes.png": "notes.png: is no PNG, JPEG, TIFF, WebP or BMP, despite its name",
         "huge.png": "huge.png: is 10000 x 10000 pixels: expected at least 1 and at most 67108864",
         "heavy.png": 'File(s) exceed the maximum allowed size of 10.0 Mb: "heavy.png"',
     }.items():

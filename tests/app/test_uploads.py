@@ -135,7 +135,7 @@ class _Touch:
 MAKERS = {
     "notes.png": (
         lambda path: path.write_text("not an image"),
-        "notes.png: is neither a PNG nor a JPEG, despite its name",
+        "notes.png: is no PNG, JPEG, TIFF, WebP or BMP, despite its name",
     ),
     "notes.txt": (
         lambda path: path.write_text("words"),

@@ -11,9 +11,9 @@ from support.applied import code_values, read_codes, to_images
 from support.own_files import SIDE, smooth
 from typer.testing import CliRunner
 
-from studio import apply as applying
 from studio import cli, progress
 from studio.apply import apply
+from studio.apply import files as applying
 from studio.data.io.user_files import UserFile
 from studio.errors import StudioError
 from studio.runs.run import Run
@@ -170,7 +170,7 @@ def test_verb_shows_progress_and_ends_with_its_own_code_when_files_are_set_aside
     assert result.exit_code == 3
     assert "apply: 8/8 files, " in result.stderr
     assert result.stderr.splitlines()[-2] == "warning: 1 of 8 files are set aside"
-    assert "bad.png is neither" in result.stderr.splitlines()[-1]
+    assert "bad.png is no PNG" in result.stderr.splitlines()[-1]
     result = CliRunner().invoke(cli.app, [*arguments, "out", "--skip-existing", "--json"])
     assert (result.exit_code, json.loads(result.stdout)["set_aside"][0][0]) == (3, "bad.png")
     (folder / "bad.png").unlink()

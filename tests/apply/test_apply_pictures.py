@@ -10,7 +10,8 @@ from support.own_files import SIDE, folders_run, smooth
 
 from studio.apply import apply
 from studio.atomic import write_text
-from studio.data.io.images import Picture, fit
+from studio.data.io.fitting import fit
+from studio.data.io.images import Picture
 from studio.errors import StudioError
 from studio.runs.run import Run
 

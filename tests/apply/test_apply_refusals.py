@@ -14,9 +14,9 @@ from support.applied import read_codes
 from support.own_files import SIDE, smooth
 from typer.testing import CliRunner
 
-from studio import apply as applying
 from studio import cli
 from studio.apply import LoadedInput, apply
+from studio.apply import files as applying
 from studio.errors import StudioError
 from studio.runs.run import Run
 
@@ -57,7 +57,7 @@ def test_apply_sets_aside_and_lists_unusable_files(gray: Run, tmp_path: Path) ->
     reasons = dict(done["set_aside"])
     for name, words in {
         "colour.png": "3 channels",
-        "text.png": "neither a PNG nor a JPEG",
+        "text.png": "no PNG, JPEG, TIFF, WebP or BMP",
         "empty.png": "empty",
         "bomb.png": "pixels",
         "large.png": "10000 x 10000",
@@ -158,9 +158,7 @@ def test_verb_prints_json_and_one_clear_line_per_mistake(gray: Run, tmp_path: Pa
         assert not Path("o").exists()
 
 
-@pytest.mark.parametrize(
-    "fields", [{"shape": (1, 8, 8, 8)}, {"shape": (20,)}, {"shape": (4, 8, 8)}]
-)
+@pytest.mark.parametrize("fields", [{"shape": (1, 8, 8, 8)}, {"shape": (4, 8, 8)}])
 def test_apply_refuses_runs_without_images(fields: dict, gray: Run, tmp_path: Path) -> None:
     Image.fromarray(smooth(1)).save(tmp_path / "a.png")
     other = Run(gray.folder, gray.config, gray.method, 0, fields["shape"])

@@ -11,6 +11,7 @@ import torch
 from support.folder_files import fill, write_table
 from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
+from support.vector_files import write_mice_csv, write_rna
 
 from studio.data import DATASETS, Dataset, PairStream
 from studio.data.brain_phantom import write_brats
@@ -61,6 +62,11 @@ def prepare_affectnet(root: Path) -> dict[str, object]:
     return {"resolution": 16}
 
 
+def prepare_mice(root: Path) -> dict[str, object]:
+    write_mice_csv(root)
+    return {}
+
+
 def prepare_nothing(_: Path) -> dict[str, object]:
     return {"root": None}
 
@@ -77,6 +83,8 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "celeba_accessories": prepare_celeba,
     "pneumonia": prepare_xrays,
     "affectnet": prepare_affectnet,
+    "mice_protein": prepare_mice,
+    "rna": write_rna,
 }
 
 

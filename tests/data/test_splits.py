@@ -14,9 +14,7 @@ DOMAINS = ("background", "target")
 
 
 def plan(names: list[str], table: dict | None = None, **fields: object) -> SplitPlan:
-    return plan_splits(
-        sorted(names), table or {}, SplitConfig(name="x", resolution=8, **fields), None
-    )
+    return plan_splits(sorted(names), table or {}, SplitConfig(name="x", **fields), None)
 
 
 def flat(n: int, *domains: str) -> list[str]:
@@ -195,12 +193,12 @@ def test_assign_splits_takes_sub_folders_in_any_case_as_one_subject() -> None:
 def test_config_refuses_fields_that_the_rule_names_ignores() -> None:
     for fields in ({"fold": 1}, {"split_seed": 3}, {"subjects": "files"}):
         with pytest.raises(ValidationError, match="split_rule: names has no"):
-            SplitConfig(name="x", resolution=8, split_rule="names", **fields)
+            SplitConfig(name="x", split_rule="names", **fields)
 
 
 def test_plan_splits_joins_subjects_that_share_pixels() -> None:
     names = flat(40)
-    config = SplitConfig(name="x", resolution=8)
+    config = SplitConfig(name="x")
     digests = {name: str(i // 2).encode() for i, name in enumerate(names)}
     found = plan_splits(names, {}, config, digests)
     assert straddling(found.splits, digests.get) == 0

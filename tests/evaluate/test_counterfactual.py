@@ -32,7 +32,7 @@ class Marked(Dataset):
     """Smooth images below 0. Target images are such images plus 1 inside a square."""
 
     def __init__(self, marked: bool = True) -> None:
-        super().__init__(DataConfig(name="squares", resolution=SIDE))
+        super().__init__(DataConfig(name="squares"))
         self.shape, self.attributes, self.marked = (1, SIDE, SIDE), {}, marked
 
     def size(self, split: str, domain: str) -> int:

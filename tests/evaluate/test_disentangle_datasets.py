@@ -40,7 +40,7 @@ class Painted(Dataset):
     generative_factors = FACTORS
 
     def __init__(self) -> None:
-        super().__init__(DataConfig(name="painted", resolution=6))
+        super().__init__(DataConfig(name="painted"))
         self.shape, self.attributes, self.made = (1, 2, 6), {}, []
 
     def size(self, split: str, domain: str) -> int:

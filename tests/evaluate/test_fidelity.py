@@ -76,7 +76,7 @@ class Made(Dataset):
     right one."""
 
     def __init__(self, channels: int = 1, size: int = 300, shift: float = 0.0) -> None:
-        super().__init__(DataConfig(name="made", resolution=SIDE))
+        super().__init__(DataConfig(name="made"))
         self.shape, self.n, self.shift = (channels, SIDE, SIDE), size, shift
         self.attributes = {
             "kind": Attribute("salient", ("a", "b", "c"), target_only=True),

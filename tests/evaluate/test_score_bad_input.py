@@ -219,6 +219,7 @@ def test_score_refuses_images_that_are_not_finite(run: Path) -> None:
 def test_score_refuses_volumes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Run, "data", SimpleNamespace(shape=(1, 8, 32, 32)))
     assert (
-        "expected images (channels, height, width) to score, found shape (1, 8, 32, 32)"
+        "expected images (channels, height, width) to score, "
+        "found 1 x 8 x 32 x 32 (channels, depth, height, width): FID, KID and IS compare features"
         in error(run)
     )

@@ -27,7 +27,8 @@ from studio.runs.manifest import sha256
 from studio.runs.run import Run
 from studio.training.session import train
 
-FILES = {"model.safetensors", "config.yaml", "README.md", "encode.pt2", "decode.pt2"}
+PROGRAMS = {"encode.pt2", "decode.pt2", "heal.pt2"}
+FILES = {"model.safetensors", "config.yaml", "preprocessing.json", "README.md", *PROGRAMS}
 
 
 def needs_onnx() -> None:
@@ -106,8 +107,9 @@ def test_export_equals_the_run_and_is_self_contained(
 
 
 def test_programs_agree_with_the_run_for_any_number_of_images(digits: Run, exported: Path) -> None:
-    encode, decode = (
-        torch.export.load(exported / f"{name}.pt2").module() for name in ("encode", "decode")
+    encode, decode, heal = (
+        torch.export.load(exported / f"{name}.pt2").module()
+        for name in ("encode", "decode", "heal")
     )
     for n in (1, 2, 9):
         images = digits.data.images("test", "background", range(n))
@@ -116,6 +118,7 @@ def test_programs_agree_with_the_run_for_any_number_of_images(digits: Run, expor
         torch.testing.assert_close(z, code.z, atol=1e-5, rtol=0)
         torch.testing.assert_close(s, code.s, atol=1e-5, rtol=0)
         torch.testing.assert_close(decode(code.z, code.s), digits.decode(code), atol=1e-5, rtol=0)
+        torch.testing.assert_close(heal(images), digits.heal(images), atol=1e-5, rtol=0)
 
 
 def test_export_writes_manifest_and_model_card(digits: Run, exported: Path) -> None:
@@ -126,12 +129,15 @@ def test_export_writes_manifest_and_model_card(digits: Run, exported: Path) -> N
         == {path.name for path in exported.iterdir()} - {"manifest.json"}
     )
     assert all(sha256(exported / name) == expected for name, expected in manifest["files"].items())
-    assert set(manifest["parity"]) == {"encode.pt2", "decode.pt2"}
+    assert set(manifest["parity"]) == PROGRAMS
+    assert manifest["blank"] == digits.method.blank(1)[0].tolist()
+    assert manifest["license"] is None
     assert all(0 <= value <= 1e-4 for value in manifest["parity"].values())
     assert manifest["parity_images"] == "16 test images"
     card = (exported / "README.md").read_text(encoding="utf-8")
     _, front, body = card.split("---\n", 2)
-    assert set(yaml.safe_load(front)) == {"library_name", "license", "tags"}
+    assert set(yaml.safe_load(front)) == {"library_name", "tags"}  # nobody chose a licence
+    assert "Nobody has chosen a licence for these weights" in body
     assert (
         "| digit | salient | balanced accuracy | 0.500 ↑ | 0.250 ↓ | 0.500 | 0.100 | 0.010 "
         "| 1,234 |" in body
@@ -167,7 +173,7 @@ def test_model_card_ignores_a_probe_of_another_checkpoint(digits: Run, tmp_path:
 
 
 def test_open_refuses_files_that_differ_from_their_hash(exported: Path, tmp_path: Path) -> None:
-    for name in sorted(FILES):
+    for name in sorted(FILES - {"README.md"}):
         folder = tmp_path / name
         shutil.copytree(exported, folder)
         content = bytearray((folder / name).read_bytes())
@@ -176,6 +182,9 @@ def test_open_refuses_files_that_differ_from_their_hash(exported: Path, tmp_path
         with pytest.raises(StudioError, match=name):
             Run.open(folder)
         (folder / name).unlink()
+        if name not in ("config.yaml", "model.safetensors"):
+            Run.open(folder)
+            continue
         with pytest.raises(
             StudioError, match="config.yaml" if name == "config.yaml" else f"{name}.*no file"
         ):
@@ -267,7 +276,7 @@ def test_programs_convert_for_every_method_and_shape(name: str, kind: str, tmp_p
     assert max(parity.values()) <= 1e-5
     needs_onnx()
     found, said = graphs.onnx_programs(method, made, images, tmp_path)
-    assert set(found) == {"encode.onnx", "decode.onnx"}, said
+    assert set(found) == {"encode.onnx", "decode.onnx", "heal.onnx"}, said
     graphs.refuse_mismatch(found)
 
 
@@ -293,9 +302,7 @@ def test_onnx_programs_are_compared_or_their_absence_explained(
 ) -> None:
     needs_onnx()
     manifest = export(digits, tmp_path / "out")
-    assert set(manifest["parity"]) == {
-        f"{name}.{end}" for name in ("encode", "decode") for end in ("pt2", "onnx")
-    }
+    assert set(manifest["parity"]) == PROGRAMS | {f"{name[:-4]}.onnx" for name in PROGRAMS}
     assert all(value <= 1e-4 for value in manifest["parity"].values())
     assert manifest["onnx"].startswith("ONNX was run by onnx")
 

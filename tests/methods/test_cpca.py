@@ -20,7 +20,7 @@ class Planted(Dataset):
     """Both sets vary strongly along one direction. Only targets vary, weakly, along another."""
 
     def __init__(self) -> None:
-        super().__init__(DataConfig(name="planted", resolution=SIDE))
+        super().__init__(DataConfig(name="planted"))
         self.shape = (1, SIDE, SIDE)
         self.attributes = {}
         rng = np.random.default_rng(0)

@@ -156,6 +156,7 @@ def test_json_page_lists_the_keys_of_a_comparison(folder: Path) -> None:
 def test_json_page_lists_the_keys_of_manifests(folder: Path, run: Path) -> None:
     check("checkpoint", read(run / "checkpoints" / "00000064" / "manifest.json"), {"data_changes"})
     check("export", read(folder / "exported" / "manifest.json"), set())
+    check("preprocessing", read(folder / "exported" / "preprocessing.json"), set())
 
 
 def test_json_page_lists_the_keys_of_apply(run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from support.fuzzing import EDITS, edit_bytes, fuzz
 
 from studio.data.folders import Folders, FoldersConfig
-from studio.data.io.images import fit, read_image
+from studio.data.io.fitting import fit
+from studio.data.io.images import read_image
 
 FITTING = [
     "background/000.png",

@@ -42,7 +42,11 @@ def test_preview_is_seeded_and_as_wide_as_requested(root: Path) -> None:
     [
         ("colour", "3 x 12 x 12 (channels, height, width)"),
         ("volume", "1 x 8 x 8 x 8 (channels, depth, height, width)"),
-        ("vector", "20 numbers"),
+        (
+            "vector",
+            "20 numbers. They are drawn as tiles, one pixel per number, row by row: "
+            "-1 is black and 1 is white.",
+        ),
     ],
 )
 def test_preview_draws_images_volumes_and_vectors(kind: str, caption: str) -> None:

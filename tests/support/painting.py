@@ -50,7 +50,7 @@ class Painted(Dataset):
         attributes: dict[str, Attribute] | None = None,
         labels: Labels | None = None,
     ) -> None:
-        super().__init__(DataConfig(name="painted", resolution=SIDE))
+        super().__init__(DataConfig(name="painted"))
         self.shape = (1, SIDE, SIDE)
         self.n, self.attributes, self.known = size, attributes or {}, labels or {}
 

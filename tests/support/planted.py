@@ -17,7 +17,7 @@ class Planted(Dataset):
     """
 
     def __init__(self) -> None:
-        super().__init__(DataConfig(name="planted", resolution=8))
+        super().__init__(DataConfig(name="planted"))
         self.shape = (1, 2, 4)
         self.attributes = {
             "kind": Attribute("salient", ("a", "b", "c"), target_only=True),

@@ -13,7 +13,7 @@ class Blobs(Dataset):
     """Noise. The first channel, or the first number of a vector, is brighter in target images."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__(DataConfig(name="blobs", resolution=8))
+        super().__init__(DataConfig(name="blobs"))
         self.shape = shape
         self.attributes = {}
 

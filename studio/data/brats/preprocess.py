@@ -14,7 +14,8 @@ from studio.data.brats.cache import PatientSlices
 from studio.data.brats.editions import Edition, Tissue
 from studio.data.brats.layout import MASK
 from studio.data.io.background import NanRule, find_background
-from studio.data.io.images import Picture, UnreadableError, fit
+from studio.data.io.fitting import fit
+from studio.data.io.images import Picture, UnreadableError
 from studio.data.io.volumes import Volume, axial_slice, read_volume
 
 __all__ = [

@@ -26,6 +26,8 @@ __all__ = [
     "is_table",
     "parse_number",
     "read_attributes",
+    "read_rows",
+    "read_table",
 ]
 
 TABLE = "attributes.csv"
@@ -63,7 +65,7 @@ class AttributeTable:
     notes: Sequence[str] = ()
 
 
-def _read_rows(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
+def read_rows(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
     """Reads a CSV file in UTF-8 with cells separated by commas, semicolons or tabs.
 
     Blank rows are left out. In a table with semicolons, a cell 3,5 is read as 3.5.
@@ -78,32 +80,60 @@ def _read_rows(path: Path, names: Sequence[str]) -> tuple[list[str], list[Row]]:
     Raises:
         StudioError: the file cannot be read, or the header or a row is invalid.
     """
-    separator, text, skipped = _separated(path, names[0])
+    header, lines = _read_lines(path, names[0])
+    columns = [name.lower() if name.lower() in names else normalise_name(name) for name in header]
+    _refuse_twins(path, columns)
+    rows = [
+        (number, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
+        for number, cells in lines
+    ]
+    return [name for name in columns if name], rows
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Reads a CSV file as `read_rows` does, whatever its columns are called.
+
+    Returns:
+        The header, and the cells of each row.
+
+    Raises:
+        StudioError: the file cannot be read, has no row, or the header or a row is invalid.
+    """
+    header, lines = _read_lines(path, None)
+    names = [normalise_name(name) for name in header]
+    _refuse_twins(path, names)
+    if not lines:
+        raise StudioError(f"{path}: no rows below the header")
+    return names, [cells[: len(names)] for _, cells in lines]
+
+
+def _refuse_twins(path: Path, columns: Sequence[str]) -> None:
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
+    if twice:
+        raise StudioError(f"{path}: more than one column is called {join_names(twice)}")
+
+
+def _read_lines(path: Path, required: str | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Returns the header of a CSV file, and the number and the cells of each line below it."""
+    separator, text, skipped = _separated(path, required)
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     try:
         lines = [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         raise StudioError(f"{path}, line {reader.line_num + skipped}: {error}") from None
     (_, header), *lines = [(number, cells) for number, cells in lines if any(cells)]
-    columns = [name.lower() if name.lower() in names else normalise_name(name) for name in header]
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise StudioError(f"{path}: more than one column is called {join_names(twice)}")
-    rows = []
     for number, cells in lines:
-        if len(cells) < len(columns) or any(cells[len(columns) :]):
+        if len(cells) < len(header) or any(cells[len(header) :]):
             raise StudioError(
-                f"{path}, line {number}: {len(cells)} cells, but the header has {len(columns)}"
+                f"{path}, line {number}: {len(cells)} cells, but the header has {len(header)}"
             )
-        if separator == ";":
-            cells = [re.sub(r"^([+-]?\d*),(\d+)$", r"\1.\2", cell) for cell in cells]
-        rows.append(
-            (number, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
-        )
-    return [name for name in columns if name], rows
+    if separator == ";":
+        decimal = re.compile(r"^([+-]?\d*),(\d+)$")
+        lines = [(line, [decimal.sub(r"\1.\2", cell) for cell in cells]) for line, cells in lines]
+    return header, lines
 
 
-def _separated(path: Path, required: str) -> tuple[str, str, int]:
+def _separated(path: Path, required: str | None) -> tuple[str, str, int]:
     """Returns the separator of a CSV file, its text, and the number of lines before the header.
 
     Excel writes a first line such as `sep=;`, which names the separator.
@@ -120,17 +150,20 @@ def _separated(path: Path, required: str) -> tuple[str, str, int]:
     skipped = 0 if excel is None else text[: excel.end()].count("\n") or 1
     text = text if excel is None else text[excel.end() :]
     if not text.strip():
-        raise StudioError(f"{path}: empty, expected a header with the column {required!r}")
+        column = "" if required is None else f" with the column {required!r}"
+        raise StudioError(f"{path}: empty, expected a header{column}")
     header = next(line for line in text.splitlines() if line.strip())
     split = {
         separator: [name.strip(' "') for name in header.split(separator)]
         for separator in (",;\t" if excel is None else excel[1])
     }
+    if required is None:
+        return max(split, key=lambda separator: len(split[separator])), text, skipped
     for separator, columns in split.items():
         if required in map(str.lower, columns):
             return separator, text, skipped
     columns = max(split.values(), key=len)
-    near = next((name for name in columns if name.lower() in OTHER_NAMES[required]), None)
+    near = next((name for name in columns if name.lower() in OTHER_NAMES.get(required, ())), None)
     hint = "" if near is None else f"; did you mean {near!r}? Rename it to {required}"
     raise StudioError(
         f"{path}: no column {required!r} in the header; found {join_names(columns)}{hint}"
@@ -186,7 +219,7 @@ def read_attributes(root: Path, names: Sequence[str], wanted: Sequence[str]) -> 
             )
         return AttributeTable(notes=notes)
     refuse_pointer(path)
-    columns, rows = _read_rows(path, COLUMNS)
+    columns, rows = read_rows(path, COLUMNS)
     for name in wanted:
         if name not in columns:
             raise StudioError(

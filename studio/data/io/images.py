@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from studio.data.io.background import fill_nan
-from studio.data.io.nifti import Fault, find_orientation_fault, open_nifti
+from studio.data.io.dicom import DICOM_ENDINGS, read_dicom, read_frame
+from studio.data.io.itk import ITK_ENDINGS
+from studio.data.io.nifti import Fault
+from studio.data.io.pictures import PICTURES, read_pixels
 from studio.data.io.slices import (
     MOST_PIXELS,
     PLAIN,
@@ -27,7 +30,6 @@ from studio.data.io.slices import (
     SlicePlace,
     UnreadableError,
     VolumeOptions,
-    check_size,
     find_volume,
     locate_nifti_slice,
     place_array_slice,
@@ -35,23 +37,27 @@ from studio.data.io.slices import (
     select_planes,
     verify_gzip,
 )
+from studio.data.io.volume_files import (
+    NIFTI_ENDINGS,
+    file_stamp,
+    has_volumes,
+    open_volume,
+    read_fault,
+)
 from studio.lfs import POINTER, is_pointer
 
 __all__ = [
     "EIGHT_BIT",
     "FORMATS",
+    "KINDS",
     "Picture",
     "Slice",
-    "Square",
     "UnreadableError",
     "as_real",
-    "centre_square",
     "check_finite",
     "convert_channels",
     "decode_picture",
-    "decode_upright",
     "explain_read_errors",
-    "fit",
     "is_gray",
     "is_image",
     "nan_remedy",
@@ -59,7 +65,8 @@ __all__ = [
     "scale_pixels",
 ]
 
-FORMATS = (".png", ".jpg", ".jpeg", ".npy", ".nii", ".nii.gz")
+FORMATS = (*PICTURES, ".npy", *DICOM_ENDINGS, *ITK_ENDINGS, *NIFTI_ENDINGS)
+KINDS = "png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha, nii or nii.gz"
 EIGHT_BIT = (0.0, 255.0)  # window of 8-bit images
 LARGEST = 1e30  # larger values would overflow during resizing
 Measure = Callable[[np.ndarray], tuple[float, float]]  # of an image or volume
@@ -85,6 +92,7 @@ class Picture:
         filled: number of NaN that were replaced.
         type: type of the values in the file, such as uint16, after the scale of a NIfTI file.
         window: what `measure` returned, see `read_image`.
+        stated: values of black and white that the header of a DICOM file states.
     """
 
     values: np.ndarray
@@ -97,6 +105,7 @@ class Picture:
     filled: int = 0
     type: str = "uint8"
     window: tuple[float, float] | None = None
+    stated: tuple[float, float] | None = None
 
 
 def is_image(name: str) -> bool:
@@ -117,7 +126,7 @@ def read_image(
     """Reads one image.
 
     Args:
-        path: a file in one of `FORMATS`.
+        path: a file in one of `FORMATS`, or the folder of a DICOM series.
         at: number of the slice to read from a volume, or `middle`.
         least: sufficient length of the shorter side in pixels. A larger JPEG is decoded at a
             fraction of its size.
@@ -131,21 +140,14 @@ def read_image(
         UnreadableError: the file is broken, too large, or of an unsupported kind.
     """
     with explain_read_errors():
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        stamp = file_stamp(path)
+        if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):
             raise UnreadableError("is not a file")
-        if found.st_size == 0:
+        if stamp[0] == 0:
             raise UnreadableError("is empty (0 bytes)")
         if is_pointer(path):
             raise UnreadableError(f"is {POINTER}")
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            picture = _read_nifti(path, at, options, measure)
-        else:
-            picture = (
-                _read_array(path, at, options, measure)
-                if path.suffix.lower() == ".npy"
-                else _read_pixels(path, least)
-            )
+        picture = _decode(path, at, least, options, measure)
         if not again:
             verify_gzip(path)
     values, filled = fill_nan(picture.values, options.nan)
@@ -153,8 +155,38 @@ def read_image(
     window = picture.window
     if measure is not None and picture.place is None:
         window = measure(values)
-    stamp = found.st_size, found.st_mtime_ns
     return replace(picture, values=values, filled=filled, stamp=stamp, window=window)
+
+
+def _decode(
+    path: Path, at: Slice, least: int | None, options: VolumeOptions, measure: Measure | None
+) -> Picture:
+    """Decodes a file of any format, by its ending."""
+    name = path.name.lower()
+    if has_volumes(path):
+        return _read_volume(path, at, options, measure)
+    if name.endswith(".npy"):
+        return _read_array(path, at, options, measure)
+    if name.endswith(DICOM_ENDINGS) or not name.endswith(PICTURES):
+        values, stated, spacing = read_frame(read_dicom(path))
+        kind = _type_name(values)
+        return Picture(as_real(values), values.shape[1:], spacing, type=kind, stated=stated)
+    with path.open("rb") as file:
+        return decode_picture(file, least)
+
+
+def decode_picture(file: IO[bytes], least: int | None = None) -> Picture:
+    """Decodes a picture. The size is checked before anything is decoded.
+
+    Args:
+        file: opened for reading, at its start.
+        least: see `read_image`.
+
+    Raises:
+        UnreadableError: the picture cannot be used, see `studio.data.io.pictures`.
+        Exception: whatever Pillow raises for a damaged file, see `explain_read_errors`.
+    """
+    return Picture(**read_pixels(file, least)._asdict())
 
 
 @contextmanager
@@ -171,7 +203,7 @@ def explain_read_errors() -> Iterator[None]:
     except Image.DecompressionBombError:
         raise UnreadableError(f"has more than {MOST_PIXELS} pixels") from None
     except Image.UnidentifiedImageError:
-        raise UnreadableError("is neither a PNG nor a JPEG, despite its name") from None
+        raise UnreadableError("is no PNG, JPEG, TIFF, WebP or BMP, despite its name") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # decoders raise nearly anything: SyntaxError, zlib.error, ...
@@ -199,54 +231,6 @@ def nan_remedy(values: np.ndarray) -> str:
     if missing.all():
         return " (all are NaN)"
     return " (data.nan: 0, or background, replaces NaN)"
-
-
-class Square(NamedTuple):
-    """The square in the middle of an image that is used.
-
-    Attributes:
-        top: first row, not necessarily whole.
-        left: first column, not necessarily whole.
-        tall: height in rows.
-        wide: width in columns. It differs from `tall` if the pixels are not square.
-    """
-
-    top: float
-    left: float
-    tall: float
-    wide: float
-
-
-def centre_square(height: int, width: int, spacing: tuple[float, float] = (1.0, 1.0)) -> Square:
-    """Returns the largest centred square of an image with the given spacing of pixels."""
-    side = min(height * spacing[0], width * spacing[1])
-    tall, wide = min(side / spacing[0], height), min(side / spacing[1], width)
-    return Square((height - tall) // 2, (width - wide) // 2, tall, wide)
-
-
-def fit(picture: Picture, resolution: int, channels: int | None = None) -> np.ndarray:
-    """Resizes the shorter side to the resolution and crops the centre. Pixels become square.
-
-    The interpolation is bicubic and antialiased.
-
-    Args:
-        picture: the image to resize.
-        resolution: side of the result in pixels.
-        channels: 1 or 3 to convert to, or None to keep the channels.
-
-    Returns:
-        (C, resolution, resolution) of the same type as the picture's values.
-    """
-    values = convert_channels(picture.values, channels)
-    _, height, width = values.shape
-    top, left, tall, wide = centre_square(height, width, picture.spacing)
-    box = (left, top, left + wide, top + tall)
-    planes = [Image.fromarray(plane.astype(np.float32)) for plane in values]
-    sized = [
-        plane.resize((resolution, resolution), Image.Resampling.BICUBIC, box) for plane in planes
-    ]
-    fitted = np.stack([np.asarray(plane) for plane in sized])
-    return fitted.round().clip(0, 255).astype(np.uint8) if values.dtype == np.uint8 else fitted
 
 
 def convert_channels(values: np.ndarray, channels: int | None) -> np.ndarray:
@@ -279,68 +263,6 @@ def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     return ((pixels.astype(np.float32) - low) / (high - low)).clip(0, 1) * 2 - 1
 
 
-def _read_pixels(path: Path, least: int | None) -> Picture:
-    """Reads a PNG or JPEG."""
-    with path.open("rb") as file:
-        return decode_picture(file, least)
-
-
-def decode_picture(file: IO[bytes], least: int | None = None) -> Picture:
-    """Decodes a PNG or JPEG. The size is checked before anything is decoded.
-
-    Args:
-        file: opened for reading, at its start.
-        least: see `read_image`.
-
-    Raises:
-        UnreadableError: the file has 16 bits per colour, odd colours or too many pixels.
-        Exception: whatever Pillow raises for a damaged file, see `explain_read_errors`.
-    """
-    header = file.read(26)
-    file.seek(0)
-    if header.startswith(b"\x89PNG") and header[24:25] == b"\x10" and header[25:26] != b"\0":
-        # Pillow silently drops the lower byte of each value. torchvision crashes on damaged files.
-        raise UnreadableError("is a PNG with 16 bits per colour: save it with 8 bits, or as npy")
-    with Image.open(file, formats=("PNG", "JPEG")) as image:
-        size = (image.height, image.width)
-        check_size(*size)
-        if least is not None:
-            # A JPEG can be decoded at a half, a quarter or an eighth of its size, which is faster.
-            # Each side keeps at least twice the pixels that the later resize returns. Compared with
-            # a full decoding, 14 photographs of scikit-image at 64 px differ by 1.0 of 255 on
-            # average, and the worst, a page of text, by 3.3.
-            image.draft(None, (2 * least, 2 * least))
-        upright = decode_upright(image)
-    values = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0)
-    if upright.mode.startswith("I"):
-        return Picture(values.astype(np.float32), size, type="uint16")
-    if not upright.mode.endswith("A"):
-        return Picture(values, size)
-    on_black = values[:-1].astype(np.float32) * (values[-1:] / np.float32(255))
-    return Picture(on_black.round().astype(np.uint8), size, transparent=True)
-
-
-def decode_upright(image: Image.Image) -> Image.Image:
-    """Returns an opened picture upright, in a mode without palettes or odd colour spaces.
-
-    The modes are L, LA, RGB and RGBA, and `I` or its 16-bit variants for 16-bit gray.
-
-    Raises:
-        UnreadableError: the picture has another colour space, such as CMYK.
-    """
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        return image
-    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-        raise UnreadableError(f"has colours of the kind {image.mode}: convert it to gray or RGB")
-    gray = image.mode in ("1", "L", "LA")
-    if image.mode == "P":
-        gray = not np.ptp(np.reshape(image.getpalette() or [0, 0, 0], (-1, 3)), axis=1).any()
-    if image.mode in ("LA", "RGBA") or "transparency" in image.info:
-        return image.convert("RGBA").convert("LA" if gray else "RGBA")
-    return image.convert("L" if gray else "RGB")
-
-
 def _read_array(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
     """Reads an image, or a slice of a volume, from a memory map of the file."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -356,9 +278,9 @@ def _read_array(path: Path, at: Slice, options: VolumeOptions, measure: Measure 
     return Picture(as_real(planes), planes.shape[1:], place=place, type=kind, window=window)
 
 
-def _read_nifti(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
+def _read_volume(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
     """Reads one slice, see `locate_nifti_slice`. The others are only read to be measured."""
-    image = open_nifti(path)
+    image = open_volume(path)
     where = locate_nifti_slice(image, at, options)
     planes = where.upright(image.dataobj[where.index])
     place, window = place_nifti_slice(image, at, options), None
@@ -370,7 +292,7 @@ def _read_nifti(path: Path, at: Slice, options: VolumeOptions, measure: Measure 
         planes.shape[1:],
         where.spacing,
         place=place,
-        orientation=find_orientation_fault(image),
+        orientation=read_fault(path, image),
         type=_type_name(planes),
         window=window,
     )

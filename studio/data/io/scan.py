@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from studio.data.io.attribute_table import TABLE, is_table
+from studio.data.io.dicom import DICOM_ENDINGS, is_dicom
+from studio.data.io.dicom_series import is_series
 from studio.data.io.files import raise_unlistable
 from studio.data.io.images import FORMATS, is_image
 from studio.data.io.names import join_names, normalise_name
@@ -22,15 +24,13 @@ SYSTEM_FILES = ("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r")
 TO_PNG = "convert them to png, or to npy for more than 8 bits"
 TO_NIFTI = "convert them to nii.gz"
 REMEDIES = {  # ending of a kind of image that is not read -> remedy
-    **dict.fromkeys(("tif", "tiff", "bmp", "webp", "gif", "jp2", "heic", "heif", "avif"), TO_PNG),
+    **dict.fromkeys(("gif", "jp2", "heic", "heif", "avif"), TO_PNG),
     **dict.fromkeys(("ppm", "pgm", "tga", "psd", "svg", "raw", "exr", "dng"), TO_PNG),
-    **dict.fromkeys(("mha", "mhd", "nrrd", "nhdr", "mgz", "mgh", "mnc", "img", "hdr"), TO_NIFTI),
-    **dict.fromkeys(("dcm", "dicom", "ima"), "convert them to png, npy or nii.gz (dcm2niix)"),
+    **dict.fromkeys(("mhd", "nhdr", "mgz", "mgh", "mnc", "img", "hdr"), TO_NIFTI),
     **dict.fromkeys(("jfif", "jpe", "jif"), "rename them to .jpg"),
     **dict.fromkeys(("npz", "mat", "h5", "hdf5", "pt", "pkl", "zarr"), "save one npy per image"),
     **dict.fromkeys(("zip", "tar", "tgz", "7z", "rar"), "unpack them"),
 }
-DICOM = "without an ending that are DICOM"
 MASK_WORDS = ("mask", "masks", "seg", "segs", "dseg", "probseg", "segmentation", "segmentations")
 MASK_WORDS += ("label", "labels", "labelmap", "groundtruth")
 
@@ -40,18 +40,18 @@ class Found:
     """What lies in some folders.
 
     Attributes:
-        names: the images, sorted.
+        names: the images, sorted. A folder with a series of DICOM files is one image.
         others: files that are not images, sorted.
         system: number of files in folders such as @eaDir.
         links: number of images that are links.
-        dicom: files without an ending that are DICOM.
+        series: those of the images that are folders with a series of DICOM files.
     """
 
     names: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     system: int = 0
     links: int = 0
-    dicom: list[str] = field(default_factory=list)
+    series: list[str] = field(default_factory=list)
 
     def unread(self) -> dict[str, list[str]]:
         """Returns ending -> files, for the kinds of images that are not read."""
@@ -60,16 +60,12 @@ class Found:
             ending = _ending(name)
             if ending in REMEDIES:
                 kinds[f".{ending}"].append(name)
-        if self.dicom:
-            kinds[DICOM] = self.dicom
         return dict(kinds)
 
     def unread_notes(self, verb: str = "are not read") -> Iterator[str]:
         """Yields one line per kind of image that is not read, with the remedy."""
         for kind, files in self.unread().items():
-            remedy = REMEDIES["dcm" if kind == DICOM else kind[1:]]
-            words = f"files {kind}" if kind == DICOM else f"{kind} files"
-            yield f"{len(files)} {words} {verb}: {remedy}"
+            yield f"{len(files)} {kind} files {verb}: {REMEDIES[kind[1:]]}"
 
     def notes(self) -> Iterator[str]:
         """Yields notes on everything that is not an image, and on images that look like masks."""
@@ -86,6 +82,11 @@ class Found:
             yield f"{len(rest)} other files are ignored: {join_names(rest)}"
         if self.system:
             yield f"{self.system} files of the system, such as @eaDir and __MACOSX, are left out"
+        if self.series:
+            yield (
+                f"{len(self.series)} folders with a series of DICOM files count as one volume "
+                f"each: {join_names(self.series)}"
+            )
         if self.links:
             yield f"{self.links} images are links to other files"
         yield from _mask_notes(self.names)
@@ -121,17 +122,23 @@ def scan_images(root: Path, folders: Sequence[str] = (".",)) -> Found:
         inside[:] = sorted(
             name for name in inside if not (name.startswith(".") or name.lower() in SYSTEM_FOLDERS)
         )
+        slices: list[str] = []
         for name in files:
             if name.startswith(".") or name.lower() in SYSTEM_FILES:
                 continue
             path = (place / name).as_posix()
-            if is_image(path):
+            if name.lower().endswith(DICOM_ENDINGS) or is_dicom(root / path):
+                slices.append(path)
+            elif is_image(path):
                 found.names.append(path)
                 found.links += os.path.islink(root / path)
-            elif not _ending(name) and _is_dicom(root / path):
-                found.dicom.append(path)
             else:
                 found.others.append(path)
+        if is_series([root / path for path in slices]):
+            found.series.append(place.as_posix())
+            found.names.append(place.as_posix())
+        else:
+            found.names += slices
     found.names.sort(key=normalise_name)
     found.others = sorted(
         os.fsencode(name).decode("utf-8", "backslashreplace") for name in found.others
@@ -158,23 +165,12 @@ def _ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower().removeprefix(".")
 
 
-def _is_dicom(path: Path) -> bool:
-    """Returns whether a file has the mark of a DICOM file."""
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def _mask_notes(names: Sequence[str]) -> Iterator[str]:
     """Yields a note if names of files or folders say that images are masks."""
     words: Counter[str] = Counter()
     for name in names:
         path = PurePosixPath(name.lower())
-        ending = max((end for end in FORMATS if path.name.endswith(end)), key=len)
+        ending = max((end for end in FORMATS if path.name.endswith(end)), key=len, default="")
         last = re.split(r"[-_. ]", path.name.removesuffix(ending))[-1]
         folders = [part for part in path.parts[1:-1] if part in MASK_WORDS]
         if last in MASK_WORDS:

@@ -7,9 +7,8 @@ other data sets have no files of this kind. Files are read as by `folders` from 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -19,25 +18,14 @@ from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.data.intensity import Intensity, OtherTypeError, Window
 from studio.data.io import images
-from studio.data.io.background import fill_nan, find_background
+from studio.data.io.background import find_background
+from studio.data.io.fitting import Fit, fit
 from studio.data.io.images import Picture, scale_pixels
-from studio.data.io.nifti import open_nifti
-from studio.data.io.slices import (
-    PLAIN,
-    Slice,
-    UnreadableError,
-    VolumeOptions,
-    count_array_slices,
-    count_nifti_slices,
-    locate_nifti_slice,
-    select_planes,
-)
-from studio.data.io.volumes import check_voxel_count
+from studio.data.io.slices import PLAIN, UnreadableError, VolumeOptions
+from studio.data.io.volume_slices import Slices, pick_slices, read_slices, takes_several
 from studio.errors import StudioError
 
 __all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
-
-Chosen = Slice | Literal["all"]  # slices of a volume
 
 
 @dataclass(frozen=True)
@@ -53,16 +41,23 @@ class ReadingRule:
         numbers: numbers of the slices that `brats` takes.
         options: how slices are taken from volumes, and the treatment of NaN.
         remedy: what to do about a file whose type the rule does not cover.
+        fit: which part of an image becomes the square.
     """
 
     shape: tuple[int, int, int]
     convert: bool
     intensity: Intensity
-    chosen: Chosen | None
+    chosen: Slices | None
     cutting: CuttingOptions | None = None
     numbers: tuple[int, ...] = ()
     options: VolumeOptions = PLAIN
     remedy: str = ""
+    fit: Fit = "crop"
+
+    @property
+    def several(self) -> bool:
+        """Whether a file may give several images."""
+        return self.cutting is not None or takes_several(self.chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +78,8 @@ class UserFile:
             the value that fills the border, if it is outside of the image's own window.
         options: how slices are taken from volumes.
         spread: range of the values that are used, as a share of the window.
+        fit: which part of the file became the image.
+        spacing: height and width of a pixel. Only their ratio counts.
         converted: whether colours became gray, or gray became RGB.
     """
 
@@ -98,13 +95,15 @@ class UserFile:
     options: VolumeOptions = PLAIN
     spread: float = 1.0
     converted: bool = False
+    fit: Fit = "crop"
+    spacing: tuple[float, float] = (1.0, 1.0)
 
 
 def reading_rule(
     config: DataConfig,
     shape: tuple[int, ...],
     intensity: Intensity,
-    chosen: Chosen | None = None,
+    chosen: Slices | None = None,
     remedy: str = "",
 ) -> ReadingRule:
     """Returns the reading rule of a run's data set.
@@ -153,6 +152,7 @@ def reading_rule(
         own if chosen is None else chosen,
         options=config.volumes if isinstance(config, FoldersConfig) else PLAIN,
         remedy=remedy,
+        fit=config.fit if isinstance(config, FoldersConfig) else "crop",
     )
 
 
@@ -165,15 +165,10 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     """
     if rule.cutting is not None:
         return _read_brats_volume(path, rule, rule.cutting)
-    if rule.chosen == "all" and path.name.lower().endswith((".npy", ".nii", ".nii.gz")):
-        pictures, slices = _read_every_slice(path, rule)
-    else:
-        at = _single_slice(rule)
-        measure = rule.intensity.measures
-        pictures = [
-            images.read_image(path, at, rule.shape[1], options=rule.options, measure=measure)
-        ]
-        slices = _count_slices(path, rule.options)
+    pictures, numbers = read_slices(
+        path, rule.chosen or "middle", rule.options, rule.intensity.measures, rule.shape[1]
+    )
+    slices = 0 if pictures[0].place is None else pictures[0].place.slices
     alike = all(images.is_gray(picture.values) for picture in pictures)
     found = pictures[0].values.shape[0]
     if found != rule.shape[0] and not (rule.convert or alike):
@@ -181,24 +176,23 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
             f"has {found} channels, the run's images have {rule.shape[0]}: "
             f"save it as {'gray' if rule.shape[0] == 1 else 'RGB'}"
         )
-    numbers = (
-        range(len(pictures)) if len(pictures) > 1 else (_slice_index(_single_slice(rule), slices),)
-    )
     first = pictures[0].values
     pictures, window = _apply_intensity(pictures, rule)
-    pixels = np.stack([images.fit(picture, rule.shape[1], rule.shape[0]) for picture in pictures])
+    pixels = np.stack([fit(one, rule.shape[1], rule.shape[0], rule.fit) for one in pictures])
     around = find_background(first) if rule.intensity.rule == "per_image" else None
     outside = around is not None and not window[0] <= around <= window[1]
     return UserFile(
         path,
         scale_pixels(pixels, window),
-        tuple(numbers) if slices else (),
+        numbers,
         window,
         pictures[0].size,
         pictures[0].stamp,
         slices=slices,
         background=around if outside else None,
         options=rule.options,
+        fit=rule.fit,
+        spacing=pictures[0].spacing,
         spread=float(np.ptp(pixels)) / (window[1] - window[0]),
         converted=found != rule.shape[0] and not (alike and rule.shape[0] == 1),
     )
@@ -223,51 +217,6 @@ def _apply_intensity(
     return [picture for picture, _ in read], window
 
 
-def _single_slice(rule: ReadingRule) -> Slice:
-    """Returns the slice to read where the rule asks for one slice."""
-    return "middle" if rule.chosen is None or rule.chosen == "all" else rule.chosen
-
-
-def _slice_index(at: Slice, slices: int) -> int:
-    """Returns the number of a slice, with `middle` resolved."""
-    return slices // 2 if at == "middle" else at
-
-
-def _count_slices(path: Path, options: VolumeOptions) -> int:
-    """Returns the number of slices of a file that was read before, 0 for an image."""
-    if path.suffix.lower() == ".npy":
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        return count_array_slices(shape, options)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return count_nifti_slices(open_nifti(path), options)
-    return 0
-
-
-def _read_every_slice(path: Path, rule: ReadingRule) -> tuple[list[Picture], int]:
-    """Reads all slices of an array or a NIfTI file at once. An image has one."""
-    options = rule.options
-    # This raises if the beginning of the file is broken.
-    first = images.read_image(path, 0, options=options, measure=rule.intensity.measures)
-    with images.explain_read_errors():
-        slices = _count_slices(path, options)
-        if not slices:
-            return [first], 0
-        if path.suffix.lower() == ".npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            planes = [select_planes(array, at, options) for at in range(slices)]
-        else:
-            image = open_nifti(path)
-            check_voxel_count(image.shape)
-            values = np.asarray(image.dataobj)
-            places = [locate_nifti_slice(image, at, options) for at in range(slices)]
-            planes = [place.upright(values[place.index]) for place in places]
-        filled = [fill_nan(images.as_real(plane), options.nan)[0] for plane in planes]
-        pictures = [replace(first, values=values) for values in filled]
-    for picture in pictures:
-        images.check_finite(picture.values)
-    return pictures, slices
-
-
 def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -> UserFile:
     """Cuts slices from a volume as `brats` does."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
@@ -276,7 +225,7 @@ def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -
     def chosen(slices: int) -> Sequence[int]:
         if rule.chosen is None:
             return rule.numbers
-        return range(slices) if rule.chosen == "all" else (_slice_index(rule.chosen, slices),)
+        return pick_slices(rule.chosen, slices)
 
     cut, found = cut_single_volume(path, cutting, chosen), path.stat()
     (width, height, slices), stamp = cut.shape, (found.st_size, found.st_mtime_ns)

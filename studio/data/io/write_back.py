@@ -6,7 +6,7 @@ the original. An image of the model's resolution is resized to the square by bic
 
 Three kinds of PNG change their type, because theirs cannot hold generated values: two colours
 become 8-bit gray, a palette becomes gray or RGB, and transparent pixels become opaque in the
-square (on black, as in training). A JPEG is compressed again.
+square (on black, as in training). A JPEG is compressed again, and a WebP is saved without loss.
 """
 
 import gzip
@@ -16,23 +16,25 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 from PIL import Image
 
-from studio.data.io.images import (
-    Square,
-    centre_square,
-    convert_channels,
-    decode_upright,
-    explain_read_errors,
-)
-from studio.data.io.nifti import open_nifti
+from studio.data.io.dicom import write_dicom
+from studio.data.io.fitting import Square, place_square
+from studio.data.io.images import convert_channels, explain_read_errors
+from studio.data.io.itk import ITK_ENDINGS, write_itk
+from studio.data.io.pictures import PICTURES, decode_upright, open_picture, picture_type
 from studio.data.io.slices import UnreadableError, locate_nifti_slice, select_planes
 from studio.data.io.user_files import UserFile
+from studio.data.io.volume_files import file_stamp, has_volumes, is_nifti, open_volume
 
 if TYPE_CHECKING:
     from nibabel.arrayproxy import ArrayProxy
 
-__all__ = ["write_back"]
+__all__ = ["result_name", "write_back"]
 
-QUALITY = 95  # of a JPEG
+SAVED = {  # options of Pillow
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True},
+}
+LOSSLESS = ("raw", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "packbits")
 
 
 class Patch(NamedTuple):
@@ -62,18 +64,25 @@ def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool
         OSError: `out` cannot be written.
     """
     with explain_read_errors():
-        found = source.path.stat()
-    if (found.st_size, found.st_mtime_ns) != source.stamp:
+        stamp = file_stamp(source.path)
+    if stamp != source.stamp:
         raise UnreadableError("has changed since it was read")
     low, high = np.array(source.window, np.float32)
     values = images / 2 * (high - low) if difference else (images + 1) / 2 * (high - low) + low
     name = source.path.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        _write_nifti(source, values, out, difference)
+    if has_volumes(source.path):
+        _write_volume(source, values, out, difference)
     elif name.endswith(".npy"):
         _write_array(source, values, out, difference)
-    else:
+    elif name.endswith(PICTURES):
         _write_pixels(source, values[0], out, difference)
+    else:
+        _write_dicom(source, values[0], out, difference)
+
+
+def result_name(name: str, path: Path) -> str:
+    """Returns the name of the copy of a file: its own, and NAME.nii.gz of a DICOM series."""
+    return f"{name}.nii.gz" if path.is_dir() else name
 
 
 def _fit_into(
@@ -88,14 +97,17 @@ def _fit_into(
     NaN and the background of the file stay, or become 0 in a difference.
     """
     height, width = own.shape[1:]
-    square = centre_square(height, width, spacing)
+    square = place_square(height, width, spacing, source.fit)
     if source.crop:
         square = Square(
             (height - source.crop) // 2, (width - source.crop) // 2, source.crop, source.crop
         )
     (across, left, right), (down, top, bottom) = (
-        _span(start, length, image.shape[-1])
-        for start, length in ((square.left, square.wide), (square.top, square.tall))
+        _span(start, length, image.shape[-1], limit)
+        for start, length, limit in (
+            (square.left, square.wide, width),
+            (square.top, square.tall, height),
+        )
     )
     size = across.stop - across.start, down.stop - down.start
     planes = [
@@ -114,13 +126,14 @@ def _fit_into(
     return Patch(where, values)
 
 
-def _span(start: float, length: float, resolution: int) -> tuple[slice, float, float]:
+def _span(start: float, length: float, resolution: int, limit: int) -> tuple[slice, float, float]:
     """Returns the pixels of one side of the square, and the part of the image that covers them.
 
     If the length of the side is not whole, half a pixel may lie beyond the image. The end is then
-    moved to the image's edge.
+    moved to the image's edge. A square that is larger than the file ends with it.
     """
-    first, last = int(np.ceil(start - 0.5)), int(np.ceil(start + length - 0.5))
+    first = max(0, int(np.ceil(start - 0.5)))
+    last = min(limit, int(np.ceil(start + length - 0.5)))
     ends = [
         min(max((edge - start) / length * resolution, 0.0), float(resolution))
         for edge in (first, last)
@@ -129,11 +142,15 @@ def _span(start: float, length: float, resolution: int) -> tuple[slice, float, f
 
 
 def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bool) -> None:
-    with explain_read_errors(), Image.open(source.path, formats=("PNG", "JPEG")) as file:
-        kind, upright = file.format, decode_upright(file)
-    deep = upright.mode.startswith("I")
+    with (
+        explain_read_errors(),
+        source.path.open("rb") as opened,
+        open_picture(opened) as file,
+    ):
+        kind, upright = str(file.format), decode_upright(file)
+        packed = file.info.get("compression", "raw")
     planes = np.moveaxis(np.atleast_3d(np.asarray(upright)), -1, 0).astype(
-        np.uint16 if deep else np.uint8
+        picture_type(upright, kind)
     )
     colours = len(planes) - upright.mode.endswith("A")
     where, values = _fit_into(source, image, planes[:colours], difference)
@@ -143,9 +160,10 @@ def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bo
     planes[colours:][slice(None) if difference else where] = 255
     pixels = np.moveaxis(planes, 0, -1)
     written = Image.fromarray(np.ascontiguousarray(pixels if len(planes) > 1 else pixels[:, :, 0]))
-    written.save(
-        out, format=kind, **({"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {})
-    )
+    options = dict(SAVED.get(kind, {}))
+    if kind == "TIFF" and packed in LOSSLESS:
+        options["compression"] = packed
+    written.save(out, format=kind, **options)
 
 
 def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
@@ -162,18 +180,38 @@ def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bo
         np.save(file, new, allow_pickle=False)
 
 
-def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
-    """Changes stored voxels and keeps their scale, so all others stay bit for bit the same."""
+def _write_dicom(source: UserFile, image: np.ndarray, out: Path, difference: bool) -> None:
+    def change(own: np.ndarray) -> np.ndarray:
+        where, values = _fit_into(source, image, own, difference, source.spacing)
+        new = np.zeros(own.shape, np.float64) if difference else own.astype(np.float64)
+        new[where] = values
+        return new
+
+    with explain_read_errors():
+        write_dicom(source.path, out, change)
+
+
+def _write_volume(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
+    """Changes stored voxels and keeps their scale, so all others stay bit for bit the same.
+
+    A series of DICOM becomes one NIfTI file.
+    """
     import nibabel
 
     with explain_read_errors():
-        image = open_nifti(source.path)
-        if not isinstance(image, nibabel.Nifti1Image):
+        image = open_volume(source.path)
+        plain = isinstance(image, nibabel.Nifti1Image)
+        if is_nifti(source.path) and not plain:
             raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
-        voxels = cast("ArrayProxy", image.dataobj)
-        stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
+        slope, inter = 1.0, 0.0
+        if plain:
+            voxels = cast("ArrayProxy", image.dataobj)
+            stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
+        else:
+            stored = np.array(image.dataobj)
+            stored = _narrow(stored) if source.path.is_dir() else stored
         scaled = (slope, inter) != (1, 0)
-        read = np.asarray(voxels) if scaled else stored
+        read = np.asarray(image.dataobj) if scaled else stored
     new = (
         np.full_like(stored, _cast(np.array(-inter / slope), stored.dtype))
         if difference
@@ -185,13 +223,26 @@ def _write_nifti(source: UserFile, images: np.ndarray, out: Path, difference: bo
         where, values = _fit_into(source, generated, own, difference, place.spacing)
         values = (values.astype(np.float64) - inter) / slope if scaled else values
         place.upright(new[place.index])[where] = _cast(values, stored.dtype)
-    result = type(image)(new, image.affine, image.header)
+    if source.path.name.lower().endswith(ITK_ENDINGS) and not source.path.is_dir():
+        write_itk(source.path, new, out)
+        return
+    kind = type(image) if plain else nibabel.Nifti1Image
+    result = kind(new, image.affine, image.header if plain else None)
     if scaled:
         result.header.set_slope_inter(slope, inter)
     content = result.to_bytes()
     out.write_bytes(
-        gzip.compress(content, 6, mtime=0) if source.path.name.lower().endswith(".gz") else content
+        gzip.compress(content, 6, mtime=0) if out.name.lower().endswith(".gz") else content
     )
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Returns whole numbers of a series, which is read as float32, with 16 bits if they suffice."""
+    limits = np.iinfo(np.int16)
+    whole = values.dtype == np.float32 and bool((values == np.rint(values)).all())
+    if whole and limits.min <= values.min() and values.max() <= limits.max:
+        return values.astype(np.int16)
+    return values
 
 
 def _cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:

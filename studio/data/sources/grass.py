@@ -12,7 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from studio.data.dataset import SPLITS, Split
 from studio.data.io.files import check_listable, raise_unlistable
-from studio.data.io.images import UnreadableError, fit, read_image
+from studio.data.io.fitting import fit
+from studio.data.io.images import UnreadableError, read_image
 from studio.data.sources.bundled import load_photograph
 from studio.domains import DOMAINS
 from studio.errors import StudioError

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from studio.data.io.files import DAMAGE_ERRORS, raise_unlistable, read_error
+from studio.data.io.fitting import place_square
 from studio.data.io.images import (
     Picture,
     UnreadableError,
-    centre_square,
     convert_channels,
     decode_picture,
     explain_read_errors,
@@ -151,7 +151,7 @@ def cut_square(
     values = _eight_bit(picture, channels)
     height, width = values.shape[1:]
     if box is None:
-        top, left, tall, wide = centre_square(height, width)
+        top, left, tall, wide = place_square(height, width)
         box = (left, top, left + wide, top + tall)
     elif isinstance(box, int):
         if box > min(height, width):

@@ -87,7 +87,5 @@ def test_check_names_an_unusable_folder_of_grass(
     (tmp_path / "grass/5.png").write_bytes(b"no picture")
     drawn = studio("data", "preview", "grassy_mnist", "--n", "64", *option)
     assert drawn.code == 2
-    assert (
-        drawn.err
-        == f"error: {tmp_path / 'grass/5.png'}: is neither a PNG nor a JPEG, despite its name\n"
-    )
+    fault = "is no PNG, JPEG, TIFF, WebP or BMP, despite its name"
+    assert drawn.err == f"error: {tmp_path / 'grass/5.png'}: {fault}\n"

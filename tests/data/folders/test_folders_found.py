@@ -115,21 +115,21 @@ def test_folders_leave_out_files_of_systems(tmp_path: Path) -> None:
 
 def test_folders_count_files_that_are_not_read_by_ending(tmp_path: Path) -> None:
     fill(tmp_path)
-    for ending, count in {"tif": 3, "webp": 2, "dcm": 1, "jfif": 1}.items():
+    for ending, count in {"gif": 3, "heic": 2, "mgz": 1, "jfif": 1}.items():
         for i in range(count):
             (tmp_path / f"target/x{i}.{ending}").write_bytes(b"123")
     notes = open_folders(tmp_path).notes()
-    assert any(note.startswith("3 .tif files are not read: convert them to png") for note in notes)
+    assert any(note.startswith("3 .gif files are not read: convert them to png") for note in notes)
     assert "1 .jfif files are not read: rename them to .jpg" in notes
-    assert any(note.startswith("1 .dcm files are not read: convert") for note in notes)
+    assert any(
+        note.startswith("1 .mgz files are not read: convert them to nii.gz") for note in notes
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("{}.tif", b"x", "found 5 .tif files that are not read: convert them to png"),
-        ("{}.dcm", b"x", "found 5 .dcm files that are not read"),
-        ("IM{}", b"\0" * 128 + b"DICM", "found 5 files without an ending that are DICOM"),
+        ("{}.gif", b"x", "found 5 .gif files that are not read: convert them to png"),
         ("{}.txt", b"x", "found 5 other files: target/0.txt, "),
     ],
 )

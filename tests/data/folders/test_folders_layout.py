@@ -43,8 +43,11 @@ def test_folders_name_a_missing_domain_folder(tmp_path: Path, missing: str) -> N
 def test_folders_refuse_a_domain_without_images(tmp_path: Path, empty: str) -> None:
     fill(tmp_path)
     for path in (tmp_path / empty).iterdir():
-        path.rename(path.with_suffix(".tiff"))
-    with pytest.raises(StudioError, match=rf"{empty}: no images; expected .*png, jpg, npy, nii"):
+        path.rename(path.with_suffix(".gif"))
+    with pytest.raises(
+        StudioError,
+        match=rf"{empty}: no images; expected .*png, jpg, tif, webp, bmp, npy, dcm, nrrd, mha, nii",
+    ):
         open_folders(tmp_path)
 
 

@@ -20,7 +20,8 @@ from support.folder_files import (
 )
 
 from studio.data.folders import FoldersConfig
-from studio.data.io.images import Picture, fit, read_image
+from studio.data.io.fitting import fit
+from studio.data.io.images import Picture, read_image
 
 
 def test_images_are_exact_for_8_bit_gray(tmp_path: Path) -> None:

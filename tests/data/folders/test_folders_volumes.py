@@ -37,7 +37,10 @@ def test_read_image_returns_the_requested_slice_of_an_array(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        *(({"slice": n}, "expected middle or a number from 0") for n in (-1, 1.0, True, "first")),
+        *(
+            ({"slice": n}, "expected middle, all, a number from 0")
+            for n in (-1, 1.0, True, "first")
+        ),
         *(({"axis": n}, "expected auto, 0, 1 or 2") for n in (-1, 3, 1.0, "x")),
         *(({"nan": n}, "expected a number, background or null") for n in (np.nan, True, "zero")),
         ({"volume": -1}, "greater than or equal to 0"),

@@ -4,7 +4,7 @@ Files are read in the way in which the run's data set reads its own (`studio.dat
 and written back in the same format (`studio.data.io.write_back`). `OUT/KIND/...` has the
 sub-folders and names of the input, and `OUT/codes.csv` one row per image. Images are processed in
 batches, so memory does not grow with their number. The rows of a batch are written with its files,
-so a process that was stopped can be continued (`studio.apply_results`).
+so a process that was stopped can be continued (`studio.apply.results`).
 """
 
 import math
@@ -14,20 +14,23 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from studio import sampling
-from studio.apply_inputs import InputFile, check_places, find_inputs
-from studio.apply_options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
-from studio.apply_results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
-from studio.apply_scores import SCORES, control_distances, write_scores
+from studio.apply.inputs import InputFile, check_places, find_inputs
+from studio.apply.options import DIFFERENCE, KINDS, check_reading, choose_intensity, output_kinds
+from studio.apply.results import CODES, FACTS, ResultRow, ResultsTable, find_subjects, hash_weights
+from studio.apply.scores import SCORES, control_distances, write_scores
+from studio.apply.vectors import apply_to_vectors, refuse_options
 from studio.atomic import write_file
+from studio.data.io.fitting import Fit
 from studio.data.io.names import format_lines, join_names
 from studio.data.io.slices import UnreadableError
 from studio.data.io.user_files import ReadingRule, UserFile, read_user_file, reading_rule
+from studio.data.io.volume_slices import Slices
 from studio.data.io.write_back import write_back
 from studio.errors import StudioError
 from studio.method import Code
@@ -37,6 +40,12 @@ from studio.runs.run import Run
 __all__ = ["CODES", "FACTS", "KINDS", "LoadedInput", "apply", "group_inputs"]
 
 REMEDY = ": give the values of black and white with --window"
+USED: dict[Fit, str] = {  # how a file of another size is generated
+    "crop": "their square in the middle was generated at {} and resized to its size (bicubic), and "
+    "everything outside is unchanged",
+    "pad": "the square around them was generated at {}, resized to its size (bicubic) and cropped",
+    "squash": "they were generated at {} and resized to their size (bicubic)",
+}
 SLIVER, WIDEST = 0.02, 10.0  # a file that spans less or more of the run's range is noted
 BATCH = 128  # images at a time
 VALUES = 2**24  # values of all images at a time, for large images
@@ -66,7 +75,7 @@ def apply(
     what: str | Sequence[str] = ("heal",),
     donors: str | Path | None = None,
     difference: bool = False,
-    chosen: int | Literal["middle", "all"] | None = None,
+    chosen: Slices | None = None,
     window: tuple[float, float] | None = None,
     overwrite: bool = False,
     skip_existing: bool = False,
@@ -83,7 +92,8 @@ def apply(
         donors: for `swap`, one file that gives its salient content to all, or a folder of as many
             files as `source`, matched in the order of their names.
         difference: also write |reconstruction - healed|.
-        chosen: slice of a volume to read, or `all`. None: the slices that the data set takes.
+        chosen: slice of a volume to read, `all`, or (first, last) or (first, last, step). None: the
+            slices that the data set takes.
         window: values that become -1 and 1 in all files. None: those of the data set.
         overwrite: replace existing files.
         skip_existing: continue an earlier call with the same arguments. Files with a row in
@@ -104,13 +114,18 @@ def apply(
     chosen_kinds = [what] if isinstance(what, str) else what
     kinds = output_kinds(chosen_kinds, donors, difference)
     check_reading(chosen, window)
+    if len(run.shape) == 1:
+        refuse_options(chosen, window, skip_existing, chosen_kinds)
+        return apply_to_vectors(
+            run, source, out, chosen_kinds, donors, difference, overwrite, progress
+        )
     out = Path(os.path.expanduser(out))
     rule = reading_rule(run.config.data, run.shape, choose_intensity(run, window), chosen, REMEDY)
     inputs, ignored, places = find_inputs(source, donors)
     scored = [SCORES] * ("score" in chosen_kinds)
     results = [
         *(out / name for name in (CODES, *scored)),
-        *(out / kind / file.name for kind in kinds for file in inputs),
+        *(out / kind / file.result for kind in kinds for file in inputs),
     ]
     check_places(out, [out / kind for kind in kinds], results, places, overwrite or skip_existing)
     controls = control_distances(run) if scored else None
@@ -121,7 +136,7 @@ def apply(
         "weights": hash_weights(run.method),
         "what": kinds,
         "with": None if donors is None else str(donors),
-        "slice": chosen,
+        "slice": [*chosen] if isinstance(chosen, tuple) else chosen,
         "window": None if window is None else [float(value) for value in window],
     }
     subjects = find_subjects(
@@ -154,7 +169,7 @@ def apply(
 
 def _is_done(file: InputFile, done: set[str], out: Path, kinds: Sequence[str]) -> bool:
     """Returns whether a file has its row and all its results."""
-    return file.name in done and all((out / kind / file.name).is_file() for kind in kinds)
+    return file.name in done and all((out / kind / file.result).is_file() for kind in kinds)
 
 
 class _FileProcessor:
@@ -178,7 +193,7 @@ class _FileProcessor:
     ) -> None:
         self.run, self.rule, self.out, self.kinds, self.sliced = run, rule, out, kinds, sliced
         # Whether a file may give several images.
-        self.several = rule.chosen == "all" or rule.cutting is not None
+        self.several = rule.several
         self.files = self.images = self.resized = self.partial = self.volumes = 0
         self.odd: list[str] = []  # files whose values do not fit the run's range
         self.set_aside: list[tuple[str, str]] = []
@@ -220,9 +235,8 @@ class _FileProcessor:
         notes = []
         if self.resized and self.kinds:
             notes.append(
-                f"{self.resized} of {self.files} files are not {side} x {side}: their square in "
-                f"the middle was generated at {side} x {side} and resized to its size (bicubic), "
-                "and everything outside is unchanged"
+                f"{self.resized} of {self.files} files are not {side} x {side}: "
+                + USED[self.rule.fit].format(f"{side} x {side}")
             )
         if self.partial:
             notes.append(
@@ -346,7 +360,7 @@ class _FileProcessor:
         try:
             for kind, images in results.items():
                 write_file(
-                    self.out / kind / loaded.file.name,
+                    self.out / kind / loaded.file.result,
                     lambda partial, kind=kind, images=images: write_back(
                         loaded.user_file, images, partial, kind == DIFFERENCE
                     ),

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from studio.arguments import check_whole_number
 from studio.data.brats.config import BratsConfig
 from studio.data.intensity import Intensity
+from studio.data.io.volume_slices import Slices
 from studio.errors import StudioError, nearest
 from studio.runs.run import Run
 
@@ -35,11 +35,17 @@ def output_kinds(what: Sequence[str], donors: str | Path | None, difference: boo
     return [*(kind for kind in dict.fromkeys(what) if kind not in TABLES), *[DIFFERENCE] * maps]
 
 
-def check_reading(
-    chosen: int | Literal["middle", "all"] | None, window: tuple[float, float] | None
-) -> None:
+def check_reading(chosen: Slices | None, window: tuple[float, float] | None) -> None:
     """Refuses a slice or a window that is none."""
-    if chosen is not None and chosen not in ("middle", "all"):
+    if isinstance(chosen, tuple):
+        for number in chosen:
+            check_whole_number("chosen", number, 0)
+        if len(chosen) not in (2, 3) or chosen[0] > chosen[1] or 0 in chosen[2:]:
+            raise StudioError(
+                f"chosen: found {chosen}, expected (first, last) or (first, last, step) with "
+                "first <= last"
+            )
+    elif chosen is not None and chosen not in ("middle", "all"):
         check_whole_number("chosen", chosen, 0)
     if window is None:
         return

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from studio.data.io.dicom import is_dicom
 from studio.data.io.files import check_listable
-from studio.data.io.images import FORMATS, is_image
+from studio.data.io.images import FORMATS, KINDS, is_image
 from studio.data.io.scan import scan_images
+from studio.data.io.write_back import result_name
 from studio.errors import StudioError
 
 __all__ = ["InputFile", "check_places", "find_inputs"]
 
-EXPECTED = "a file or a folder with png, jpg, npy, nii or nii.gz files"
+EXPECTED = f"a file or a folder with {KINDS} files"
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class InputFile:
 
     Attributes:
         name: path relative to the input's folder.
-        path: the file.
+        path: the file, or the folder of a DICOM series.
+        result: name of its generated copies.
         donor: file that gives the salient content, or None.
     """
 
     name: str
     path: Path
+    result: str
     donor: Path | None
 
 
@@ -35,9 +39,10 @@ def find_inputs(
 ) -> tuple[list[InputFile], int, list[Path]]:
     """Returns the input files, the number of ignored files, and the places that are read."""
     root, names, ignored = _find_files(source, "IN")
+    _refuse_twins(root, names)
     places = [Path(os.path.expanduser(source))]
     if donors is None:
-        return [InputFile(name, root / name, None) for name in names], ignored, places
+        return [_input(root, name, None) for name in names], ignored, places
     place, found, _ = _find_files(donors, "--with")
     places.append(Path(os.path.expanduser(donors)))
     if len(found) not in (1, len(names)):
@@ -48,7 +53,7 @@ def find_inputs(
     partners = found * len(names) if len(found) == 1 else found
     return (
         [
-            InputFile(name, root / name, place / partner)
+            _input(root, name, place / partner)
             for name, partner in zip(names, partners, strict=True)
         ],
         ignored,
@@ -56,17 +61,37 @@ def find_inputs(
     )
 
 
+def _refuse_twins(root: Path, names: Sequence[str]) -> None:
+    """Raises an error if the copies of two inputs would have the same name."""
+    seen: dict[str, str] = {}
+    for name in names:
+        result = result_name(name, root / name)
+        if result in seen:
+            raise StudioError(
+                f"IN {root}: the copies of {seen[result]} and {name} would both be {result}: "
+                "rename one of them"
+            )
+        seen[result] = name
+
+
+def _input(root: Path, name: str, donor: Path | None) -> InputFile:
+    return InputFile(name, root / name, result_name(name, root / name), donor)
+
+
 def _find_files(source: str | Path, option: str) -> tuple[Path, list[str], int]:
     """Returns the folder of a source, the images in it, and the number of other files."""
     path = Path(os.path.expanduser(source))
     if path.is_file():
-        if not is_image(path.name):
+        if not (is_image(path.name) or is_dicom(path)):
             raise StudioError(f"{option} {path}: expected a name that ends in {', '.join(FORMATS)}")
         return path.parent, [path.name], 0
     if not path.exists():
         raise StudioError(f"{option} {path}: no such file or folder; expected {EXPECTED}")
     found = scan_images(check_listable(str(source), option, EXPECTED))
-    others = len(found.others) + len(found.dicom)
+    others = len(found.others)
+    if "." in found.names:  # the folder itself is a series of DICOM files
+        names = [path.name if n == "." else f"{path.name}/{n}" for n in found.names]
+        return path.parent, names, others
     if not found.names:
         unread = "".join(f"; {note}" for note in found.unread_notes("that are not read"))
         raise StudioError(

@@ -122,8 +122,9 @@ def refuse_faults(name: str, assignments: Sequence[str] = ()) -> None:
     methods, aliases = _read_methods(json.loads(schema.read_text(encoding="utf-8")))
     sections = validate_sections(tree, path.stem, methods, aliases, faults)
     data = sections["data"]
-    # `load` lists a side that the nets cannot divide with all other faults.
-    if data is None or any(data.resolution == base << k for base in BASES for k in range(12)):
+    # `load` lists a side that the nets cannot divide with all other faults. Vectors have no side.
+    side = getattr(data, "resolution", None)
+    if side is None or any(side == base << k for base in BASES for k in range(12)):
         raise_faults(str(path), faults)
 
 

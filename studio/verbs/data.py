@@ -109,13 +109,15 @@ def data_init(
         from studio.data.catalogue import init_example
 
         init_example(root)
+        config = "folders_dig_plus.yaml"
     else:
         from studio.data.phantom_cohort import write_cohort
 
         write_cohort(root, cohort, kinds, seed)
+        config = "cohort.yaml"
     print(root)
-    config = shlex.quote(str(root / "folders_dig.yaml"))
-    inform(f"next: studio data check {config}, then studio train --cfg {config}")
+    path = shlex.quote(str(root / config))
+    inform(f"next: studio data check {path}, then studio train --cfg {path}")
 
 
 def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":

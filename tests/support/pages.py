@@ -100,7 +100,8 @@ def parse_line(line: str) -> None:
         parser = launch_command_parser() if launcher == "accelerate" else get_args_parser()
         given = ["0" if word == "R" else word for word in words[launcher == "accelerate" :]]
         parsed = parser.parse_args(given)
-        assert parsed.training_script == "studio/train.py", line
+        expected = "studio.train" if parsed.module else "studio/train.py"
+        assert parsed.training_script == expected, line
         words = ["train", *parsed.training_script_args]
     command = get_command(cli.app)
     while hasattr(command, "commands"):

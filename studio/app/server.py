@@ -89,7 +89,7 @@ def free_port(host: str, port: int) -> int:
     )
 
 
-def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
+def serve(shelf: "Shelf", host: str, port: int, browser: bool = False, root_path: str = "") -> None:
     """Serves the page until the process is interrupted or terminated.
 
     Args:
@@ -97,6 +97,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
         host: address to listen on.
         port: a free port, see `free_port`.
         browser: whether to open the page in a browser.
+        root_path: path or address under which a proxy shows the page. Empty without a proxy.
     """
     if not _loopback(host):
         warn(
@@ -134,6 +135,7 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False) -> None:
                 theme=theme(),
                 css=STYLE.read_text(encoding="utf-8"),
                 state_session_capacity=100,
+                root_path=root_path or None,
             )
         except OSError as error:
             raise StudioError(f"--port {port}: cannot be used on {host}: {error}") from None

@@ -1,5 +1,6 @@
 """All measurements of a method's codes: the content of `studio probe --json` and `probe.json`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from studio.data import Dataset
@@ -10,6 +11,7 @@ from studio.evaluate.reconstruction import reconstruction
 from studio.evaluate.separation import separation
 from studio.evaluate.swaps import measure_swaps
 from studio.method import Method
+from studio.progress import mark_step
 
 __all__ = ["measure"]
 
@@ -46,14 +48,21 @@ def measure(
     Raises:
         StudioError: see `probe`.
     """
+    mark_step("codes of the images")
     train, test = encode_train_and_test(method, dataset, options)
     blank = method.blank(1)[0].detach().cpu().numpy()
     probed = probe_codes(method, dataset, train, test, options)
-    sections = {
-        "separation": separation(test, dataset.attributes, blank, options.seed, tsne),
-        "reconstruction": reconstruction(method, dataset),
-        "disentangle": disentangle(method, dataset, options.seed),
-        "counterfactual": counterfactual(method, dataset, options.seed),
-        "swaps": measure_swaps(method, dataset, options.seed) if swaps else None,
+    seed = options.seed
+    sections: dict[str, Callable[[], dict[str, Any] | None]] = {
+        "separation": lambda: separation(test, dataset.attributes, blank, seed, tsne),
+        "reconstruction": lambda: reconstruction(method, dataset),
+        "disentangle": lambda: disentangle(method, dataset, seed),
+        "counterfactual": lambda: counterfactual(method, dataset, seed),
+        "swaps": lambda: measure_swaps(method, dataset, seed) if swaps else None,
     }
-    return probed | {name: section for name, section in sections.items() if section is not None}
+    for name, take in sections.items():
+        mark_step(name)
+        section = take()
+        if section is not None:
+            probed[name] = section
+    return probed

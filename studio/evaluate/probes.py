@@ -28,6 +28,7 @@ from studio.evaluate.probe_models import (
 )
 from studio.evaluate.probe_options import PROTOCOLS, ProbeOptions, ProbeProtocol
 from studio.method import Method
+from studio.progress import mark_step
 
 __all__ = [
     "DEFAULTS",
@@ -115,6 +116,7 @@ def probe_codes(
     protocol, rows = options.protocol, []
     attributes = {**dataset.attributes, TARGET_ROW: Attribute("salient", DOMAINS)}
     for name, attribute in attributes.items():
+        mark_step(f"{name} from the codes")
         only_targets = name != TARGET_ROW and (attribute.target_only or protocol != "held-out")
         fit, scored = (
             (part.of("target") if only_targets else part).known(name) for part in (train, test)

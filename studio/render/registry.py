@@ -15,6 +15,7 @@ from PIL import Image
 from studio.data.dataset import Dataset, MaskedDataset
 from studio.errors import StudioError, warn
 from studio.method import Method
+from studio.progress import mark_step
 from studio.render.codes import draw_codes
 from studio.render.edits import (
     draw_counterfactual,
@@ -62,6 +63,7 @@ def draw_pictures(method: Method, dataset: Dataset, seed: int) -> Iterator[tuple
     swap.
     """
     for kind, draw in pictures_of(dataset).items():
+        mark_step(f"picture {kind}")
         try:
             yield kind, draw(method, dataset, seed=seed)
         except StudioError as error:

@@ -16,6 +16,7 @@ from studio.evaluate.score import read_scores
 from studio.evaluate.score_table import heading, score_cells, score_lines
 from studio.evaluate.verdict import is_linear_only
 from studio.method import DOMAINS, Method
+from studio.progress import mark_step
 from studio.render.animation import Animation, animate, checkpoint_painter
 from studio.render.curves import draw_curves
 from studio.render.registry import PICTURES, WITHOUT_DATA, draw_pictures
@@ -210,6 +211,7 @@ def collect(
         facts.pictures["curves"] = draw_curves(folder, config)
     except StudioError as error:
         facts.missing["curves"] = str(error)
+    mark_step("animation of the training")
     try:
         facts.animation = animate(
             folder,

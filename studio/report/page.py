@@ -45,6 +45,7 @@ HEADLINES = {
     "codes": "Codes in two dimensions",
     "counterfactual": "Healed images compared with the truth",
 }
+UNKNOWN = "-"  # in a table. A row without any other value is left out.
 STORED = ("files", "format", "shape")  # keys of a manifest that do not describe the environment
 
 
@@ -62,7 +63,7 @@ def render_page(runs: Sequence[Facts]) -> str:
     names = name_runs(runs)
     first = runs[0].config
     title = (
-        f"{first.method.name} on {first.data.name}"
+        f"{names[0]}: {first.method.name} on {first.data.name}"
         if len(runs) == 1
         else f"{len(runs)} runs side by side"
     )
@@ -118,7 +119,7 @@ def _summarise_run(facts: Facts) -> str:
 def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
     rows: dict[str, Callable[[Facts], str]] = {
         "method": lambda f: f.config.method.name,
-        "paper": lambda f: f.paper or "-",
+        "paper": lambda f: f.paper or UNKNOWN,
         "data set": lambda f: f.config.data.name,
         "training images": lambda f: _count_images(f, "train"),
         "test images": lambda f: _count_images(f, "test"),
@@ -130,9 +131,7 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
         "images seen": lambda f: (
             f"{f.images_seen:,} of {f.config.train.images:,}, both sets together"
         ),
-        "duration": lambda f: (
-            f"about {format_duration(f.seconds)}" if f.seconds else "not in the log"
-        ),
+        "duration": lambda f: f"about {format_duration(f.seconds)}" if f.seconds else UNKNOWN,
         "device": _describe_device,
         "precision": lambda f: {"no": "float32"}.get(
             f.config.train.mixed_precision, f.config.train.mixed_precision
@@ -140,6 +139,7 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
         "seed": lambda f: str(f.config.seed),
     }
     cells = [[name, *(read(facts) for facts in runs)] for name, read in rows.items()]
+    cells = [line for line in cells if any(cell != UNKNOWN for cell in line[1:])]
     return Table("Model, data and training of each run", ["", *names], cells)
 
 
@@ -153,7 +153,7 @@ def _count_images(facts: Facts, split: str) -> str:
 def _describe_device(facts: Facts) -> str:
     environment = facts.environment
     if not environment:
-        return "-"
+        return UNKNOWN
     threads, processes = environment.get("threads"), environment.get("processes") or 1
     parts = [str(environment.get("accelerator") or environment.get("machine") or "")]
     if threads:
@@ -222,7 +222,7 @@ def _curves(facts: Facts, name: str, most: int) -> Figure | str:
 
 def _reproduction(facts: Facts, name: str) -> Reproduction:
     environment = {key: value for key, value in facts.environment.items() if key not in STORED}
-    rows = [[key, format_number(value)] for key, value in environment.items()]
+    rows = [[key, format_number(value)] for key, value in environment.items() if value is not None]
     return Reproduction(
         name,
         environment.get("command", "an unknown command"),

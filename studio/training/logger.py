@@ -202,6 +202,10 @@ class Logger:
             with suppress(OSError):  # a full disk under stderr does not stop the training
                 self.console.print(line, markup=False, highlight=False)
 
+    def end_bar(self) -> None:
+        """Ends the progress bar, because the training has ended. The files stay open."""
+        self.bar.stop()
+
     def close(self) -> None:
         """Ends the progress bar and closes the files."""
         if not self.quiet:

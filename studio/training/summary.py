@@ -10,6 +10,7 @@ from studio.atomic import write_file, write_json
 from studio.errors import StudioError, warn
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_table import show_probe
+from studio.progress import show_steps
 from studio.runs.data_file import read_data_file
 from studio.training.session import TrainingSession
 
@@ -33,10 +34,13 @@ def finish(session: TrainingSession) -> None:
         "images_seen": seen,
         "data_sha256": _data_sha256(session),
     }
-    result = {**head, **measure(method, session.dataset)}
+    session.logger.end_bar()
+    with show_steps("probe"):
+        result = {**head, **measure(method, session.dataset)}
     write_json(session.folder / "probe.json", result)
     try:
-        report = _draw(session)
+        with show_steps("report"):
+            report = _draw(session)
     finally:  # a full disk does not hide the table
         session.logger.close()
         show_probe(result, stderr=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from studio.errors import StudioError
 from studio.runs.found import check_found
 from studio.verbs.options import DataRoot, Names, expand
 
@@ -28,6 +29,14 @@ def app(
         int,
         typer.Option("--port", min=0, max=65_535, help="port to listen on; 0 takes any free port"),
     ] = 7860,
+    root_path: Annotated[
+        str,
+        typer.Option(
+            "--root-path",
+            metavar="/PATH",
+            help="path or address under which a proxy shows the page, e.g. /user/me/proxy/7860",
+        ),
+    ] = "",
     device: Annotated[
         str | None,
         typer.Option(
@@ -44,6 +53,7 @@ def app(
     """Explore runs in the browser: swap, heal and edit images. Needs the extra `app`."""
     for run in runs:
         check_found(run)
+    check_root_path(root_path)
 
     from studio.app.server import check_gradio, free_port, serve
 
@@ -52,4 +62,18 @@ def app(
 
     from studio.app.state import Shelf
 
-    serve(Shelf(runs, device, data_root, names), host, free, browser)
+    serve(Shelf(runs, device, data_root, names), host, free, browser, root_path)
+
+
+def check_root_path(path: str) -> None:
+    """Refuses what is neither a path nor an address.
+
+    Raises:
+        StudioError: the path does not begin with /, http:// or https://, or has spaces.
+    """
+    begins = path.startswith(("/", "http://", "https://"))
+    if path and not (begins and path.isprintable() and not set(path) & set(" ?#")):
+        raise StudioError(
+            f"--root-path {path}: expected a path such as /user/me/proxy/7860, or an address such "
+            "as https://example.org/studio"
+        )

@@ -10,10 +10,11 @@ import typer
 
 from studio.errors import StudioError, inform, nearest
 from studio.limits import Most
-from studio.verbs.options import Assignments, Json, check_picture, expand
+from studio.verbs.options import Assignments, Json, expand
 
 if TYPE_CHECKING:
     from studio.data.dataset import DataConfig
+from studio.verbs.pictures import check_picture, save_picture
 
 __all__ = ["data_app"]
 
@@ -73,14 +74,13 @@ def data_preview(
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
-    from studio.atomic import write_file
     from studio.data import DATASETS
     from studio.render.preview import preview
 
     check_picture(out)
     config = _data_config(name, assignments)
     picture = preview(DATASETS[config.name](config), n, seed)
-    write_file(out, lambda partial: picture.save(partial))
+    save_picture(picture, out)
     print(out)
 
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from studio.errors import StudioError
-
 __all__ = [
     "Assignments",
     "AuthorsWeights",
@@ -19,7 +17,6 @@ __all__ = [
     "Number",
     "RunArgument",
     "Weights",
-    "check_picture",
     "data_root_setting",
     "expand",
 ]
@@ -98,13 +95,3 @@ def data_root_setting(root: Path | None) -> list[str]:
     """Returns `--data-root` as an assignment for `--set`, or nothing if it is not given."""
     # Quoted, because a path may contain characters that YAML or a list of values reads otherwise.
     return [] if root is None else [f"data.root={json.dumps(str(root.absolute()))}"]
-
-
-def check_picture(out: Path) -> None:
-    """Refuses a file name without the ending of a picture, before anything is computed.
-
-    Raises:
-        StudioError: the name does not end in .png, .jpg, .jpeg or .webp.
-    """
-    if out.suffix.lower() not in (".png", ".webp", ".jpg", ".jpeg"):
-        raise StudioError(f"--out {out}: expected a name that ends in .png, .jpg or .webp")

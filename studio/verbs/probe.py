@@ -58,6 +58,7 @@ def probe(
     options = ProbeOptions.parse(protocol, eval_mode)
 
     from studio.evaluate.probe_table import show_probe
+    from studio.progress import show_steps
     from studio.user_run import Run
 
     if ema is None:
@@ -66,7 +67,8 @@ def probe(
             warn(f"{run}: an export has only the averaged weights, which --eval authors reads here")
             ema = True
     opened = Run.open(run, checkpoint, ema, data_root=data_root)
-    result = opened.probe(options.protocol, options.eval_mode, tsne, swaps)
+    with show_steps("probe"):
+        result = opened.probe(options.protocol, options.eval_mode, tsne, swaps)
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return

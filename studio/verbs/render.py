@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,12 +15,9 @@ from studio.verbs.options import (
     Number,
     RunArgument,
     Weights,
-    check_picture,
     expand,
 )
-
-if TYPE_CHECKING:
-    from PIL import Image
+from studio.verbs.pictures import check_picture, save_picture
 
 __all__ = ["render"]
 
@@ -29,8 +26,6 @@ KINDS = (
     *("codes", "counterfactual", "curves", "training"),
 )
 OF_DIRECTORIES = ("curves", "training")  # drawn from the files of a run
-# The largest width and height in pixels that a file format can store.
-MOST_PIXELS = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500}
 # Options that apply to one kind of picture only.
 OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}
 
@@ -40,8 +35,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         help=(
-            "picture to write; default: RUN/grids/KIND.png, or RUN/grids/training.webp for "
-            "the animation"
+            "picture to write, .png, .jpg, .webp, .pdf or .svg; default: RUN/grids/KIND.png, or "
+            "RUN/grids/training.webp for the animation"
         ),
         callback=expand,
     ),
@@ -121,15 +116,19 @@ def render(
     if kind in OF_DIRECTORIES:
         path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:
+        from studio.progress import show_steps
+        from studio.render.figure import keep_figures
         from studio.user_run import Run
 
         options: dict[str, Any] = ({"span": span} if span else {}) | (
-            {"kind": plane} if plane else {}
+            {"plane": plane} if plane else {}
         )
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema, data_root=data_root)
         path = out or opened.folder / "grids" / f"{kind}.png"
-        _save(opened.render(kind, n, seed or 0, names, **options), path)
+        with show_steps(f"render {kind}"), keep_figures() as kept:
+            picture = opened.render(kind, n, seed or 0, names, **options)
+        save_picture(picture, path, kept)
     print(path)
 
 
@@ -146,13 +145,16 @@ def _draw_from_directory(
     from studio.atomic import write_file
     from studio.render.animation import animate, checkpoint_painter
     from studio.render.curves import draw_curves
+    from studio.render.figure import keep_figures
     from studio.render.selection import describe_data
     from studio.runs.run import Run
 
     opened = Run.open(folder, number, ema)
     if kind == "curves":
         path = out or folder / "grids" / "curves.png"
-        _save(draw_curves(folder, opened.config), path)
+        with keep_figures() as kept:
+            picture = draw_curves(folder, opened.config)
+        save_picture(picture, path, kept)
         return path
     path = out or folder / "grids" / "training.webp"
     draw = checkpoint_painter(
@@ -170,15 +172,3 @@ def _draw_from_directory(
     write_file(path, lambda partial: partial.write_bytes(encoded))
     print(f"{len(animation.frames)} frames: {animation.origin}", file=sys.stderr)
     return path
-
-
-def _save(picture: "Image.Image", path: Path) -> None:
-    from studio.atomic import write_file
-
-    most = MOST_PIXELS.get(path.suffix.lower())
-    if most is not None and max(picture.size) > most:
-        raise StudioError(
-            f"--out {path}: the picture is {picture.width} x {picture.height} pixels, and "
-            f"{path.suffix} takes at most {most}: give a name that ends in .png, or a smaller --n"
-        )
-    write_file(path, lambda partial: picture.save(partial))

@@ -62,13 +62,17 @@ def report(
     if checkpoint is not None and len(runs) > 1:
         raise StudioError(f"--checkpoint {checkpoint}: is for one run, found {len(runs)}")
 
+    from studio.progress import show_steps
     from studio.report import collect_run, make_private_, write_report
     from studio.runs.run import Run
 
     # Every run is opened before any is measured, because a wrong name must be reported at once.
     opened = [Run.open(run, checkpoint, ema, data_root=data_root) for run in runs]
     shown = names and not private
-    facts = [collect_run(run, with_probe=with_probe, averaged=ema, names=shown) for run in opened]
+    facts = []
+    for run in opened:
+        with show_steps(f"report of {run.folder.name}"):
+            facts.append(collect_run(run, with_probe=with_probe, averaged=ema, names=shown))
     if private:
         for one in facts:
             make_private_(one)

@@ -67,22 +67,14 @@ def score(
     from studio.evaluate.score import intact_checkpoints
     from studio.evaluate.score import score as score_run
     from studio.evaluate.score_table import show_scores
+    from studio.progress import show_steps
     from studio.render.score_curve import score_curve
 
     numbers = (
         None if number is None else intact_checkpoints(run) if number == "all" else [int(number)]
     )
-    entries = score_run(
-        run,
-        features,
-        weights,
-        numbers,
-        n,
-        seed,
-        ema,
-        _log,
-        data_root,
-    )
+    with show_steps("score"):
+        entries = score_run(run, features, weights, numbers, n, seed, ema, _log, data_root)
     if as_json:
         result = {**entries[-1], **({"scores": entries} if number == "all" else {})}
         print(json.dumps(result, indent=2, allow_nan=False))

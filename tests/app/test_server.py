@@ -72,6 +72,23 @@ def test_app_refuses_bad_runs_and_ports_before_it_serves(
     assert f"--port {taken}: in use" in invoke(runs[0], "--port", taken)
 
 
+@pytest.mark.parametrize("path", ["user/me", "/with space", "ftp://x", "/a?b"])
+def test_app_refuses_a_root_path_that_is_none(path: str, runs: list[Path]) -> None:
+    assert invoke(runs[0], "--root-path", path).startswith(f"--root-path {path}: expected a path")
+
+
+@pytest.mark.parametrize("path", ["", "/user/me/proxy/7860", "https://example.org/studio"])
+def test_app_serves_under_the_path_of_a_proxy(
+    path: str, runs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Any] = []
+    monkeypatch.setattr(server, "check_gradio", lambda: None)
+    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments[-1]))
+    given = ["--root-path", path] if path else []
+    assert CliRunner().invoke(cli.app, ["app", str(runs[0]), "--port", "0", *given]).exit_code == 0
+    assert served == [path]
+
+
 @pytest.mark.parametrize(
     ("host", "shown", "warned"),
     [

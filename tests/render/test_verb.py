@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from studio import cli
 from studio.errors import StudioError
-from studio.verbs.render import _save
+from studio.verbs.pictures import save_picture
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,11 @@ def test_save_refuses_a_picture_larger_than_its_format_allows(tmp_path: Path) ->
     for name, size, fits in files:
         path = tmp_path / str(size) / name
         if fits:
-            _save(Image.new("RGB", (2, size)), path)
+            save_picture(Image.new("RGB", (2, size)), path)
             assert path.is_file()
         else:
             with pytest.raises(
                 StudioError, match=f"is 2 x {size} pixels, and .* takes at most {size - 1}"
             ):
-                _save(Image.new("RGB", (2, size)), path)
+                save_picture(Image.new("RGB", (2, size)), path)
             assert not path.parent.exists()

@@ -33,7 +33,7 @@ def test_preview_refuses_a_picture_name_without_a_format(studio, tmp_path: Path)
         done = studio("data", "preview", "textured_digits", "--out", out)
         assert (done.code, done.err) == (
             2,
-            f"error: --out {out}: expected a name that ends in .png, .jpg or .webp\n",
+            f"error: --out {out}: expected a name that ends in .png, .jpg, .webp, .pdf or .svg\n",
         )
 
 

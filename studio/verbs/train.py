@@ -29,6 +29,17 @@ Allow = Annotated[
 ]
 
 
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN_OR_EXPORT",
+        help="start from the averaged weights of a run or an export instead of random ones",
+        callback=expand,
+    ),
+]
+
+
 def train(
     cfg: Cfg,
     assignments: Assignments = None,
@@ -65,15 +76,7 @@ def train(
         typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
     allow: Allow = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="RUN_OR_EXPORT",
-            help="start from the averaged weights of a run or an export instead of random ones",
-            callback=expand,
-        ),
-    ] = None,
+    start: Start = None,
     data_root: DataRoot = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""

@@ -1,4 +1,5 @@
-"""`brain_phantom`: drawn axial head slices, in the target set with a tumour.
+"""`brain_phantom`: drawn axial head slices, in the target set with a tumour, or drawn volumes of
+brains, in the target set with a lesion.
 
 The truth about each image is known.
 
@@ -7,23 +8,25 @@ image therefore has its true healthy counterpart and the mask of its tumour, and
 drawn in any head. This gives the truth to compare healed and transplanted images with. Every
 number behind a picture is an attribute. All are independent and uniform in the ranges of
 `studio.data.phantom`, except for the centre of the tumour, which is uniform in an ellipse.
-`write_brats` writes such heads as volumes in the folders and file names of BraTS 2021.
+`write_brats` writes such heads as volumes in the folders and file names of BraTS 2021. With
+`data.dims: 3` the items are volumes, which `studio.data.phantom_volume` draws in the same way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
-from studio.data import phantom
+from studio.data import phantom, phantom_volume
 from studio.data.dataset import Attribute, DataConfig, Dataset, Labels, Split, Transplant
 from studio.data.indices import as_indices
 from studio.data.item_tables import uniform_column
-from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, TUMOUR
+from studio.data.phantom import ANATOMY, HEIGHT, MODALITIES, SITES, TUMOUR
+from studio.data.phantom_volume import BRAIN, LESION
 from studio.errors import StudioError
 from studio.limits import Most
 
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
 __all__ = ["BrainPhantom", "BrainPhantomConfig", "write_brats"]
 
 SEED = 2_024_086
-SIZES: dict[Split, int] = {"train": 100_000, "test": 5_000}  # per domain
+SIZES: dict[Split, int] = {"train": 100_000, "test": 5_000}  # images per domain
+VOLUMES: dict[Split, int] = {"train": 20_000, "test": 1_000}  # volumes per domain
 PLATE = 512  # side in pixels of the sheet of noise from which images take a piece
+BLOCK = 192  # side in voxels of the block of noise from which volumes take a piece
+LARGEST_VOLUME = 128  # side in voxels
 SLICES = 155  # of a BraTS volume, 1 mm apart
 MILLIMETRE = 1 / 95  # in units of the head: half its length
 
@@ -48,8 +54,12 @@ class BrainPhantomConfig(DataConfig):
     root: None = None
     """Not used: the images are drawn."""
 
+    dims: Literal[2, 3] = 2
+    """2: slices of heads with a tumour. 3: volumes of brains with a lesion, and with the effects of
+    severity, age and site."""
+
     resolution: int = Field(default=64, ge=32, le=256)
-    """Side of the images.
+    """Side of the images. At most 128 for volumes.
 
     Unit: pixels.
     """
@@ -69,12 +79,46 @@ class BrainPhantomConfig(DataConfig):
     Unit: none.
     """
 
+    @field_validator("resolution")
+    @classmethod
+    def _check_side(cls, resolution: int, info: ValidationInfo) -> int:
+        if info.data.get("dims") == 3 and resolution > LARGEST_VOLUME:
+            raise ValueError(
+                f"found {resolution}, expected at most {LARGEST_VOLUME} with data.dims: 3"
+            )
+        return resolution
+
+
+class Content(NamedTuple):
+    """The drawing of one kind of items.
+
+    Attributes:
+        common: names of the factors of a head.
+        salient: names of the factors of a tumour.
+        sizes: items of each split per domain.
+        places: names of the columns that place the piece of noise, first axis first.
+        plate: side of the noise from which items take a piece.
+        place: maps uniform columns to factors.
+        draw: draws factors at a side, in a modality, with or without tumours, (n, *sides).
+        label: returns the tumour's labels, 0 outside, (n, *sides).
+    """
+
+    common: Sequence[str]
+    salient: Sequence[str]
+    sizes: Mapping[Split, int]
+    places: Sequence[str]
+    plate: int
+    place: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+    draw: Callable[[Mapping[str, np.ndarray], int, str, bool], np.ndarray]
+    label: Callable[[Mapping[str, np.ndarray], int], np.ndarray]
+
 
 class BrainPhantom(Dataset):
-    """Drawn axial head slices (common) with tumours (salient) in the target set, and the truth
-    about each image.
+    """Drawn axial head slices (common) with tumours (salient) in the target set, or drawn volumes
+    of brains (common) with lesions (salient), and the truth about each image.
 
-    Item i of a split and domain shows the same head at any resolution and in any modality.
+    Item i of a split and domain shows the same head at any resolution and in any modality. The axes
+    of a volume run from head to feet, from front to back, and from left to right.
 
     Args:
         config: the data set's section.
@@ -85,15 +129,16 @@ class BrainPhantom(Dataset):
 
     def __init__(self, config: BrainPhantomConfig) -> None:
         super().__init__(config)
-        self.shape = (1, config.resolution, config.resolution)
-        anatomy = {name: Attribute("common") for name in ANATOMY}
-        self.attributes = self._declare(
-            anatomy | {name: Attribute("salient", target_only=True) for name in TUMOUR}
-        )
+        self._content = VOLUME if config.dims == 3 else SLICE
+        self.shape = (1, *(config.resolution,) * config.dims)
+        sites = {"site": tuple(SITES)}
+        common = {n: Attribute("common", sites.get(n, ())) for n in self._content.common}
+        salient = {n: Attribute("salient", target_only=True) for n in self._content.salient}
+        self.attributes = self._declare(common | salient)
         self._drawn: dict[tuple[Split, str], dict[str, np.ndarray]] = {}
 
     def size(self, split: Split, domain: str) -> int:
-        return SIZES[split]
+        return self._content.sizes[split]
 
     def labels(self, split: Split, domain: str) -> Labels:
         table = self.composition(split, domain)
@@ -103,11 +148,11 @@ class BrainPhantom(Dataset):
         return self._images(self._rows(split, domain, indices), tumours=domain == "target")
 
     def healthy(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns target images without their tumours, same noise, (n, 1, H, W) in [-1, 1]."""
+        """Returns target images without their tumours, same noise, (n, 1, *sides) in [-1, 1]."""
         return self._images(self._rows(split, "target", indices), tumours=False)
 
     def masks(self, split: Split, indices: Sequence[int] | np.ndarray) -> "Tensor":
-        """Returns the pixels of target images that show a tumour or its oedema, (n, H, W) bool."""
+        """Returns the pixels of targets that show a tumour or its oedema, (n, *sides) bool."""
         return self._masks(self._rows(split, "target", indices))
 
     def transplant(
@@ -129,22 +174,20 @@ class BrainPhantom(Dataset):
             self._rows(split, domain, a_indices),
             self._rows(split, "target", b_indices),
         )
-        factors = heads | {name: tumours[name] for name in TUMOUR}
+        factors = heads | {name: tumours[name] for name in self._content.salient}
         return Transplant(self._images(factors, tumours=True), self._masks(factors))
 
     def _images(self, factors: Mapping[str, np.ndarray], tumours: bool) -> "Tensor":
-        """Draws images of the given factors, with noise, (n, 1, H, W) in [-1, 1]."""
+        """Draws images of the given factors, with noise, (n, 1, *sides) in [-1, 1]."""
         import torch
 
-        side, noise = self.config.resolution, self.config.noise
-        images = phantom.draw_slices(factors, side, self.config.modality, tumours)
+        side, noise, content = self.config.resolution, self.config.noise, self._content
+        images = content.draw(factors, side, self.config.modality, tumours)
         if noise:
-            pieces = sliding_window_view(self._plate, (side, side))
-            top, left = (
-                (factors[name] * (PLATE - side + 1)).astype(np.int64)
-                for name in ("noise_y", "noise_x")
-            )
-            images += noise * pieces[top, left]
+            room = content.plate - side + 1
+            starts = [(factors[name] * room).astype(np.int64) for name in content.places]
+            for image, start in zip(images, zip(*starts, strict=True), strict=True):
+                image += noise * self._plate[tuple(slice(at, at + side) for at in start)]
             np.abs(images, out=images)  # scanners show magnitudes
         images *= 2
         images -= 1
@@ -153,12 +196,13 @@ class BrainPhantom(Dataset):
     def _masks(self, factors: Mapping[str, np.ndarray]) -> "Tensor":
         import torch
 
-        return torch.from_numpy(phantom.label_lesions(factors, self.config.resolution) > 0)
+        return torch.from_numpy(self._content.label(factors, self.config.resolution) > 0)
 
     @cached_property
     def _plate(self) -> np.ndarray:
-        """Sheet of noise from which every image takes a piece, (PLATE, PLATE) float32."""
-        return np.random.default_rng(SEED).standard_normal((PLATE, PLATE), np.float32)
+        """Noise from which every image takes a piece, float32."""
+        shape = (self._content.plate,) * len(self._content.places)
+        return np.random.default_rng(SEED).standard_normal(shape, np.float32)
 
     def _rows(
         self, split: Split, domain: str, indices: Sequence[int] | np.ndarray
@@ -170,13 +214,15 @@ class BrainPhantom(Dataset):
     def composition(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Returns factor -> (N,) float32 for all items of a domain, and positions of the noise."""
         if (split, domain) not in self._drawn:
-            names = [*ANATOMY, "noise_y", "noise_x", *(TUMOUR if domain == "target" else ())]
+            content = self._content
+            salient = content.salient if domain == "target" else ()
+            names = [*content.common, *content.places, *salient]
             seed = SEED + self.config.seed
             uniform = {
-                name: uniform_column(seed, split, domain, i, SIZES[split])
+                name: uniform_column(seed, split, domain, i, content.sizes[split])
                 for i, name in enumerate(names)
             }
-            self._drawn[split, domain] = _in_range(uniform)
+            self._drawn[split, domain] = content.place(uniform)
         return self._drawn[split, domain]
 
 
@@ -195,6 +241,28 @@ def _in_range(uniform: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         factors["tumour_y"] = TUMOUR["tumour_y"][1] * distance * np.sin(angle)
     others = {name: values for name, values in uniform.items() if name not in ranges}
     return {name: values.astype(np.float32) for name, values in factors.items()} | others
+
+
+SLICE = Content(
+    tuple(ANATOMY),
+    tuple(TUMOUR),
+    SIZES,
+    ("noise_y", "noise_x"),
+    PLATE,
+    _in_range,
+    phantom.draw_slices,
+    phantom.label_lesions,
+)
+VOLUME = Content(
+    (*BRAIN, "site"),
+    tuple(LESION),
+    VOLUMES,
+    ("noise_z", "noise_y", "noise_x"),
+    BLOCK,
+    phantom_volume.place_in_range,
+    phantom_volume.draw_volumes,
+    phantom_volume.label_volumes,
+)
 
 
 def write_brats(

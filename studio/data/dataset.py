@@ -169,7 +169,8 @@ class Dataset(ABC):
 
     Attributes:
         shape: shape of every image: (channels, height, width), or (channels, depth, height, width)
-            for volumes, or (features,) for vectors.
+            for volumes, or (features,) for vectors. The axes of a body's volume run from head to
+            feet, from front to back, and from left to right.
         attributes: name -> Attribute.
         quarantined: (file, reason) for each file that could not be used.
         show_names: whether pictures, reports and the app name files and subjects.

@@ -28,6 +28,7 @@ __all__ = [
     "HEIGHT",
     "LESIONS",
     "MODALITIES",
+    "SITES",
     "TUMOUR",
     "Factors",
     "draw_slices",
@@ -66,6 +67,7 @@ TUMOUR: dict[str, tuple[float, float]] = {
     "tumour_ring": (0.0, 1.0),  # how much contrast agent the rim takes up
     "tumour_oedema": (0.0, 0.2),  # how far the swelling reaches beyond the rim
 }
+SITES = {"north": (0.90, 0.90), "south": (0.97, 1.05), "west": (1.03, 1.15)}  # gain, contrast
 LESIONS = {"core": 1, "oedema": 2, "ring": 4}  # the labels of BraTS
 CHUNK = 1 << 16  # pixels drawn at a time, so that intermediate arrays stay in the processor's cache
 RIM = 0.05  # thickness of a tumour's rim

@@ -22,6 +22,8 @@ __all__ = [
     "depth_below_skull",
     "draw_brain",
     "place_pixels",
+    "plane_waves",
+    "positions",
 ]
 
 Factors = Mapping[str, np.ndarray]  # factor -> (n,), or (n, 1, 1) of a chunk
@@ -82,14 +84,14 @@ def _axes(part: Factors) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]
     return (cos, sin, -cos * x0 - sin * y0), (-sin, cos, sin * x0 - cos * y0)
 
 
-def _positions(side: int) -> np.ndarray:
+def positions(side: int) -> np.ndarray:
     """Returns the centres of pixels along one side of a picture, (side,), from -1 to 1."""
     return (np.arange(side, dtype=np.float32) + 0.5) * (2 / side) - 1
 
 
 def place_pixels(part: Factors, side: int) -> Places:
     """Returns the positions of all pixels of slices of `side` x `side` pixels."""
-    column, row = _positions(side)[None, None, :], _positions(side)[None, :, None]
+    column, row = positions(side)[None, None, :], positions(side)[None, :, None]
     x, y = ((a * column + c) + b * row for a, b, c in _axes(part))
     # A head has the shape of an egg, broader at the back.
     across = x / (part["head_shape"] * (1 + (0.10 - 0.03 * y) * y))
@@ -106,7 +108,7 @@ def depth_below_skull(part: Factors, places: Places) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _plane_waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+def plane_waves(wavelength: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns wave vectors (count, 3) and phases (count,) of the pattern that all heads share."""
     rng = np.random.default_rng(count)
     vectors = rng.normal(size=(count, 3))
@@ -125,7 +127,7 @@ def _pattern(
     Returns:
         One or three arrays (n, side, side).
     """
-    vectors, phases = _plane_waves(wavelength, count)
+    vectors, phases = plane_waves(wavelength, count)
     (ax, bx, cx), (ay, by, cy) = _axes(part)
     wx, wy, wz = vectors.T
     start = (
@@ -134,7 +136,7 @@ def _pattern(
         + HEIGHT * part["level"] * wz
         + phases
     )
-    position = _positions(side)[:, None]
+    position = positions(side)[:, None]
     down, along = position * (bx * wx + by * wy) + start, position * (ax * wx + ay * wy)
     cos, sin = np.cos(down), np.sin(down)
     right = np.concatenate([np.cos(along), np.sin(along)], 2).transpose(0, 2, 1)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from studio.atomic import appearing, write_file
 from studio.data import phantom
-from studio.data.phantom import ANATOMY
+from studio.data.phantom import ANATOMY, SITES
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -25,7 +25,6 @@ __all__ = ["COLUMNS", "write_cohort"]
 
 COLUMNS = ("file", "subject", "age", "site", "scalp", "memory", "severity", "kind")
 SLICES = 3
-SITES = {"north": (0.90, 0.90), "south": (0.97, 1.05), "west": (1.03, 1.15)}  # gain, contrast
 # Kind -> centre x and y, lowest and highest radius, ring, core, oedema.
 KINDS = {
     "frontal": (0.02, -0.42, 0.13, 0.19, 0.95, 0.6, 0.02),

@@ -14,6 +14,7 @@ from studio.evaluate.probe_table import METRICS, separation_lines
 from studio.evaluate.verdict import is_linear_only, judge
 from studio.methods import METHODS
 from studio.runs.run import Run
+from studio.runs.start import Start
 
 __all__ = ["describe_probe", "model_card"]
 
@@ -100,7 +101,7 @@ def model_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
         f"# {config.name}: {config.method.name} on {config.data.name}\n",
-        _about(run),
+        _about(run, manifest),
         describe_probe(probe, run.images_seen),
         USE,
         LOAD.format(name=name, shape=("B", *run.shape)).replace("'B'", "B"),
@@ -117,7 +118,7 @@ def _licence(chosen: str | None) -> str:
     return "Nobody has chosen a licence for these weights, so none is granted."
 
 
-def _about(run: Run) -> str:
+def _about(run: Run, manifest: Mapping[str, Any]) -> str:
     config, method = run.config, run.method
     paper = METHODS[config.method.name].paper.rstrip(".")
     data = " ".join(str(DATASETS[config.data.name].__doc__).strip().split("\n\n")[0].split())
@@ -132,10 +133,16 @@ def _about(run: Run) -> str:
         f"- **Images:** {shape}, in [-1, 1]. **Codes:** common z with {config.method.z} numbers, "
         f"salient s with {config.method.s}.\n{_values(run)}"
         f"- **Training:** {run.images_seen:,} images of both sets together, seed {config.seed}. "
-        "See `config.yaml`.\n"
+        f"See `config.yaml`.\n{_start(manifest)}"
         f"- **Weights:** {size:,} parameters, averaged over the training (EMA). They include nets "
         "that only the training needs.\n"
     )
+
+
+def _start(manifest: Mapping[str, Any]) -> str:
+    """Returns a line on the trained nets that the training started from, or nothing."""
+    known = manifest.get("started_from")
+    return "" if known is None else f"- **Start:** {Start(**known).describe()}.\n"
 
 
 def _values(run: Run) -> str:

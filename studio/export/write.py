@@ -14,6 +14,7 @@ folder.
 import copy
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from studio.runs.exported import FORMAT, KIND, WEIGHTS, find_export
 from studio.runs.manifest import sha256
 from studio.runs.probe_file import read_probe
 from studio.runs.run import Run
+from studio.runs.start import Start, read_start
 
 __all__ = ["export", "push", "refuse_push"]
 
@@ -57,9 +59,10 @@ def export(
 
     Returns:
         the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`,
-        `codes`, `blank`, `license`, `parity` (file -> largest difference from the run, see
-        `studio.export.graphs.TOLERANCE`), `parity_images`, `onnx` (the runtime that ran the ONNX
-        files, or the reason why there are none), `versions` and `files` (name -> sha256).
+        `codes`, `blank`, `license`, `started_from` (see `studio.runs.start`, or None), `parity`
+        (file -> largest difference from the run, see `studio.export.graphs.TOLERANCE`),
+        `parity_images`, `onnx` (the runtime that ran the ONNX files, or the reason why there are
+        none), `versions` and `files` (name -> sha256).
 
     Raises:
         StudioError: the run has not its averaged weights, the folder is not empty or cannot be
@@ -158,6 +161,7 @@ def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -
         if differences and len(run.shape) == 3:
             (folder / EXAMPLE).write_bytes((Path(__file__).parent / EXAMPLE).read_bytes())
     refuse_mismatch(parity)
+    start = _start(run)
     manifest = {
         "kind": KIND,
         "format": FORMAT,
@@ -169,6 +173,7 @@ def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -
         "codes": {"z": config.method.z, "s": config.method.s},
         "blank": sampling.blank(method, 1)[0].tolist(),
         "license": license,
+        "started_from": None if start is None else start.to_json(),
         "parity": parity,
         "parity_images": which,
         "onnx": outcome,
@@ -202,6 +207,15 @@ def _shareable_data_config(run: Run) -> DataConfig:
         changes["root"] = None
     changes |= {key: None for key in ("cache",) if getattr(config, key, None) is not None}
     return config.model_copy(update=changes)
+
+
+def _start(run: Run) -> Start | None:
+    """Returns the nets from which the run started, without folders of this machine."""
+    start = read_start(run.folder)
+    if start is None and (bundle := find_export(run.folder)) is not None:
+        known = bundle.manifest.get("started_from")
+        return known and Start(**known)
+    return start and replace(start, run=Path(start.run).name)
 
 
 def _stored_facts(run: Run) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from studio.report.facts import Facts
 from studio.report.findings import find
 from studio.report.scores import list_scores
 from studio.report.words import format_duration, format_number
+from studio.runs.start import Start
 from studio.templates import load_templates
 
 __all__ = ["MOST_BYTES", "STYLE", "TEMPLATES", "name_runs", "render_page"]
@@ -46,7 +47,8 @@ HEADLINES = {
     "counterfactual": "Healed images compared with the truth",
 }
 UNKNOWN = "-"  # in a table. A row without any other value is left out.
-STORED = ("files", "format", "shape")  # keys of a manifest that do not describe the environment
+# Keys of a manifest that do not describe the environment.
+STORED = ("files", "format", "shape", "started_from")
 
 
 class Reproduction(NamedTuple):
@@ -128,6 +130,7 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
             f"common z {f.config.method.z}, salient s {f.config.method.s}"
         ),
         "parameters": lambda f: f"{f.parameters:,}",
+        "start": _describe_start,
         "images seen": lambda f: (
             f"{f.images_seen:,} of {f.config.train.images:,}, both sets together"
         ),
@@ -138,9 +141,16 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
         ),
         "seed": lambda f: str(f.config.seed),
     }
+    if not any("started_from" in facts.environment for facts in runs):
+        del rows["start"]
     cells = [[name, *(read(facts) for facts in runs)] for name, read in rows.items()]
     cells = [line for line in cells if any(cell != UNKNOWN for cell in line[1:])]
     return Table("Model, data and training of each run", ["", *names], cells)
+
+
+def _describe_start(facts: Facts) -> str:
+    known = facts.environment.get("started_from")
+    return "random nets" if known is None else Start(**known).describe()
 
 
 def _count_images(facts: Facts, split: str) -> str:

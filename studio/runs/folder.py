@@ -10,6 +10,7 @@ from studio.config import Config, dump, flatten
 from studio.errors import StudioError, nearest
 from studio.runs.data_file import DATA_FILE
 from studio.runs.run_data import absolute_paths
+from studio.runs.start import START_FILE
 from studio.runs.stored_config import read_stored_config
 
 __all__ = [
@@ -47,7 +48,7 @@ FREE_TO_CHANGE = {
 ALLOW_DATA = "data"  # `--allow data` accepts another content of the data, not another config
 
 # Prefixes of the files that a training leaves in a directory if it is killed before it begins.
-LEFTOVERS = (".lock", ".writing-")
+LEFTOVERS = (".lock", ".writing-", START_FILE)
 
 
 def find_folder(

@@ -5,33 +5,30 @@ saves every so many images.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from studio.build import build_dataset
 from studio.config import Config, flatten
-from studio.data import Dataset
 from studio.distributed.processes import is_lost_contact
 from studio.errors import StudioError, nearest
 from studio.runs import checkpoint
-from studio.runs.data_file import DataFile, read_data_file
-from studio.runs.folder import ALLOW_DATA, claim_folder, find_folder, make_folder
+from studio.runs.folder import find_folder
 from studio.runs.lock import Lock
 from studio.runs.provenance import environment
-from studio.runs.run_data import compare_data
-from studio.runs.stored_config import read_stored_config
 from studio.train_config import TRACKERS
+from studio.training.claim import known_facts, read_stored, stored_precision, take_folder
 from studio.training.engine import Engine
 from studio.training.failures import NotFinite, OutOfMemory
 from studio.training.logger import Averages, Logger
 from studio.training.precision import settle_precision
 from studio.training.recovery import Recovery, find_newest, load_checkpoint_
 from studio.training.signals import ParentProcess, StopSignals
+from studio.training.start import Beginning, find_beginning, note_of, refuse_misfit
 from studio.training.state import engine_state
 from studio.training.threads import keep_threads
 from studio.training.trackers import check_installed
@@ -49,6 +46,7 @@ def train(
     deterministic: bool = False,
     finish: Callable[["TrainingSession"], None] | None = None,
     allowed: Sequence[str] = (),
+    start: Path | None = None,
 ) -> "TrainingSession":
     """Trains from the start or from the newest intact checkpoint, and writes a run directory.
 
@@ -63,6 +61,8 @@ def train(
         finish: called when the budget is used, for example to probe and draw.
         allowed: fields of the config that a resumed training may change, besides those that do
             not affect the weights, for example `train.lr`. `data` accepts changed data.
+        start: a run or an export whose averaged weights a new run starts from. A resumed run keeps
+            its own state.
 
     Returns:
         the session, stopped or finished.
@@ -74,18 +74,24 @@ def train(
         torch.use_deterministic_algorithms(True)
     check_installed([name for name in config.train.log_with if name in TRACKERS])
     # Before anything is written, because the data or the machine may not allow the training.
-    stored = _read_stored(config, folder, resume, allowed)
-    known = _known_facts(config, folder, resume, allowed, stored)
-    config, note = settle_precision(config, _stored_precision(config, folder, resume, allowed))
-    threads = keep_threads(config, find_folder(config, folder, resume, allowed) if resume else None)
+    stored = read_stored(config, folder, resume, allowed)
+    known = known_facts(config, folder, resume, allowed, stored)
+    config, note = settle_precision(config, stored_precision(config, folder, resume, allowed))
+    resumed = find_folder(config, folder, resume, allowed) if resume else None
+    beginning = find_beginning(start, resumed)
+    threads = keep_threads(config, resumed)
     engine = Engine(config, build_dataset(config, known), threads)
+    if beginning is not None and beginning.run is not None:
+        refuse_misfit(engine.method, config, engine.dataset.shape, beginning.run)
     processes, lock = engine.processes, Lock()
     try:
         with processes.skip_destruction_on_error():
             folder, changes = processes.decide_on_first(
-                lambda: _take_folder(config, folder, resume, allowed, lock, engine.dataset, stored)
+                lambda: take_folder(
+                    config, folder, resume, allowed, lock, engine.dataset, stored, beginning
+                )
             )
-            session = TrainingSession(config, folder, engine, stop_after, changes, note)
+            session = TrainingSession(config, folder, engine, stop_after, changes, note, beginning)
             with closing(session.logger):
                 stopped = session.run(finish)
             lock.release()
@@ -108,73 +114,6 @@ def train(
     return session
 
 
-def _read_stored(
-    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str]
-) -> DataFile | None:
-    """Returns the facts of a run that is resumed, or None for a new run or one without them."""
-    if not resume:
-        return None
-    stored = read_data_file(find_folder(config, folder, resume, allowed))
-    return stored if stored is not None and stored.dataset == config.data.name else None
-
-
-def _known_facts(
-    config: Config,
-    folder: Path | None,
-    resume: bool,
-    allowed: Sequence[str],
-    stored: DataFile | None,
-) -> Mapping[str, Any] | None:
-    """Returns what is known of a run's data: nothing for a run of an older studio, None if new."""
-    if stored is not None:
-        return stored.derived
-    old = resume and (find_folder(config, folder, resume, allowed) / "config.yaml").is_file()
-    return {} if old else None
-
-
-def _stored_precision(
-    config: Config, folder: Path | None, resume: bool, allowed: Sequence[str]
-) -> str | None:
-    """Returns the precision of a run that is resumed, or None for a new run."""
-    if not resume:
-        return None
-    folder = find_folder(config, folder, resume, allowed)
-    if not (folder / "config.yaml").is_file():  # stopped before it began
-        return None
-    return read_stored_config(folder).train.mixed_precision
-
-
-def _take_folder(
-    config: Config,
-    folder: Path | None,
-    resume: bool,
-    allowed: Sequence[str],
-    lock: Lock,
-    dataset: Dataset,
-    stored: DataFile | None,
-) -> tuple[Path, str]:
-    """Claims the run's directory and stores the facts of its data.
-
-    Returns:
-        the directory, and the differences of the data from those of the run.
-    """
-    folder = find_folder(config, folder, resume, allowed)
-    changes, _ = compare_data(dataset, stored)
-    if changes and ALLOW_DATA not in allowed:
-        raise StudioError(
-            f"{folder}: cannot be resumed with other data: {changes}; --allow {ALLOW_DATA} accepts "
-            "them and keeps the window and the split of the images that the run knows"
-        )
-    make_folder(folder)
-    lock.acquire(folder)
-    # Again, because the former owner of the lock may have made a run in the directory.
-    find_folder(config, folder, resume, allowed)
-    claim_folder(config, folder)
-    if changes or stored is None or dataset.derived() != stored.derived:
-        DataFile(config.data.name, dataset.derived(), dataset.fingerprint()).write(folder)
-    return folder, changes
-
-
 class TrainingSession:
     """A training in its directory.
 
@@ -187,6 +126,7 @@ class TrainingSession:
         stop_after: seconds after which to save and stop.
         changes: differences of the data from those of the run until now, for its log.
         note: another sentence for its log.
+        beginning: the trained nets from which the training starts or started, if it did.
 
     Attributes:
         stopped: the reason why the training ended before its budget: "SIGINT", "SIGTERM",
@@ -203,6 +143,7 @@ class TrainingSession:
         stop_after: float | None = None,
         changes: str = "",
         note: str = "",
+        beginning: Beginning | None = None,
     ) -> None:
         self.config, self.folder, self.engine, self.stop_after = config, folder, engine, stop_after
         self.dataset, self.processes = engine.dataset, engine.processes
@@ -212,6 +153,8 @@ class TrainingSession:
         newest = find_newest(self.processes, folder, damaged.append)
         if newest is not None:
             load_checkpoint_(engine, newest)
+        elif beginning is not None:
+            beginning.load_(engine)
         if self.processes.first:
             checkpoint.discard_after(folder, engine.images_seen)
         self.logger = Logger(
@@ -222,7 +165,8 @@ class TrainingSession:
             log_with=config.train.log_with,
             config=flatten(config.model_dump(mode="json")),
         )
-        for line in [*damaged, *self.dataset.notes(), *engine.method.notes(), note]:
+        notes = [*self.dataset.notes(), *engine.method.notes(), note]
+        for line in [*damaged, *notes, note_of(beginning, self.dataset)]:
             if line:
                 self.logger.say(line)
         if changes:
@@ -234,9 +178,12 @@ class TrainingSession:
             "threads": engine.threads,
             "precision": config.train.mixed_precision,
             **({"data_changes": changes} if changes else {}),
+            **({"started_from": beginning.start.to_json()} if beginning is not None else {}),
         }
         self.logger.log(engine.images_seen, {"started": self.environment})
         self.recovery = Recovery(engine, self.logger, folder, (self.averages, self.since_saved))
+        if newest is None and beginning is not None:
+            self.save()  # so that neither a resume nor a roll-back returns to random nets
 
     def run(self, finish: Callable[["TrainingSession"], None] | None) -> bool:
         """Trains until the budget is used or something stops the training, then saves.

@@ -30,6 +30,17 @@ Allow = Annotated[
 ]
 
 
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="RUN_OR_EXPORT",
+        help="start from the averaged weights of a run or an export instead of random ones",
+        callback=expand,
+    ),
+]
+
+
 def train(
     cfg: Cfg,
     assignments: Assignments = None,
@@ -66,6 +77,7 @@ def train(
         typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
     allow: Allow = None,
+    start: Start = None,
     data_root: DataRoot = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""
@@ -90,6 +102,7 @@ def train(
                 stop_after,
                 deterministic,
                 allow or [],
+                start,
             )
     except Preempted as request:
         stopped = str(request)
@@ -111,6 +124,7 @@ def _train(
     stop_after: str | None,
     deterministic: bool,
     allow: list[str],
+    start: Path | None,
 ) -> str:
     """Trains, or prints the plan.
 
@@ -122,7 +136,7 @@ def _train(
 
     config = load(cfg, assignments)
     if dry_run:
-        _print_plan(config)
+        _print_plan(config, start)
         return ""
     if requeue:
         if run is None:
@@ -131,7 +145,7 @@ def _train(
             )
         resume = resume or (run / "config.yaml").is_file()
     seconds = parse_duration(stop_after) if stop_after is not None else None
-    return run_training(config, run, resume, seconds, deterministic, _finish, allow).stopped
+    return run_training(config, run, resume, seconds, deterministic, _finish, allow, start).stopped
 
 
 def _finish(session: "TrainingSession") -> None:
@@ -141,11 +155,17 @@ def _finish(session: "TrainingSession") -> None:
     finish(session)
 
 
-def _print_plan(config: "Config") -> None:
+def _print_plan(config: "Config", start: Path | None) -> None:
     from studio.build import build_dataset, build_method
     from studio.config import dump
+    from studio.training.start import find_beginning, note_of, refuse_misfit
 
-    method = build_method(config, build_dataset(config).shape)
+    beginning, dataset = find_beginning(start, None), build_dataset(config)
+    method = build_method(config, dataset.shape)
+    if beginning is not None and beginning.run is not None:
+        refuse_misfit(method, config, dataset.shape, beginning.run)
     print(dump(config), end="")
+    if beginning is not None:
+        print(f"# {note_of(beginning, dataset)}")
     for name, net in method.named_children():
         print(f"# {name}: {sum(p.numel() for p in net.parameters()):,} parameters")

@@ -71,7 +71,12 @@ def prepare_nothing(_: Path) -> dict[str, object]:
     return {"root": None}
 
 
-# Data set -> function that writes its files into a folder and returns its options.
+def prepare_volumes(_: Path) -> dict[str, object]:
+    return {"root": None, "dims": 3, "resolution": 32}
+
+
+# Data set, and words for a variant -> function that writes its files into a folder and returns its
+# options.
 PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "textured_digits": prepare_nothing,
     "folders": prepare_folders,
@@ -85,14 +90,19 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "affectnet": prepare_affectnet,
     "mice_protein": prepare_mice,
     "rna": write_rna,
+    "brain_phantom 3-D": prepare_volumes,
 }
 
 
-@pytest.fixture(scope="module", params=DATASETS)
+@pytest.fixture(scope="module", params=PREPARE)
 def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    root = tmp_path_factory.mktemp(request.param)
-    cls = DATASETS[request.param]
+    root = tmp_path_factory.mktemp("data")
+    cls = DATASETS[request.param.split()[0]]
     return cls(cls.Config(**{"root": str(root), **PREPARE[request.param](root)}))
+
+
+def test_every_dataset_is_tested() -> None:
+    assert {name.split()[0] for name in PREPARE} == set(DATASETS)
 
 
 def some(dataset: Dataset, split: str, domain: str) -> np.ndarray:

@@ -15,7 +15,7 @@ from studio import Run, cli
 from studio.config import resolve
 from studio.errors import StudioError
 from studio.runs import checkpoint
-from studio.training import session
+from studio.runs.folder import claim_folder
 from studio.training.session import TrainingSession, train
 
 SMALL = [
@@ -370,7 +370,7 @@ def test_claim_folder_names_a_folder_that_cannot_be_written(
     Path("file").touch()
     with pytest.raises(StudioError, match="file/run: cannot be written"):
         train(tiny(images=16), Path("file/run"))
-    session.claim_folder(tiny(), Path("fine/run"))
+    claim_folder(tiny(), Path("fine/run"))
     assert "seed: 0" in Path("fine/run/config.yaml").read_text()
 
 

@@ -9,7 +9,7 @@ import typer
 
 from studio.errors import StudioError, nearest
 from studio.limits import Most
-from studio.verbs.options import Assignments, Json, check_picture, expand
+from studio.verbs.options import Assignments, CutPlanes, Json, check_picture, expand
 
 if TYPE_CHECKING:
     from studio.data.dataset import DataConfig
@@ -69,16 +69,20 @@ def data_preview(
     ] = Path("preview.png"),
     n: Annotated[int, typer.Option("--n", min=1, max=Most.COUNT, help="images per row")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, max=Most.SEED)] = 0,
+    planes: CutPlanes = None,
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
     from studio.atomic import write_file
     from studio.data import DATASETS
+    from studio.planes import cut_at
     from studio.render.preview import preview
 
     check_picture(out)
     config = _data_config(name, assignments)
-    picture = preview(DATASETS[config.name](config), n, seed)
+    dataset = DATASETS[config.name](config)
+    with cut_at(planes, dataset.shape):
+        picture = preview(dataset, n, seed)
     write_file(out, lambda partial: picture.save(partial))
     print(out)
 

@@ -9,6 +9,7 @@ import typer
 from studio.errors import StudioError, nearest
 from studio.limits import Most
 from studio.verbs.options import (
+    CutPlanes,
     DataRoot,
     Names,
     Number,
@@ -96,6 +97,7 @@ def render(
     span: Span = None,
     plane: PlaneKind = None,
     attributes: Attributes = None,
+    planes: CutPlanes = None,
     checkpoint: Number = None,
     ema: Weights = True,
     data_root: DataRoot = None,
@@ -103,6 +105,7 @@ def render(
 ) -> None:
     """Draw a picture with a caption."""
     from studio.data import Dataset
+    from studio.planes import cut_at
     from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
     from studio.render.selection import describe_data
 
@@ -118,6 +121,8 @@ def render(
         check_picture(out)
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
+    if planes is not None and kind in (*PICTURES_OF_DIRECTORIES, "codes"):
+        raise StudioError(f"render {kind}: --slice is for pictures of volumes")
     if kind in PICTURES_OF_DIRECTORIES:
         path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:
@@ -132,7 +137,9 @@ def render(
         if isinstance(data, Dataset) and not names:
             data.show_names = False
         path = out or opened.folder / "grids" / f"{kind}.png"
-        _save(PICTURES[kind](opened.method, data, n, seed or 0, **options), path)
+        with cut_at(planes, opened.shape):
+            picture = PICTURES[kind](opened.method, data, n, seed or 0, **options)
+        _save(picture, path)
     print(path)
 
 

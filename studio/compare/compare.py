@@ -17,7 +17,7 @@ from studio.build import build_method
 from studio.compare.launch import LaunchTemplate, TrainingJob, lock_folder, run_jobs
 from studio.compare.present_data import DataCheck, PresentData
 from studio.compare.summary import notes, summarise
-from studio.compare.sweep import Variant
+from studio.compare.variant import Variant
 from studio.data.folders_config import FoldersConfig
 from studio.data.io.files import FilesConfig
 from studio.distributed.processors import usable_cores
@@ -251,7 +251,7 @@ def _train(
 
 def _job(member: Member, out: Path, share: int) -> TrainingJob:
     """Describes a training. `share` trainings share the processors of this machine."""
-    settings = [*member.variant.assignments, f"seed={member.seed}"]
+    settings = member.variant.settings(member.seed)
     if share > 1 and member.variant.config.train.threads == "auto":
         settings.append(f"train.threads={max(1, usable_cores() // share)}")
     words = [

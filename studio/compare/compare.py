@@ -197,8 +197,19 @@ def _update(member: Member) -> None:
     member.state = "half"
     if newest is not None:
         member.images_seen, member.manifest = newest.images_seen, newest.verify()
-        if newest.images_seen >= config.train.images and _own_probe(member) is not None:
+        complete = newest.images_seen >= config.train.images or _has_ended(member)
+        if complete and _own_probe(member) is not None:
             member.state = "done"
+
+
+def _has_ended(member: Member) -> bool:
+    """Returns whether the `train.stop_when` of the config has ended the training."""
+    ended, section = member.manifest.get("ended"), member.variant.config.train.stop_when
+    return (
+        ended is not None
+        and section is not None
+        and section.model_dump(mode="json").items() <= ended.items()
+    )
 
 
 def _own_probe(member: Member) -> dict[str, Any] | None:

@@ -106,12 +106,26 @@ def data_init(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=Most.SEED, help="with --cohort: seed")
     ] = 0,
+    volumes: Annotated[
+        bool,
+        typer.Option(
+            "--volumes",
+            help="with --cohort: brains in 3-D with one kind of patients, as a BIDS folder that "
+            "`vbm` reads",
+        ),
+    ] = False,
 ) -> None:
-    """Write an example of the layout that `folders` reads."""
+    """Write an example of the layout that `folders` reads, or `vbm`."""
+    if volumes and cohort is None:
+        raise StudioError("--volumes: needs --cohort N, the number of subjects of each set")
     if cohort is None:
         from studio.data.catalogue import init_example
 
         init_example(root)
+    elif volumes:
+        from studio.data.vbm.phantom_bids import write_volumes
+
+        write_volumes(root, cohort, seed)
     else:
         from studio.data.phantom_cohort import write_cohort
 

@@ -77,8 +77,8 @@ class Vbm(Dataset):
     """Whole volumes of brains in a BIDS folder: controls, and patients with a condition.
 
     Columns of the table that are attributes, unless `data.attributes` names others: age, sex and
-    site (common), and scales of symptoms, such as SANS and ADOS (salient). A subject without a
-    value counts for everything else.
+    site (common), and severity and scales of symptoms, such as SANS and ADOS (salient). A subject
+    without a value counts for everything else.
 
     The axes of a volume run from head to feet, from front to back, and from left to right.
 

@@ -23,6 +23,7 @@ ID = "participant_id"
 # Column, in lower case -> code where it belongs, and whether it is a number.
 KNOWN: dict[str, tuple[Belongs, bool]] = {
     "age": ("common", True),
+    "severity": ("salient", True),
     **dict.fromkeys(("sex", "gender", "site", "center", "centre", "scanner"), ("common", False)),
 }
 # Scales of symptoms: SANS, SAPS_total, PANSS, ADOS, ADI_S, ADI-R.
@@ -171,7 +172,7 @@ def _sort_into_sets(path: Path, found: Participants, config: VbmConfig) -> None:
 def choose_attributes(table: Participants, config: VbmConfig) -> dict[str, AttributeChoice]:
     """Returns the attributes of the config, or else the columns whose names are known.
 
-    These are age, sex and site (common), and scales of symptoms (salient).
+    These are age, sex and site (common), and severity and scales of symptoms (salient).
 
     Raises:
         StudioError: the table lacks a column that the config names.

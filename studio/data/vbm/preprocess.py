@@ -28,7 +28,15 @@ from studio.data.io.volumes import Volume, read_volume
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
-__all__ = ["Cube", "CubeOptions", "cut_cube", "from_cube_axes", "prepare_cube", "to_cube_axes"]
+__all__ = [
+    "Cube",
+    "CubeOptions",
+    "cut_cube",
+    "from_cube_axes",
+    "place_cube",
+    "prepare_cube",
+    "to_cube_axes",
+]
 
 FEWEST_VOXELS = 8  # along each axis of a volume
 FEWEST_KEPT = 0.9  # share of the brain that must lie in the cube
@@ -203,19 +211,26 @@ def _find_brain(values: np.ndarray, background: float | None, options: CubeOptio
 
 
 def _place_cube(volume: Volume, options: CubeOptions) -> np.ndarray:
-    """Returns the affine of the cube, whose axes are those of space.
-
-    Its voxels lie on multiples of their size, counted from the origin of space or, if each volume
-    has its own place, from the volume's first voxel.
-    """
-    half = (options.resolution - 1) / 2 * options.voxel
+    """Returns the affine of the cube for a volume, see `place_cube`."""
     if options.align == "world":
-        middle, origin = np.array(options.centre), np.zeros(3)
-    else:
-        last = np.array([*np.subtract(volume.values.shape, 1), 1])
-        corners = np.stack([volume.affine @ [0, 0, 0, 1], volume.affine @ last])[:, :3]
-        middle, origin = corners.mean(0), corners[0]
-    steps = (middle - half - origin) / options.voxel
+        return place_cube(options)
+    last = np.array([*np.subtract(volume.values.shape, 1), 1])
+    first, end = (volume.affine @ [0, 0, 0, 1])[:3], (volume.affine @ last)[:3]
+    return place_cube(replace(options, centre=tuple((first + end) / 2)), first)
+
+
+def place_cube(options: CubeOptions, origin: np.ndarray | None = None) -> np.ndarray:
+    """Returns the affine (4, 4) of a cube around `options.centre`, from canonical axes to mm.
+
+    Its axes are those of space, and its voxels lie on multiples of their size.
+
+    Args:
+        options: of the data set.
+        origin: point from which multiples are counted. None: the origin of space.
+    """
+    origin = np.zeros(3) if origin is None else origin
+    half = (options.resolution - 1) / 2 * options.voxel
+    steps = (np.array(options.centre) - half - origin) / options.voxel
     affine = np.diag([options.voxel] * 3 + [1.0])
     # Rounded half down, so that a cube of even side is as far as possible towards back and feet.
     affine[:3, 3] = origin + np.ceil(steps - 0.5 - 1e-6) * options.voxel

@@ -263,6 +263,6 @@ def test_check_describes_vbm(shared: Path) -> None:
     assert report["ok"]
     assert report["shape"] == [1, 32, 32, 32]
     text = describe(report)
-    assert "images: 1 x 32 x 32 x 32 (channels, depth, height, width)" in text
+    assert "volumes: 1 x 32 x 32 x 32 (channels, depth, height, width)" in text
     assert "files: 31 x 37 x 31 voxels of 6 x 6 x 6 mm" in text
     assert "attribute sans: salient, a number, target only" in text

@@ -62,7 +62,7 @@ def describe_planes(sides: Sequence[int]) -> str:
     return (
         f"Volumes are cut in three planes, counted from the head, the front and the left: {found}. "
         "The coronal plane is at the top left, the sagittal plane to its right and the axial plane "
-        "below. "
+        "below. Black marks in the gaps show where the planes cut one another. "
     )
 
 
@@ -73,7 +73,8 @@ def draw_planes(pixels: np.ndarray) -> np.ndarray:
         pixels: (B, D, H, W, C), uint8.
 
     Returns:
-        (B, D + 1 + H, W + 1 + H, C), uint8. Empty places are white.
+        (B, D + 1 + H, W + 1 + H, C), uint8. Empty places are white. A black pixel in a gap marks
+        where another plane cuts the views beside it.
     """
     count, depth, height, width, channels = pixels.shape
     axial, coronal, sagittal = _find_planes(pixels.shape[1:4])
@@ -81,4 +82,6 @@ def draw_planes(pixels: np.ndarray) -> np.ndarray:
     views[:, :depth, :width] = pixels[:, :, coronal]
     views[:, :depth, width + 1 :] = pixels[:, :, :, sagittal]
     views[:, depth + 1 :, :width] = pixels[:, axial]
+    views[:, [axial, depth + 1 + coronal], width] = 0
+    views[:, depth, [sagittal, width + 1 + coronal]] = 0
     return views

@@ -87,4 +87,6 @@ def test_to_2d_shows_the_three_middle_planes_of_a_volume() -> None:
     views = (second[:4, :8], second[5:, :8], second[:4, 9:])
     assert [np.count_nonzero(view) for view in views] == [1, 1, 1]
     assert (second[5:, 9:] == 255).all(), "empty places are white"
+    assert np.argwhere(second[:, 8] == 0)[:, 0].tolist() == [2, 5 + 3], "axial and coronal plane"
+    assert np.argwhere(second[4] == 0)[:, 0].tolist() == [4, 9 + 3], "sagittal and coronal plane"
     assert (first[:4, :8] == 0).all()

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from gradio.components import Component
 from gradio.themes import Base
 from torch import Tensor
 
@@ -198,6 +199,31 @@ class _Page:
         gr.on(
             moves, self._move, values, self.edited, trigger_mode="always_last", queue=False, **QUIET
         )
+        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
+        self._connect_planes()
+        self._connect_new(seen)
+        for event in reloads:
+            event.then(
+                _show_errors(self._update_strips),
+                [self.session, self.tab, *self.sliders],
+                self.strips,
+                **QUIET,
+            )
+
+    def _connect_planes(self) -> None:
+        """Connects the sliders of the planes."""
+        planes = self.cutter.sliders
+        gr.on(
+            [slider.input for slider in planes],
+            _show_errors(self._cut),
+            [self.session, self.tab, *planes, *self.sliders],
+            [self.session, self.edited, self.fixed, self.swaps, self.strips],
+            trigger_mode="always_last",
+            **QUIET,
+        )
+
+    def _connect_new(self, seen: Sequence[Component]) -> None:
+        """Connects the generated images."""
         self.draw.click(
             _show_errors(self._draw),
             [self.session, self.kind, self.seed],
@@ -208,26 +234,6 @@ class _Page:
             _show_errors(self._choose_generated),
             [self.session, self.drawn],
             [*seen, self.tabs],
-            **QUIET,
-        )
-        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
-        self._connect_planes()
-        for event in reloads:
-            event.then(
-                _show_errors(self._update_strips),
-                [self.session, self.tab, *self.sliders],
-                self.strips,
-                **QUIET,
-            )
-
-    def _connect_planes(self) -> None:
-        planes = self.cutter.sliders
-        gr.on(
-            [slider.input for slider in planes],
-            _show_errors(self._cut),
-            [self.session, self.tab, *planes, *self.sliders],
-            [self.session, self.edited, self.fixed, self.swaps, self.strips],
-            trigger_mode="always_last",
             **QUIET,
         )
 

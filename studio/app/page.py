@@ -158,9 +158,8 @@ class _Page:
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
         opened += self.cutter.parts
         start = [self.run, self.a.domain, self.b.domain]
-        reloads = [
-            gr.on([blocks.load, self.run.change], _show_errors(self._start), start, opened, **QUIET)
-        ]
+        begin = [blocks.load, self.run.change]
+        reloads = [gr.on(begin, _show_errors(self._start), start, opened, **QUIET)]
         for letter, picker in (("a", self.a), ("b", self.b)):
             shown = [picker.page, picker.offered, picker.gallery]
             picker.domain.input(
@@ -211,7 +210,6 @@ class _Page:
             )
 
     def _connect_planes(self) -> None:
-        """Connects the sliders of the planes."""
         planes = self.cutter.sliders
         gr.on(
             [slider.input for slider in planes],
@@ -223,7 +221,6 @@ class _Page:
         )
 
     def _connect_new(self, seen: Sequence[Component]) -> None:
-        """Connects the generated images."""
         self.draw.click(
             _show_errors(self._draw),
             [self.session, self.kind, self.seed],

@@ -26,6 +26,10 @@ def sections_page() -> str:
         _section("nets", "nets", schema.NetsConfig),
         _section("A layer of nets.encoder, nets.head or nets.decoder", "", schema.Layer),
         _section("train", "train", schema.TrainConfig),
+        *(
+            _section(f"{part.__name__}, inside of train", "", part)
+            for part in _inner_sections(schema.TrainConfig)
+        ),
         _section("analysis", "analysis", AnalysisConfig),
         _section("paper", "paper", schema.PaperConfig),
     ]

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from studio.errors import StudioError
+from studio.planes import draw_planes
 
 __all__ = [
     "check_finite",
@@ -108,8 +109,7 @@ def to_2d(pixels: np.ndarray) -> np.ndarray:
     """Lays out pixels in two dimensions, (B, h, w, C). Empty places are white.
 
     - Images (B, H, W, C) stay as they are.
-    - Volumes (B, D, H, W, C) become a drawing of three views, the planes through the middle of the
-      volume: (H, W) at the top left, (D, W) below it and (H, D) to its right.
+    - Volumes (B, D, H, W, C) become a drawing of three views (`studio.planes`).
     - Vectors (B, F, C) fill a square row by row.
     """
     if pixels.ndim == 4:
@@ -121,9 +121,4 @@ def to_2d(pixels: np.ndarray) -> np.ndarray:
             pixels, ((0, 0), (0, side * height - pixels.shape[1]), (0, 0)), constant_values=255
         )
         return filled.reshape(len(pixels), height, side, -1)
-    count, depth, height, width, channels = pixels.shape
-    views = np.full((count, height + 1 + depth, width + 1 + depth, channels), 255, np.uint8)
-    views[:, :height, :width] = pixels[:, depth // 2]
-    views[:, height + 1 :, :width] = pixels[:, :, height // 2]
-    views[:, :height, width + 1 :] = pixels[:, :, :, width // 2].swapaxes(1, 2)
-    return views
+    return draw_planes(pixels)

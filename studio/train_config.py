@@ -7,12 +7,27 @@ from pydantic import Field
 from studio.limits import Most
 from studio.section import Section
 
-__all__ = ["TRACKERS", "TrainConfig"]
+__all__ = ["TRACKERS", "StopWhen", "TrainConfig"]
 
 TRACKERS = ("wandb", "mlflow", "trackio")  # besides TensorBoard
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
+
+
+class StopWhen(Section):
+    """The section `train.stop_when`: training ends early if a number no longer improves."""
+
+    term: str = Field(min_length=1)
+    """Name of a loss term as in `log.jsonl`, for example `G/image.target`, which should be low, or
+    of a probe, for example `probe/target/salient`, which should be high in the code where the
+    attribute belongs. A probe needs `train.probe_every`."""
+    patience: int = Field(ge=1, le=Most.COUNT)
+    """Looks without a new best value after which training ends. A look at a term is a line of the
+    log (`train.log_every`), a look at a probe is a probe (`train.probe_every`).
+
+    Unit: looks.
+    """
 
 
 class TrainConfig(Section):
@@ -130,3 +145,6 @@ class TrainConfig(Section):
     keep_best: str = ""
     """Name of a term as in `log.jsonl`, for example `G/image.target`. The checkpoint at which the
     average of this term since the previous checkpoint was lowest is kept as well. Empty: none."""
+    stop_when: StopWhen | None = None
+    """Ends the training early if a number of the log no longer improves: `{term, patience}`. null:
+    training uses its whole budget."""

@@ -105,3 +105,23 @@ def test_table_9_is_compared_at_700_epochs() -> None:
     assert config.paper is not None
     assert config.paper.images == 700 * epoch
     assert sweep("carton_cr")["rows"]["no CR"]["paper.images"] == 700 * epoch
+
+
+@pytest.mark.parametrize("condition", ["schizophrenia", "autism"])
+def test_vbm_configs_have_the_settings_of_app_e_3_and_five_folds(condition: str) -> None:
+    names = sweep(f"vbm_{condition}")["base"]
+    lr = {"schizophrenia": 5e-5, "autism": 2e-5}[condition]
+    for name in names:
+        config = load(name)
+        assert (config.train.lr, config.train.batch, config.data.target) == (lr, 32, (condition,))
+        assert (config.method.z, config.method.s, config.data.resolution) == (128, 128, 128)
+        assert (config.method.weights["kl_z"], config.method.weights["kl_s"]) == (1, 0.1)
+        assert config.data.test_share == 0.25
+        shown = {*sweep(f"vbm_{condition}")["show"]}
+        assert set(config.paper.numbers) == shown
+    assert sweep(f"vbm_{condition}")["each"] == {"data.fold": [0, 1, 2, 3, 4]}
+    sepvae = load(names[-1]).method
+    assert (sepvae.weights["mi"], sepvae.sigma_p) == (10, 0.01)
+    mm_cvae = load(names[1]).method.weights
+    assert mm_cvae["mmd_z"] * 16 == COMMON
+    assert mm_cvae["mmd_s"] * 16 == SALIENT

@@ -1,6 +1,7 @@
 """The app's page: its Gradio components and their events. `state` does the computing."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from html import escape
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 import gradio as gr
 import torch
+from gradio.components import Component
 from gradio.themes import Base
 from torch import Tensor
 
-from studio.app.numbers import MOST_SEED, Seed, Slider
+from studio.app.numbers import MOST_SEED, Seed
+from studio.app.parts import Cutter, describe_run, salient_slider
 from studio.app.picker import Picker
 from studio.app.pictures import (
-    show_about,
     show_alert,
     show_edited,
     show_fixed,
@@ -22,7 +24,7 @@ from studio.app.pictures import (
     show_swaps,
     thumbnails,
 )
-from studio.app.state import REACH, Choice, Explorer, Session, Shelf
+from studio.app.state import Choice, Explorer, Session, Shelf
 from studio.errors import StudioError
 from studio.method import Domain
 
@@ -82,7 +84,7 @@ class _Page:
         with gr.Row():
             with gr.Column(scale=3, min_width=260):
                 gr.Markdown("# Contrastive studio", elem_classes="title")
-                self.about = gr.HTML(_about(first), elem_classes="about", elem_id="about")
+                self.about = gr.HTML(describe_run(first), elem_classes="about", elem_id="about")
             with gr.Column(scale=1, min_width=220):
                 self.run = gr.Dropdown(
                     shelf.names, value=first.name, label="Run", filterable=False, elem_id="run"
@@ -91,15 +93,17 @@ class _Page:
             with gr.Column(scale=4, min_width=260):
                 self.a = Picker("A", "keeps its common code z")
                 self.b = Picker("B", "lends its salient code s")
-            with gr.Column(scale=9, min_width=260), gr.Tabs() as self.tabs:
-                with gr.Tab("Explore", id="explore"):
-                    self._explore(min(shelf.salient, MOST_SLIDERS))
-                with gr.Tab("Swap", id="swap"):
-                    self.swaps = gr.HTML(elem_id="swaps")
-                with gr.Tab(TRAVERSE, id="traverse"):
-                    self.strips = gr.HTML(elem_id="strips")
-                with gr.Tab("Generated images", id="new"):
-                    self._new()
+            with gr.Column(scale=9, min_width=260):
+                self.cutter = Cutter(first)
+                with gr.Tabs() as self.tabs:
+                    with gr.Tab("Explore", id="explore"):
+                        self._explore(min(shelf.salient, MOST_SLIDERS))
+                    with gr.Tab("Swap", id="swap"):
+                        self.swaps = gr.HTML(elem_id="swaps")
+                    with gr.Tab(TRAVERSE, id="traverse"):
+                        self.strips = gr.HTML(elem_id="strips")
+                    with gr.Tab("Generated images", id="new"):
+                        self._new()
 
     def _explore(self, sliders: int) -> None:
         self.edited = gr.HTML(elem_id="live")
@@ -109,13 +113,13 @@ class _Page:
             self.heal = gr.Button("Nothing salient (heal)", size="sm", elem_id="heal")
             self.take = gr.Button("Salient code of B (swap)", size="sm", elem_id="take")
         with gr.Row(elem_classes="sliders"):
-            self.sliders = [_slider(place) for place in range(min(FIRST, sliders))]
+            self.sliders = [salient_slider(place) for place in range(min(FIRST, sliders))]
         title = "Further salient coordinates, with smaller effects"
         with (
             gr.Accordion(title, open=False, visible=sliders > FIRST) as self.rest,
             gr.Row(elem_classes="sliders"),
         ):
-            self.sliders += [_slider(place) for place in range(FIRST, sliders)]
+            self.sliders += [salient_slider(place) for place in range(FIRST, sliders)]
 
     def _new(self) -> None:
         with gr.Row():
@@ -153,10 +157,10 @@ class _Page:
             for part in (picker.page, picker.offered, picker.gallery)
         ]
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
+        opened += self.cutter.parts
         start = [self.run, self.a.domain, self.b.domain, self.session]
-        reloads = [
-            gr.on([blocks.load, self.run.change], _show_errors(self._start), start, opened, **QUIET)
-        ]
+        begin = [blocks.load, self.run.change]
+        reloads = [gr.on(begin, _show_errors(self._start), start, opened, **QUIET)]
         for letter, picker in (("a", self.a), ("b", self.b)):
             shown = [picker.page, picker.offered, picker.gallery]
             picker.domain.input(
@@ -195,6 +199,29 @@ class _Page:
         gr.on(
             moves, self._move, values, self.edited, trigger_mode="always_last", queue=False, **QUIET
         )
+        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
+        self._connect_planes()
+        self._connect_new(seen)
+        for event in reloads:
+            event.then(
+                _show_errors(self._update_strips),
+                [self.session, self.tab, *self.sliders],
+                self.strips,
+                **QUIET,
+            )
+
+    def _connect_planes(self) -> None:
+        planes = self.cutter.sliders
+        gr.on(
+            [slider.input for slider in planes],
+            _show_errors(self._cut),
+            [self.session, self.tab, *planes, *self.sliders],
+            [self.session, self.edited, self.fixed, self.swaps, self.strips],
+            trigger_mode="always_last",
+            **QUIET,
+        )
+
+    def _connect_new(self, seen: Sequence[Component]) -> None:
         self.draw.click(
             _show_errors(self._draw),
             [self.session, self.kind, self.seed],
@@ -207,14 +234,6 @@ class _Page:
             [*seen, self.tabs],
             **QUIET,
         )
-        self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
-        for event in reloads:
-            event.then(
-                _show_errors(self._update_strips),
-                [self.session, self.tab, *self.sliders],
-                self.strips,
-                **QUIET,
-            )
 
     def _start(self, name: str, a: Domain, b: Domain, session: Session | None) -> list[Update]:
         explorer = self.shelf.open(name)
@@ -222,11 +241,12 @@ class _Page:
         lists = [*self._offer(name, a), *self._offer(name, b)]
         return [
             *self._show(explorer.begin(session)),
-            _about(explorer),
+            describe_run(explorer),
             folded,
             gr.update(value=None),
             None,
             *lists,
+            *self.cutter.updates(explorer.shape),
         ]
 
     def _offer(self, name: str, domain: Domain, page: int = 0) -> list[Update]:
@@ -260,7 +280,7 @@ class _Page:
 
     def _choose(self, session: Session, letter: str, choice: Choice) -> list[Update]:
         a, b = (choice, session.b) if letter == "a" else (session.a, choice)
-        updated = self._explorer(session).look_at(a, b)
+        updated = replace(self._explorer(session).look_at(a, b), planes=session.planes)
         return self._show(updated if letter == "a" else updated.at(session.base))
 
     def _base_handler(
@@ -280,6 +300,14 @@ class _Page:
             return _edited(self._explorer(session), session, values)
         except StudioError as error:  # Gradio shows no messages of events that are not queued
             return show_alert(str(error))
+
+    def _cut(self, session: Session, tab: str, *values: float) -> list[Update]:
+        """Shows volumes in other planes."""
+        planes, salient = values[: len(self.cutter.sliders)], values[len(self.cutter.sliders) :]
+        session = replace(session, planes=(int(planes[0]), int(planes[1]), int(planes[2])))
+        edited = _edited(self._explorer(session), session, salient)
+        strips = self._update_strips(session, tab, *salient)
+        return [session, edited, show_fixed(session), show_swaps(session), strips]
 
     def _draw(self, session: Session, domain: Domain, seed: int | None) -> list[Update]:
         if seed is None:
@@ -353,34 +381,6 @@ def _blank(explorer: Explorer, session: Session) -> Tensor:
 
 def _salient_of_b(explorer: Explorer, session: Session) -> Tensor:
     return session.b.code.s[0]
-
-
-def _slider(place: int) -> gr.Slider:
-    return Slider(
-        -REACH,
-        REACH,
-        0,
-        step=0.01,
-        label=f"salient {place}",
-        min_width=180,
-        buttons=[],
-        elem_id=f"slider-{place}",
-    )
-
-
-def _about(explorer: Explorer) -> str:
-    """Returns the description of a run, and the problem of its data set, if it has one."""
-    run = explorer.run
-    z, s = run.config.method.z, run.config.method.s
-    shape = " x ".join(map(str, explorer.shape))
-    words = (
-        f"{run.config.method.name} on {run.config.data.name}, {run.images_seen:,} images seen, "
-        f"images {shape}, {z} common and {s} salient coordinates. The result is decoded from the "
-        "common code of A and the salient code of the sliders. Healed means the pseudo-healthy "
-        "counterpart of A: decoded with nothing salient. The percentage at a slider is the "
-        "coordinate's share of all salient change."
-    )
-    return show_about(words, explorer.problem)
 
 
 def _show_errors(handler: Callable[..., Update]) -> Callable[..., Update]:

@@ -5,9 +5,10 @@ Downloads are links to the same data. The templates escape names, because these 
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Concatenate, NamedTuple, ParamSpec
 from urllib.parse import quote
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from studio.app.state import STRIP, Coordinate, Session
 from studio.codes_table import CodesWriter
-from studio.pixels import strongest_difference, to_pixels, visible_channels
+from studio.pixels import strongest_difference, to_2d, to_pixels, visible_channels
+from studio.planes import cut_at
 from studio.render.grid import Scale, enlargement
 from studio.templates import data_uri, load_templates
 
@@ -34,8 +36,23 @@ __all__ = [
     "write_codes_csv",
 ]
 
+Parameters = ParamSpec("Parameters")
 # Half of the range of an image. It is the same for every image, so that maps can be compared.
 CHANGE = Scale("difference", -1, 1, "RdBu_r")
+
+
+Show = Callable[Concatenate[Session, Parameters], str]
+
+
+def _in_its_planes(show: Show[Parameters]) -> Show[Parameters]:
+    """Returns a function that shows volumes in the planes of their session."""
+
+    @wraps(show)
+    def cut(session: Session, /, *given: Parameters.args, **named: Parameters.kwargs) -> str:
+        with cut_at(session.planes, session.a.image.shape):
+            return show(session, *given, **named)
+
+    return cut
 
 
 class Tile(NamedTuple):
@@ -83,6 +100,7 @@ class ColourKey(NamedTuple):
     high: str
 
 
+@_in_its_planes
 def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
     """Returns the first row: A, its reconstruction, the result of the sliders and the change."""
     result_uri = _uri(_pixels(result))
@@ -104,6 +122,7 @@ def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
     return _render("edited", tiles, _colour_key(), stem, result_uri, table)
 
 
+@_in_its_planes
 def show_fixed(session: Session) -> str:
     """Returns the second row: B, A swapped, A healed, and the removed content."""
     removed = _uri(paint_change(session.reconstruction, session.healed))
@@ -116,6 +135,7 @@ def show_fixed(session: Session) -> str:
     return _render("tile_row", tiles)
 
 
+@_in_its_planes
 def show_swaps(session: Session) -> str:
     """Returns a table of both common codes with both salient codes and the blank one.
 
@@ -150,6 +170,7 @@ def show_swaps(session: Session) -> str:
     return _render("swap_table", sources, rows, _colour_key())
 
 
+@_in_its_planes
 def show_strips(session: Session, strips: Sequence[tuple[Coordinate, Tensor]]) -> str:
     """Returns one strip of images per coordinate, with its range and its share of the change."""
     rows = []
@@ -180,17 +201,18 @@ def thumbnails(images: Tensor) -> list[Image.Image]:
     """Returns small pictures to choose from. Tiny images are enlarged pixel by pixel."""
     if not len(images):
         return []
-    zoom = enlargement(images.shape[-1])
-    frames = _all_pixels(images).repeat(zoom, axis=1).repeat(zoom, axis=2)
+    frames = _all_pixels(images)
+    zoom = enlargement(min(frames.shape[1:3]))
+    frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
     return [Image.fromarray(np.broadcast_to(frame, (*frame.shape[:2], 3))) for frame in frames]
 
 
 def paint_change(after: Tensor, before: Tensor) -> np.ndarray:
-    """Colours after - before, both (C, H, W), in the channel that differs most.
+    """Colours after - before, both (C, *space), in the channel that differs most.
 
     Red means that after is brighter, blue that it is darker.
     """
-    return CHANGE.paint(strongest_difference(after[None], before[None])[0].numpy())
+    return to_2d(CHANGE.paint(strongest_difference(after[None], before[None]).numpy()))[0]
 
 
 def write_codes_csv(rows: Sequence[tuple[str, Tensor, Tensor]]) -> str:
@@ -209,7 +231,7 @@ def _render(macro: str, *given: object) -> str:
 
 
 def _all_pixels(images: Tensor) -> np.ndarray:
-    return to_pixels(visible_channels(images))
+    return to_2d(to_pixels(visible_channels(images)))
 
 
 def _pixels(image: Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from studio.method import Code
+from studio.planes import Planes
 
 __all__ = ["Choice", "Coordinate", "Session"]
 
@@ -65,6 +66,7 @@ class Session:
         base: the salient code (m,) of the sliders before any of them was moved.
         decoded: (2, 3, C, H, W): the common codes of a and b, each with the salient code of a, that
             of b, and the blank one.
+        planes: the planes in which volumes are shown. None: those through their middle.
     """
 
     run: str
@@ -72,6 +74,7 @@ class Session:
     b: Choice
     base: Tensor
     decoded: Tensor
+    planes: Planes | None = None
 
     def at(self, base: Tensor) -> "Session":
         """Returns the session with the sliders at another salient code (m,)."""

@@ -49,12 +49,12 @@ class Explorer:
 
     Attributes:
         coordinates: coordinates of the salient code, that with the largest effect first.
-        shape: shape of every image, (C, H, W).
+        shape: shape of every image, (C, H, W), or volume, (C, D, H, W).
         problem: the reason why the data set of the run cannot be opened, or "". Uploads and
             generated images work without it.
 
     Raises:
-        StudioError: the images of the run are volumes or vectors.
+        StudioError: the items of the run are vectors.
     """
 
     def __init__(self, name: str, run: Run, names: bool = True) -> None:
@@ -258,8 +258,7 @@ class Shelf:
         salient: the largest number of salient coordinates.
 
     Raises:
-        StudioError: a folder is not a run, has no intact checkpoint, or its images are volumes or
-            vectors.
+        StudioError: a folder is not a run, has no intact checkpoint, or its items are vectors.
     """
 
     def __init__(
@@ -305,10 +304,10 @@ class Shelf:
 
 def _shape(name: str, run: Run) -> tuple[int, ...]:
     shape = run.shape
-    if len(shape) != 3:
-        kind = "volumes" if len(shape) == 4 else "vectors"
+    if len(shape) not in (3, 4):
         raise StudioError(
-            f"{name}: holds {kind} of shape {shape}; the app shows images (channels, height, width)"
+            f"{name}: holds vectors of shape {shape}; the app shows images (channels, height, "
+            "width) and volumes (channels, depth, height, width)"
         )
     return shape
 

@@ -17,7 +17,7 @@ from studio.build import build_method
 from studio.compare.launch import LaunchTemplate, TrainingJob, lock_folder, run_jobs
 from studio.compare.present_data import DataCheck, PresentData
 from studio.compare.summary import notes, summarise
-from studio.compare.sweep import Variant
+from studio.compare.variant import Variant
 from studio.data.folders_config import FoldersConfig
 from studio.data.io.files import FilesConfig
 from studio.distributed.processors import usable_cores
@@ -197,8 +197,19 @@ def _update(member: Member) -> None:
     member.state = "half"
     if newest is not None:
         member.images_seen, member.manifest = newest.images_seen, newest.verify()
-        if newest.images_seen >= config.train.images and _own_probe(member) is not None:
+        complete = newest.images_seen >= config.train.images or _has_ended(member)
+        if complete and _own_probe(member) is not None:
             member.state = "done"
+
+
+def _has_ended(member: Member) -> bool:
+    """Returns whether the `train.stop_when` of the config has ended the training."""
+    ended, section = member.manifest.get("ended"), member.variant.config.train.stop_when
+    return (
+        ended is not None
+        and section is not None
+        and section.model_dump(mode="json").items() <= ended.items()
+    )
 
 
 def _own_probe(member: Member) -> dict[str, Any] | None:
@@ -251,7 +262,7 @@ def _train(
 
 def _job(member: Member, out: Path, share: int) -> TrainingJob:
     """Describes a training. `share` trainings share the processors of this machine."""
-    settings = [*member.variant.assignments, f"seed={member.seed}"]
+    settings = member.variant.settings(member.seed)
     if share > 1 and member.variant.config.train.threads == "auto":
         settings.append(f"train.threads={max(1, usable_cores() // share)}")
     words = [

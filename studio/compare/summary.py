@@ -1,7 +1,8 @@
 """Statistics over several trainings: mean, spread, best and worst, with the values of the paper.
 
 The key of a number is `ATTRIBUTE.SPACE` for a row of the probe (`digit.salient`, or
-`digit.salient_nonlinear` by the non-linear reader). For other numbers it is the path in probe.json
+`digit.salient_nonlinear` by the non-linear reader), or `ATTRIBUTE.METRIC_SPACE` for a metric beside
+that of the row (`age.mae_salient`). For other numbers it is the path in probe.json
 (`reconstruction.target`, `separation.w2_common`, `disentangle.factorvae`).
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from studio.compare.sweep import Variant
+from studio.compare.variant import Variant
 from studio.errors import nearest
 from studio.evaluate.codes import SPACES
 from studio.evaluate.verdict import is_linear_only, judge
@@ -20,6 +21,7 @@ from studio.schema import PaperConfig
 
 __all__ = ["NONLINEAR", "collect_numbers", "desired_direction", "notes", "summarise"]
 
+METRICS = ("mae", "accuracy", "balanced_accuracy", "auc")  # beside the headline of a row
 NONLINEAR = "_nonlinear"  # ending of the keys of the non-linear reader
 Direction = Literal["higher", "lower"]
 HIGHER = {
@@ -48,6 +50,9 @@ def collect_numbers(probed: Mapping[str, Any]) -> dict[str, float]:
         for space in SPACES:
             found[f"{row['attribute']}.{space}"] = row.get(space)
             found[f"{row['attribute']}.{space}{NONLINEAR}"] = also.get(f"{space}{NONLINEAR}")
+            for metric in METRICS:
+                name = f"{metric}_{space}"
+                found[f"{row['attribute']}.{name}"] = also.get(name)
     for name, section in probed.items():
         if isinstance(section, dict):
             found |= dict(_leaves(section, name))
@@ -63,9 +68,10 @@ def desired_direction(key: str, belongs: Mapping[str, str]) -> Direction | None:
     """
     head, *path = key.split(".")
     last = path[-1] if path else head
-    code = last.removesuffix(NONLINEAR)
-    if head in belongs and code in SPACES:
-        return "higher" if code in (belongs[head], "whole") else "lower"
+    metric, _, code = last.removesuffix(NONLINEAR).rpartition("_")
+    if head in belongs and code in SPACES and metric in ("", *METRICS):
+        wanted = code in (belongs[head], "whole")
+        return "higher" if wanted is (metric != "mae") else "lower"
     space, owner = PER_SPACE.fullmatch(last), next((part for part in path if part in belongs), None)
     if space and owner:
         return "higher" if space[1] == belongs[owner] else "lower"

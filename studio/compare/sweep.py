@@ -20,13 +20,13 @@ and quotes separate values.
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from studio.compare.labels import describe_overrides, folder_name, join_words, to_json
+from studio.compare.variant import Variant
 from studio.config import (
     Config,
     find_config,
@@ -43,7 +43,6 @@ from studio.schema import Section
 
 __all__ = [
     "Sweep",
-    "Variant",
     "comparison_name",
     "find_config_or_sweep",
     "list_sweeps",
@@ -67,6 +66,8 @@ class Sweep(Section):
         set: overrides for every row.
         rows: label -> overrides.
         grid: field -> values. Every combination is a row.
+        each: field -> values. The training with seed i of every row has the i-th value, and the
+            first again after the last, so that a row is a mean over folds, for example.
     """
 
     about: str = ""
@@ -77,6 +78,7 @@ class Sweep(Section):
     set: Overrides = Field(default={})
     rows: dict[str, Overrides] = Field(default={})
     grid: dict[str, list[Any]] = Field(default={})
+    each: dict[str, list[Any]] = Field(default={})
 
     @field_validator("base", mode="before")
     @classmethod
@@ -87,10 +89,24 @@ class Sweep(Section):
     def _check_rows_and_grid(self) -> Self:
         if self.rows and self.grid:
             raise ValueError("found both rows and grid, expected one of them")
-        empty = [key for key, values in self.grid.items() if not values]
-        if empty:
-            raise ValueError(f"grid.{empty[0]}: found no value")
+        for part, axes in (("grid", self.grid), ("each", self.each)):
+            empty = [key for key, values in axes.items() if not values]
+            if empty:
+                raise ValueError(f"{part}.{empty[0]}: found no value")
         return self
+
+    def trainings(self, seeds: int | None) -> dict[int, Overrides]:
+        """Returns seed -> overrides of that training alone.
+
+        Args:
+            seeds: number of trainings. None takes that of the file, or the number of values of
+                `each`, or 3.
+        """
+        most = max(map(len, self.each.values()), default=SEEDS)
+        return {
+            seed: {key: values[seed % len(values)] for key, values in self.each.items()}
+            for seed in range(seeds or self.seeds or most)
+        }
 
     def combinations(self) -> Iterator[tuple[str, Overrides]]:
         """Yields the label and the overrides of every row. A sweep without rows has one,
@@ -100,33 +116,6 @@ class Sweep(Section):
             return
         for overrides in _product(self.grid):
             yield describe_overrides(overrides), overrides
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of a comparison: a config with its overrides, trained with several seeds.
-
-    Attributes:
-        label: its name in the table.
-        folder: name of its runs before `-seedN`. It does not depend on the other rows.
-        cfg: the value of `studio train --cfg`.
-        assignments: the values of `studio train --set`, without the seed.
-        config: resolved, with seed 0.
-        seeds: number of trainings, with seeds 0 to `seeds` - 1.
-        show: keys of the numbers that the sweep reports.
-    """
-
-    label: str
-    folder: str
-    cfg: str
-    assignments: tuple[str, ...]
-    config: Config
-    seeds: int
-    show: tuple[str, ...] = ()
-
-    def at(self, seed: int) -> Config:
-        """Returns the config of one training."""
-        return self.config.model_copy(update={"seed": seed})
 
 
 def resolve_variants(
@@ -176,23 +165,17 @@ def resolve_variants(
                     ]
                 )
             )
+            each = sweep.trainings(seeds)
             try:
                 config, given = _resolve(
                     base, {**sweep.set, **budgets}, overrides, {**fixed, **budgets}, more
                 )
+                own = _resolve_each(base, given, each) if sweep.each else {}
             except StudioError as error:
                 faults.setdefault(str(error), []).append(label)
                 continue
             found.append(
-                Variant(
-                    label,
-                    folder,
-                    base,
-                    given,
-                    config,
-                    seeds or sweep.seeds or SEEDS,
-                    tuple(sweep.show),
-                )
+                Variant(label, folder, base, given, config, len(each), tuple(sweep.show), each, own)
             )
     if faults:
         rows = len(found) + sum(map(len, faults.values()))
@@ -305,8 +288,20 @@ def _resolve(
     return config, tuple(given)
 
 
+def _resolve_each(
+    base: str, given: Sequence[str], each: Mapping[int, Overrides]
+) -> dict[int, Config]:
+    """Returns the config of each training of a row."""
+    path = find_config(base)
+    raw = read_yaml(path)
+    return {
+        seed: resolve(raw, path.stem, str(path), [*given, *_assignments(own)])
+        for seed, own in each.items()
+    }
+
+
 def _refuse_fields_varied_twice(name: str, sweep: Sweep, axes: Mapping[str, Any]) -> None:
-    own = {key for _, overrides in sweep.combinations() for key in overrides}
+    own = {key for _, overrides in sweep.combinations() for key in overrides} | {*sweep.each}
     for key in axes:
         clash = [k for k in own if f"{k}.".startswith(f"{key}.") or f"{key}.".startswith(f"{k}.")]
         if clash:

@@ -27,6 +27,7 @@ from studio.data.mice_protein import MiceProtein
 from studio.data.pneumonia import Pneumonia
 from studio.data.rna import Rna
 from studio.data.textured_digits import TexturedDigits
+from studio.data.vbm.dataset import Vbm
 
 if TYPE_CHECKING:
     from studio.data.pairs import PairStream
@@ -46,6 +47,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "affectnet": AffectNet,
     "mice_protein": MiceProtein,
     "rna": Rna,
+    "vbm": Vbm,
 }
 ALIASES = {  # short names, as in the names of config files
     "digits": "textured_digits",

@@ -208,7 +208,7 @@ def describe(report: DataReport) -> str:
     """Returns the report of `check` as plain lines."""
     lines = [f"{report['name']}: {'ready' if report['ok'] else 'not usable'}"]
     if report["shape"] is not None:
-        kind = "vectors" if len(report["shape"]) == 1 else "images"
+        kind = {1: "vectors", 4: "volumes"}.get(len(report["shape"]), "images")
         lines.append(f"{kind}: {describe_shape(report['shape'])}")
     for split, counts in report["counts"].items():
         lines.append(

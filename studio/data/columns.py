@@ -18,7 +18,7 @@ from studio.data.io.attribute_table import (
 from studio.data.io.names import join_names
 from studio.errors import StudioError
 
-__all__ = ["column_notes", "identifier_notes", "read_columns"]
+__all__ = ["column_notes", "identifier_notes", "odd_cells", "read_columns"]
 
 DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([ T].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?"
@@ -114,7 +114,7 @@ def _code_notes(name: str, values: np.ndarray) -> Iterator[str]:
 def _category_notes(name: str, classes: Sequence[str], count: int) -> Iterator[str]:
     """Yields notes on one attribute that was read as categories, with `count` values."""
     words = [value for value in classes if parse_number(value) is None]
-    odd = dict(_odd_cells(words))
+    odd = dict(odd_cells(words))
     if odd:
         kinds = ", ".join(f"{kind} such as {values[0]!r}" for kind, (values, _) in odd.items())
         remedies = ", ".join(dict.fromkeys(remedy for _, remedy in odd.values()))
@@ -140,7 +140,7 @@ def _category_notes(name: str, classes: Sequence[str], count: int) -> Iterator[s
         )
 
 
-def _odd_cells(words: Sequence[str]) -> Iterator[tuple[str, tuple[list[str], str]]]:
+def odd_cells(words: Sequence[str]) -> Iterator[tuple[str, tuple[list[str], str]]]:
     """Yields each kind of cell that nearly is a number, its cells, and the remedy."""
     left = list(words)
     for kind, (pattern, remedy) in ODD_CELLS.items():

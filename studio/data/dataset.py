@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SPLITS",
     "Attribute",
+    "AttributeChoice",
     "AttributeConfig",
     "Belongs",
     "CounterfactualDataset",

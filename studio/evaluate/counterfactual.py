@@ -35,7 +35,7 @@ __all__ = ["best_threshold", "counterfactual", "dice"]
 
 # Images of each kind. The standard error of a mean is then about a thirtieth of the images' spread.
 LIMIT = 1_000
-PIXELS = 1 << 24  # scored together at most: 1,000 images of 128 px
+PIXELS = 1 << 24  # scored together at most: 1,000 images of 128 px, 512 volumes of 32 voxels
 CHUNK = 250  # images in memory at a time
 THRESHOLDS = 100
 WINDOW = 11  # pixels of the SSIM's Gaussian: Wang et al. (2004)
@@ -134,7 +134,7 @@ def counterfactual(
     """
     if not isinstance(dataset, MaskedDataset):
         return None
-    limit = max(1, min(limit, PIXELS // int(np.prod(dataset.shape[-2:]))))
+    limit = max(1, min(limit, PIXELS // int(np.prod(dataset.shape[1:]))))
     train, test = (_find_marked(dataset, split, limit) for split in ("train", "test"))
     background = np.arange(min(limit, dataset.size("test", "background")))
     if not len(train) or not len(test) or not len(background):
@@ -177,16 +177,17 @@ def counterfactual(
 
 
 def dice(found: Tensor, masks: Tensor) -> Tensor:
-    """Returns the Dice coefficient 2 |A and B| / (|A| + |B|) of each pair of masks (B, H, W).
+    """Returns the Dice coefficient 2 |A and B| / (|A| + |B|) of each pair of masks (B, *space).
 
     It is 1 if both masks are empty.
     """
-    shared, sizes = (found & masks).sum((1, 2)), found.sum((1, 2)) + masks.sum((1, 2))
+    found, masks = found.flatten(1), masks.flatten(1)
+    shared, sizes = (found & masks).sum(1), found.sum(1) + masks.sum(1)
     return torch.where(sizes > 0, 2 * shared / sizes.clamp(min=1), 1.0)
 
 
 def best_threshold(maps: Tensor, masks: Tensor) -> float:
-    """Returns the threshold of maps (B, H, W) that has the highest mean Dice with the masks.
+    """Returns the threshold of maps (B, *space) that has the highest mean Dice with the masks.
 
     Candidates are quantiles of the maps, dense at the top, because salient content is small.
     """
@@ -233,7 +234,7 @@ def _decode_with_blank(method: Method, code: Code) -> tuple[Tensor, Tensor]:
 def _maps(
     method: Method, dataset: MaskedImages, split: Split, rows: np.ndarray
 ) -> tuple[Tensor, Tensor]:
-    """Returns the maps and masks of target images, (n, H, W) both."""
+    """Returns the maps and masks of target images, (n, *space) both."""
     maps = [
         salient_map(
             *_decode_with_blank(method, encode(method, dataset.images(split, "target", chunk)))
@@ -298,7 +299,7 @@ def _measure_transplants(
 
 
 def _within(masks: Tensor, values: Tensor) -> Tensor:
-    """Returns the mean of values (B, C, H, W) in the mask (B, H, W) of each image.
+    """Returns the mean of values (B, C, *space) in the mask (B, *space) of each image.
 
     It is NaN for an empty mask.
     """
@@ -306,7 +307,8 @@ def _within(masks: Tensor, values: Tensor) -> Tensor:
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Returns the map of the structural similarity of images in [-1, 1], (B, C, H, W)."""
-    from kornia.metrics import ssim  # takes seconds to import, and few data sets need it
+    """Returns the map of the structural similarity of images in [-1, 1], (B, C, *space)."""
+    from kornia.metrics import ssim, ssim3d  # take seconds to import, and few data sets need them
 
-    return ssim((a + 1) / 2, (b + 1) / 2, WINDOW, max_val=1.0)
+    measure = ssim3d if a.ndim == 5 else ssim
+    return measure((a + 1) / 2, (b + 1) / 2, WINDOW, max_val=1.0)

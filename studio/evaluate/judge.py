@@ -7,7 +7,11 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+from torch.nn.functional import (
+    adaptive_avg_pool3d,
+    binary_cross_entropy_with_logits,
+    interpolate,
+)
 
 from nets import HeadedTrunk, build_encoder
 from studio.data import Dataset
@@ -19,16 +23,19 @@ from studio.seeds import seed_of
 __all__ = ["Judge", "train_judge"]
 
 SIDE = 64  # pixels. Images of all sizes are scaled to this size
+SIDE_OF_VOLUMES = 32  # voxels
 WIDTH, STEPS, BATCH, RATE = 8, 400, 64, 1e-3
 IMAGES = 2_000  # training images per domain
+NUMBERS = 1 << 25  # in the training images of a domain at most: 1,024 volumes
 CHUNK = 500
+LOADED = 64  # volumes that are read together
 
 
 class Judge(nn.Module):
     """Classifies images by domain. Logits above 0 mean target.
 
     Args:
-        net: in eval mode, with the head `C`, for images of 64 px.
+        net: in eval mode, with the head `C`, for images of 64 px or volumes of 32 voxels.
         cut: output of the net that separates the two domains.
     """
 
@@ -38,7 +45,7 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images (B, C, H, W) to logits (B,) on the CPU."""
+        """Maps images (B, C, H, W) or volumes (B, C, D, H, W) to logits (B,) on the CPU."""
         device = next(self.net.parameters()).device
         logits = [
             self.net(_resize(chunk).to(device))["C"][:, 0].float().cpu()
@@ -60,15 +67,19 @@ def train_judge(dataset: Dataset, device: torch.device, seed: int = 0) -> Judge:
     """Trains a judge on the first training images of both domains. This takes some seconds.
 
     Args:
-        dataset: with images (C, H, W).
+        dataset: with images (C, H, W) or volumes (C, D, H, W).
         device: where to train it.
         seed: of its weights and of the order of the images. The global random state is not changed.
     """
-    sizes = [min(IMAGES, dataset.size("train", domain)) for domain in DOMAINS]
+    numbers = _resize(torch.zeros(1, *dataset.shape)).numel()
+    most = max(1, min(IMAGES, NUMBERS // numbers))
+    sizes = [min(most, dataset.size("train", domain)) for domain in DOMAINS]
+    step = LOADED if len(dataset.shape) == 4 else most
     images = torch.cat(
         [
-            _resize(dataset.images("train", d, np.arange(n)))
+            _resize(dataset.images("train", d, np.arange(start, min(start + step, n))))
             for d, n in zip(DOMAINS, sizes, strict=True)
+            for start in range(0, n, step)
         ]
     )
     target = torch.repeat_interleave(torch.tensor([0.0, 1.0]), torch.tensor(sizes))
@@ -94,6 +105,8 @@ def train_judge(dataset: Dataset, device: torch.device, seed: int = 0) -> Judge:
 
 def _resize(images: Tensor) -> Tensor:
     """Returns images at the size that the net needs."""
+    if images.ndim == 5:
+        return adaptive_avg_pool3d(images, SIDE_OF_VOLUMES)
     if images.shape[-2:] == (SIDE, SIDE):
         return images
     return interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)

@@ -10,6 +10,7 @@ from studio.text_table import Column, TextTable
 __all__ = [
     "METRICS",
     "counterfactual_lines",
+    "metric_lines",
     "probe_table",
     "reader_lines",
     "separation_lines",
@@ -228,13 +229,30 @@ def reader_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def metric_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Describes the papers' metrics that are no headlines.
+
+    These are the mean absolute error of numbers, in their own unit, and the balanced accuracy of
+    categories whose headline is the accuracy.
+    """
+    lines = []
+    for row in rows:
+        for key, words in (("mae", "mean absolute error"), ("balanced_accuracy", None)):
+            values = [row["also"].get(f"{key}_{code}") for code in ("salient", "common")]
+            if None not in values and (words or row["metric"] == "accuracy"):
+                salient, common = (f"{value:.3g}" for value in values)
+                name = words or METRICS[key]
+                lines.append(f"{name} of {row['attribute']}: salient {salient}, common {common}")
+    return lines
+
+
 def show_probe(result: dict[str, Any], stderr: bool = False) -> None:
     """Prints the tables and a sentence per attribute. Names are never cut off."""
     console = open_console(stderr)
     console.print(probe_table(result))
     for row in result["rows"]:
         console.print(judge(row).line, markup=False)
-    for line in reader_lines(result["rows"]):
+    for line in [*reader_lines(result["rows"]), *metric_lines(result["rows"])]:
         console.print(line, markup=False)
     lines = []
     if "separation" in result:

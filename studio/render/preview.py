@@ -8,6 +8,7 @@ from PIL.Image import Image
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split, describe_shape
 from studio.domains import DOMAINS
 from studio.pixels import to_2d, to_pixels, visible_channels
+from studio.planes import describe_planes
 from studio.render.grid import Grid
 from studio.render.selection import TILES
 
@@ -58,9 +59,11 @@ def preview_grid(dataset: Dataset, n: int = 8, seed: int = 0) -> Grid:
     caption += "".join(
         f"; below {owner}: {_name_written(names)}" for owner, names in owners.items() if names
     )
-    kind = "vectors" if len(dataset.shape) == 1 else "images"
+    kind = {1: "vectors", 4: "volumes"}.get(len(dataset.shape), "images")
     if kind == "vectors":
         caption += f". {TILES}"
+    if kind == "volumes":
+        caption += f". {describe_planes(dataset.shape[1:])}".rstrip()
     title = f"{dataset.config.name}: {kind} as the model sees them"
     return Grid(rows, title, caption, breaks=tuple(range(2, len(rows), 2)))
 

@@ -12,6 +12,7 @@ from studio.data.dataset import Belongs, DataConfig, Dataset
 from studio.errors import StudioError
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.pixels import check_finite, to_2d, to_pixels, visible_channels
+from studio.planes import describe_planes
 from studio.render.grid import Scale
 from studio.runs.run import Run
 from studio.seeds import seed_of
@@ -161,10 +162,7 @@ def describe_view(method: Method, dataset: Dataset | DataDescription, seed: int)
     if len(shape) == 1:
         view = f"Vectors of {shape[0]} numbers. {TILES} "
     elif len(shape) == 4:
-        view = (
-            "Volumes are cut through their middle in three planes: across the first axis at the "
-            "top left, across the second axis below it, across the third axis to its right. "
-        )
+        view = describe_planes(shape[1:])
     if len(shape) > 1 and shape[0] not in (1, 3):
         view += f"Only the first of {shape[0]} channels is shown. "
     return view + describe_source(method, dataset, seed)

@@ -48,7 +48,7 @@ HEADLINES = {
 }
 UNKNOWN = "-"  # in a table. A row without any other value is left out.
 # Keys of a manifest that do not describe the environment.
-STORED = ("files", "format", "shape", "started_from")
+STORED = ("files", "format", "shape", "started_from", "ended")
 
 
 class Reproduction(NamedTuple):
@@ -132,7 +132,7 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
         "parameters": lambda f: f"{f.parameters:,}",
         "start": _describe_start,
         "images seen": lambda f: (
-            f"{f.images_seen:,} of {f.config.train.images:,}, both sets together"
+            f"{f.images_seen:,} of {f.config.train.images:,}, both sets together{_describe_end(f)}"
         ),
         "duration": lambda f: f"about {format_duration(f.seconds)}" if f.seconds else UNKNOWN,
         "device": _describe_device,
@@ -151,6 +151,11 @@ def _describe_runs(runs: Sequence[Facts], names: Sequence[str]) -> Table:
 def _describe_start(facts: Facts) -> str:
     known = facts.environment.get("started_from")
     return "random nets" if known is None else Start(**known).describe()
+
+
+def _describe_end(facts: Facts) -> str:
+    known = facts.environment.get("ended")
+    return "" if known is None else f"; ended by {known['reason']}"
 
 
 def _count_images(facts: Facts, split: str) -> str:

@@ -37,6 +37,7 @@ from studio.training.ema import Ema
 from studio.training.failures import TOTAL, NotFinite, OutOfMemory, find_fault
 from studio.training.finite import FiniteCheck, look_every
 from studio.training.precision import settle_precision
+from studio.training.watch import Watch
 
 __all__ = ["Engine", "only", "refuse_micro_batches", "schedule"]
 
@@ -105,6 +106,7 @@ class Engine:
         whole_batch: the terms and layers that need the whole batch, which forbid micro-batches.
         finite: the steps whose numbers nobody has looked at yet.
         batches: loads the pairs, or keeps all training images on the device.
+        watch: follows the number that may end the training early.
 
     Raises:
         StudioError: the machine cannot do what the config asks, or the method cannot do what the
@@ -114,6 +116,7 @@ class Engine:
     def __init__(self, config: Config, dataset: Dataset, threads: int | None = None) -> None:
         config, _ = settle_precision(config)
         self.config, self.dataset = config, dataset
+        self.watch = Watch(config.train, dataset)
         self.threads = set_threads(threads or config.train.threads)
         self.accelerator = make_accelerator(config.train.mixed_precision)
         self.processes = Processes(self.accelerator)

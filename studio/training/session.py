@@ -186,10 +186,12 @@ class TrainingSession:
             self.save()  # so that neither a resume nor a roll-back returns to random nets
 
     def run(self, finish: Callable[["TrainingSession"], None] | None) -> bool:
-        """Trains until the budget is used or something stops the training, then saves.
+        """Trains until the budget is used, `train.stop_when` ends it or something stops it.
+
+        Then it saves.
 
         Args:
-            finish: called in the first process when the budget is used.
+            finish: called in the first process when the training is complete.
 
         Returns:
             whether the training was stopped, which all processes then know.
@@ -219,6 +221,8 @@ class TrainingSession:
     def _train(self) -> bool:
         """Trains until the end, or recovers from a failure and returns False."""
         train, failure = self.config.train, None
+        if self.engine.watch.ended:  # a resumed training that had ended
+            return True
         regular = (train.log_every, train.grid_every, train.probe_every, train.save_every)
         try:
             for terms in self.engine.iterations(train.images):
@@ -251,9 +255,10 @@ class TrainingSession:
         """Records the terms' means of an iteration, and shows progress.
 
         Raises:
-            StudioError: `train.keep_best` names no term.
+            StudioError: `train.keep_best` or `train.stop_when.term` names no term.
         """
         self.averages.add(terms)
+        self.engine.watch.add(terms)
         best = self.config.train.keep_best
         if best and best not in terms:
             raise StudioError(f"train.keep_best: no such term {best!r}{nearest(best, terms)}")
@@ -265,6 +270,7 @@ class TrainingSession:
         seen = self.engine.images_seen
         rate = round(self.logger.images_per_second(seen), 1)
         self.logger.log(seen, {**self.averages.take(), "images_per_second": rate})
+        self.engine.watch.look()
 
     def draw_grid(self) -> None:
         """Draws a grid of samples into the log and `grids/`."""
@@ -290,6 +296,7 @@ class TrainingSession:
                 if row[space] is not None
             }
             self.logger.log(self.engine.images_seen, values)
+            self.engine.watch.look_at_probe(values)
 
     def save(self) -> None:
         """Writes a checkpoint, and removes those that the config does not keep.
@@ -306,20 +313,24 @@ class TrainingSession:
             "shape": list(self.dataset.shape),
             # Means since the last checkpoint, so that a resumed training begins where they begin.
             "means": self.since_saved.take(),
+            **({"ended": engine.watch.record()} if engine.watch.ended else {}),
         }
         checkpoint.save(self.folder, engine.images_seen, tensors, engine_state(engine), manifest)
         checkpoint.prune(self.folder, train.keep, train.keep_every, train.keep_best)
 
     def must_stop(self) -> bool:
-        """Returns whether this process or another has a reason to stop."""
+        """Returns whether this process or another has a reason to stop, or to end the training."""
         if self.stop_after is not None and time.monotonic() - self.started >= self.stop_after:
             self.stop("--stop-after")
         if self.parent.died():
             self.stop("the end of the launcher")
-        (stop,) = self.processes.any(bool(self.stopped))
+        stop, ended = self.processes.any(bool(self.stopped), self.engine.watch.ended)
         if stop:
             self.stop("another process")
-        return stop
+        if ended and self.processes.first:
+            self.logger.say(f"ended by {self.engine.watch.describe()}")
+            self.logger.log(self.engine.images_seen, {"ended": self.engine.watch.describe()})
+        return stop or ended
 
     def stop(self, reason: str) -> None:
         """Records the first reason to stop."""

@@ -18,6 +18,7 @@ def engine_state(engine: Engine) -> dict[str, object]:
         "parts": engine.accumulate,  # the name in stored checkpoints
         "rollbacks": engine.rollbacks,
         "optimizers": {name: o.state_dict() for name, o in engine.optimizers.items()},
+        **({} if engine.watch.section is None else {"watch": engine.watch.state()}),
         **({} if scaler is None else {"scaler": scaler.state_dict()}),
     }
 
@@ -49,6 +50,7 @@ def load_state_(
     for name, optimizer in engine.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
     set_rollbacks_(engine, int(state["rollbacks"]))
+    engine.watch.load_(state.get("watch"))
     if engine.accelerator.scaler is not None and "scaler" in state:
         engine.accelerator.scaler.load_state_dict(state["scaler"])
 
@@ -64,6 +66,7 @@ def restart_(engine: Engine) -> None:
     for method in (engine.method, engine.ema.method):
         method.load_state_dict(initial)
     engine.iteration, engine.rollbacks = 0, 0
+    engine.watch.reset_()
     engine.make_optimizers()
 
 

@@ -44,6 +44,8 @@ def finish(session: TrainingSession) -> None:
     finally:  # a full disk does not hide the table
         session.logger.close()
         show_probe(result, stderr=True)
+    if session.engine.watch.ended:
+        print(f"ended by {session.engine.watch.describe()}", file=sys.stderr)
     print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
     if report:
         print(f"report: {report}", file=sys.stderr)

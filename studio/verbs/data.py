@@ -10,7 +10,7 @@ import typer
 
 from studio.errors import StudioError, inform, nearest
 from studio.limits import Most
-from studio.verbs.options import Assignments, Json, expand
+from studio.verbs.options import Assignments, CutPlanes, Json, expand
 
 if TYPE_CHECKING:
     from studio.data.dataset import DataConfig
@@ -71,15 +71,19 @@ def data_preview(
     ] = Path("preview.png"),
     n: Annotated[int, typer.Option("--n", min=1, max=Most.COUNT, help="images per row")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, max=Most.SEED)] = 0,
+    planes: CutPlanes = None,
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
     from studio.data import DATASETS
+    from studio.planes import cut_at
     from studio.render.preview import preview
 
     check_picture(out)
     config = _data_config(name, assignments)
-    picture = preview(DATASETS[config.name](config), n, seed)
+    dataset = DATASETS[config.name](config)
+    with cut_at(planes, dataset.shape):
+        picture = preview(dataset, n, seed)
     save_picture(picture, out)
     print(out)
 
@@ -103,13 +107,28 @@ def data_init(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=Most.SEED, help="with --cohort: seed")
     ] = 0,
+    volumes: Annotated[
+        bool,
+        typer.Option(
+            "--volumes",
+            help="with --cohort: brains in 3-D with one kind of patients, as a BIDS folder that "
+            "`vbm` reads",
+        ),
+    ] = False,
 ) -> None:
-    """Write an example of the layout that `folders` reads."""
+    """Write an example of the layout that `folders` reads, or `vbm`."""
+    if volumes and cohort is None:
+        raise StudioError("--volumes: needs --cohort N, the number of subjects of each set")
     if cohort is None:
         from studio.data.catalogue import init_example
 
         init_example(root)
         config = "folders_dig_plus.yaml"
+    elif volumes:
+        from studio.data.vbm.phantom_bids import write_volumes
+
+        write_volumes(root, cohort, seed)
+        config = "vbm.yaml"
     else:
         from studio.data.phantom_cohort import write_cohort
 

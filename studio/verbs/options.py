@@ -11,6 +11,7 @@ __all__ = [
     "Assignments",
     "AuthorsWeights",
     "Cfg",
+    "CutPlanes",
     "DataRoot",
     "Json",
     "Names",
@@ -64,6 +65,15 @@ Names = Annotated[
         "--names/--no-names",
         help="name files and subjects; --no-names writes `target 271` instead, as "
         "data.show_names: false does for all commands",
+    ),
+]
+CutPlanes = Annotated[
+    tuple[int, int, int] | None,
+    typer.Option(
+        "--slice",
+        metavar="AXIAL CORONAL SAGITTAL",
+        help="for volumes: planes to show, counted from the head, the front and the left; "
+        "default: the middle",
     ),
 ]
 Number = Annotated[

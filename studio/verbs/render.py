@@ -10,6 +10,7 @@ from studio.errors import StudioError, nearest
 from studio.limits import Most
 from studio.runs.found import check_found
 from studio.verbs.options import (
+    CutPlanes,
     DataRoot,
     Names,
     Number,
@@ -95,6 +96,7 @@ def render(
     span: Span = None,
     plane: PlaneKind = None,
     attributes: Attributes = None,
+    planes: CutPlanes = None,
     checkpoint: Number = None,
     ema: Weights = True,
     data_root: DataRoot = None,
@@ -112,10 +114,13 @@ def render(
         check_picture(out)
         if kind == "training" and out.suffix.lower() != ".webp":
             raise StudioError(f"--out {out}: an animation is written as .webp")
+    if planes is not None and kind in (*OF_DIRECTORIES, "codes"):
+        raise StudioError(f"render {kind}: --slice is for pictures of volumes")
 
     if kind in OF_DIRECTORIES:
         path = _draw_from_directory(run, kind, out, n, seed, checkpoint, ema)
     else:
+        from studio.planes import cut_at
         from studio.progress import show_steps
         from studio.render.figure import keep_figures
         from studio.user_run import Run
@@ -126,7 +131,7 @@ def render(
         options |= {"attributes": attributes} if attributes else {}
         opened = Run.open(run, checkpoint, ema, data_root=data_root)
         path = out or opened.folder / "grids" / f"{kind}.png"
-        with show_steps(f"render {kind}"), keep_figures() as kept:
+        with show_steps(f"render {kind}"), keep_figures() as kept, cut_at(planes, opened.shape):
             picture = opened.render(kind, n, seed or 0, names, **options)
         save_picture(picture, path, kept)
     print(path)

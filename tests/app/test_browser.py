@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from support.experiments import tiny
 
-from studio.config import load
+from studio.config import load, resolve
 from studio.report.blocks import Table
 from studio.report.page import STYLE, TEMPLATES
 from studio.templates import load_templates
@@ -303,6 +303,37 @@ def test_report_on_a_phone_breaks_no_number_and_no_word(browser: Any) -> None:
         "the table scrolls by itself"
     )
     phone.close()
+
+
+def test_page_moves_the_planes_of_volumes(tmp_path: Path, browser: Any) -> None:
+    raw = {
+        "data": {"name": "brain_phantom", "dims": 3, "resolution": 32},
+        "nets": {"width": 2},
+        "method": {"name": "vae", "z": 4, "s": 2},
+        "train": {"images": 4, "batch": 4, "threads": 1, "grid_every": 0},
+    }
+    train(resolve(raw, "volumes", "volumes"), tmp_path / "volumes")
+    with visit(tmp_path / "volumes", browser) as site:
+        before, first = site.pixels("a"), site.source("a")
+        assert before.shape == (65, 65)
+        # A hand that moves the slider of the coronal plane, which is at the top left.
+        site.page.evaluate(
+            """() => {
+              const slider = document.querySelector('#plane-coronal input[type=range]');
+              const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value');
+              value.set.call(slider, 5);
+              slider.dispatchEvent(new Event('input', { bubbles: true }));
+            }"""
+        )
+        site.until_new("a", first)
+        after = site.pixels("a")
+        assert (after[:32, :32] != before[:32, :32]).mean() > 0.3
+        assert np.array_equal(after[:32, 33:], before[:32, 33:]), "the sagittal plane stays"
+        assert np.array_equal(after[33:, :32], before[33:, :32]), "so does the axial one"
+        site.slide(0, 1.4)
+        assert np.array_equal(site.pixels("a"), after), "the planes stay when the code moves"
+        site.page.screenshot(path=str(tmp_path / "page.png"))
+        assert not site.complaints
 
 
 @pytest.mark.slow

@@ -17,8 +17,9 @@ from support.runs import studio
 from studio.atomic import write_json
 from studio.compare.compare import compare, plan
 from studio.compare.launch import Ending, LaunchTemplate, TrainingJob
-from studio.compare.sweep import Variant, resolve_variants
+from studio.compare.sweep import resolve_variants
 from studio.compare.table import tables, write_comparison
+from studio.compare.variant import Variant
 from studio.evaluate.probes import ProbeOptions, probe
 from studio.method import Method
 from studio.runs import checkpoint

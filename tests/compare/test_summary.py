@@ -9,8 +9,8 @@ import yaml
 from support.comparisons import BASE
 
 from studio.compare.summary import collect_numbers, desired_direction, notes, summarise
-from studio.compare.sweep import Variant
 from studio.compare.table import show_comparison, tables, write_comparison
+from studio.compare.variant import Variant
 from studio.config import resolve
 from studio.evaluate.verdict import judge
 
@@ -100,6 +100,11 @@ def test_summarise_orders_best_and_worst_by_where_an_attribute_belongs() -> None
         ("digit.salient_nonlinear", "higher"),
         ("texture.salient_nonlinear", "lower"),
         ("texture.common", "higher"),
+        ("texture.mae_common", "lower"),
+        ("texture.mae_salient", "higher"),
+        ("digit.mae_salient", "lower"),
+        ("digit.balanced_accuracy_common", "lower"),
+        ("digit.other_salient", None),
         ("reconstruction.target", "lower"),
         ("separation.w2_common", "lower"),
         ("separation.attributes.digit.silhouette_salient", "higher"),
@@ -138,6 +143,14 @@ def test_collect_numbers_has_a_key_for_every_finite_number() -> None:
         "separation.attributes.digit.silhouette_salient": 0.25,
         "separation.attributes.digit.n": 7,
     }
+
+
+def test_collect_numbers_has_the_metrics_beside_the_headline() -> None:
+    probed = measured(0.5, 0.25)
+    probed["rows"][0] = {**probed["rows"][0], "also": {"mae_salient": 2.5, "auc_common": 0.75}}
+    found = collect_numbers(probed)
+    assert (found["digit.mae_salient"], found["digit.auc_common"]) == (2.5, 0.75)
+    assert "digit.mae_common" not in found
 
 
 def test_tables_csv_and_json_hold_the_same_numbers(capsys: pytest.CaptureFixture) -> None:

@@ -8,6 +8,7 @@ from support.experiments import tiny
 from studio import build
 from studio.compare import sweep
 from studio.compare.sweep import comparison_name, list_sweeps, parse_values, resolve_variants
+from studio.compare.variant import Variant
 from studio.config import find_config, load, read_yaml
 from studio.data import PairStream
 from studio.errors import StudioError
@@ -18,7 +19,7 @@ BASE = "data: {name: digits}\nmethod: {name: dig, z: 4, s: 3}\ntrain: {images: 6
 PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0.2}}}\n'
 
 
-def existing(name: str) -> list[sweep.Variant]:
+def existing(name: str) -> list[Variant]:
     """Resolves a shipped sweep. Skips the test if a method does not exist yet."""
     raw = read_yaml(sweep.find_config_or_sweep(name))
     for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
@@ -92,7 +93,7 @@ def test_ablation_sweep_has_the_papers_eight_rows_and_values() -> None:
 
 
 @pytest.mark.parametrize("row", existing("digits_table3"), ids=lambda row: row.label)
-def test_ablation_sweep_rows_can_be_trained(row: sweep.Variant) -> None:
+def test_ablation_sweep_rows_can_be_trained(row: Variant) -> None:
     method = tiny().method.model_copy(update={"weights": row.config.method.weights})
     config = tiny().model_copy(update={"method": method})
     engine = Engine(config, build.build_dataset(config))
@@ -203,6 +204,25 @@ def test_variant_folder_is_stable_and_distinguishes_odd_letters() -> None:
         ["a.yaml"], [f"method.weights.{name}=0.125" for name in tiny().method.weights]
     )
     assert len(many[0].folder) < 150
+
+
+def test_each_gives_every_training_its_own_value_and_the_row_its_paper_values() -> None:
+    write("a.yaml", BASE + PAPER)
+    name = write("s.yaml", "base: a.yaml\neach: {method.s: [3, 5, 7, 9]}\n")
+    (row,) = resolve_variants([name])
+    assert row.seeds == 4
+    assert row.config.paper is not None
+    for seed, s in enumerate((3, 5, 7, 9)):
+        config = row.at(seed)
+        assert (config.seed, config.method.s) == (seed, s)
+        assert load(row.cfg, row.settings(seed)) == config
+    (more,) = resolve_variants([name], seeds=6)
+    assert [more.at(seed).method.s for seed in range(6)] == [3, 5, 7, 9, 3, 5]
+    assert "varies method.s itself" in fault([name], ["method.s=4"])
+    assert "each.method.s: found no value" in fault(
+        [write("e.yaml", "base: a.yaml\neach: {method.s: []}\n")]
+    )
+    assert "method.s" in fault([write("w.yaml", "base: a.yaml\neach: {method.s: [x]}\n")])
 
 
 def test_resolve_variants_keeps_paper_values_only_for_the_papers_rows() -> None:

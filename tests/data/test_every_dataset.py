@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.bids_files import write_bids
 from support.folder_files import fill, write_table
 from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
@@ -90,6 +91,7 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "affectnet": prepare_affectnet,
     "mice_protein": prepare_mice,
     "rna": write_rna,
+    "vbm": write_bids,
     "brain_phantom 3-D": prepare_volumes,
 }
 

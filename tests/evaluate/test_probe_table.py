@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from studio.evaluate.probe_table import probe_table
+from studio.evaluate.probe_table import metric_lines, probe_table
 
 
 @pytest.mark.parametrize("letters", [5, 46, 80, 300])
@@ -30,3 +30,19 @@ def test_probe_table_shows_every_number_whole_beside_a_long_name(letters: int, w
         assert number in text
     assert text.count("x") == letters
     assert "…" not in text
+
+
+def test_metric_lines_state_errors_of_numbers_and_balanced_accuracies() -> None:
+    scores = {"mae_salient": 7.984, "mae_common": 4.5, "balanced_accuracy_salient": 0.5}
+    scores |= {"balanced_accuracy_common": 0.625}
+    parts = {key: {k: v for k, v in scores.items() if k.startswith(key)} for key in ("mae", "bal")}
+    rows = [
+        {"attribute": "age", "metric": "r2", "also": parts["mae"]},
+        {"attribute": "site", "metric": "accuracy", "also": parts["bal"]},
+        {"attribute": "target", "metric": "auc", "also": parts["bal"]},
+        {"attribute": "sans", "metric": "r2", "also": {"note": "not probed"}},
+    ]
+    assert metric_lines(rows) == [
+        "mean absolute error of age: salient 7.98, common 4.5",
+        "balanced accuracy of site: salient 0.5, common 0.625",
+    ]

@@ -8,8 +8,8 @@ import yaml
 from support.comparisons import BASE
 
 from studio.compare.summary import summarise
-from studio.compare.sweep import Variant
 from studio.compare.table import tables
+from studio.compare.variant import Variant
 from studio.config import resolve
 from studio.evaluate.probe_table import show_probe
 from studio.evaluate.probes import OWN_CLASSIFIER, TWO_LAYERS

@@ -154,7 +154,7 @@ def test_json_page_lists_the_keys_of_a_comparison(folder: Path) -> None:
 
 
 def test_json_page_lists_the_keys_of_manifests(folder: Path, run: Path) -> None:
-    absent = {"data_changes", "started_from"}
+    absent = {"data_changes", "started_from", "ended"}
     check("checkpoint", read(run / "checkpoints" / "00000064" / "manifest.json"), absent)
     check("export", read(folder / "exported" / "manifest.json"), set())
     check("preprocessing", read(folder / "exported" / "preprocessing.json"), set())

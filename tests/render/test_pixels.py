@@ -79,12 +79,14 @@ def test_to_2d_shows_the_three_middle_planes_of_a_volume() -> None:
     for place, value in marked.items():
         volume[1, 0, *place] = value
     first, second = to_2d(to_pixels(volume))
-    assert second.shape == (6 + 1 + 4, 8 + 1 + 4, 1)
-    assert second[1, 7, 0] == levels([0.2])[0], "across depth, at the top left: (height, width)"
-    assert second[7 + 0, 5, 0] == levels([0.4])[0], "across height, below: (depth, width)"
-    assert second[5, 9 + 3, 0] == levels([0.6])[0], "across width, to the right: (height, depth)"
+    assert second.shape == (4 + 1 + 6, 8 + 1 + 6, 1)
+    assert second[0, 5, 0] == levels([0.4])[0], "coronal, at the top left: (depth, width)"
+    assert second[3, 9 + 5, 0] == levels([0.6])[0], "sagittal, to the right: (depth, height)"
+    assert second[5 + 1, 7, 0] == levels([0.2])[0], "axial, below: (height, width)"
     assert np.isin([*np.unique(second)], [0, 255, *levels([0.2, 0.4, 0.6])]).all()
-    views = (second[:6, :8], second[7:, :8], second[:6, 9:])
+    views = (second[:4, :8], second[5:, :8], second[:4, 9:])
     assert [np.count_nonzero(view) for view in views] == [1, 1, 1]
-    assert (second[7:, 9:] == 255).all(), "empty places are white"
-    assert (first[:6, :8] == 0).all()
+    assert (second[5:, 9:] == 255).all(), "empty places are white"
+    assert np.argwhere(second[:, 8] == 0)[:, 0].tolist() == [2, 5 + 3], "axial and coronal plane"
+    assert np.argwhere(second[4] == 0)[:, 0].tolist() == [4, 9 + 3], "sagittal and coronal plane"
+    assert (first[:4, :8] == 0).all()

@@ -11,6 +11,7 @@ from support.shapes import SHAPES, Blobs
 from studio.data.catalogue import init_example
 from studio.data.folders import Folders, FoldersConfig
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.planes import describe_planes
 from studio.render.preview import preview, preview_grid
 
 BELONGS = {"digit": "salient", "texture": "common"}
@@ -41,7 +42,10 @@ def test_preview_is_seeded_and_as_wide_as_requested(root: Path) -> None:
     ("kind", "caption"),
     [
         ("colour", "3 x 12 x 12 (channels, height, width)"),
-        ("volume", "1 x 8 x 8 x 8 (channels, depth, height, width)"),
+        (
+            "volume",
+            "1 x 8 x 8 x 8 (channels, depth, height, width). " + describe_planes((8, 8, 8)).strip(),
+        ),
         (
             "vector",
             "20 numbers. They are drawn as tiles, one pixel per number, row by row: "

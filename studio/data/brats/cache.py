@@ -1,6 +1,7 @@
-"""A cache of slices on disk, so that volumes are read once and not again until they change.
+"""A cache of slices or volumes on disk, so that scans are read once, and again if they change.
 
-The cache has one safetensors file per patient, in one folder per set of options. The header of a
+The cache has one safetensors file per patient, in one folder per set of options. (In `vbm` a
+patient is a volume.) The header of a
 file states the version of the cache, the options, and the source files (name, size, time). If any
 of these differs, the file is written again. Files are written under a temporary name and then
 renamed, so each is complete or absent. A lock lets only one of several processes do the work.
@@ -40,7 +41,7 @@ class PatientSlices:
     """The stored data of a patient.
 
     Attributes:
-        arrays: name -> array with one row per slice.
+        arrays: name -> array with one row per slice, or per volume. One is `numbers`.
         facts: values to store as JSON.
     """
 
@@ -80,12 +81,16 @@ class SliceCache:
         place: folder of all caches. The folder for these options is created in it.
         name: name of the data set.
         options: everything except the files that determines the slices. It is stored as JSON.
+        unit: what a patient is called in messages, in the plural.
 
     Attributes:
         folder: folder for these options.
     """
 
-    def __init__(self, place: Path, name: str, options: Mapping[str, object]) -> None:
+    def __init__(
+        self, place: Path, name: str, options: Mapping[str, object], unit: str = "patients"
+    ) -> None:
+        self._unit = unit
         self._options = json.dumps(options, sort_keys=True)
         self.folder = place / f"{name}-{hashlib.sha256(self._options.encode()).hexdigest()[:16]}"
 
@@ -114,7 +119,7 @@ class SliceCache:
                     if entry is None and self._open(name, inputs[name]) is None
                 ]
                 if missing:
-                    inform(f"reading {len(missing)} patients once into {self.folder}")
+                    inform(f"reading {len(missing)} {self._unit} once into {self.folder}")
                 with ThreadPoolExecutor(READERS) as pool:
                     refused = dict(
                         zip(
@@ -250,7 +255,7 @@ class SliceCache:
                 if stack.enter_context(lock) is None:
                     warn(
                         f"{self.folder}: no locks on this file system, several processes may read "
-                        "the same patients"
+                        f"the same {self._unit}"
                     )
                 else:
                     for leftover in self.folder.glob(f"{WRITING}*"):  # by a process that was killed

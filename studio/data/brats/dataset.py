@@ -48,7 +48,7 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Brats", "BratsConfig"]
+__all__ = ["Brats", "BratsConfig", "find_unusual"]
 
 SIDES = ("left", "right")  # the patient's
 SALIENT = ("tumour_area", "tumour_x", "tumour_y", "enhancing", "oedema", "core")
@@ -100,7 +100,7 @@ class Brats(Dataset):
         self._editions, reasons = self._find_editions(patients)
         self._cache, entries, unusable = self._cut(patients)
         reasons |= unusable
-        reasons |= find_repeated(patients) | _find_unusual(
+        reasons |= find_repeated(patients) | find_unusual(
             {name: entry for name, entry in entries.items() if name not in reasons}
         )
         self.quarantined = [
@@ -354,10 +354,10 @@ class Brats(Dataset):
         yield f"slices are kept in {self._cache.folder}"
 
 
-def _find_unusual(entries: dict[str, CacheEntry]) -> dict[str, str]:
+def find_unusual(entries: Mapping[str, CacheEntry]) -> dict[str, str]:
     """Returns the patients with another size or number of voxels than most, with a reason.
 
-    Their slices would show other places.
+    Slices of the same number would show other places of them.
     """
     grids = {
         name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))

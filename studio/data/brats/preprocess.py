@@ -26,6 +26,7 @@ __all__ = [
     "SingleVolume",
     "cut_patient",
     "cut_single_volume",
+    "to_levels",
 ]
 
 LEVELS = 65_535  # images are stored in 16 bits: steps of 1.5e-5 of the window
@@ -172,7 +173,7 @@ def _cut_slices(
         windowed = np.stack(
             [_apply_window(planes[name], window, grounds[name]) for name, window in windows.items()]
         )
-        images.append(_quantise(_resize(windowed, cutting.resolution)))
+        images.append(to_levels(_resize(windowed, cutting.resolution)))
         masks.append((_resize((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
         anywhere = np.count_nonzero(volumes[MASK].values[:, :, number]) * pixel
         tumour = _measure_tumour(labels, brain, edition, pixel)
@@ -231,7 +232,7 @@ def cut_single_volume(
         raise UnreadableError("shows no brain in these slices")
     window = _window(path.name, volume.values, cutting.percentiles, background)
     planes = [_apply_window(framed[number], window, background)[None] for number in shown]
-    images = np.stack([_quantise(_resize(plane, cutting.resolution)) for plane in planes])
+    images = np.stack([to_levels(_resize(plane, cutting.resolution)) for plane in planes])
     return SingleVolume(
         images * np.float32(2 / LEVELS) - 1,
         shown,
@@ -321,7 +322,7 @@ def _apply_window(plane: np.ndarray, window: tuple[float, float], background: fl
     return np.where(brain, ((plane - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
 
 
-def _quantise(planes: np.ndarray) -> np.ndarray:
+def to_levels(planes: np.ndarray) -> np.ndarray:
     """Converts planes in [0, 1] to the 16-bit levels in which they are stored."""
     return (planes.clip(0, 1) * LEVELS).round().astype(np.uint16)
 

@@ -40,6 +40,7 @@ OTHER_NAMES = {  # what other programs call our columns
         *("participant_id", "participant", "subject_id", "subjectid", "subj", "sub", "patient"),
         *("patient_id", "patientid", "person", "person_id", "case", "case_id", "pid", "mrn"),
     ),
+    "participant_id": ("participant", "subject_id", "subject", "subjectid", "sub", "id", "sub_id"),
 }
 PLAIN_MISSING = ("", "nan", "na", "n/a")  # need no note
 MOST_CLASSES = 10  # a numeric column with more distinct values is a number, not a category

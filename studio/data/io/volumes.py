@@ -30,6 +30,7 @@ class Volume:
         values: (X, Y, Z) float32, in the file's own units.
         spacing: size of a voxel along these axes in mm.
         origin: position of the first voxel in mm.
+        affine: (4, 4) from numbers of voxels along these axes to mm. The axes may lie obliquely.
         orientation: fault of the file's orientation, or "".
         filled: number of NaN that were replaced.
     """
@@ -37,6 +38,7 @@ class Volume:
     values: np.ndarray
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
+    affine: np.ndarray
     orientation: Fault = ""
     filled: int = 0
 
@@ -128,5 +130,6 @@ def _read(path: Path, number: int | None) -> Volume:
         values,
         tuple(voxel_sizes(affine).tolist()),
         tuple(affine[:3, 3].tolist()),
+        affine,
         find_orientation_fault(image),
     )

@@ -22,6 +22,7 @@ ABSENT = {
     "mice_protein",
     "pneumonia",
     "rna",
+    "vbm",
 }
 
 

@@ -1,0 +1,130 @@
+"""Notes on a user's volumes of brains: their grids, their splits, and data that are set aside."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from studio.data.dataset import SPLITS, Split
+from studio.data.io.names import format_lines, join_names
+from studio.data.io.nifti import orientation_notes
+from studio.data.vbm.config import VbmConfig
+from studio.domains import DOMAINS
+
+__all__ = ["column_use_notes", "missing_notes", "split_notes", "volume_notes"]
+
+Facts = Mapping[str, Any]
+SHOWN = 0.001  # share of clipped voxels, or of brain outside of the cube, that is worth a note
+APART = 0.2  # difference of the shares of a grid in both sets that is worth a note
+
+
+def volume_notes(
+    items: Sequence[tuple[str, str]], facts: Sequence[Facts], config: VbmConfig
+) -> Iterator[str]:
+    """Yields notes on the volumes.
+
+    Args:
+        items: subject and domain of each volume.
+        facts: of each volume, see `studio.data.vbm.preprocess.cut_cube`.
+        config: the data set's section.
+    """
+    for domain in DOMAINS:
+        mine = [subject for subject, own in items if own == domain]
+        yield f"{domain}: {len(mine)} volumes of {len(set(mine))} subjects"
+    size = f"{config.resolution} voxels of {config.voxel:g} mm"
+    yield (
+        f"each volume becomes a cube of {size} along each axis; the mean of its brain becomes 0, "
+        f"and {config.spread:g} standard deviations become 1"
+    )
+    yield from _grid_notes([domain for _, domain in items], facts, config)
+    lost = [1 - fact["kept"] for fact in facts]
+    if max(lost) > SHOWN:
+        count = sum(share > SHOWN for share in lost)
+        yield (
+            f"{count} volumes have {'brain' if config.brain == 'background' else 'voxels'} outside "
+            f"of the cube, up to {max(lost):.1%} of it (data.spacing, data.align)"
+        )
+    clipped = [fact["clipped"] for fact in facts]
+    if max(clipped) > SHOWN:
+        mean, most = sum(clipped) / len(clipped), max(clipped)
+        yield f"{mean:.2%} of the brain's voxels are clipped, up to {most:.2%} (data.spread)"
+    if count := sum(fact["filled"] > 0 for fact in facts):
+        yield f"{count} volumes had NaN, which data.nan replaced"
+    yield from orientation_notes([fact["orientation"] for fact in facts], "volumes")
+
+
+def _grid_notes(domains: Sequence[str], facts: Sequence[Facts], config: VbmConfig) -> Iterator[str]:
+    """Yields the sizes of the files' voxels, and how they differ between the sets."""
+    grids = [(*fact["shape"], *fact["spacing"]) for fact in facts]
+    counts = Counter(grids)
+    shown = [f"{count} of {_grid_text(grid)}" for grid, count in counts.most_common()]
+    same = len(counts) == 1
+    yield f"files: {_grid_text(grids[0]) if same else join_names(shown)}" + (
+        "" if same else "; all are resampled (data.mixed: refuse sets the others aside)"
+    )
+    by_domain: dict[str, Counter] = defaultdict(Counter)
+    for domain, grid in zip(domains, grids, strict=True):
+        by_domain[domain][grid[3:]] += 1
+    for spacing in {grid[3:]: None for grid in grids}:
+        shares = [by_domain[name][spacing] / by_domain[name].total() for name in DOMAINS]
+        if abs(shares[0] - shares[1]) > APART:
+            text = " x ".join(f"{size:g}" for size in spacing)
+            yield (
+                f"voxels of {text} mm are in {shares[0]:.0%} of the background volumes and "
+                f"{shares[1]:.0%} of the target volumes: a model can tell the sets apart by it"
+            )
+            return
+
+
+def _grid_text(grid: Sequence[float]) -> str:
+    shape, spacing = (" x ".join(f"{size:g}" for size in part) for part in (grid[:3], grid[3:]))
+    return f"{shape} voxels of {spacing} mm"
+
+
+def missing_notes(
+    quarantined: Sequence[tuple[str, str]], without: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yields what is set aside, and the subjects that have a row and no volume."""
+    if quarantined:
+        lines = format_lines([f"{name} {reason}" for name, reason in quarantined])
+        yield f"{len(quarantined)} volumes or rows are set aside{lines}"
+    for domain, subjects in without.items():
+        if subjects:
+            yield f"{len(subjects)} {domain} rows have no volume: {join_names(subjects)}"
+
+
+def column_use_notes(idle: Sequence[str], automatic: bool) -> Iterator[str]:
+    """Yields the columns that are no attributes.
+
+    Args:
+        idle: these columns.
+        automatic: whether attributes were chosen by the names of their columns.
+    """
+    if idle:
+        how = "data.attributes names the columns to use, with their codes"
+        yield f"{len(idle)} columns are not used: {join_names(idle)}" + f"; {how}" * automatic
+
+
+def split_notes(
+    splits: Mapping[str, Split], sites: Mapping[str, str], config: VbmConfig
+) -> Iterator[str]:
+    """Yields how the subjects are divided."""
+    sides = [*splits.values()]
+    by_split = ", ".join(f"{sides.count(split)} in {split}" for split in SPLITS)
+    rule = f"{config.test_share:.0%} of each set are for testing"
+    if config.test_site is not None:
+        rule = f"the site {config.test_site} is for testing"
+    elif config.fold is not None and config.split == "folds":
+        rule = f"fold {config.fold} of {config.folds}"
+    elif config.fold is not None:
+        rule += f", drawn anew for fold {config.fold}"
+    yield f"split by subject: {by_split}; {rule}"
+    lost = [subject for subject, site in sites.items() if not site]
+    if config.test_site is not None and lost:
+        yield f"{len(lost)} subjects have no {config.site_column}: they are in the training split"
+    inside = {
+        name: {sites[subject] for subject, split in splits.items() if split == name} - {""}
+        for name in SPLITS
+    }
+    fresh = sorted(inside["test"] - inside["train"])
+    if config.test_site is None and fresh:
+        yield f"{len(fresh)} sites are in the test split only: {join_names(fresh)}"

@@ -46,6 +46,10 @@ USED: dict[Fit, str] = {  # how a file of another size is generated
     "pad": "the square around them was generated at {}, resized to its size (bicubic) and cropped",
     "squash": "they were generated at {} and resized to their size (bicubic)",
 }
+REGRIDDED = (
+    "their cube was generated and resampled to their voxels (linear), and everything outside of it "
+    "or of the brain is unchanged"
+)
 SLIVER, WIDEST = 0.02, 10.0  # a file that spans less or more of the run's range is noted
 BATCH = 128  # images at a time
 VALUES = 2**24  # values of all images at a time, for large images
@@ -60,7 +64,7 @@ class LoadedInput:
         file: the file.
         user_file: its images.
         donor: images that give the salient content, one per image of the file or one for all, (n
-            or 1, C, R, R).
+            or 1, *shape).
     """
 
     file: InputFile
@@ -231,9 +235,11 @@ class _FileProcessor:
 
     def notes(self) -> list[str]:
         """Returns facts about the written files that a user should know."""
-        side = self.run.shape[1]
+        side, volumes = self.run.shape[1], len(self.run.shape) == 4
         notes = []
-        if self.resized and self.kinds:
+        if self.resized and self.kinds and volumes:
+            notes.append(f"{self.resized} of {self.files} files have another grid: {REGRIDDED}")
+        elif self.resized and self.kinds:
             notes.append(
                 f"{self.resized} of {self.files} files are not {side} x {side}: "
                 + USED[self.rule.fit].format(f"{side} x {side}")

@@ -9,6 +9,7 @@ from studio.arguments import check_whole_number
 from studio.data.brats.config import BratsConfig
 from studio.data.intensity import Intensity
 from studio.data.io.volume_slices import Slices
+from studio.data.vbm.config import VbmConfig
 from studio.errors import StudioError, nearest
 from studio.runs.run import Run
 
@@ -58,6 +59,8 @@ def choose_intensity(run: Run, window: tuple[float, float] | None) -> Intensity:
     """Returns the rule of intensity of the run, or the given window for all files."""
     if window is None:
         return run.intensity
+    if isinstance(run.config.data, VbmConfig):
+        raise StudioError("--window: this run normalises each volume by itself, so it has no use")
     if isinstance(run.config.data, BratsConfig):
         raise StudioError("--window: this run takes percentiles of each volume, so it has no use")
     return Intensity("window", window)

@@ -19,10 +19,15 @@ from studio.data.folders import FoldersConfig
 from studio.data.intensity import Intensity, OtherTypeError, Window
 from studio.data.io import images
 from studio.data.io.background import find_background
+from studio.data.io.cube_files import read_cube
 from studio.data.io.fitting import Fit, fit
 from studio.data.io.images import Picture, scale_pixels
 from studio.data.io.slices import PLAIN, UnreadableError, VolumeOptions
+from studio.data.io.volume_files import file_stamp
 from studio.data.io.volume_slices import Slices, pick_slices, read_slices, takes_several
+from studio.data.vbm.config import VbmConfig
+from studio.data.vbm.dataset import cube_options
+from studio.data.vbm.preprocess import Cube, CubeOptions
 from studio.errors import StudioError
 
 __all__ = ["ReadingRule", "UserFile", "read_user_file", "reading_rule"]
@@ -33,7 +38,7 @@ class ReadingRule:
     """How files become images.
 
     Attributes:
-        shape: shape of the images, (C, R, R).
+        shape: shape of the images, (C, R, R), or volumes, (1, R, R, R).
         convert: whether files with another number of channels are converted.
         intensity: which values become -1 and 1. `brats` does not use it.
         chosen: slice of a volume, or `all`. None: the slices that `brats` takes.
@@ -42,9 +47,10 @@ class ReadingRule:
         options: how slices are taken from volumes, and the treatment of NaN.
         remedy: what to do about a file whose type the rule does not cover.
         fit: which part of an image becomes the square.
+        cube: options of `vbm`, else None.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     convert: bool
     intensity: Intensity
     chosen: Slices | None
@@ -53,6 +59,7 @@ class ReadingRule:
     options: VolumeOptions = PLAIN
     remedy: str = ""
     fit: Fit = "crop"
+    cube: CubeOptions | None = None
 
     @property
     def several(self) -> bool:
@@ -66,11 +73,11 @@ class UserFile:
 
     Attributes:
         path: the file.
-        images: (n, C, R, R) float32 in [-1, 1], one per slice.
+        images: (n, C, R, R) float32 in [-1, 1], one per slice, or (1, 1, R, R, R), a volume.
         numbers: numbers of the slices of a volume, counted as the data set counts them, or () for
             an image.
         window: values that -1 and 1 stand for.
-        size: height and width in the file.
+        size: height and width in the file, of a volume depth, height and width.
         stamp: size in bytes and modification time in ns of the file.
         crop: side of the cropped square in voxels, or 0 for the whole shorter side.
         slices: number of slices of the volume in the file, or 0 for an image.
@@ -81,13 +88,14 @@ class UserFile:
         fit: which part of the file became the image.
         spacing: height and width of a pixel. Only their ratio counts.
         converted: whether colours became gray, or gray became RGB.
+        cube: the volume as a cube, None for images.
     """
 
     path: Path
     images: np.ndarray
     numbers: tuple[int, ...]
     window: Window
-    size: tuple[int, int]
+    size: tuple[int, ...]
     stamp: tuple[int, int]
     crop: int = 0
     slices: int = 0
@@ -97,6 +105,7 @@ class UserFile:
     converted: bool = False
     fit: Fit = "crop"
     spacing: tuple[float, float] = (1.0, 1.0)
+    cube: Cube | None = None
 
 
 def reading_rule(
@@ -118,6 +127,8 @@ def reading_rule(
     Raises:
         StudioError: the run does not read images that consist of one file each.
     """
+    if len(shape) == 4:
+        return _rule_of_volumes(config, shape, intensity, chosen, remedy)
     if len(shape) != 3:
         raise StudioError(
             f"this run reads items of shape {tuple(shape)}, "
@@ -156,6 +167,22 @@ def reading_rule(
     )
 
 
+def _rule_of_volumes(
+    config: DataConfig,
+    shape: tuple[int, ...],
+    intensity: Intensity,
+    chosen: Slices | None,
+    remedy: str,
+) -> ReadingRule:
+    """Returns the reading rule of a run on volumes."""
+    if chosen is not None:
+        raise StudioError("--slice: this run reads whole volumes, so it has no use")
+    if shape[0] != 1:
+        raise StudioError(f"this run reads volumes of {shape[0]} channels, and files have 1")
+    cube = cube_options(config) if isinstance(config, VbmConfig) else None
+    return ReadingRule(shape, False, intensity, None, remedy=remedy, cube=cube)
+
+
 def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
     """Reads a file.
 
@@ -163,6 +190,8 @@ def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
         UnreadableError: the file cannot be used, does not have the run's channels, or its type is
             not covered by the rule of intensity.
     """
+    if len(rule.shape) == 4:
+        return _read_cube(path, rule)
     if rule.cutting is not None:
         return _read_brats_volume(path, rule, rule.cutting)
     pictures, numbers = read_slices(
@@ -215,6 +244,22 @@ def _apply_intensity(
     if window is None:
         raise OtherTypeError(f"is not 8-bit, and all images of the run are{rule.remedy}")
     return [picture for picture, _ in read], window
+
+
+def _read_cube(path: Path, rule: ReadingRule) -> UserFile:
+    """Reads a whole volume."""
+    with images.explain_read_errors():
+        cube = read_cube(path, rule.cube, rule.shape[1], rule.intensity, rule.remedy)
+    return UserFile(
+        path,
+        cube.values[None, None],
+        (),
+        (cube.mean - cube.reach, cube.mean + cube.reach),
+        cube.shape[::-1],
+        file_stamp(path),
+        cube=cube,
+        spread=float(np.ptp(cube.values)) / 2,
+    )
 
 
 def _read_brats_volume(path: Path, rule: ReadingRule, cutting: CuttingOptions) -> UserFile:

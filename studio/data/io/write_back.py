@@ -3,30 +3,28 @@
 The part that was read is replaced: the square in the middle, the chosen slices, the values within
 the window. Everything else stays unchanged, so size, shape, type, affine and header are those of
 the original. An image of the model's resolution is resized to the square by bicubic interpolation.
+A cube is resampled to the voxels of the file (`studio.data.io.cube_files`).
 
 Three kinds of PNG change their type, because theirs cannot hold generated values: two colours
 become 8-bit gray, a palette becomes gray or RGB, and transparent pixels become opaque in the
 square (on black, as in training). A JPEG is compressed again, and a WebP is saved without loss.
 """
 
-import gzip
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from studio.data.io.cube_files import write_cube
 from studio.data.io.dicom import write_dicom
 from studio.data.io.fitting import Square, place_square
 from studio.data.io.images import convert_channels, explain_read_errors
-from studio.data.io.itk import ITK_ENDINGS, write_itk
 from studio.data.io.pictures import PICTURES, decode_upright, open_picture, picture_type
 from studio.data.io.slices import UnreadableError, locate_nifti_slice, select_planes
+from studio.data.io.stored_volume import cast_values, open_stored, save_stored
 from studio.data.io.user_files import UserFile
-from studio.data.io.volume_files import file_stamp, has_volumes, is_nifti, open_volume
-
-if TYPE_CHECKING:
-    from nibabel.arrayproxy import ArrayProxy
+from studio.data.io.volume_files import file_stamp, has_volumes
 
 __all__ = ["result_name", "write_back"]
 
@@ -67,6 +65,10 @@ def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool
         stamp = file_stamp(source.path)
     if stamp != source.stamp:
         raise UnreadableError("has changed since it was read")
+    if source.cube is not None:
+        with explain_read_errors():
+            write_cube(source.path, source.cube, images[0, 0], out, difference)
+        return
     low, high = np.array(source.window, np.float32)
     values = images / 2 * (high - low) if difference else (images + 1) / 2 * (high - low) + low
     name = source.path.name.lower()
@@ -156,7 +158,7 @@ def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bo
     where, values = _fit_into(source, image, planes[:colours], difference)
     if difference:
         planes[:colours] = 0
-    planes[:colours][where] = _cast(values, planes.dtype)
+    planes[:colours][where] = cast_values(values, planes.dtype)
     planes[colours:][slice(None) if difference else where] = 255
     pixels = np.moveaxis(planes, 0, -1)
     written = Image.fromarray(np.ascontiguousarray(pixels if len(planes) > 1 else pixels[:, :, 0]))
@@ -175,7 +177,7 @@ def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bo
     for number, image in zip(source.numbers or (0,), images, strict=True):
         own = select_planes(array, number, options)
         where, values = _fit_into(source, image, own, difference)
-        select_planes(new, number, options)[where] = _cast(values / unit, array.dtype)
+        select_planes(new, number, options)[where] = cast_values(values / unit, array.dtype)
     with out.open("wb") as file:
         np.save(file, new, allow_pickle=False)
 
@@ -196,60 +198,12 @@ def _write_volume(source: UserFile, images: np.ndarray, out: Path, difference: b
 
     A series of DICOM becomes one NIfTI file.
     """
-    import nibabel
-
     with explain_read_errors():
-        image = open_volume(source.path)
-        plain = isinstance(image, nibabel.Nifti1Image)
-        if is_nifti(source.path) and not plain:
-            raise UnreadableError(f"is a {type(image).__name__}, expected a plain NIfTI file")
-        slope, inter = 1.0, 0.0
-        if plain:
-            voxels = cast("ArrayProxy", image.dataobj)
-            stored, slope, inter = np.array(voxels.get_unscaled()), voxels.slope, voxels.inter
-        else:
-            stored = np.array(image.dataobj)
-            stored = _narrow(stored) if source.path.is_dir() else stored
-        scaled = (slope, inter) != (1, 0)
-        read = np.asarray(image.dataobj) if scaled else stored
-    new = (
-        np.full_like(stored, _cast(np.array(-inter / slope), stored.dtype))
-        if difference
-        else stored.copy()
-    )
+        stored = open_stored(source.path)
+    new = stored.begin(difference)
     for number, generated in zip(source.numbers or (0,), images, strict=True):
-        place = locate_nifti_slice(image, number, source.options)
-        own = place.upright(read[place.index])
+        place = locate_nifti_slice(stored.image, number, source.options)
+        own = place.upright(stored.read[place.index])
         where, values = _fit_into(source, generated, own, difference, place.spacing)
-        values = (values.astype(np.float64) - inter) / slope if scaled else values
-        place.upright(new[place.index])[where] = _cast(values, stored.dtype)
-    if source.path.name.lower().endswith(ITK_ENDINGS) and not source.path.is_dir():
-        write_itk(source.path, new, out)
-        return
-    kind = type(image) if plain else nibabel.Nifti1Image
-    result = kind(new, image.affine, image.header if plain else None)
-    if scaled:
-        result.header.set_slope_inter(slope, inter)
-    content = result.to_bytes()
-    out.write_bytes(
-        gzip.compress(content, 6, mtime=0) if out.name.lower().endswith(".gz") else content
-    )
-
-
-def _narrow(values: np.ndarray) -> np.ndarray:
-    """Returns whole numbers of a series, which is read as float32, with 16 bits if they suffice."""
-    limits = np.iinfo(np.int16)
-    whole = values.dtype == np.float32 and bool((values == np.rint(values)).all())
-    if whole and limits.min <= values.min() and values.max() <= limits.max:
-        return values.astype(np.int16)
-    return values
-
-
-def _cast(values: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Converts values to a file's type. Integers are rounded and clipped to its range."""
-    if kind.kind == "b":
-        return values >= 0.5
-    if kind.kind in "iu":
-        limits = np.iinfo(kind)
-        return values.astype(np.float64).round().clip(limits.min, limits.max).astype(kind)
-    return values.astype(kind)
+        place.upright(new[place.index])[where] = stored.store(values)
+    save_stored(source.path, stored, new, out)

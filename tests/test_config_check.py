@@ -34,7 +34,9 @@ def test_refuse_faults_says_the_same_as_load(assignments: list[str]) -> None:
 
 @pytest.mark.parametrize("name", list_configs())
 def test_refuse_faults_accepts_every_shipped_config(name: str) -> None:
-    refuse_faults(name, ["data.root=somewhere"] if name.startswith(("folders", "brats", "vbm")) else [])
+    refuse_faults(
+        name, ["data.root=somewhere"] if name.startswith(("folders", "brats", "vbm")) else []
+    )
 
 
 def test_mistakes_are_answered_before_torch_is_imported(tmp_path: Path) -> None:

@@ -234,7 +234,11 @@ class Vbm(Dataset):
             try:
                 inputs[name] = file_stamps(self.root, [name])
             except UnreadableError as error:
-                reasons[name] = str(error).removeprefix(f"{Path(name).name} ")
+                link = (self.root / name).is_symlink()
+                fetch = (
+                    ": the link leads to a file that is not here, fetch it first" if link else ""
+                )
+                reasons[name] = str(error).removeprefix(f"{Path(name).name} ") + fetch
 
         def cut(name: str) -> PatientSlices:
             return cut_cube(self.root / name, options)

@@ -29,7 +29,7 @@ CONFIG = """# A study in 3-D with known answers: see `studio data init --help`.
 data: {{name: vbm, root: {root}, background: control, target: patient, resolution: {side}}}
 nets: {{width: 16}}
 method: {{name: sepvae, z: 32, s: 16, weights: {{class: 1.0}}}}
-train: {{images: 20_000, batch: 16}}
+train: {{images: 10_000, batch: 16}}
 """
 
 

@@ -82,6 +82,15 @@ def test_a_truncated_volume_is_set_aside(root: Path) -> None:
     ]
 
 
+def test_a_link_to_a_file_that_was_not_fetched_is_set_aside(root: Path) -> None:
+    path = scan(root, "sub-02")
+    path.unlink()
+    path.symlink_to(root / ".git" / "annex" / "SHA256E-s1.nii.gz")
+    ((_, reason),) = opened(root, max_bad=ONE_BAD).quarantined
+    assert reason.startswith("cannot be read: No such file")
+    assert reason.endswith("the link leads to a file that is not here, fetch it first")
+
+
 def test_volumes_of_other_grids_are_resampled_or_refused(root: Path) -> None:
     fine = grid(4.0)
     for name in ("sub-01", "sub-09"):

@@ -8,7 +8,8 @@ import pytest
 from support.runs import studio
 
 from studio.build import build_method
-from studio.config import load
+from studio.config import find_config, list_configs, load, read_yaml, resolve
+from studio.data import PairStream
 from studio.data.brain_phantom import BrainPhantom, BrainPhantomConfig
 from studio.data.dataset import SPLITS
 from studio.data.vbm.dataset import Vbm
@@ -16,6 +17,8 @@ from studio.data.vbm.phantom_bids import write_volumes
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.evaluate.probes import ProbeOptions, probe
+from studio.method import Pair
+from studio.training.engine import Engine
 
 SUBJECTS = 24
 PLAIN = ["nets.width=4", "method.z=6", "method.s=4", "train.threads=1", "data.test_share=0.4"]
@@ -96,6 +99,24 @@ def test_probe_leaves_a_subject_without_a_score_out_of_that_row_only(
     assert "balanced_accuracy_salient" in {**rows["site"]["also"], f"{own}_salient": 0}
     shown = rows["target"]["also"] if protocol == "held-out" else {"auc_salient": 0}
     assert "auc_salient" in shown
+
+
+CONFIGS = [name for name in list_configs() if name.startswith("vbm_")]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_vbm_config_trains_on_a_study_with_small_nets(study: Path, name: str) -> None:
+    raw = read_yaml(find_config(name))
+    raw["nets"] = {"width": 4}
+    own = [f"data.root={json.dumps(str(study))}", "data.target=patient", "data.resolution=32"]
+    config = resolve(raw, name, name, [*own, *PLAIN, "train.batch=8"])
+    engine = Engine(config, Vbm(config.data))
+    pairs = PairStream(engine.dataset, 4, 0, 0, 1)
+    before = {key: value.clone() for key, value in engine.method.G.named_parameters()}
+    engine.advance(Pair(*pairs[0]))
+    after = dict(engine.method.G.named_parameters())
+    assert any(not value.equal(before[key]) for key, value in after.items())
+    assert all(value.isfinite().all() for value in after.values())
 
 
 @pytest.mark.slow  # trains in processes of their own

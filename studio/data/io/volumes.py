@@ -33,6 +33,7 @@ class Volume:
         affine: (4, 4) from numbers of voxels along these axes to mm. The axes may lie obliquely.
         orientation: fault of the file's orientation, or "".
         filled: number of NaN that were replaced.
+        axes: directions of the axes as they are stored, such as LAS.
     """
 
     values: np.ndarray
@@ -41,6 +42,7 @@ class Volume:
     affine: np.ndarray
     orientation: Fault = ""
     filled: int = 0
+    axes: str = "RAS"
 
 
 def read_volume(path: Path, volume: int | None = None, nan: NanRule = None) -> Volume:
@@ -132,4 +134,5 @@ def _read(path: Path, number: int | None) -> Volume:
         tuple(affine[:3, 3].tolist()),
         affine,
         find_orientation_fault(image),
+        axes="".join(nibabel.aff2axcodes(image.affine)),
     )

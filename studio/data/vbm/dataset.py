@@ -132,7 +132,7 @@ class Vbm(Dataset):
         self.attributes, notes = self._read_attributes(chosen)
         self._notes = [
             *volume_notes(
-                [(i.subject, i.domain) for i in self._items],
+                [(i.name, i.subject, i.domain) for i in self._items],
                 [i.entry.facts for i in self._items],
                 config,
             ),

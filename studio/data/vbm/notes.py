@@ -18,24 +18,31 @@ APART = 0.2  # difference of the shares of a grid in both sets that is worth a n
 
 
 def volume_notes(
-    items: Sequence[tuple[str, str]], facts: Sequence[Facts], config: VbmConfig
+    items: Sequence[tuple[str, str, str]], facts: Sequence[Facts], config: VbmConfig
 ) -> Iterator[str]:
     """Yields notes on the volumes.
 
     Args:
-        items: subject and domain of each volume.
+        items: file, subject and domain of each volume.
         facts: of each volume, see `studio.data.vbm.preprocess.cut_cube`.
         config: the data set's section.
     """
     for domain in DOMAINS:
-        mine = [subject for subject, own in items if own == domain]
+        mine = [subject for _, subject, own in items if own == domain]
         yield f"{domain}: {len(mine)} volumes of {len(set(mine))} subjects"
     size = f"{config.resolution} voxels of {config.voxel:g} mm"
     yield (
         f"each volume becomes a cube of {size} along each axis; the mean of its brain becomes 0, "
         f"and {config.spread:g} standard deviations become 1"
     )
-    yield from _grid_notes([domain for _, domain in items], facts, config)
+    grids = [_grid_text((*fact["shape"], *fact["spacing"])) for fact in facts]
+    remedy = "all are resampled (data.mixed: refuse sets the others aside)"
+    names = [name for name, _, _ in items]
+    yield from _kind_notes("files", names, grids, remedy)
+    axes = [fact["axes"] for fact in facts]
+    if len(set(axes)) > 1:
+        yield from _kind_notes("stored axes", names, axes, "all are turned to the same axes")
+    yield from _confound_notes([domain for _, _, domain in items], facts)
     lost = [1 - fact["kept"] for fact in facts]
     if max(lost) > SHOWN:
         count = sum(share > SHOWN for share in lost)
@@ -52,19 +59,26 @@ def volume_notes(
     yield from orientation_notes([fact["orientation"] for fact in facts], "volumes")
 
 
-def _grid_notes(domains: Sequence[str], facts: Sequence[Facts], config: VbmConfig) -> Iterator[str]:
-    """Yields the sizes of the files' voxels, and how they differ between the sets."""
-    grids = [(*fact["shape"], *fact["spacing"]) for fact in facts]
-    counts = Counter(grids)
-    shown = [f"{count} of {_grid_text(grid)}" for grid, count in counts.most_common()]
-    same = len(counts) == 1
-    yield f"files: {_grid_text(grids[0]) if same else join_names(shown)}" + (
-        "" if same else "; all are resampled (data.mixed: refuse sets the others aside)"
-    )
+def _kind_notes(
+    what: str, names: Sequence[str], kinds: Sequence[str], remedy: str
+) -> Iterator[str]:
+    """Yields how many files are of each kind, and which are of another than most."""
+    counts = Counter(kinds)
+    (usual, _), *others = counts.most_common()
+    if not others:
+        yield f"{what}: {usual}"
+        return
+    shown = [f"{count} of {kind}" for kind, count in counts.most_common()]
+    rare = [name for name, kind in zip(names, kinds, strict=True) if kind != usual]
+    yield f"{what}: {join_names(shown)} ({join_names(rare)}); {remedy}"
+
+
+def _confound_notes(domains: Sequence[str], facts: Sequence[Facts]) -> Iterator[str]:
+    """Yields a note if a size of voxels is much more common in one of the sets."""
     by_domain: dict[str, Counter] = defaultdict(Counter)
-    for domain, grid in zip(domains, grids, strict=True):
-        by_domain[domain][grid[3:]] += 1
-    for spacing in {grid[3:]: None for grid in grids}:
+    for domain, fact in zip(domains, facts, strict=True):
+        by_domain[domain][tuple(fact["spacing"])] += 1
+    for spacing in by_domain[DOMAINS[0]] | by_domain[DOMAINS[1]]:
         shares = [by_domain[name][spacing] / by_domain[name].total() for name in DOMAINS]
         if abs(shares[0] - shares[1]) > APART:
             text = " x ".join(f"{size:g}" for size in spacing)

@@ -67,7 +67,7 @@ class CubeOptions:
     threshold: float = 0.0
     spread: float = 4.0
     nan: NanRule = None
-    version: int = 1
+    version: int = 2
 
     def key(self) -> dict[str, Any]:
         """Returns everything that decides the voxels, as JSON."""
@@ -162,7 +162,8 @@ def cut_cube(path: Path, options: CubeOptions) -> PatientSlices:
     Returns:
         Arrays: `image` (1, R, R, R) uint16, 0 to LEVELS, and `numbers` (1, 2) float32, which
         describe its voxels (`studio.data.fingerprint.project`). Facts: `shape`, `spacing`,
-        `orientation` and `filled` of the file, and `mean`, `reach`, `kept` and `clipped` of `Cube`.
+        `orientation`, `axes` and `filled` of the file, and `mean`, `reach`, `kept` and `clipped` of
+        `Cube`.
 
     Raises:
         UnreadableError: see `prepare_cube`.
@@ -173,6 +174,7 @@ def cut_cube(path: Path, options: CubeOptions) -> PatientSlices:
         "shape": list(cube.shape),
         "spacing": [round(size, 3) for size in cube.volume.spacing],
         "orientation": cube.volume.orientation,
+        "axes": cube.volume.axes,
         "filled": cube.volume.filled,
         "mean": cube.mean,
         "reach": cube.reach,

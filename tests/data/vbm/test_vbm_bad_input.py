@@ -97,6 +97,7 @@ def test_volumes_of_other_grids_are_resampled_or_refused(root: Path) -> None:
         save(scan(root, name), brain(1, (46, 55, 46), fine), fine)
     assert (
         "files: 14 of 31 x 37 x 31 voxels of 6 x 6 x 6 mm, 2 of 46 x 55 x 46 voxels of 4 x 4 x 4 mm"
+        " (sub-01/anat/sub-01_T1w.nii.gz, sub-09/anat/sub-09_T1w.nii.gz)"
         "; all are resampled (data.mixed: refuse sets the others aside)"
     ) in notes(root)
     dataset = opened(root, mixed="refuse", max_bad=0.2)
@@ -115,6 +116,15 @@ def test_voxel_sizes_that_tell_the_sets_apart_are_noted(root: Path) -> None:
     assert (
         "voxels of 6 x 6 x 6 mm are in 100% of the background volumes and 0% of the target "
         "volumes: a model can tell the sets apart by it"
+    ) in notes(root)
+
+
+def test_files_that_are_stored_in_other_orders_are_named(root: Path) -> None:
+    image = nibabel.Nifti1Image(brain(3), grid())
+    nibabel.save(image.as_reoriented([[0, -1], [1, 1], [2, 1]]), scan(root, "sub-03"))
+    assert (
+        "stored axes: 15 of RAS, 1 of LAS (sub-03/anat/sub-03_T1w.nii.gz); "
+        "all are turned to the same axes"
     ) in notes(root)
 
 

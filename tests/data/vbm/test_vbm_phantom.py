@@ -142,6 +142,19 @@ def test_verbs_train_and_probe_a_study_over_folds(study: Path, tmp_path: Path) -
     assert splits[0]["split"] != splits[1]["split"]
 
 
+@pytest.mark.slow
+def test_a_training_finds_the_planted_answers(tmp_path: Path) -> None:
+    studio("data", "init", tmp_path / "study", "--cohort", 100, "--volumes")
+    few = ["train.images=6000", "train.threads=1", "train.grid_every=0"]
+    words = [word for setting in few for word in ("--set", setting)]
+    studio("train", "--cfg", tmp_path / "study/vbm.yaml", "--run", tmp_path / "run", *words)
+    text, _ = studio("probe", tmp_path / "run", "--protocol", "louiset", "--json")
+    rows = {row["attribute"]: row for row in json.loads(text)["rows"]}
+    assert rows["target"]["salient"] > 0.85
+    assert rows["severity"]["salient"] > 0.3
+    assert rows["age"]["common"] > max(0.6, rows["age"]["salient"])
+
+
 def test_write_volumes_depends_on_its_seed_and_refuses_wrong_numbers(tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write_volumes(tmp_path / name, 1, seed)

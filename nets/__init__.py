@@ -24,6 +24,7 @@ paper, is a list of layers in the config.
 | `dimensions`, `stages` | layers for each number of dimensions, and the sizes of feature maps |
 | `noise`, `scale` | additive Gaussian noise, output activations and pixel scales |
 | `init`, `spectral`, `statistics` | initial weights, spectral normalisation, frozen statistics |
+| `recompute` | activation checkpointing |
 """
 
 from nets.architecture import NetsSpec, build_decoder, build_encoder, check_nets
@@ -36,6 +37,7 @@ from nets.init import dcgan_init_
 from nets.layers import LayerSpec
 from nets.listed import ListedGenerator, ListedTrunk
 from nets.noise import GaussianNoise
+from nets.recompute import recompute_
 from nets.spectral import power_iteration_
 from nets.stages import Stages, plan_stages
 from nets.statistics import frozen_statistics
@@ -62,4 +64,5 @@ __all__ = [
     "memory_format",
     "plan_stages",
     "power_iteration_",
+    "recompute_",
 ]

@@ -18,7 +18,7 @@ class NetsSpec(Protocol):
     """The fields of a `nets` section. `studio.schema.NetsConfig` documents and validates them."""
 
     width: int
-    norm: Literal["batch", "spectral"]
+    norm: Literal["batch", "spectral", "channel"]
     upsample: Literal["transposed", "nearest"]
     attention: int
     output: Literal["tanh", "sigmoid", "linear"]
@@ -97,7 +97,14 @@ def build_decoder(
     if nets.decoder is None:
         init = _resolve_init(nets, "dcgan")
         return Generator(
-            latents, shape, nets.width, nets.output, init, nets.upsample, nets.attention
+            latents,
+            shape,
+            nets.width,
+            nets.output,
+            init,
+            nets.upsample,
+            nets.attention,
+            "channel" if nets.norm == "channel" else "batch",
         )
     init = _resolve_init(nets, "torch")
     return ListedGenerator(latents, shape, nets.decoder, nets.output, init, not nets.zero_bias)

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nets.attention import SelfAttention
-from nets.dimensions import LAYER_TYPES, code_to_map, same_conv, spatial_sides, transposed_conv
+from nets.dimensions import code_to_map, norm_layer, same_conv, spatial_sides, transposed_conv
 from nets.init import init_weights_
+from nets.recompute import Blocks
 from nets.scale import output_layers
 from nets.stages import Stages, find_attention_stage, plan_stages
 
@@ -42,6 +43,8 @@ class Generator(nn.Module):
         init: `dcgan` or `torch` (see `nets.init`).
         upsample: `transposed` or `nearest`.
         attention: side of the feature map that gets self-attention (32 in Table 5). 0 for none.
+        norm: `batch`, or `channel` (see `nets.dimensions.norm_layer`), which treats every image by
+            itself.
 
     Raises:
         ValueError: no generator can be built for the shape.
@@ -56,8 +59,10 @@ class Generator(nn.Module):
         init: str = "dcgan",
         upsample: str = "transposed",
         attention: int = 0,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
+        self.norm = norm
         self.dims = len(spatial_sides(shape))
         plan = plan_stages(shape, width)
         self.attention_stage = find_attention_stage(shape, plan, upsample, attention)
@@ -68,12 +73,14 @@ class Generator(nn.Module):
         else:
             self.first = nn.Sequential(first)
             blocks, last = self._nearest_blocks(plan, shape[0])
-        self.doublings = nn.Sequential(*blocks)
+        self.doublings = Blocks(*blocks)
         self.last = nn.Sequential(last, *output_layers(output))
         init_weights_(self, init)
         if self.attention_stage is not None:
-            norms = [m for m in blocks[self.attention_stage] if isinstance(m, _BatchNorm)]
-            self.attention = SelfAttention(self.dims, norms[-1].num_features, init)
+            norms = [
+                m for m in blocks[self.attention_stage] if isinstance(m, _BatchNorm | nn.GroupNorm)
+            ]
+            self.attention = SelfAttention(self.dims, norms[-1].weight.shape[0], init)
 
     def _transposed_blocks(
         self, plan: Stages, channels: int
@@ -104,7 +111,7 @@ class Generator(nn.Module):
         return blocks, same_conv(self.dims, before, channels, bias=True)
 
     def _norm_and_relu(self, channels: int) -> list[nn.Module]:
-        return [LAYER_TYPES[self.dims].batch(channels), nn.ReLU(inplace=True)]
+        return [norm_layer(self.norm, (channels, *(1,) * self.dims)), nn.ReLU(inplace=True)]
 
     def forward(self, code: Tensor) -> Tensor:
         """Maps codes to images.
@@ -117,7 +124,7 @@ class Generator(nn.Module):
         """
         maps = self.first(code.reshape(*code.shape, *(1,) * self.dims))
         for number, block in enumerate(self.doublings):
-            maps = block(maps)
+            maps = self.doublings.apply_block(block, maps)
             if number == self.attention_stage:
                 maps = self.attention(maps)
         return self.last(maps)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from nets.dimensions import spatial_sides
 from nets.init import init_weights_
 from nets.layers import LayerSpec, build_layers, flattened_shape
+from nets.recompute import Blocks
 from nets.scale import ToUnit, output_layers
 
 __all__ = ["ListedGenerator", "ListedTrunk"]
@@ -47,7 +48,7 @@ class ListedTrunk(nn.Module):
         parts, features = build_layers("encoder", specs, tuple(shape), dims, noise=noise, bias=bias)
         self.shape = flattened_shape(features)
         self.scale = ToUnit() if unit else nn.Identity()
-        self.layers = nn.Sequential(*parts)
+        self.layers = Blocks(*parts)
         init_weights_(self, init)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class ListedGenerator(nn.Module):
         self.shape = tuple(shape)
         dims = len(spatial_sides(shape))
         parts, _ = build_layers("decoder", specs, (latents,), dims, self.shape, bias=bias)
-        self.layers = nn.Sequential(*parts)
+        self.layers = Blocks(*parts)
         self.output = nn.Sequential(*output_layers(output))
         init_weights_(self, init)
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from nets.dimensions import LAYER_TYPES, spatial_sides, strided_conv
+from nets.dimensions import norm_layer, spatial_sides, strided_conv
 from nets.init import init_weights_
 from nets.noise import GaussianNoise
+from nets.recompute import Blocks
 from nets.spectral import apply_spectral_norm_
 from nets.stages import plan_stages
 
@@ -30,7 +31,8 @@ class Trunk(nn.Module):
         width: channels of the first stage (64 in the paper).
         noise: standard deviation of the noise before every layer. VAEs use 0.
         init: `dcgan` or `torch` (see `nets.init`).
-        norm: `batch` (Table 4) or `spectral` (Table 5).
+        norm: `batch` (Table 4), `spectral` (Table 5), or `channel` in the places of `batch`, which
+            treats every image by itself (see `nets.dimensions.norm_layer`).
 
     Attributes:
         features: channels of the feature map (512 in the paper).
@@ -57,12 +59,13 @@ class Trunk(nn.Module):
         self.noise, self.init, self.norm, self.width = noise, init, norm, width
         layers = []
         for before, after in zip((shape[0], *widths), widths, strict=False):
-            batch = [LAYER_TYPES[dims].batch(after)] if layers and norm == "batch" else []
+            normed = layers and norm != "spectral"
+            norms = [norm_layer(norm, (after, *(1,) * dims))] if normed else []
             conv = strided_conv(dims, before, after, bias=norm == "spectral")
             layers.append(
-                nn.Sequential(GaussianNoise(noise), conv, *batch, nn.LeakyReLU(0.2, inplace=True))
+                nn.Sequential(GaussianNoise(noise), conv, *norms, nn.LeakyReLU(0.2, inplace=True))
             )
-        self.halvings = nn.Sequential(*layers)
+        self.halvings = Blocks(*layers)
         init_weights_(self, init)
         if norm == "spectral":
             apply_spectral_norm_(self)

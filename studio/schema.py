@@ -178,9 +178,10 @@ class NetsConfig(Section):
     Unit: channels.
     Source: Carton et al. (2024), Table 4.
     """
-    norm: Literal["batch", "spectral"] = "batch"
+    norm: Literal["batch", "spectral", "channel"] = "batch"
     """Normalisation of the trunk: batch normalisation (Table 4) or spectral normalisation with the
-    heads of Table 5.
+    heads of Table 5. `channel`: channel normalisation in trunk and generator, which treats every
+    image by itself, so that a batch can be cut into any micro-batches (`train.accumulate`).
 
     Source: Carton et al. (2024), Tables 4 and 5.
     """

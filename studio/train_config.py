@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from studio.limits import Most
-from studio.section import Section
+from studio.section import Flag, Section
 
 __all__ = ["TRACKERS", "StopWhen", "TrainConfig"]
 
@@ -64,6 +64,10 @@ class TrainConfig(Section):
     a net moves.
 
     Unit: micro-batches per batch.
+    """
+    recompute: Flag = False
+    """Whether the backward pass computes activations of the nets again instead of keeping them
+    (activation checkpointing). It takes less memory and more time, and the weights stay the same.
     """
     rollbacks: int = Field(default=3, ge=0, le=Most.COUNT)
     """How often training may return to its last checkpoint because a loss or gradient is not

@@ -30,6 +30,7 @@ FREE_TO_CHANGE = {
     "train.images",
     "train.threads",
     "train.workers",
+    "train.recompute",
     "train.data_on_device",
     "train.check_every",
     "train.log_every",

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from nets import frozen_statistics, memory_format
+from nets import frozen_statistics, memory_format, recompute_
 from studio.build import build_method
 from studio.config import Config
 from studio.data import Dataset, PairStream
@@ -126,6 +126,7 @@ class Engine:
         self.method = build_method(config, dataset.shape)
         attribute = self.method.pair_attribute
         self.pairs = PairStream(dataset, half, config.seed, self.processes.rank, world, attribute)
+        recompute_(self.method, config.train.recompute)
         if world > 1:
             share_batch_norm_(self.method, device)
         self.method.to(device)
@@ -357,7 +358,17 @@ def refuse_micro_batches(engine: Engine, reason: str) -> None:
         raise StudioError(
             f"{reason}{engine.config.method.name} cannot split a batch into micro-batches: "
             f"each would have statistics of its own in {', '.join(whole[:3])}{more}"
+            f"{_remedy(engine.config, whole)}"
         )
+
+
+def _remedy(config: Config, whole: Sequence[str]) -> str:
+    """Returns the end of a message: which norm has no statistics of the batch, if that is all."""
+    if not all(name.startswith("batch normalisation") for name in whole):
+        return ""
+    if config.nets.encoder is None and config.nets.decoder is None:
+        return "; nets.norm: channel has none"
+    return "; norm: channel in the lists of layers has none, see preset louiset_vbm_001_channel"
 
 
 def _parameters(nets: Iterable[nn.Module]) -> list[nn.Parameter]:

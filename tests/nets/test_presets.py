@@ -18,6 +18,7 @@ SHAPES = {
     "louiset_pneumonia": (3, 64, 64),
     "louiset_vbm_000": (1, 128, 128, 128),
     "louiset_vbm_001": (1, 128, 128, 128),
+    "louiset_vbm_001_channel": (1, 128, 128, 128),
     "weinberger_conv": (3, 64, 64),
     "weinberger_mlp": (2000,),
     "choudhuri_6": (1, 28, 28),
@@ -33,6 +34,7 @@ FEATURES = {
     "louiset_pneumonia": 256,
     "louiset_vbm_000": 65_536,
     "louiset_vbm_001": 32_768,
+    "louiset_vbm_001_channel": 32_768,
     "weinberger_conv": 4_096,
     "weinberger_mlp": 400,
     "choudhuri_6": 256,
@@ -74,6 +76,10 @@ def expected_counts() -> dict[str, tuple[int, int]]:
     ]
     up = [conv(a, b, 3, 3, norm=True) for a, b in ((512, 128), (128, 64), (64, 32), (32, 16))]
     last = conv(16, 1, 3, 3)
+    vbm_001 = (
+        sum(vbm[:3]) + conv(128, 256, 3, 3, norm=True) + vbm[5],
+        23 * 2048 + 2049 * 32_768 + sum(up) + last,
+    )
     return {
         "abid_fc": (784 * 128 + 128, 22 * 128 + 128 + 129 * 784),
         "abid_conv": (abid, abid_back),
@@ -93,10 +99,8 @@ def expected_counts() -> dict[str, tuple[int, int]]:
             23 * 256 + sum(conv(b, a, 3) for a, b in six),
         ),
         "louiset_vbm_000": (sum(vbm[:4]), 23 * 256 + 257 * 65_536 + sum(up[1:]) + last),
-        "louiset_vbm_001": (
-            sum(vbm[:3]) + conv(128, 256, 3, 3, norm=True) + vbm[5],
-            23 * 2048 + 2049 * 32_768 + sum(up) + last,
-        ),
+        "louiset_vbm_001": vbm_001,
+        "louiset_vbm_001_channel": vbm_001,  # its norm has a gain and a shift per channel as well
     }
 
 

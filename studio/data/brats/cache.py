@@ -27,6 +27,7 @@ from studio.data.io.images import UnreadableError
 from studio.data.io.slices import UnavailableError
 from studio.errors import StudioError, inform, warn
 from studio.kernel_lock import kernel_lock
+from studio.progress import show_progress
 
 __all__ = ["CACHE", "CacheEntry", "PatientSlices", "SliceCache"]
 
@@ -120,19 +121,30 @@ class SliceCache:
                 ]
                 if missing:
                     inform(f"reading {len(missing)} {self._unit} once into {self.folder}")
-                with ThreadPoolExecutor(READERS) as pool:
-                    refused = dict(
-                        zip(
-                            missing,
-                            pool.map(lambda name: self._write(name, inputs[name], cut), missing),
-                            strict=True,
-                        )
-                    )
+                refused = self._write_all(missing, inputs, cut)
             found = {
                 name: entry or refused.get(name) or self._open(name, inputs[name])
                 for name, entry in found.items()
             }
         return {name: self._require(name, entry) for name, entry in found.items()}
+
+    def _write_all(
+        self,
+        names: Sequence[str],
+        inputs: Mapping[str, list],
+        cut: Callable[[str], PatientSlices],
+    ) -> dict[str, CacheEntry | None]:
+        """Writes patients in parallel. Returns what `_write` returns for each."""
+        written: dict[str, CacheEntry | None] = {}
+        with (
+            ThreadPoolExecutor(READERS) as pool,
+            show_progress("reading", len(names), self._unit, shown=bool(names)) as advance,
+        ):
+            entries = pool.map(lambda name: self._write(name, inputs[name], cut), names)
+            for name, entry in zip(names, entries, strict=True):
+                written[name] = entry
+                advance(1)
+        return written
 
     def read_rows(
         self, entry: CacheEntry, array: str, rows: Sequence[int] | None = None

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from support.bids_files import write_bids
 
+from studio.data.vbm.dataset import Vbm, VbmConfig
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bids")
-    write_bids(root)
+    options = write_bids(root)
+    Vbm(VbmConfig(root=str(root), **options))  # fills the cache, which copies of the folder have
     return root
 
 

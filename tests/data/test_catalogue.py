@@ -229,7 +229,7 @@ def test_check_passes_for_a_bundled_data_set() -> None:
     ("shape", "line"),
     [
         ([1, 32, 32], "images: 1 x 32 x 32 (channels, height, width)"),
-        ([1, 8, 9, 10], "images: 1 x 8 x 9 x 10 (channels, depth, height, width)"),
+        ([1, 8, 9, 10], "volumes: 1 x 8 x 9 x 10 (channels, depth, height, width)"),
         ([500], "vectors: 500 numbers"),
     ],
 )

@@ -16,7 +16,14 @@ from studio.evaluate.probe_table import METRICS
 from studio.terminal import open_console
 from studio.text_table import Column, TextTable
 
-__all__ = ["check_keys", "show_comparison", "tables", "write_comparison"]
+__all__ = [
+    "TableText",
+    "check_keys",
+    "remark_lines",
+    "show_comparison",
+    "tables",
+    "write_comparison",
+]
 
 NOTHING = "-"
 TEXTS = ("row", "attribute", "metric", "number")  # columns of words; the others are numbers
@@ -105,7 +112,7 @@ def show_comparison(result: Mapping[str, Any], shown: Sequence[TableText]) -> No
             for column in columns
         ]
         console.print(TextTable(title, shaped, cells, bold=True))
-    for line in _remark_lines(result):
+    for line in remark_lines(result):
         console.print(line, markup=False)
 
 
@@ -255,7 +262,8 @@ def _number_text(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _remark_lines(result: Mapping[str, Any]) -> list[str]:
+def remark_lines(result: Mapping[str, Any]) -> list[str]:
+    """Returns the notes of a comparison, and a line for each training that is not complete."""
     lines = [f"note: {note}" for note in result["notes"]]
     for row in result["rows"]:
         for run in row["runs"]:
@@ -276,7 +284,7 @@ def _markdown(result: Mapping[str, Any], shown: Sequence[TableText]) -> str:
             "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
         )
         parts.append(f"## {title.removeprefix(result['name'] + ': ')}\n\n{table}")
-    remarks = _remark_lines(result)
+    remarks = remark_lines(result)
     if remarks:
         parts.append("\n".join(f"- {line}" for line in remarks))
     return "\n\n".join(parts) + "\n"

@@ -14,7 +14,14 @@ from studio.report.blocks import Figure, Table, embed
 from studio.runs.run import Run
 from studio.templates import load_templates
 
-__all__ = ["AnalysisBlock", "analyse_run", "analysis_blocks", "analysis_lines", "read_analysis"]
+__all__ = [
+    "AnalysisBlock",
+    "analyse_run",
+    "analysis_blocks",
+    "analysis_lines",
+    "read_analysis",
+    "render_blocks",
+]
 
 FILE, PAGE, FOLDER = "analysis.json", "analysis.html", "analysis"
 HERE = Path(__file__).parent
@@ -106,12 +113,17 @@ def read_analysis(folder: Path, images_seen: int) -> dict[str, Any] | None:
 
 def render_analysis(folder: Path, result: Mapping[str, Any]) -> str:
     """Returns the page of an analysis as one HTML document."""
+    return render_blocks(f"Analysis of {folder.resolve().name}", analysis_blocks(folder, result))
+
+
+def render_blocks(title: str, blocks: Sequence[AnalysisBlock]) -> str:
+    """Returns parts with headlines as one HTML document that needs no network."""
     template = load_templates(HERE).get_template("analysis.html.jinja")
     return template.render(
-        title=f"Analysis of {folder.resolve().name}",
+        title=title,
         policy=POLICY,
         style=(HERE / "style.css").read_text(encoding="utf-8"),
-        blocks=analysis_blocks(folder, result),
+        blocks=blocks,
     )
 
 

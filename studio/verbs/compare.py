@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from studio.config_files import find_config_or_sweep
 from studio.evaluate.probe_options import ProbeOptions
 from studio.limits import Most
 from studio.verbs.options import DataRoot, Json, data_root_setting, expand
+
+if TYPE_CHECKING:
+    from studio.compare.table import TableText
 
 __all__ = ["compare"]
 
@@ -132,7 +135,7 @@ def compare(
     result = comparison.compare(rows, folder, template, jobs, resubmit, options, centrality, _log)
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
     shown = tables(result, keys, wide)
-    written = write_comparison(result, shown)
+    written = [*write_comparison(result, shown), _write_page(result, shown)]
     if as_json:
         print(json.dumps(result, indent=2))
     else:
@@ -150,6 +153,16 @@ def _probe_options(protocol: str | None, eval_mode: str | None) -> ProbeOptions 
     if protocol is None and eval_mode is None:
         return None
     return ProbeOptions.parse(protocol, eval_mode)
+
+
+def _write_page(result: dict[str, Any], shown: "list[TableText]") -> Path:
+    """Writes `compare.html` beside the tables, and returns its path."""
+    from studio.atomic import write_text
+    from studio.compare.page import comparison_page
+
+    path = Path(result["out"]) / "compare.html"
+    write_text(path, comparison_page(result, shown))
+    return path
 
 
 def _log(line: str) -> None:

@@ -8,12 +8,15 @@ random, so images of one subject may be in both.
 A score is stored in `RUN/score.json` under a hash of the pixels that it was computed from, real and
 generated, and of all settings that it depends on. A stored score is reused only if this hash is the
 same, and never for another model, data set, seed or extractor.
+
+Of volumes the middle plane is scored, because the nets read pictures. The name of the extractor
+states which one.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,6 @@ from torch import Tensor
 from studio import sampling
 from studio.atomic import write_json
 from studio.data import Dataset
-from studio.data.dataset import describe_shape
 from studio.errors import StudioError, reason_of, warn
 from studio.evaluate.extractors import Extractor, extract, open_extractor
 from studio.evaluate.fidelity import (
@@ -36,6 +38,7 @@ from studio.evaluate.fidelity import (
     compare_features,
     kid_subset_size,
 )
+from studio.evaluate.plane_view import PlaneView, view_plane
 from studio.method import DOMAINS, Code, Domain, Method
 from studio.pixels import quantise
 from studio.runs import checkpoint
@@ -71,6 +74,7 @@ def score(
     ema: bool = True,
     log: Log = lambda line: None,
     data_root: Path | None = None,
+    plane: str | None = None,
 ) -> list[dict[str, Any]]:
     """Scores checkpoints of a run, and stores the scores in `RUN/score.json`.
 
@@ -85,6 +89,7 @@ def score(
         ema: score the averaged weights instead of the last ones.
         log: receives progress messages.
         data_root: folder of the data, if it is not that of the run's config.
+        plane: of volumes, whose middle plane is scored: axial (default), coronal or sagittal.
 
     Returns:
         one object per checkpoint, as `studio score --json` prints it.
@@ -95,20 +100,19 @@ def score(
     """
     opened = Run.open(folder, numbers[0] if numbers else None, ema, data_root=data_root)
     dataset = opened.data
-    if len(dataset.shape) != 3:
-        raise StudioError(
-            f"{folder}: expected images (channels, height, width) to score, "
-            f"found {describe_shape(dataset.shape)}: FID, KID and IS compare features of pictures, "
-            "which these items do not have; studio probe measures codes and reconstructions"
-        )
+    try:
+        view = view_plane(dataset, plane)
+    except StudioError as error:
+        raise StudioError(f"{folder}: {error}") from None
     half = min(dataset.size("test", domain) for domain in DOMAINS) // 2
     _check_counts(dataset, n, half)
-    extractor = open_extractor(features, weights, dataset, folder / "score", opened.method.device)
-    width = extractor.width(dataset.shape)
+    extractor = _open_extractor(features, weights, view or dataset, folder, opened.method.device)
+    width = extractor.width((view or dataset).shape)
     n = n or min(half, max(MOST, 2 * width))
     settings = _settings(extractor, dataset, width, n, seed, ema)
     reals: dict[Domain, RealImages] = {
-        d: RealImages(dataset, d, n, seed, extractor, settings["fid_possible"]) for d in DOMAINS
+        d: RealImages(dataset, d, n, seed, extractor, settings["fid_possible"], view)
+        for d in DOMAINS
     }
     stored = (
         {row.get("key"): row for entry in read_scores(folder) for row in entry["rows"]}
@@ -182,6 +186,18 @@ def intact_checkpoints(folder: Path) -> list[int]:
     return numbers
 
 
+def _open_extractor(
+    name: str, weights: Path | None, dataset: Dataset, folder: Path, device: torch.device
+) -> Extractor:
+    """Opens an extractor. Its name and its way of resizing state the plane of volumes."""
+    if not isinstance(dataset, PlaneView):
+        return open_extractor(name, weights, dataset, folder / "score", device)
+    plane = dataset.name.split()[0]
+    found = open_extractor(name, weights, dataset, folder / "score" / plane, device)
+    resize = f"{dataset.name}, then {found.resize}" if found.resize != "none" else dataset.name
+    return replace(found, name=f"{found.name}, {plane}", resize=resize)
+
+
 def _check_counts(dataset: Dataset, n: int | None, half: int) -> None:
     sizes = " and ".join(f"{dataset.size('test', domain):,} {domain}" for domain in DOMAINS)
     if half < FEWEST:
@@ -232,6 +248,7 @@ class RealImages:
     seed: int
     extractor: Extractor
     fid: bool
+    view: PlaneView | None = None
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -255,7 +272,7 @@ class RealImages:
         """Returns images as they are scored, uint8."""
         return torch.cat(
             [
-                _quantise_group(part, f"{self.domain} test images", generated=False)
+                _quantise_group(part, f"{self.domain} test images", self.view, generated=False)
                 for part in self.images(indices)
             ]
         )
@@ -321,16 +338,19 @@ def _generate(
         pairs = zip(background.images(background.inputs), target.images(target.inputs), strict=True)
         parts = (sampling.swap(method, x, y) for x, y in pairs)
     for part in parts:
-        yield _quantise_group(part, group)
+        yield _quantise_group(part, group, target.view)
 
 
 def _chunks(indices: np.ndarray) -> list[np.ndarray]:
     return np.split(indices, range(CHUNK, len(indices), CHUNK))
 
 
-def _quantise_group(images: Tensor, what: str, generated: bool = True) -> Tensor:
+def _quantise_group(
+    images: Tensor, what: str, view: PlaneView | None, generated: bool = True
+) -> Tensor:
+    """Returns images, or a plane of volumes, as they are scored."""
     try:
-        return quantise(images, generated)
+        return quantise(images if view is None else view.cut(images), generated)
     except StudioError as error:
         raise StudioError(f"{what}: {error}") from None
 

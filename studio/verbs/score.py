@@ -54,6 +54,13 @@ def score(
         int,
         typer.Option("--seed", min=0, max=Most.SEED, help="seed of the choice of images and codes"),
     ] = 0,
+    plane: Annotated[
+        str | None,
+        typer.Option(
+            "--plane",
+            help="for volumes: the middle axial (default), coronal or sagittal plane is scored",
+        ),
+    ] = None,
     as_json: Json = False,
     ema: Weights = True,
     data_root: DataRoot = None,
@@ -74,7 +81,7 @@ def score(
         None if number is None else intact_checkpoints(run) if number == "all" else [int(number)]
     )
     with show_steps("score"):
-        entries = score_run(run, features, weights, numbers, n, seed, ema, _log, data_root)
+        entries = score_run(run, features, weights, numbers, n, seed, ema, _log, data_root, plane)
     if as_json:
         result = {**entries[-1], **({"scores": entries} if number == "all" else {})}
         print(json.dumps(result, indent=2, allow_nan=False))

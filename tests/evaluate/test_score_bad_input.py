@@ -12,13 +12,14 @@ from safetensors.torch import save_file
 from support.experiments import tiny
 from typer.testing import CliRunner
 
-from studio import Run, cli
+from studio import cli
 from studio.build import build_method
 from studio.config import dump
 from studio.errors import StudioError
 from studio.evaluate.score import read_scores
 from studio.evaluate.weights import INCEPTION_FILE, inception_weights, read_weights
 from studio.runs import checkpoint
+from studio.runs.run import Run
 
 
 @pytest.fixture
@@ -216,10 +217,9 @@ def test_score_refuses_images_that_are_not_finite(run: Path) -> None:
     )
 
 
-def test_score_refuses_volumes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Run, "data", SimpleNamespace(shape=(1, 8, 32, 32)))
+def test_score_refuses_vectors(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "data", SimpleNamespace(shape=(20,)))
     assert (
-        "expected images (channels, height, width) to score, "
-        "found 1 x 8 x 32 x 32 (channels, depth, height, width): FID, KID and IS compare features"
-        in error(run)
+        "expected images (channels, height, width) or volumes to score, "
+        "found 20 numbers: FID, KID and IS compare features" in error(run)
     )

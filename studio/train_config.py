@@ -127,7 +127,8 @@ class TrainConfig(Section):
     Unit: real images, both domains together.
     """
     probe_every: int = Field(default=0, ge=0, le=Most.IMAGES)
-    """Interval between probes of the codes. 0: only at the end.
+    """Interval between probes of the codes. 0: only at the end. The log also gets the distance
+    `separation/w2_common` between the common codes of both sets.
 
     Unit: real images, both domains together.
     """

@@ -24,7 +24,7 @@ from studio.runs import run
 __all__ = ["Run"]
 
 # Options that apply to one kind of picture only.
-OWNERS = {"span": "traverse", "plane": "codes", "attributes": "codes"}
+OWNERS = {"span": ("traverse", "square"), "plane": ("codes",), "attributes": ("codes",)}
 
 
 class Run(run.Run):
@@ -71,11 +71,11 @@ class Run(run.Run):
 
         Args:
             kind: of the picture: overview, grid, reconstruct, swap, heal, isolate, traverse,
-                interpolate, codes or counterfactual.
+                square, interpolate, codes or counterfactual.
             n: number of rows, coordinates or points. None takes that of the kind.
             seed: of the choice of images and codes.
             names: whether files and subjects may be named.
-            options: `span` of traverse, `plane` and `attributes` of codes.
+            options: `span` of traverse and square, `plane` and `attributes` of codes.
 
         Returns:
             the picture, with its caption.
@@ -90,9 +90,9 @@ class Run(run.Run):
         if kind not in PICTURES:
             raise StudioError(f"render {kind}: no such picture{nearest(kind, PICTURES)}")
         for name in options:
-            if OWNERS.get(name) != kind:
+            if kind not in OWNERS.get(name, ()):
                 raise StudioError(
-                    f"render {kind}: {name} is for {OWNERS[name]}"
+                    f"render {kind}: {name} is for {' and '.join(OWNERS[name])}"
                     if name in OWNERS
                     else f"render {kind}: no such option {name}{nearest(name, OWNERS)}"
                 )

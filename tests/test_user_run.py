@@ -61,7 +61,7 @@ def test_run_render_draws_what_the_verb_draws(run: Run, folder: Path, tmp_path: 
     ("kind", "options", "expected"),
     [
         ("haal", {}, "render haal: no such picture; did you mean 'heal'?"),
-        ("heal", {"span": 2.0}, "render heal: span is for traverse"),
+        ("heal", {"span": 2.0}, "render heal: span is for traverse and square"),
         ("traverse", {"spam": 2.0}, "render traverse: no such option spam; did you mean 'span'?"),
         ("curves", {}, "render curves: is drawn from the files of a run by"),
     ],

@@ -60,12 +60,15 @@ class Reading:
         error: standard error of the headline metric.
         converged: whether every fit converged. None where nothing was fitted.
         model: name of the model, where there is a choice.
+        recalls: class -> share of its test images that are recognised. None for numbers, and where
+            there is no single model.
     """
 
     scores: dict[str, Score]
     error: float
     converged: bool | None
     model: str | None = None
+    recalls: dict[str, float] | None = None
 
 
 class ProbeModel(Protocol):
@@ -205,11 +208,12 @@ def fit_and_bootstrap(
         model, converged = fit_model(model, *train)
     prediction = _predict(attribute, model, test.codes)
     scores, predicted = _score(prediction, test.values), prediction.values
+    recalls = _recalls(attribute, test.values, predicted)
     rng = np.random.default_rng(seed)
     if headline == "auc":
         assert prediction.probabilities is not None  # only classes have an AUC
         error = auc_error(test.values, prediction.probabilities[:, 1])
-        return Reading(scores, error, converged)
+        return Reading(scores, error, converged, recalls=recalls)
     metric = {
         "r2": r2_score,
         "balanced_accuracy": balanced_accuracy,
@@ -218,7 +222,7 @@ def fit_and_bootstrap(
     n = len(test.values)
     resamples = (rng.integers(n, size=n) for _ in range(RESAMPLES))
     resampled = [metric(test.values[rows], predicted[rows]) for rows in resamples]
-    return Reading(scores, float(np.std(resampled)), converged)
+    return Reading(scores, float(np.std(resampled)), converged, recalls=recalls)
 
 
 def fit_model(model: Pipeline, codes: np.ndarray, values: np.ndarray) -> tuple[Pipeline, bool]:
@@ -265,6 +269,18 @@ def _score(prediction: _Prediction, values: np.ndarray) -> dict[str, Score]:
         "balanced_accuracy": balanced_accuracy(values, predicted),
         "accuracy": accuracy_score(values, predicted),
         "auc": _auc(values, probabilities, classes),
+    }
+
+
+def _recalls(
+    attribute: Attribute, values: np.ndarray, predicted: np.ndarray
+) -> dict[str, float] | None:
+    """Returns the recall of each class that occurs, by name: Choudhuri et al. (2019), Table 2."""
+    if not attribute.classes:
+        return None
+    return {
+        attribute.classes[value]: float(np.mean(predicted[values == value] == value))
+        for value in np.unique(values)
     }
 
 

@@ -162,6 +162,8 @@ def _row(
         values[space] = reading.scores.pop(headline)
         also |= {f"{metric}_{space}": score for metric, score in reading.scores.items()}
         also[f"error_{space}"] = reading.error
+        if reading.recalls is not None:
+            also[f"recall_{space}"] = reading.recalls
         if reading.converged is not None:
             also[f"converged_{space}"] = reading.converged
     also |= _read_nonlinear(attribute, train, test, (x, y), headline, options)

@@ -81,7 +81,7 @@ def measure_swaps(
         return None
     training = sample_images(dataset, "train", IMAGES)
     test = sample_images(dataset, "test", TESTED)
-    device = next(method.parameters()).device
+    device = method.device
     classifier = train_classifier(training.images, training.values, heads_of(dataset), device)
     known = {
         row["attribute"]: row for row in rate_classifier(classifier, dataset, test, training.values)

@@ -25,9 +25,16 @@ from studio.render.edits import (
     draw_swap,
 )
 from studio.render.samples import draw_grid
-from studio.render.traversals import draw_interpolate, draw_isolate, draw_traverse
+from studio.render.traversals import draw_interpolate, draw_isolate, draw_square, draw_traverse
 
-__all__ = ["PICTURES", "PICTURES_OF_DIRECTORIES", "WITHOUT_DATA", "draw_pictures", "pictures_of"]
+__all__ = [
+    "ON_DEMAND",
+    "PICTURES",
+    "PICTURES_OF_DIRECTORIES",
+    "WITHOUT_DATA",
+    "draw_pictures",
+    "pictures_of",
+]
 
 PICTURES: dict[str, Callable[..., Image.Image]] = {
     "overview": draw_overview,
@@ -37,6 +44,7 @@ PICTURES: dict[str, Callable[..., Image.Image]] = {
     "heal": draw_heal,
     "isolate": draw_isolate,
     "traverse": draw_traverse,
+    "square": draw_square,
     "interpolate": draw_interpolate,
     "codes": draw_codes,
     "counterfactual": draw_counterfactual,
@@ -44,15 +52,17 @@ PICTURES: dict[str, Callable[..., Image.Image]] = {
 # Drawn from the files of a run's directory: its log, and the grids or checkpoints of its training.
 PICTURES_OF_DIRECTORIES = ("curves", "training")
 # Drawn without images of the data set: `describe_data` takes its place.
-WITHOUT_DATA = ("grid",)
+WITHOUT_DATA = ("grid", "square")
+ON_DEMAND = ("square",)  # not part of a training's pictures and its report
 
 
 def pictures_of(dataset: Dataset) -> dict[str, Callable[..., Image.Image]]:
-    """Returns the pictures that can be drawn of a data set: `counterfactual` needs masks."""
+    """Returns the pictures of a training on a data set: `counterfactual` needs masks."""
     return {
         kind: draw
         for kind, draw in PICTURES.items()
-        if kind != "counterfactual" or isinstance(dataset, MaskedDataset)
+        if kind not in ON_DEMAND
+        and (kind != "counterfactual" or isinstance(dataset, MaskedDataset))
     }
 
 

@@ -7,11 +7,11 @@ from PIL import Image
 from studio import sampling
 from studio.data.dataset import Dataset
 from studio.errors import StudioError
-from studio.method import Method
+from studio.method import Code, Method
 from studio.render.grid import Cell, Grid
 from studio.render.selection import check_count, describe_view, pick_targets, to_cells
 
-__all__ = ["TRAVERSED", "draw_interpolate", "draw_isolate", "draw_traverse"]
+__all__ = ["TRAVERSED", "draw_interpolate", "draw_isolate", "draw_square", "draw_traverse"]
 
 TRAVERSED = (-1.5, 1.5)  # Carton et al. (2024), Fig. 9
 STEPS = 7  # images along each path
@@ -75,11 +75,7 @@ def draw_traverse(
     Raises:
         StudioError: the values are not finite or not increasing.
     """
-    if not (np.isfinite(span).all() and span[0] < span[1]):
-        raise StudioError(
-            f"range: found {span[0]:g} to {span[1]:g}, expected two increasing numbers, e.g. "
-            "-1.5 1.5"
-        )
+    check_span(span)
     most = 8 if n is None else check_count(n)
     shown = pick_targets(dataset, 1, 1, seed)
     image, length = shown.images[0], method.blank(1).shape[1]
@@ -116,6 +112,83 @@ def draw_traverse(
         f"{describe_view(method, dataset, seed)}",
         breaks=[1],
     ).draw()
+
+
+def draw_square(
+    method: Method,
+    dataset: Dataset,
+    n: int | None = None,
+    seed: int = 0,
+    span: tuple[float, float] = TRAVERSED,
+) -> Image.Image:
+    """Draws two salient coordinates against each other, with the common code set to 0.
+
+    They are the two that change the image most. The others are blank. Abid and Zou (2019), Fig. 4
+    and 6, have two coordinates. "Towards principled objectives for contrastive disentanglement"
+    (2020), Fig. 8 and 10, draw such squares too.
+
+    Args:
+        method: in eval mode.
+        dataset: describes the images.
+        n: rows and columns.
+        seed: stands in the caption. Nothing is drawn at random.
+        span: the first and the last value of both coordinates.
+
+    Raises:
+        StudioError: the values are not finite or not increasing, or the salient code has one
+            coordinate.
+    """
+    check_span(span)
+    nothing = sampling.blank(method, 1)[0]
+    if len(nothing) < 2:
+        raise StudioError("a square needs two salient coordinates, and the salient code has one")
+    n = STEPS if n is None else check_count(n)
+    values = torch.linspace(*span, n)
+    first, second = _strongest(method, nothing, values)
+    codes = nothing.repeat(n * n, 1)
+    codes[:, first] = values.repeat_interleave(n)
+    codes[:, second] = values.repeat(n)
+    no_z = torch.zeros(n * n, sampling.prior(method, 1, "background", 0).z.shape[1])
+    cells = to_cells(sampling.decode(method, Code(no_z, codes)))
+    marks = [f"{value:.3g}" for value in values]
+    return Grid(
+        [
+            [f"s[{first}] ↓ s[{second}] →", *marks],
+            *([marks[i], *cells[i * n : (i + 1) * n]] for i in range(n)),
+        ],
+        "Two salient coordinates",
+        f"Images decoded from z = 0 and a salient code of which s[{first}] changes from row to row "
+        f"and s[{second}] from column to column. The other coordinates are blank. Of all "
+        "coordinates these two change the image most. "
+        f"{describe_view(method, dataset, seed)}",
+        breaks=[1],
+        column_breaks=[1],
+    ).draw()
+
+
+def _strongest(method: Method, nothing: torch.Tensor, values: torch.Tensor) -> list[int]:
+    """Returns the two coordinates whose values change the image of z = 0 most, in their order."""
+    length, n = len(nothing), len(values)
+    codes = nothing.repeat(length * n, 1)
+    rows = torch.arange(length * n)
+    codes[rows, rows // n] = values.repeat(length)
+    no_z = torch.zeros(len(codes), sampling.prior(method, 1, "background", 0).z.shape[1])
+    images = sampling.decode(method, Code(no_z, codes)).unflatten(0, (length, n))
+    effect = images.std(1, correction=0).flatten(1).mean(1)
+    return sorted(effect.argsort(descending=True, stable=True)[:2].tolist())
+
+
+def check_span(span: tuple[float, float]) -> None:
+    """Refuses two values that are not finite or not increasing.
+
+    Raises:
+        StudioError: see above.
+    """
+    if not (np.isfinite(span).all() and span[0] < span[1]):
+        raise StudioError(
+            f"range: found {span[0]:g} to {span[1]:g}, expected two increasing numbers, e.g. "
+            "-1.5 1.5"
+        )
 
 
 def draw_interpolate(

@@ -19,7 +19,7 @@ from studio.method import DOMAINS, Method
 from studio.progress import mark_step
 from studio.render.animation import Animation, animate, checkpoint_painter
 from studio.render.curves import draw_curves
-from studio.render.registry import PICTURES, WITHOUT_DATA, draw_pictures
+from studio.render.registry import ON_DEMAND, PICTURES, WITHOUT_DATA, draw_pictures
 from studio.render.selection import DataDescription, describe_data
 from studio.report.analysis import read_analysis
 from studio.runs import checkpoint
@@ -205,7 +205,9 @@ def collect(
     elif isinstance(dataset, Dataset):
         facts.pictures = dict(draw_pictures(method, dataset, config.seed))
     else:
-        facts.pictures = {kind: PICTURES[kind](method, dataset) for kind in WITHOUT_DATA}
+        facts.pictures = {
+            kind: PICTURES[kind](method, dataset) for kind in WITHOUT_DATA if kind not in ON_DEMAND
+        }
     try:
         facts.seconds = measure_duration(read_log(folder))
         facts.pictures["curves"] = draw_curves(folder, config)

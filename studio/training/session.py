@@ -15,6 +15,7 @@ from torch import Tensor
 from studio.build import build_dataset
 from studio.config import Config, flatten
 from studio.distributed.processes import is_lost_contact
+from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.runs import checkpoint
 from studio.runs.folder import find_folder
@@ -284,18 +285,32 @@ class TrainingSession:
             self.logger.picture(seen, f"{seen:08d}", picture)
 
     def probe(self) -> None:
-        """Logs how well each attribute is read from each code, on a part of the images."""
-        if self.processes.first:
-            from studio.evaluate.probes import ProbeOptions, probe  # as in `draw_grid`
+        """Logs how well each attribute is read from each code, on a part of the images.
 
-            rows = probe(self.engine.ema.method, self.dataset, ProbeOptions(limit=PROBED))["rows"]
+        With them it logs the distance between the common codes of both domains, which Choudhuri et
+        al. (2019), Fig. 6a, draw over the training.
+        """
+        if self.processes.first:
+            # As in `draw_grid`.
+            from studio.evaluate.probes import ProbeOptions, encode_train_and_test, probe_codes
+            from studio.evaluate.separation import w2_common
+
+            method, options = self.engine.ema.method, ProbeOptions(limit=PROBED)
+            train, test = encode_train_and_test(method, self.dataset, options)
+            rows = probe_codes(method, self.dataset, train, test, options)["rows"]
+            background, target = (test.of(domain).spaces["common"] for domain in DOMAINS)
+            distance = w2_common(background, target)
             values = {
                 f"probe/{row['attribute']}/{space}": row[space]
                 for row in rows
                 for space in ("salient", "common")
                 if row[space] is not None
             }
-            self.logger.log(self.engine.images_seen, values)
+            known = {k: v for k, v in distance.items() if k != "w2_n" and v is not None}
+            self.logger.log(
+                self.engine.images_seen,
+                values | {f"separation/{name}": value for name, value in known.items()},
+            )
             self.engine.watch.look_at_probe(values)
 
     def save(self) -> None:

@@ -23,12 +23,16 @@ from studio.verbs.pictures import check_picture, save_picture
 __all__ = ["render"]
 
 KINDS = (
-    *("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "interpolate"),
-    *("codes", "counterfactual", "curves", "training"),
+    *("overview", "grid", "reconstruct", "swap", "heal", "isolate", "traverse", "square"),
+    *("interpolate", "codes", "counterfactual", "curves", "training"),
 )
 OF_DIRECTORIES = ("curves", "training")  # drawn from the files of a run
 # Options that apply to one kind of picture only.
-OWN = {"--range": "traverse", "--plane": "codes", "--attribute": "codes"}
+OWN = {
+    "--range": ("traverse", "square"),
+    "--plane": ("codes",),
+    "--attribute": ("codes",),
+}
 
 
 Out = Annotated[
@@ -68,7 +72,7 @@ Span = Annotated[
     typer.Option(
         "--range",
         metavar="LOW HIGH",
-        help="for traverse: lowest and highest value of a coordinate; default: -1.5 1.5",
+        help="for traverse and square: lowest and highest value of a coordinate; default: -1.5 1.5",
     ),
 ]
 PlaneKind = Annotated[
@@ -107,9 +111,9 @@ def render(
     if kind not in KINDS:
         raise StudioError(f"render {kind}: no such picture{nearest(kind, KINDS)}")
     given = {"--range": span, "--plane": plane, "--attribute": attributes or None}
-    for option, owner in OWN.items():
-        if given[option] is not None and kind != owner:
-            raise StudioError(f"render {kind}: {option} is for {owner}")
+    for option, owners in OWN.items():
+        if given[option] is not None and kind not in owners:
+            raise StudioError(f"render {kind}: {option} is for {' and '.join(owners)}")
     if out is not None:
         check_picture(out)
         if kind == "training" and out.suffix.lower() != ".webp":

@@ -64,6 +64,10 @@ def test_probe_rows_state_chance_and_numbers_of_images(result: dict) -> None:
     assert result["n_train"] == result["n_test"] == 2 * N
     assert size["also"]["mae_common"] < size["also"]["mae_salient"]
     assert kind["also"]["auc_salient"] > 0.99
+    recalls = kind["also"]["recall_salient"]
+    assert np.mean([*recalls.values()]) == pytest.approx(kind["salient"])
+    assert len(recalls) == 3
+    assert "recall_salient" not in size["also"]
     json.dumps(result, allow_nan=False)
 
 

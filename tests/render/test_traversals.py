@@ -7,7 +7,7 @@ from support.painting import BLANK, Painted, Painter, S, Z, codes_of, levels, re
 from studio.errors import StudioError
 from studio.render import registry
 from studio.render.grid import Grid
-from studio.render.traversals import draw_interpolate, draw_isolate, draw_traverse
+from studio.render.traversals import draw_interpolate, draw_isolate, draw_square, draw_traverse
 
 
 def test_isolate_sets_z_to_zero_and_moves_s_from_blank_past_its_own(
@@ -25,6 +25,26 @@ def test_isolate_sets_z_to_zero_and_moves_s_from_blank_past_its_own(
             assert z == levels([0.0] * Z)
             assert s == pytest.approx(levels(BLANK + share * (own - BLANK)), abs=1)
         assert np.array_equal(sweep[shares.index(1)], alone)
+
+
+def test_square_varies_the_two_strongest_coordinates_with_z_of_zero(
+    painter: Painter, drawn: list[Grid]
+) -> None:
+    draw_square(painter, Painted(), 3, span=(-0.5, 0.5))
+    # s[k] is painted into k + 1 pixels, so s[1] and s[2] change the image most.
+    (corner, *columns), *rows = drawn[0].rows
+    assert corner == "s[1] ↓ s[2] →"
+    assert columns == [row[0] for row in rows] == ["-0.5", "0", "0.5"]
+    for row in rows:
+        for column, cell in zip(columns, row[1:], strict=True):
+            expected = [BLANK, float(row[0]), float(column)]
+            assert read_codes(cell) == (levels([0.0] * Z), levels(expected))
+
+
+@pytest.mark.parametrize("span", [(1.0, -1.0), (0.0, np.inf)])
+def test_square_refuses_a_range_that_is_none(painter: Painter, span: tuple) -> None:
+    with pytest.raises(StudioError, match="expected two increasing numbers"):
+        draw_square(painter, Painted(), span=span)
 
 
 def test_traverse_orders_coordinates_by_their_effect(painter: Painter, drawn: list[Grid]) -> None:

@@ -25,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("arguments", "words"),
     [
         (["overviw"], "render overviw: no such picture; did you mean 'overview'?"),
-        (["heal", "--range", "-1", "1"], "render heal: --range is for traverse"),
+        (["heal", "--range", "-1", "1"], "render heal: --range is for traverse and square"),
         (["traverse", "--plane", "tsne"], "render traverse: --plane is for codes"),
         (["training", "--out", "x.png"], "--out x.png: an animation is written as .webp"),
         (

@@ -119,7 +119,7 @@ def test_a_probe_should_rise_only_where_the_attribute_belongs(
         value = next(left)
         return {"rows": [{"attribute": "digit", "salient": value, "common": value}]}
 
-    monkeypatch.setattr(probes, "probe", planted)
+    monkeypatch.setattr(probes, "probe_codes", planted)
     config = config_of(f"probe/digit/{space}", 2, probe_every=32)
     assert train(config, Path("run")).engine.images_seen == looks * 32
 

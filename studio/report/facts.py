@@ -200,14 +200,7 @@ def collect(
         )
     facts.probe = read_probe(folder, images_seen, data_sha256) if averaged else None
     _complete_probe(facts, method, dataset if with_probe else None)
-    if pictures is not None:
-        facts.pictures = dict(pictures)
-    elif isinstance(dataset, Dataset):
-        facts.pictures = dict(draw_pictures(method, dataset, config.seed))
-    else:
-        facts.pictures = {
-            kind: PICTURES[kind](method, dataset) for kind in WITHOUT_DATA if kind not in ON_DEMAND
-        }
+    facts.pictures = _draw(method, dataset, config.seed) if pictures is None else dict(pictures)
     try:
         facts.seconds = measure_duration(read_log(folder))
         facts.pictures["curves"] = draw_curves(folder, config)
@@ -224,6 +217,13 @@ def collect(
     except StudioError as error:
         facts.missing["training"] = str(error)
     return facts
+
+
+def _draw(method: Method, dataset: Dataset | DataDescription, seed: int) -> dict[str, Image.Image]:
+    """Draws the pictures of a report, without the data those that need none."""
+    if isinstance(dataset, Dataset):
+        return dict(draw_pictures(method, dataset, seed))
+    return {kind: PICTURES[kind](method, dataset) for kind in WITHOUT_DATA if kind not in ON_DEMAND}
 
 
 def _complete_probe(facts: Facts, method: Method, dataset: object) -> None:

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from studio.app.password import password_check
 from studio.errors import StudioError, warn
 from studio.signal_handlers import handle_signals
 
@@ -27,6 +28,7 @@ __all__ = ["check_gradio", "free_port", "serve", "stop_signals", "wait_for_signa
 
 EVERYWHERE = ("0.0.0.0", "::")  # hosts that stand for every address of this machine
 TRIED = 100  # ports that are tried after one that is in use
+ANY_USER = "Any name, and the password that studio app was started with."
 # No usage statistics, no search for newer versions and no public link, whatever the environment
 # variables are.
 QUIET = {
@@ -89,7 +91,14 @@ def free_port(host: str, port: int) -> int:
     )
 
 
-def serve(shelf: "Shelf", host: str, port: int, browser: bool = False, root_path: str = "") -> None:
+def serve(
+    shelf: "Shelf",
+    host: str,
+    port: int,
+    browser: bool = False,
+    root_path: str = "",
+    password: str | None = None,
+) -> None:
     """Serves the page until the process is interrupted or terminated.
 
     Args:
@@ -98,11 +107,12 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False, root_path
         port: a free port, see `free_port`.
         browser: whether to open the page in a browser.
         root_path: path or address under which a proxy shows the page. Empty without a proxy.
+        password: what the page asks for before it shows anything. None: it does not ask.
     """
-    if not _loopback(host):
+    if password is None and not _loopback(host):
         warn(
             f"--host {host}: everyone who can reach this machine can use the app and see the "
-            "images of the runs"
+            "images of the runs; --password-file FILE makes the page ask for a password"
         )
     with (
         stop_signals() as signals,
@@ -136,6 +146,8 @@ def serve(shelf: "Shelf", host: str, port: int, browser: bool = False, root_path
                 css=STYLE.read_text(encoding="utf-8"),
                 state_session_capacity=100,
                 root_path=root_path or None,
+                auth=None if password is None else password_check(password),
+                auth_message=None if password is None else ANY_USER,
             )
         except OSError as error:
             raise StudioError(f"--port {port}: cannot be used on {host}: {error}") from None

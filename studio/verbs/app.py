@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from studio.app.password import find_password
 from studio.errors import StudioError
 from studio.runs.found import check_found
 from studio.verbs.options import DataRoot, Names, expand
@@ -37,6 +38,19 @@ def app(
             help="path or address under which a proxy shows the page, e.g. /user/me/proxy/7860",
         ),
     ] = "",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar="FILE",
+            help="text file with a password that the page asks for; default: the environment "
+            "variable STUDIO_PASSWORD, or none",
+            callback=expand,
+        ),
+    ] = None,
+    ask_password: Annotated[
+        bool, typer.Option("--password", help="ask for that password on the terminal instead")
+    ] = False,
     device: Annotated[
         str | None,
         typer.Option(
@@ -54,6 +68,7 @@ def app(
     for run in runs:
         check_found(run)
     check_root_path(root_path)
+    password = find_password(password_file, ask_password)
 
     from studio.app.server import check_gradio, free_port, serve
 
@@ -62,7 +77,7 @@ def app(
 
     from studio.app.state import Shelf
 
-    serve(Shelf(runs, device, data_root, names), host, free, browser, root_path)
+    serve(Shelf(runs, device, data_root, names), host, free, browser, root_path, password)
 
 
 def check_root_path(path: str) -> None:

@@ -83,7 +83,7 @@ def test_app_serves_under_the_path_of_a_proxy(
 ) -> None:
     served: list[Any] = []
     monkeypatch.setattr(server, "check_gradio", lambda: None)
-    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments[-1]))
+    monkeypatch.setattr(server, "serve", lambda *arguments: served.append(arguments[4]))
     given = ["--root-path", path] if path else []
     assert CliRunner().invoke(cli.app, ["app", str(runs[0]), "--port", "0", *given]).exit_code == 0
     assert served == [path]

@@ -48,6 +48,12 @@ RIGHTS = """\
 {licence} The rights in the training images decide whether the weights may be shared at all. The
 studio's own code, such as `heal_onnx.py`, has the MIT licence.
 """
+PRIVATE = """\
+## Privacy
+
+Exported with `--private`: this folder has no picture and no name of a file or subject. Do not add
+pictures of subjects to this card. The weights may still reproduce training images.
+"""
 LOAD = """\
 ## How to load it
 
@@ -104,6 +110,7 @@ def model_card(
         _about(run, manifest),
         describe_probe(probe, run.images_seen),
         USE,
+        *([PRIVATE] if manifest["private"] else []),
         LOAD.format(name=name, shape=("B", *run.shape)).replace("'B'", "B"),
         *([LOAD_ONNX] if "heal.onnx" in manifest["parity"] and len(run.shape) == 3 else []),
         _parity_section(manifest),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from studio import __version__, sampling
 from studio.atomic import appearing, write_json
-from studio.config import dump
+from studio.config import Config, dump
 from studio.data import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.errors import StudioError
@@ -42,11 +42,16 @@ from studio.runs.start import Start, read_start
 __all__ = ["export", "push", "refuse_push"]
 
 EXAMPLE = "heal_onnx.py"
+PATTERNS = ("files", "exclude")  # fields of data sets that may name files and subjects
 COMPARED = 8  # images of each domain for the comparison of programs with the run
 
 
 def export(
-    run: Run, folder: str | Path, onnx: bool = True, license: str | None = None
+    run: Run,
+    folder: str | Path,
+    onnx: bool = True,
+    license: str | None = None,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Writes an export.
 
@@ -56,10 +61,14 @@ def export(
         onnx: whether to convert the programs to ONNX as well, if that is possible.
         license: licence of the weights for the model card, such as cc-by-4.0. None: the card says
             that none was chosen.
+        private: whether to leave out the patterns of `data.files` and `data.exclude`, the folder
+            of the images and the name of the run that the training started from, because these may
+            name files and subjects. `data.show_names` becomes false where it exists.
 
     Returns:
         the manifest: `kind`, `format`, `name`, `method`, `dataset`, `images_seen`, `shape`,
-        `codes`, `blank`, `license`, `started_from` (see `studio.runs.start`, or None), `parity`
+        `codes`, `blank`, `license`, `private`, `started_from` (see `studio.runs.start`, or None),
+        `parity`
         (file -> largest difference from the run, see `studio.export.graphs.TOLERANCE`),
         `parity_images`, `onnx` (the runtime that ran the ONNX files, or the reason why there are
         none), `versions` and `files` (name -> sha256).
@@ -75,7 +84,7 @@ def export(
     place = Path(os.path.expanduser(folder))
     try:
         with appearing(place, "an export") as partial:
-            return _write(run, partial, place.resolve().name, onnx, license)
+            return _write(run, partial, place.resolve().name, onnx, license, private)
     except OSError as error:
         raise StudioError(f"{place}: cannot be written: {error.strerror or error}") from None
 
@@ -143,12 +152,14 @@ def push(folder: str | Path, repository: str) -> str:
     return str(address)
 
 
-def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -> dict[str, Any]:
+def _write(
+    run: Run, folder: Path, name: str, onnx: bool, license: str | None, private: bool
+) -> dict[str, Any]:
     config, method = run.config, copy.deepcopy(run.method).cpu()
     weights = {key: value.detach().contiguous() for key, value in method.state_dict().items()}
     # Not `save_file`, because other users could not read its file.
     (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-    shareable = config.model_copy(update={"data": _shareable_data_config(run)})
+    shareable = _shareable_config(run, private)
     (folder / "config.yaml").write_text(dump(shareable), encoding="utf-8")
     images, which = _comparison_images(run)
     write_json(folder / PREPROCESSING, describe_preprocessing(run))
@@ -161,7 +172,7 @@ def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -
         if differences and len(run.shape) == 3:
             (folder / EXAMPLE).write_bytes((Path(__file__).parent / EXAMPLE).read_bytes())
     refuse_mismatch(parity)
-    start = _start(run)
+    start = _start(run, private)
     manifest = {
         "kind": KIND,
         "format": FORMAT,
@@ -173,6 +184,7 @@ def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -
         "codes": {"z": config.method.z, "s": config.method.s},
         "blank": sampling.blank(method, 1)[0].tolist(),
         "license": license,
+        "private": private,
         "started_from": None if start is None else start.to_json(),
         "parity": parity,
         "parity_images": which,
@@ -193,7 +205,17 @@ def _write(run: Run, folder: Path, name: str, onnx: bool, license: str | None) -
     return manifest
 
 
-def _shareable_data_config(run: Run) -> DataConfig:
+def _shareable_config(run: Run, private: bool) -> Config:
+    """Returns the config without folders of this machine, and if asked without names."""
+    analysis, atlas = run.config.analysis, run.config.analysis.atlas
+    if atlas is not None:
+        kept = None if private else Path(atlas).name
+        analysis = analysis.model_copy(update={"atlas": kept})
+    data = _shareable_data_config(run, private)
+    return run.config.model_copy(update={"data": data, "analysis": analysis})
+
+
+def _shareable_data_config(run: Run, private: bool) -> DataConfig:
     """Returns the section of the data set without folders of this machine.
 
     Values that were derived from the training images are filled in.
@@ -201,16 +223,25 @@ def _shareable_data_config(run: Run) -> DataConfig:
     config = run.config.data
     changes: dict[str, Any] = {}
     if isinstance(config, FoldersConfig):
-        changes["root"] = Path(str(config.root)).name or "images"
+        changes["root"] = ("" if private else Path(str(config.root)).name) or "images"
         changes |= _derived_window(run, config)
     elif config.root is not None:
         changes["root"] = None
     changes |= {key: None for key in ("cache",) if getattr(config, key, None) is not None}
+    if private:
+        fields = type(config).model_fields
+        changes |= {key: fields[key].get_default() for key in PATTERNS if key in fields}
+        changes |= {key: False for key in ("show_names",) if key in fields}
     return config.model_copy(update=changes)
 
 
-def _start(run: Run) -> Start | None:
+def _start(run: Run, private: bool) -> Start | None:
     """Returns the nets from which the run started, without folders of this machine."""
+    start = _named_start(run)
+    return start and replace(start, run="another run") if private else start
+
+
+def _named_start(run: Run) -> Start | None:
     start = read_start(run.folder)
     if start is None and (bundle := find_export(run.folder)) is not None:
         known = bundle.manifest.get("started_from")

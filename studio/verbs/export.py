@@ -38,6 +38,14 @@ def export(
             help="licence of the weights for the model card, e.g. cc-by-4.0; default: none",
         ),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="leave out what may name files and subjects: data.files, data.exclude, the folder "
+            "of the images",
+        ),
+    ] = False,
     as_json: Json = False,
     checkpoint: Number = None,
     data_root: DataRoot = None,
@@ -49,7 +57,7 @@ def export(
     if push is not None:
         exporting.refuse_push(push)
     opened = Run.open(run, checkpoint, device="cpu", data_root=data_root)
-    manifest = exporting.export(opened, folder, onnx, licence)
+    manifest = exporting.export(opened, folder, onnx, licence, private)
     address = None if push is None else exporting.push(folder, push)
     if as_json:
         print(

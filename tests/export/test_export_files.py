@@ -14,11 +14,13 @@ from support.own_files import SIDE, folders_run, smooth
 from support.runs import studio
 
 from studio.apply import apply
+from studio.data.captions import NamedDataset, name_images
 from studio.errors import StudioError
 from studio.export import heal_onnx
 from studio.export.preprocessing import describe_preprocessing
 from studio.export.write import export
 from studio.runs.run import Run
+from studio.runs.start import Start
 
 onnx = pytest.importorskip("onnx", reason="needs the extra export")
 pytest.importorskip("onnxscript", reason="needs the extra export")
@@ -132,3 +134,35 @@ def test_verb_takes_the_licence(own: Run, tmp_path: Path) -> None:
     found = json.loads(out)
     assert found["license"] == "mit"
     assert not {"heal.onnx", "heal_onnx.py"}.intersection(found["files"])
+
+
+def test_private_export_names_no_file_and_no_folder(own: Run, tmp_path: Path) -> None:
+    shutil.copytree(own.folder, tmp_path / "run")
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text(encoding="utf-8"))
+    config["data"]["exclude"] = ["patient-017*"]
+    config["analysis"]["atlas"] = "/scans/patient-018/atlas.nii"
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    Start("/scans/patient-019", "vae", "folders", 32, "averaged", "0" * 64).write(tmp_path / "run")
+    texts = {}
+    for name, private in (("open", []), ("private", ["--private"])):
+        out, _ = studio("export", tmp_path / "run", name, "--no-onnx", "--json", *private)
+        assert json.loads(out)["private"] is bool(private)
+        suffixes = {".md", ".yaml", ".json"}
+        files = [file for file in Path(name).iterdir() if file.suffix in suffixes]
+        assert len(files) >= 5
+        texts[name] = "".join(file.read_text(encoding="utf-8") for file in files)
+    names = ("patient-017", "patient-019", "photos", "atlas.nii")
+    assert all(word in texts["open"] for word in names)
+    assert not any(word in texts["private"] for word in (*names, "patient", "/scans"))
+    assert "/scans" not in texts["open"], "no folder of this machine in either"
+    assert "## Privacy" in texts["private"]
+    assert "## Privacy" not in texts["open"]
+    assert "![" not in texts["private"]
+    for name in texts:
+        data = Run.open(name, data_root=str(own.config.data.root)).data
+        assert isinstance(data, NamedDataset)
+        assert data.show_names is (name == "open")
+        shown = name_images(data, "test", "target", [0])
+        assert shown == (
+            ["target 0"] if name == "private" else data.item_names("test", "target")[:1]
+        )

@@ -82,6 +82,7 @@ OWN = {
     "FoldersConfig.slice",
     "FoldersConfig.axis",
     "FoldersConfig.nan",
+    "VbmConfig.nan",
     "PneumoniaConfig.per_class",
 }
 

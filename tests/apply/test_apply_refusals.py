@@ -158,9 +158,14 @@ def test_verb_prints_json_and_one_clear_line_per_mistake(gray: Run, tmp_path: Pa
         assert not Path("o").exists()
 
 
-@pytest.mark.parametrize("fields", [{"shape": (1, 8, 8, 8)}, {"shape": (4, 8, 8)}])
-def test_apply_refuses_runs_without_images(fields: dict, gray: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((1, 8, 8, 8), "is not a NIfTI volume"), ((4, 8, 8), "this run reads")],
+)
+def test_apply_refuses_runs_without_images(
+    shape: tuple[int, ...], words: str, gray: Run, tmp_path: Path
+) -> None:
     Image.fromarray(smooth(1)).save(tmp_path / "a.png")
-    other = Run(gray.folder, gray.config, gray.method, 0, fields["shape"])
-    with pytest.raises(StudioError, match="this run reads"):
+    other = Run(gray.folder, gray.config, gray.method, 0, shape)
+    with pytest.raises(StudioError, match=words):
         apply(other, "a.png", "out")

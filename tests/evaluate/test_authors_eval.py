@@ -91,6 +91,7 @@ def opened_with(
         raise StudioError("stop")
 
     monkeypatch.setattr(Run, "open", opened)
+    monkeypatch.setattr("studio.verbs.probe.check_found", lambda folder: None)
     return asked, studio("probe", folder, *options, code=2)[1]
 
 

@@ -59,7 +59,7 @@ def test_coloured_cells_lie_where_cells_of_a_volume_lie() -> None:
     found = strongest_difference(a, b)
     colours = Scale("", -1, 1, "RdBu_r")
     (cell,) = selection.to_coloured_cells(colours, found)
-    assert np.array_equal(cell[3, 0], colours.paint(np.array([0.5]))[0])
+    assert np.array_equal(cell[4 + 1 + 3, 0], colours.paint(np.array([0.5]))[0])
     assert np.array_equal(cell[0, 0], colours.paint(np.array([0.0]))[0])
     assert cell.shape == selection.to_cells(a)[0].shape
 

@@ -127,6 +127,7 @@ def compare(
     options: ProbeOptions | None = None,
     central: bool = False,
     log: Log = print,
+    report: bool = True,
 ) -> dict[str, Any]:
     """Trains missing runs, resumes incomplete ones and summarises the complete ones.
 
@@ -139,6 +140,7 @@ def compare(
         options: probe the complete runs with these. None takes the probe.json of each run.
         central: also find the most central training of each row, without labels.
         log: receives progress messages.
+        report: whether trainings write their pictures and their report.
 
     Returns:
         the object that `compare --json` prints: `rows` with their `numbers` and `runs`, and
@@ -156,7 +158,9 @@ def compare(
     stopped = ""
     if todo:
         with lock_folder(out) as descriptors:
-            stopped = _train(todo, out, template or LaunchTemplate(), at_once, log, descriptors)
+            words = () if report else ("--no-report",)
+            start = template or LaunchTemplate()
+            stopped = _train(todo, out, start, at_once, log, descriptors, words)
     rows, present = [], PresentData()
     for variant in variants:
         own = [member for member in plans if member.variant is variant]
@@ -240,9 +244,13 @@ def _train(
     at_once: int,
     log: Log,
     descriptors: Sequence[int],
+    words: Sequence[str],
 ) -> str:
-    """Trains and updates the members. Returns the signal that stopped the comparison, or ""."""
-    jobs = [_job(member, out, at_once if not template.words else 1) for member in todo]
+    """Trains and updates the members. Returns the signal that stopped the comparison, or "".
+
+    `words` are further arguments of `studio train`.
+    """
+    jobs = [_job(member, out, at_once if not template.words else 1, words) for member in todo]
     _forget_submitted(out, [member.run.name for member in todo])
     endings, stopped = run_jobs(jobs, template, at_once, log, descriptors)
     for member in todo:
@@ -254,13 +262,13 @@ def _train(
             member.state = "stopped"
         elif ending.code == 0 and template.words:
             member.state = "submitted"
-            _add_submitted(out, member.run.name, template.command(_job(member, out, 1)))
+            _add_submitted(out, member.run.name, template.command(_job(member, out, 1, words)))
         else:
             member.state, member.error = "failed", ending.message
     return stopped
 
 
-def _job(member: Member, out: Path, share: int) -> TrainingJob:
+def _job(member: Member, out: Path, share: int, further: Sequence[str]) -> TrainingJob:
     """Describes a training. `share` trainings share the processors of this machine."""
     settings = member.variant.settings(member.seed)
     if share > 1 and member.variant.config.train.threads == "auto":
@@ -271,6 +279,7 @@ def _job(member: Member, out: Path, share: int) -> TrainingJob:
         *(word for setting in settings for word in ("--set", setting)),
         "--run",
         str(member.run),
+        *further,
     ]
     if (member.run / "config.yaml").is_file():
         words.append("--resume")

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["finish"]
 
 
-def finish(session: TrainingSession) -> None:
+def finish(session: TrainingSession, report: bool = True) -> None:
     """Writes `probe.json`, `grids/KIND.png`, `grids/training.webp` and `report.html`.
 
-    It also prints the probe table. The order matters, because a later failure must not lose an
-    earlier measurement. Therefore nothing that draws is imported before `probe.json` is written.
+    Without `report` it writes `probe.json` alone. It also prints the probe table. The order
+    matters, because a later failure must not lose an earlier measurement. Therefore nothing that
+    draws is imported before `probe.json` is written.
     """
     method, seen, config = session.engine.ema.method, session.engine.images_seen, session.config
     head = {
@@ -38,17 +39,22 @@ def finish(session: TrainingSession) -> None:
     with show_steps("probe"):
         result = {**head, **measure(method, session.dataset)}
     write_json(session.folder / "probe.json", result)
+    page = None
     try:
-        with show_steps("report"):
-            report = _draw(session)
+        if report:
+            with show_steps("report"):
+                page = _draw(session)
     finally:  # a full disk does not hide the table
         session.logger.close()
         show_probe(result, stderr=True)
     if session.engine.watch.ended:
         print(f"ended by {session.engine.watch.describe()}", file=sys.stderr)
+    if not report:
+        print(f"no report: studio report {session.folder} writes it", file=sys.stderr)
+        return
     print(f"pictures: {session.folder / 'grids'}", file=sys.stderr)
-    if report:
-        print(f"report: {report}", file=sys.stderr)
+    if page:
+        print(f"report: {page}", file=sys.stderr)
 
 
 def _draw(session: TrainingSession) -> Path | None:

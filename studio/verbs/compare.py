@@ -78,6 +78,14 @@ Centrality = Annotated[
         help="also choose the most central training of each row, a choice that needs no labels",
     ),
 ]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report/--no-report",
+        help="write pictures and report.html of each run that is trained; --no-report leaves "
+        "the probes, the tables and the chart",
+    ),
+]
 
 
 def compare(
@@ -99,6 +107,7 @@ def compare(
     protocol: Protocol = None,
     eval_mode: EvalMode = None,
     centrality: Centrality = False,
+    report: Report = True,
     show: Annotated[
         str | None,
         typer.Option("--show", metavar="KEY,KEY", help="further numbers to show in the table"),
@@ -132,7 +141,9 @@ def compare(
     if dry_run:
         _print_members([member.describe() for member in comparison.plan(rows, folder)], as_json)
         return
-    result = comparison.compare(rows, folder, template, jobs, resubmit, options, centrality, _log)
+    result = comparison.compare(
+        rows, folder, template, jobs, resubmit, options, centrality, _log, report
+    )
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
     shown = tables(result, keys, wide)
     written = [*write_comparison(result, shown), _write_page(result, shown)]

@@ -1,6 +1,7 @@
 """`studio train`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,24 @@ Start = Annotated[
 ]
 
 
+StopAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--stop-after", metavar="TIME", help="save and stop after this time, e.g. 3h50m or 90s"
+    ),
+]
+
+
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report/--no-report",
+        help="write pictures and report.html; --no-report leaves probe.json, and sets "
+        "train.grid_every=0",
+    ),
+]
+
+
 def train(
     cfg: Cfg,
     assignments: Assignments = None,
@@ -66,24 +85,22 @@ def train(
             help="print the resolved config and the parameter counts, and train nothing",
         ),
     ] = False,
-    stop_after: Annotated[
-        str | None,
-        typer.Option(
-            "--stop-after", metavar="TIME", help="save and stop after this time, e.g. 3h50m or 90s"
-        ),
-    ] = None,
+    stop_after: StopAfter = None,
     deterministic: Annotated[
         bool,
         typer.Option("--deterministic", help="use deterministic algorithms only; may be slower"),
     ] = False,
     allow: Allow = None,
     start: Start = None,
+    report: Report = True,
     data_root: DataRoot = None,
 ) -> None:
     """Train a method, as `accelerate launch studio/train.py` does."""
     from studio.config_check import refuse_faults
 
     assignments = [*(assignments or []), *data_root_setting(data_root)]
+    if not report:
+        assignments.append("train.grid_every=0")
     refuse_faults(cfg, assignments)
     if stop_after is not None:
         parse_duration(stop_after)
@@ -103,6 +120,7 @@ def train(
                 deterministic,
                 allow or [],
                 start,
+                report,
             )
     except Preempted as request:
         stopped = str(request)
@@ -125,6 +143,7 @@ def _train(
     deterministic: bool,
     allow: list[str],
     start: Path | None,
+    report: bool,
 ) -> str:
     """Trains, or prints the plan.
 
@@ -145,14 +164,15 @@ def _train(
             )
         resume = resume or (run / "config.yaml").is_file()
     seconds = parse_duration(stop_after) if stop_after is not None else None
-    return run_training(config, run, resume, seconds, deterministic, _finish, allow, start).stopped
+    finish = partial(_finish, report=report)
+    return run_training(config, run, resume, seconds, deterministic, finish, allow, start).stopped
 
 
-def _finish(session: "TrainingSession") -> None:
+def _finish(session: "TrainingSession", report: bool) -> None:
     # Imported here because it takes two seconds, for which the first step need not wait.
     from studio.training.summary import finish
 
-    finish(session)
+    finish(session, report)
 
 
 def _print_plan(config: "Config", start: Path | None) -> None:

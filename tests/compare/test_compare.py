@@ -15,6 +15,7 @@ from support.comparisons import BASE
 from support.runs import studio
 
 from studio.atomic import write_json
+from studio.compare import compare as comparison
 from studio.compare.compare import compare, plan
 from studio.compare.launch import Ending, LaunchTemplate, TrainingJob
 from studio.compare.sweep import resolve_variants
@@ -323,3 +324,20 @@ def test_compare_verb_refuses_an_unknown_key_after_writing_results(rows: list[Va
     )
     assert "--show digit.saliant: no run has such a number; did you mean 'digit.salient'?" in error
     assert Path("out/compare.csv").is_file()
+
+
+@pytest.mark.parametrize("report", [True, False])
+def test_compare_verb_passes_no_report_to_every_training(
+    report: bool, rows: list[Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[TrainingJob] = []
+
+    def collect(jobs: list[TrainingJob], *_: object) -> tuple[dict[str, Ending], str]:
+        given.extend(jobs)
+        return {}, "SIGINT"
+
+    monkeypatch.setattr(comparison, "run_jobs", collect)
+    words = ["compare", "base.yaml", "--seeds", 2, "--out", "out"]
+    studio(*words, *([] if report else ["--no-report"]), code=130)
+    assert len(given) == 2
+    assert all(("--no-report" in job.arguments) is not report for job in given)

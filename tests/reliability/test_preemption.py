@@ -43,7 +43,7 @@ def fork_training(arguments: list[str]) -> int:
 
     def body() -> None:
         sys.argv = ["studio/train.py", *arguments]
-        summary.finish = lambda session: None
+        summary.finish = lambda *_: None
         cli.train_main()
 
     return fork(body, Path("output.pt"))
@@ -176,9 +176,7 @@ def test_train_exits_as_unfinished_when_signalled_outside_the_loop(
     assert f"stopped by {signal.Signals(number).name} while nothing was trained" in result.stderr
     assert signal.getsignal(number) == signal.SIG_DFL
     assert not Path("run/.lock").exists()
-    monkeypatch.setattr(
-        "studio.training.summary.finish", lambda training: Path("run/drawn").touch()
-    )
+    monkeypatch.setattr("studio.training.summary.finish", lambda *_: Path("run/drawn").touch())
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
     assert Path("run/drawn").exists()
     assert images_logged() == 32

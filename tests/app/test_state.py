@@ -1,6 +1,7 @@
 """The state of the app, on a method with known images."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,6 +159,17 @@ def test_begin_picks_two_targets_of_different_classes() -> None:
         == f"target {first[0]} · kind one · place {'left' if first[0] % 2 == 0 else 'right'}"
     )
     assert session.b.name.startswith(f"target {first[7]} · kind two")
+
+
+def test_begin_keeps_a_and_b_of_another_run_with_images_of_the_same_shape() -> None:
+    one, other = (Explorer(name, open_run(Gallery())) for name in ("one", "other"))
+    uploaded = replace(one.choose("background", 5), name="uploaded.png")
+    before = one.look_at(uploaded, one.choose("target", 3))
+    after = other.begin(before)
+    assert (after.run, after.a.name, after.b.name) == ("other", before.a.name, before.b.name)
+    assert torch.equal(after.a.image, uploaded.image)
+    small = replace(uploaded, image=uploaded.image[:, :2, :2])
+    assert other.begin(replace(before, a=small, b=small)).a.name == other.begin().a.name
 
 
 def test_explorer_works_without_its_data_set(tmp_path: Path) -> None:

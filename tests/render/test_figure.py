@@ -47,14 +47,14 @@ def test_svg_of_a_plot_has_lines_and_no_pixels(tmp_path: Path) -> None:
     assert "<image" in (tmp_path / "pixels.svg").read_text()
 
 
-@pytest.mark.parametrize("ending", ["pdf", "svg"])
+@pytest.mark.parametrize(("ending", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml")])
 def test_the_same_picture_gives_the_same_bytes(
-    ending: str, grid: Image.Image, tmp_path: Path
+    ending: str, start: bytes, grid: Image.Image, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
         save_picture(grid, tmp_path / f"{name}.{ending}")
     assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
-    assert (tmp_path / "one.pdf").read_bytes()[:5] == b"%PDF-" if ending == "pdf" else True
+    assert (tmp_path / f"one.{ending}").read_bytes().startswith(start)
 
 
 def test_keep_figures_ends_with_its_block() -> None:

@@ -9,7 +9,15 @@ from typer.testing import CliRunner
 
 from studio import cli
 from studio.errors import StudioError
+from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES
 from studio.verbs.pictures import save_picture
+from studio.verbs.render import KINDS, OF_DIRECTORIES
+
+
+def test_the_verb_offers_every_picture_of_the_registry() -> None:
+    # The verb has a list of its own, because the registry imports torch.
+    assert {*KINDS} == {*PICTURES, *PICTURES_OF_DIRECTORIES}
+    assert OF_DIRECTORIES == PICTURES_OF_DIRECTORIES
 
 
 @pytest.fixture(scope="module")

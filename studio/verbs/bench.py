@@ -11,6 +11,7 @@ import typer
 from studio.errors import StudioError
 from studio.limits import Most
 from studio.verbs.options import Assignments, Cfg, DataRoot, Json, data_root_setting, expand
+from studio.verbs.pictures import check_picture, save_picture
 
 __all__ = ["bench"]
 
@@ -47,7 +48,7 @@ def bench(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", callback=expand, help="with --growth: draw time and memory into this PNG"
+            "--out", callback=expand, help="with --growth: draw time and memory into this picture"
         ),
     ] = None,
     as_json: Json = False,
@@ -93,8 +94,8 @@ def _grow(
     from studio.bench.growth import measure_growth
     from studio.compare.sweep import parse_values
 
-    if out is not None and out.suffix.lower() != ".png":
-        raise StudioError(f"--out {out}: found {out.suffix or 'no ending'}, expected .png")
+    if out is not None:
+        check_picture(out)
     report = lambda line: print(line, file=sys.stderr)  # noqa: E731
     axes = dict(map(parse_values, growth))
     found = {
@@ -102,11 +103,12 @@ def _grow(
         for field, values in axes.items()
     }
     if out is not None:
-        from studio.atomic import write_file
+        from studio.render.figure import keep_figures
         from studio.render.growth import draw_growth
 
-        picture = draw_growth(found, f"cost of an image, {' '.join([cfg, *settings])}")
-        write_file(out, lambda partial: picture.save(partial, format="png"))
+        with keep_figures() as kept:
+            picture = draw_growth(found, f"cost of an image, {' '.join([cfg, *settings])}")
+        save_picture(picture, out, kept)
     if as_json:
         print(json.dumps({"growth": found}, indent=2, allow_nan=False))
     else:

@@ -65,7 +65,10 @@ def test_measure_growth_refuses_a_single_value() -> None:
     [
         (["--growth", "train.batch=8,3"], "--growth train.batch=3: train.batch: found 3, expected"),
         (["--growth", "train.bach=8,16"], "--growth train.bach=8: train.bach: no such field; did"),
-        (["--growth", "train.batch=8,16", "--out", "x.jpg"], "--out x.jpg: found .jpg, expected"),
+        (
+            ["--growth", "train.batch=8,16", "--out", "x.txt"],
+            "--out x.txt: expected a name that ends in .png",
+        ),
         (["--out", "x.png"], "--out: draws the growth, so it needs --growth a.b=v1,v2"),
     ],
 )

@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from studio.data.io.arrays import open_array
 from studio.data.io.background import fill_nan
 from studio.data.io.dicom import DICOM_ENDINGS, read_dicom, read_frame
 from studio.data.io.itk import ITK_ENDINGS
@@ -265,9 +266,7 @@ def scale_pixels(pixels: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 def _read_array(path: Path, at: Slice, options: VolumeOptions, measure: Measure | None) -> Picture:
     """Reads an image, or a slice of a volume, from a memory map of the file."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
-        raise UnreadableError("is an archive of arrays, not one array")
+    array = open_array(path)
     planes = select_planes(array, at, options)
     place = place_array_slice(array.shape, at, options)
     window = None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from studio.data.io import images
+from studio.data.io.arrays import open_array
 from studio.data.io.background import fill_nan
 from studio.data.io.images import Measure, Picture
 from studio.data.io.slices import (
@@ -63,8 +64,7 @@ def count_slices(path: Path, options: VolumeOptions = PLAIN) -> int:
     """
     with images.explain_read_errors():
         if path.suffix.lower() == ".npy":
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-            return count_array_slices(shape, options)
+            return count_array_slices(open_array(path).shape, options)
         return count_nifti_slices(open_volume(path), options) if has_volumes(path) else 0
 
 
@@ -118,7 +118,7 @@ def _read_planes(
 ) -> tuple[list[np.ndarray], list]:
     """Returns the planes (C, H, W) of slices, and where they were."""
     if path.suffix.lower() == ".npy":
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = open_array(path)
         return (
             [select_planes(array, at, options) for at in numbers],
             [place_array_slice(array.shape, at, options) for at in numbers],

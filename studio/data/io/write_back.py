@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from studio.data.io.arrays import open_array
 from studio.data.io.cube_files import write_cube
 from studio.data.io.dicom import write_dicom
 from studio.data.io.fitting import Square, place_square
@@ -170,7 +171,7 @@ def _write_pixels(source: UserFile, image: np.ndarray, out: Path, difference: bo
 
 def _write_array(source: UserFile, images: np.ndarray, out: Path, difference: bool) -> None:
     with explain_read_errors():
-        array = np.load(source.path, allow_pickle=False)
+        array = np.array(open_array(source.path))
     new = np.zeros_like(array) if difference else array.copy()
     options = source.options
     unit = 255 if array.dtype.kind == "b" else 1  # True was read as 255

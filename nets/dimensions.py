@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from nets.upsampling import UpsampledConv2d, UpsampledConv3d
+
 __all__ = [
     "LAYER_TYPES",
     "LayerTypes",
@@ -23,6 +25,7 @@ __all__ = [
     "spatial_sides",
     "strided_conv",
     "transposed_conv",
+    "upsampled_conv",
 ]
 
 
@@ -47,6 +50,9 @@ LAYER_TYPES = {
     2: LayerTypes(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d),
     3: LayerTypes(nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm3d, nn.InstanceNorm3d),
 }
+# Sides of a map from which folding is faster. Measured at batch 16 on one thread: at side 4, with
+# 1024 channels, adding up the weights costs more than it saves.
+FOLDED_FROM = 8
 MEMORY_FORMATS = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -93,6 +99,25 @@ def transposed_conv(dims: int, inputs: int, outputs: int) -> nn.Module:
 def same_conv(dims: int, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
     """Builds a 3x3 convolution that keeps the sides. Not for vectors."""
     return LAYER_TYPES[dims].conv(inputs, outputs, 3, padding=1, bias=bias)
+
+
+def upsampled_conv(dims: int, inputs: int, outputs: int, side: int) -> list[nn.Module]:
+    """Builds nearest-neighbour upsampling by 2 and a 3x3 convolution without bias, two modules.
+
+    From side 8 on the convolution does both (see `nets.upsampling`), and nothing comes before it,
+    so that its weights have the same name at each side. Not for vectors.
+
+    Args:
+        dims: number of spatial dimensions.
+        inputs: channels of the small map.
+        outputs: channels of the large map.
+        side: of the small map.
+    """
+    if side < FOLDED_FROM:
+        upsample = nn.Upsample(scale_factor=2, mode="nearest")
+        return [upsample, same_conv(dims, inputs, outputs)]
+    folded = UpsampledConv2d if dims == 2 else UpsampledConv3d
+    return [nn.Identity(), folded(inputs, outputs, 3, padding=1, bias=False)]
 
 
 def code_to_map(dims: int, latents: int, channels: int, base: int) -> nn.Module:

@@ -6,7 +6,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nets.attention import SelfAttention
-from nets.dimensions import code_to_map, norm_layer, same_conv, spatial_sides, transposed_conv
+from nets.dimensions import (
+    code_to_map,
+    norm_layer,
+    same_conv,
+    spatial_sides,
+    transposed_conv,
+    upsampled_conv,
+)
 from nets.init import init_weights_
 from nets.recompute import Blocks
 from nets.scale import output_layers
@@ -95,19 +102,18 @@ class Generator(nn.Module):
 
     def _nearest_blocks(self, plan: Stages, channels: int) -> tuple[list[nn.Sequential], nn.Module]:
         """Builds the blocks of Table 5, one for each doubling of the sides, and the last layer."""
-        blocks, before, width = [], plan.widths[-1], plan.widths[0]
+        blocks, before, width, side = [], plan.widths[-1], plan.widths[0], plan.base
         for number in range(len(plan.widths))[::-1]:  # of the stage, counted from the image inwards
             after = width * min(2 ** max(number, 2), 16) if number else width
             parts = [
-                nn.Upsample(scale_factor=2, mode="nearest"),
-                same_conv(self.dims, before, after),
+                *upsampled_conv(self.dims, before, after, side),
                 *self._norm_and_relu(after),
             ]
             if number == 1:
                 before, after = after, 2 * width
                 parts += [same_conv(self.dims, before, after), *self._norm_and_relu(after)]
             blocks.append(nn.Sequential(*parts))
-            before = after
+            before, side = after, 2 * side
         return blocks, same_conv(self.dims, before, channels, bias=True)
 
     def _norm_and_relu(self, channels: int) -> list[nn.Module]:

@@ -23,6 +23,7 @@ from studio.data.folders import QuarantineError
 from studio.data.io.attribute_table import MOST_CLASSES
 from studio.data.io.names import LISTED, join_names
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
+from studio.data.training_set import TrainingSet
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 
@@ -155,7 +156,8 @@ def check(config: DataConfig) -> DataReport:
     try:
         dataset = DATASETS[config.name](config)
         # Labels are read here for the first time, so a damaged file of labels shows here.
-        notes = [*dict.fromkeys([*dataset.notes(), *label_notes(dataset)])]
+        chosen = TrainingSet(dataset).notes()
+        notes = [*dict.fromkeys([*dataset.notes(), *chosen, *label_notes(dataset)])]
     except QuarantineError as error:
         quarantined = [list(pair) for pair in error.quarantined]
         return {**report, "quarantined": quarantined, "problems": [str(error)]}

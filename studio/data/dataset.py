@@ -33,24 +33,21 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import (
     TYPE_CHECKING,
-    Annotated,
     Any,
     ClassVar,
     Literal,
     NamedTuple,
     Protocol,
-    get_args,
     runtime_checkable,
 )
 
 import numpy as np
-from pydantic import BeforeValidator, Field, ValidationError
 
+from studio.data.data_config import AttributeChoice, AttributeConfig, Belongs, DataConfig
 from studio.data.fingerprint import Fingerprint, Value, project
 from studio.data.io.names import LISTED, join_names
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
-from studio.schema import Section
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,48 +73,9 @@ __all__ = [
 ]
 
 SAMPLED = 16  # images of each split and domain in a fingerprint, unless a data set has its own
-Belongs = Literal["salient", "common"]
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 Labels = dict[str, np.ndarray]
-
-
-class AttributeConfig(Section):
-    """The long form of an attribute in the config: `{belongs: common, kind: category}`."""
-
-    belongs: Belongs
-    """Code that should encode the attribute."""
-
-    kind: Literal["auto", "category", "number"] = "auto"
-    """How a column of the table is read. auto: as numbers if it has more than 10 different numbers
-    and nothing else, otherwise as categories."""
-
-
-def _read_choice(value: object) -> object:
-    """Checks the short and the long form of an attribute in the config.
-
-    Raises:
-        ValueError: the value has neither form.
-    """
-    words = get_args(Belongs)
-    if isinstance(value, str) and value not in words:
-        near = nearest(value, words)
-        near = near if "did you mean" in near else ""
-        raise ValueError(f"found {value!r}, expected {' or '.join(map(repr, words))}{near}")
-    if isinstance(value, dict):
-        try:
-            return AttributeConfig.model_validate(value)
-        except ValidationError:
-            raise ValueError(
-                f"found {value!r}, expected {{belongs: salient or common, kind: auto, category or "
-                "number}"
-            ) from None
-    if not isinstance(value, str | AttributeConfig):
-        raise ValueError(f"found {value!r}, expected {' or '.join(map(repr, words))}")
-    return value
-
-
-AttributeChoice = Annotated[Belongs | AttributeConfig, BeforeValidator(_read_choice)]
 
 
 @dataclass(frozen=True)
@@ -133,30 +91,6 @@ class Attribute:
     belongs: Belongs
     classes: tuple[str, ...] = ()
     target_only: bool = False
-
-
-class DataConfig(Section):
-    """The section `data` of a config, as far as all data sets share it."""
-
-    name: str
-    """Name of the data set."""
-
-    root: str | None = None
-    """Folder of the files. null: the data set reads none."""
-
-    attributes: dict[str, AttributeChoice] = Field(default={})
-    """The code where an attribute belongs, `salient` or `common`, for each attribute for which this
-    differs from the data set's own declaration.
-
-    For attributes of your own table, the kind can be given as well: `{belongs: common, kind:
-    category}` or `{belongs: common, kind: number}`. Without a kind, a column with more than 10
-    different numbers and nothing else is a number, and any other column is a category.
-    """
-
-    def belongs_of(self, name: str, default: Belongs = "salient") -> Belongs:
-        """Returns the code where an attribute belongs, or the default if the config says none."""
-        choice = self.attributes.get(name, default)
-        return choice.belongs if isinstance(choice, AttributeConfig) else choice
 
 
 class Dataset(ABC):

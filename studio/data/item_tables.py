@@ -7,9 +7,8 @@ column, so a larger share contains the smaller one.
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import Field
 
-from studio.data.dataset import SPLITS, Split
+from studio.data.dataset import SPLITS, DataConfig, Split
 from studio.data.io.files import FilesConfig
 from studio.domains import DOMAINS
 
@@ -24,22 +23,7 @@ __all__ = [
 
 
 class ContaminationConfig(FilesConfig):
-    """The section of a data set with training sets that can be contaminated.
-
-    The test split stays unchanged.
-    """
-
-    contamination_background: float = Field(default=0, ge=0, le=1)
-    """Share of the training background images that show the salient content.
-
-    Unit: none.
-    """
-
-    contamination_target: float = Field(default=0, ge=0, le=1)
-    """Share of the training target images that do not show the salient content.
-
-    Unit: none.
-    """
+    """The section of a data set that applies the contamination of its training sets itself."""
 
 
 def uniform_column(seed: int, split: Split, domain: str, number: int, size: int) -> np.ndarray:
@@ -69,9 +53,7 @@ def pick_in_turn(
     return np.resize(shuffled, size)
 
 
-def mark_salient(
-    config: ContaminationConfig, split: Split, domain: str, uniform: np.ndarray
-) -> np.ndarray:
+def mark_salient(config: DataConfig, split: Split, domain: str, uniform: np.ndarray) -> np.ndarray:
     """Returns which items show the salient content, (n,) bool.
 
     Without contamination these are all target items and no background item.

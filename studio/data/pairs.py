@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from studio.data.dataset import Dataset
+from studio.data.training_set import TrainingSet
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 from studio.method import Pair
@@ -19,7 +20,7 @@ class PairStream(TorchDataset):
     """The training data: item t is the Pair of iteration t, `half` background and `half` target
     images.
 
-    Each domain is an endless sequence of seeded permutations of its training images, and iteration
+    Each domain is an endless sequence of seeded permutations of its training set, and iteration
     t takes its slice of it. Resuming therefore needs no stored state, the number of loader workers
     does not matter, both domains always give equally many images, and the images of a smaller
     domain simply repeat more often.
@@ -32,9 +33,13 @@ class PairStream(TorchDataset):
         world: number of processes.
         severity: attribute of the target images that the pairs contain, or None.
 
+    Attributes:
+        training: the items from which the pairs are drawn.
+
     Raises:
-        StudioError: a domain has no training images, the attribute does not exist, or its values
-            are not numbers in [0, 1].
+        StudioError: a domain has no training images, the attribute does not exist, its values
+            are not numbers in [0, 1], or `data.bias` does not fit the data or leaves fewer images
+            than a batch needs.
     """
 
     def __init__(
@@ -47,18 +52,22 @@ class PairStream(TorchDataset):
         severity: str | None = None,
     ) -> None:
         self.dataset, self.half, self.seed, self.rank, self.world = dataset, half, seed, rank, world
-        self.severity = None if severity is None else _load_severity(dataset, severity)
-        self.sizes = {domain: dataset.size("train", domain) for domain in DOMAINS}
-        for domain, size in self.sizes.items():
-            if size == 0:
+        for domain in DOMAINS:
+            if dataset.size("train", domain) == 0:
                 raise StudioError(
                     f"data set {dataset.config.name!r} has no training images in its {domain} set"
                 )
+        self.training = TrainingSet(dataset)
+        self.training.require(half * world)
+        self.severity = None
+        if severity is not None:
+            column = _load_severity(dataset, severity)
+            self.severity = self.training.values("target", column)
         self._permutation = lru_cache(maxsize=4)(self._permutation)
 
-    def indices(self, iteration: int, domain: str) -> np.ndarray:
-        """Returns the training indices of this process in an iteration, (half,)."""
-        size = self.sizes[domain]
+    def positions(self, iteration: int, domain: str) -> np.ndarray:
+        """Returns the positions in the training set of this process in an iteration, (half,)."""
+        size = self.training.size(domain)
         first = (iteration * self.world + self.rank) * self.half
         positions = np.arange(first, first + self.half)
         rounds = positions // size
@@ -69,19 +78,22 @@ class PairStream(TorchDataset):
             ]
         )
 
+    def indices(self, iteration: int, domain: str) -> np.ndarray:
+        """Returns the items of this process in an iteration, (half,), see `TrainingSet.items`."""
+        return self.training.items[domain][self.positions(iteration, domain)]
+
     def _permutation(self, domain: str, number: int) -> np.ndarray:
         return np.random.default_rng(seed_of("pairs", self.seed, domain, number)).permutation(
-            self.sizes[domain]
+            self.training.size(domain)
         )
 
     def __getitem__(self, iteration: int) -> Pair:
-        indices = [self.indices(iteration, domain) for domain in DOMAINS]
+        places = [self.positions(iteration, domain) for domain in DOMAINS]
         x, y = (
-            self.dataset.images("train", domain, rows)
-            for domain, rows in zip(DOMAINS, indices, strict=True)
+            self.training.images(domain, rows) for domain, rows in zip(DOMAINS, places, strict=True)
         )
         return Pair(
-            x, y, None if self.severity is None else torch.from_numpy(self.severity[indices[1]])
+            x, y, None if self.severity is None else torch.from_numpy(self.severity[places[1]])
         )
 
     def __getstate__(self) -> dict:

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from studio.data import Dataset
+from studio.data.training_set import TrainingSet
 from studio.errors import StudioError
 from studio.limits import Most
 from studio.method import DOMAINS, Code, Domain, Method, MethodConfig, Step
@@ -120,7 +121,8 @@ class CPCA(Method):
             raise StudioError(
                 f"train.images: found {images}, expected at least 4 (two of each domain) for cpca"
             )
-        sets = [_read_rows(dataset, domain, images // 2) for domain in DOMAINS]
+        training = TrainingSet(dataset)
+        sets = [_read_rows(training, domain, images // 2) for domain in DOMAINS]
         mean = sets[0].mean(0)
         basis = _principal_directions(np.concatenate(sets) - mean) if len(mean) > WIDEST else None
         reduced = [(rows - mean) if basis is None else (rows - mean) @ basis for rows in sets]
@@ -162,12 +164,12 @@ class CPCA(Method):
         return torch.zeros(n, self.config.s, device=self.device)
 
 
-def _read_rows(dataset: Dataset, domain: Domain, images: int) -> np.ndarray:
-    """Returns the first training images of a domain as rows, (n, F) float64."""
-    indices = np.arange(min(images, dataset.size("train", domain)))
+def _read_rows(training: TrainingSet, domain: Domain, images: int) -> np.ndarray:
+    """Returns the first images of a domain's training set as rows, (n, F) float64."""
+    rows = np.arange(min(images, training.size(domain)))
     chunks = [
-        dataset.images("train", domain, indices[i : i + CHUNK]).flatten(1).numpy()
-        for i in range(0, len(indices), CHUNK)
+        training.images(domain, rows[i : i + CHUNK]).flatten(1).numpy()
+        for i in range(0, len(rows), CHUNK)
     ]
     return np.concatenate(chunks).astype(np.float64)
 

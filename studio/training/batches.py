@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from studio.data import Dataset, PairStream
+from studio.data.training_set import TrainingSet
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.method import Pair
@@ -75,7 +76,7 @@ class ResidentPairs:
     def __init__(self, stream: PairStream, device: torch.device) -> None:
         self.stream, self.device = stream, device
         try:
-            self.images = {name: _load(stream.dataset, name, device) for name in DOMAINS}
+            self.images = {name: _load(stream.training, name, device) for name in DOMAINS}
         except torch.OutOfMemoryError:
             raise StudioError(
                 "train.data_on_device: found yes, but the training images do not fit into the "
@@ -86,12 +87,12 @@ class ResidentPairs:
 
     def __getitem__(self, iteration: int) -> Pair:
         """Returns the pair of an iteration."""
-        indices = [
-            torch.from_numpy(self.stream.indices(iteration, name)).to(self.device)
+        places = [
+            torch.from_numpy(self.stream.positions(iteration, name)).to(self.device)
             for name in DOMAINS
         ]
-        x, y = (self.images[name][i] for name, i in zip(DOMAINS, indices, strict=True))
-        return Pair(x, y, None if self.severity is None else self.severity[indices[1]])
+        x, y = (self.images[name][i] for name, i in zip(DOMAINS, places, strict=True))
+        return Pair(x, y, None if self.severity is None else self.severity[places[1]])
 
 
 class _Levels:
@@ -112,21 +113,21 @@ def fits_on_device(dataset: Dataset, device: torch.device) -> bool:
     return images * prod(dataset.shape) <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _load(dataset: Dataset, domain: str, device: torch.device) -> "_Levels | Tensor":
-    """Reads all training images of a domain, as bytes if their values allow it."""
+def _load(training: TrainingSet, domain: str, device: torch.device) -> "_Levels | Tensor":
+    """Reads the training set of a domain, as bytes if the values of its images allow it."""
     codes, table = [], torch.empty(0)
-    for chunk in _chunks(dataset, domain):
+    for chunk in _chunks(training, domain):
         table = _with_values_of(table, chunk)
         if len(table) > LEVELS:
-            return torch.cat([chunk.to(device) for chunk in _chunks(dataset, domain)])
+            return torch.cat([chunk.to(device) for chunk in _chunks(training, domain)])
         codes.append(_codes(table, chunk).to(torch.uint8).to(device))
     return _Levels(torch.cat(codes), table.to(device))
 
 
-def _chunks(dataset: Dataset, domain: str) -> Iterator[Tensor]:
-    rows = range(dataset.size("train", domain))
+def _chunks(training: TrainingSet, domain: str) -> Iterator[Tensor]:
+    rows = range(training.size(domain))
     for first in range(0, len(rows), CHUNK):
-        yield dataset.images("train", domain, rows[first : first + CHUNK]).contiguous()
+        yield training.images(domain, rows[first : first + CHUNK]).contiguous()
 
 
 def _codes(table: Tensor, values: Tensor) -> Tensor:

@@ -166,7 +166,8 @@ class TrainingSession:
             log_with=config.train.log_with,
             config=flatten(config.model_dump(mode="json")),
         )
-        notes = [*self.dataset.notes(), *engine.method.notes(), note]
+        chosen = engine.pairs.training.notes()
+        notes = [*self.dataset.notes(), *chosen, *engine.method.notes(), note]
         for line in [*damaged, *notes, note_of(beginning, self.dataset)]:
             if line:
                 self.logger.say(line)

@@ -23,6 +23,8 @@ from studio.data.dataset import (
     MaskedDataset,
     is_known,
 )
+from studio.data.item_tables import ContaminationConfig
+from studio.data.training_set import TrainingSet
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.schema import field_docs
@@ -169,6 +171,22 @@ def test_images_of_has_the_declared_shape(dataset: Dataset) -> None:
 def test_pair_stream_gives_pairs_of_equal_halves(dataset: Dataset) -> None:
     pair = PairStream(dataset, half=3, seed=0)[5]
     assert pair.x.shape == pair.y.shape == (3, *dataset.shape)
+
+
+def test_contamination_gives_images_of_the_other_set(dataset: Dataset) -> None:
+    wrong = {"contamination_background": 1.0}
+    if isinstance(dataset.config, ContaminationConfig):  # its own tests look at its images
+        cls, config = type(dataset), dataset.config
+        mixed = cls(config.model_copy(update={**wrong, "name": config.name}))
+        assert np.array_equal(
+            TrainingSet(mixed).items["background"], np.arange(mixed.size("train", "background"))
+        )
+        return
+    plain, dataset.config = dataset.config, dataset.config.model_copy(update=wrong)
+    stream = PairStream(dataset, half=3, seed=0)
+    dataset.config = plain
+    others = stream.indices(5, "background") - dataset.size("train", "background")
+    assert torch.equal(stream[5].x, dataset.images("train", "target", others))
 
 
 def test_config_documents_every_field(dataset: Dataset) -> None:

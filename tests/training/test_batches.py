@@ -6,7 +6,7 @@ import torch
 from support.experiments import tiny
 
 from studio.build import build_dataset
-from studio.data import PairStream
+from studio.data import DataConfig, PairStream
 from studio.training import batches
 from studio.training.batches import Batches, ResidentPairs, fits_on_device
 from studio.training.engine import Engine
@@ -19,6 +19,7 @@ class Images:
 
     def __init__(self, images: torch.Tensor) -> None:
         self.all, self.shape = images, images.shape[1:]
+        self.config = DataConfig(name="images")
 
     def size(self, split: str, domain: str) -> int:
         return len(self.all)

@@ -210,8 +210,9 @@ def test_ema_follows_quickly_at_first_and_averages_running_statistics() -> None:
 def test_pair_stream_shows_every_image_once_per_round_in_equal_halves() -> None:
     # Peers' trap 5: one shuffled mixture gives halves of chance sizes, at worst an empty one.
     pairs = engine().pairs
-    pairs.sizes = {"background": 40, "target": 24}
-    for domain, size in pairs.sizes.items():
+    sizes = {"background": 40, "target": 24}
+    pairs.training.items = {domain: np.arange(size) for domain, size in sizes.items()}
+    for domain, size in sizes.items():
         drawn = np.concatenate([pairs.indices(t, domain) for t in range(size // 8 * 3)])
         for r in range(3):
             assert sorted(drawn[r * size : (r + 1) * size]) == list(range(size))

@@ -10,7 +10,7 @@ from studio.compare import sweep
 from studio.compare.sweep import comparison_name, list_sweeps, parse_values, resolve_variants
 from studio.compare.variant import Variant
 from studio.config import find_config, load, read_yaml
-from studio.data import PairStream
+from studio.data import DATASETS, PairStream
 from studio.errors import StudioError
 from studio.method import Pair
 from studio.training.engine import Engine
@@ -21,13 +21,15 @@ PAPER = 'paper: {source: "Table 1", attributes: {digit: {salient: 0.9, common: 0
 
 def existing(name: str) -> list[Variant]:
     """Resolves a shipped sweep. Skips the test if a method does not exist yet."""
-    raw = read_yaml(sweep.find_config_or_sweep(name))
+    raw, root = read_yaml(sweep.find_config_or_sweep(name)), []
     for base in [raw["base"]] if isinstance(raw["base"], str) else raw["base"]:
         try:
-            find_config(base)
+            data = read_yaml(find_config(base))["data"]["name"]
         except StudioError:
             pytest.skip(f"{name}: its base config {base} does not exist yet")
-    return resolve_variants([name], ["data.root=somewhere"] if "digits" not in raw["base"] else [])
+        if DATASETS[data].Config.model_fields["root"].annotation is not type(None):
+            root = ["data.root=somewhere"]
+    return resolve_variants([name], root)
 
 
 def fault(*arguments: object, **options: object) -> str:

@@ -8,7 +8,7 @@ BIN := .venv/bin
 
 # Trains a small model and ends with the path of its HTML report.
 demo: .venv/base
-	$(BIN)/studio train --cfg digits_dig_demo.yaml
+	$(BIN)/studio train --cfg digits_dig_plus_demo.yaml
 
 # Everything that checks the code: lint, format, types, tests.
 test: .venv/dev lint types check

@@ -67,6 +67,13 @@ class BrainPhantomConfig(DataConfig):
     modality: Literal["t1", "t1ce", "t2", "flair"] = "t1ce"
     """Kind of scan to imitate. t1ce: with a contrast agent, which brightens the rims of tumours."""
 
+    images: int | None = Field(default=None, ge=2, le=1_000_000)
+    """Training images, or volumes, of each set. The first n are the same for every number. null:
+    100,000 images or 20,000 volumes.
+
+    Unit: items.
+    """
+
     noise: float = Field(default=0.02, ge=0, le=0.5)
     """Standard deviation of the noise.
 
@@ -95,7 +102,7 @@ class Content(NamedTuple):
     Attributes:
         common: names of the factors of a head.
         salient: names of the factors of a tumour.
-        sizes: items of each split per domain.
+        sizes: items of each split per domain, unless the config says otherwise.
         places: names of the columns that place the piece of noise, first axis first.
         plate: side of the noise from which items take a piece.
         place: maps uniform columns to factors.
@@ -138,7 +145,8 @@ class BrainPhantom(Dataset):
         self._drawn: dict[tuple[Split, str], dict[str, np.ndarray]] = {}
 
     def size(self, split: Split, domain: str) -> int:
-        return self._content.sizes[split]
+        number = self.config.images if split == "train" else None
+        return number or self._content.sizes[split]
 
     def labels(self, split: Split, domain: str) -> Labels:
         table = self.composition(split, domain)
@@ -219,7 +227,7 @@ class BrainPhantom(Dataset):
             names = [*content.common, *content.places, *salient]
             seed = SEED + self.config.seed
             uniform = {
-                name: uniform_column(seed, split, domain, i, content.sizes[split])
+                name: uniform_column(seed, split, domain, i, self.size(split, domain))
                 for i, name in enumerate(names)
             }
             self._drawn[split, domain] = content.place(uniform)

@@ -102,6 +102,19 @@ def test_labels_are_in_range_and_belong_to_the_right_code(heads: BrainPhantom) -
     assert open_data(attributes={"level": "salient"}).attributes["level"].belongs == "salient"
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_number_of_training_images_keeps_the_first_ones_and_the_test_set(dims: int) -> None:
+    few, more = (open_data(dims=dims, resolution=32, images=n) for n in (3, 7))
+    assert [data.size("train", "target") for data in (few, more)] == [3, 7]
+    assert few.size("test", "target") == more.size("test", "target") > 7
+    for domain in ("background", "target"):
+        assert torch.equal(
+            few.images("train", domain, range(3)), more.images("train", domain, [0, 1, 2])
+        )
+        for name, values in few.labels("train", domain).items():
+            assert values.tolist() == more.labels("train", domain)[name][:3].tolist()
+
+
 @pytest.mark.parametrize("name", [*ANATOMY, *TUMOUR])
 def test_draw_slices_shows_every_factor(name: str) -> None:
     low, high = {**ANATOMY, **TUMOUR}[name]

@@ -116,7 +116,8 @@ class AffectNet(PictureList):
         found = open_affectnet(data_folder(config, self.LAYOUT))
         notes = list(found.notes)
         classes = tuple(dict.fromkeys(config.target))
-        attributes = self._conditions(EXPRESSION, classes)
+        conditions = self._conditions(EXPRESSION, classes)
+        attributes = conditions.attributes()
         if found.has_numbers:
             attributes |= dict.fromkeys(NUMBERS, Attribute("salient", target_only=True))
         records: dict[Place, list[Record]] = {}
@@ -128,9 +129,12 @@ class AffectNet(PictureList):
             if split == "train" and config.per_class != "all":
                 background, targets, more = _limit(background, targets, classes, config.per_class)
                 notes += more
-            records[split, "background"] = [self._record(face) for face in background]
+            records[split, "background"] = [self._record(face, {}) for face in background]
             records[split, "target"] = interleave(
-                [[self._record(face, classes) for face in group] for group in targets]
+                [
+                    [self._record(face, conditions.values(number) | face.numbers) for face in group]
+                    for number, group in enumerate(targets)
+                ]
             )
         self._settle(found.store, records, attributes, notes)
 
@@ -174,11 +178,7 @@ class AffectNet(PictureList):
             )
         return [by_name[name] for name in wanted]
 
-    def _record(self, face: Face, classes: Sequence[str] = ()) -> Record:
-        values: Mapping[str, float] = {}
-        if classes:
-            number = classes.index(face.expression)
-            values = self._condition_values(EXPRESSION, classes, number) | face.numbers
+    def _record(self, face: Face, values: Mapping[str, float]) -> Record:
         box = face.box if self.config.crop == "face" else None
         return Record(face.name, face.name, values, box)
 

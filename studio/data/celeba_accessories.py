@@ -21,11 +21,12 @@ Louiset et al.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
+from studio.data.conditions import YES
 from studio.data.dataset import Attribute, Split
 from studio.data.expressions import Expression, parse_expression
 from studio.data.io.files import data_folder
@@ -33,7 +34,6 @@ from studio.data.io.images import Picture
 from studio.data.io.names import join_names
 from studio.data.picture_lists import (
     AS_LIST,
-    YES,
     PictureList,
     PictureListConfig,
     Place,
@@ -166,7 +166,8 @@ class CelebaAccessories(PictureList):
                 f"data.target: {clash[0]!r} is an attribute of CelebA that data.common measures; "
                 "expected another name"
             )
-        attributes = self._conditions(ACCESSORY, classes)
+        conditions = self._conditions(ACCESSORY, classes)
+        attributes = conditions.attributes()
         attributes |= {name: Attribute("common", YES) for name in common}
         records: dict[Place, list[Record]] = {}
         sides: tuple[tuple[Split, Mapping[str, list[int]]], ...] = (
@@ -174,10 +175,10 @@ class CelebaAccessories(PictureList):
             ("test", taken.test),
         )
         for split, side in sides:
-            background = [self._record(faces, row, common) for row in side[BACKGROUND]]
+            background = [_record(faces, row, common, {}) for row in side[BACKGROUND]]
             records[split, "background"] = background
             groups = [
-                [self._record(faces, row, common, number) for row in side[name]]
+                [_record(faces, row, common, conditions.values(number)) for row in side[name]]
                 for number, name in enumerate(classes)
             ]
             records[split, "target"] = interleave(groups)
@@ -219,14 +220,14 @@ class CelebaAccessories(PictureList):
             f"{taken.most:,}: of all its numbers, {taken.factor:.1%} are taken"
         ]
 
-    def _record(
-        self, faces: Faces, row: int, common: Sequence[str], condition: int | None = None
-    ) -> Record:
-        values: dict[str, Any] = {name: int(faces.columns[name][row]) for name in common}
-        if condition is not None:
-            values |= self._condition_values(ACCESSORY, tuple(self.config.target), condition)
-        name = faces.names[row]
-        return Record(name, name if faces.persons is None else faces.persons[row], values)
+
+def _record(
+    faces: Faces, row: int, common: Sequence[str], condition: Mapping[str, float]
+) -> Record:
+    values: dict[str, float] = {name: int(faces.columns[name][row]) for name in common}
+    name = faces.names[row]
+    person = name if faces.persons is None else faces.persons[row]
+    return Record(name, person, values | dict(condition))
 
 
 def _find_parts(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studio.data.columns import column_notes, identifier_notes, read_columns
+from studio.data.conditions import CONDITION, Conditions, check_folders, number_folders
 from studio.data.dataset import (
     SPLITS,
     Dataset,
@@ -111,6 +112,7 @@ class Folders(Dataset):
         # The rule by which files are read. It is completed when all are known.
         self.intensity = reading_intensity(config, derived)
         self.root = check_root(config)
+        check_folders(self.root / "target", config.conditions)
         domains, notes = find_files(self.root, config)
         table = read_attributes(self.root, list(domains), list(config.attributes))
         self._table = table.cells
@@ -118,7 +120,7 @@ class Folders(Dataset):
         self._volumes = VolumeMemory(self._read_volume)
         items, self.quarantined, empty = self._open(kept_intensity(config, derived))
         files = names.files(item.name for item in items)
-        plan = plan_splits(files, self._table, config, names.digests(items))
+        plan = plan_splits(files, self._table, config, names.digests(items), config.conditions)
         self._splits = keep_splits(plan.splits, plan.subjects, stored.get("split", {}))
         self._subjects = plan.subjects
         digests = {item.name: item.digest for item in items}
@@ -140,7 +142,13 @@ class Folders(Dataset):
             names.expand(self._table, [item.name for item in self._items]),
             config,
         )
-        self.attributes = self._declare(declared)
+        conditions = Conditions(CONDITION, config.conditions, config.each_condition)
+        numbers, loose = number_folders(
+            {item.name: item.domain for item in self._items}, config.conditions
+        )
+        self.condition = conditions.main
+        self.attributes = self._declare(conditions.attributes(declared) | declared)
+        self._columns |= conditions.columns(numbers)
         self._notes = [
             *file_notes(self.quarantined, len(domains)),
             *notes,
@@ -152,7 +160,8 @@ class Folders(Dataset):
             *table_notes(files, table),
             *split_notes(plan),
             *identifier_notes(self._table),
-            *column_notes(self.attributes, self._columns, config),
+            *column_notes(declared, self._columns, config),
+            *loose,
             *label_notes(self),
             *twin_notes(items, twins),
         ]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from studio.data.conditions import ConditionsConfig
 from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.fitting import Fit
 from studio.data.io.images import KINDS
@@ -34,7 +35,7 @@ Patterns = Annotated[
 ]
 
 
-class FoldersConfig(SplitConfig):
+class FoldersConfig(SplitConfig, ConditionsConfig):
     """The section of `folders`."""
 
     name: Literal["folders"] = "folders"
@@ -126,6 +127,11 @@ class FoldersConfig(SplitConfig):
     instead.
     """
 
+    conditions: Patterns = ()
+    """Folders inside of `target`, each a condition of the target set, such as a disease. They are
+    the classes of the salient attribute `condition`, and do not count as subjects. Empty: one
+    condition."""
+
     max_bad: float = Field(default=0.05, ge=0, lt=1)
     """Largest share of the files that may be unusable.
 
@@ -149,6 +155,16 @@ class FoldersConfig(SplitConfig):
         if not root:
             raise ValueError(f"missing: the folder with your images, laid out as {FOLDERS_LAYOUT}")
         return root
+
+    @field_validator("conditions")
+    @classmethod
+    def _several(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in conditions if conditions.count(name) > 1})
+        if twice:
+            raise ValueError(f"found {twice[0]!r} twice, expected each folder once")
+        if len(conditions) == 1:
+            raise ValueError(f"found {conditions[0]!r}, expected none, or two or more folders")
+        return conditions
 
     @field_validator("slice", mode="before")
     @classmethod

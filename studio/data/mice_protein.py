@@ -79,6 +79,7 @@ class MiceProtein(Vectors):
         self.attributes = self._declare(
             {"genotype": Attribute("salient", GENOTYPES, target_only=True)}
         )
+        self.condition = "genotype"
         groups = {name: self._rows_of(table, *name) for name in self._groups()}
         for (behavior, genotype), rows in groups.items():
             if not len(rows):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from studio.data.conditions import Conditions, ConditionsConfig
 from studio.data.dataset import Attribute, Dataset, Labels, Split
 from studio.data.folders import QuarantineError
 from studio.data.indices import as_indices
@@ -29,14 +30,12 @@ from studio.data.splits import hash_to_unit_interval
 from studio.domains import DOMAINS
 from studio.errors import StudioError
 from studio.limits import Most
-from studio.schema import Flag
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
     "AS_LIST",
-    "YES",
     "PerClass",
     "PictureList",
     "PictureListConfig",
@@ -47,8 +46,6 @@ __all__ = [
 ]
 
 SEED = 16_2024
-YES = ("no", "yes")  # classes of a binary attribute
-SEVERAL = 3  # conditions of the target set from which each is probed against the rest
 MOST = 10_000_000  # images of a class
 Place = tuple[Split, str]  # split, domain
 
@@ -84,7 +81,7 @@ class Record:
     box: tuple[float, float, float, float] | None = None
 
 
-class PictureListConfig(ContaminationConfig):
+class PictureListConfig(ContaminationConfig, ConditionsConfig):
     """The fields of a data set of chosen pictures."""
 
     resolution: int = Field(default=64, ge=6, le=Most.SIDE)
@@ -98,10 +95,6 @@ class PictureListConfig(ContaminationConfig):
 
     Unit: channels.
     """
-
-    each_condition: Flag = True
-    """Whether each of three or more conditions of the target set is an attribute of its own, so
-    that it is probed against the others."""
 
     show_names: bool = True
     """Whether pictures, reports and the app name files and subjects. false: they show `target 271`
@@ -245,23 +238,11 @@ class PictureList(Dataset):
         # A loader process decodes pictures itself instead of receiving them.
         return {**self.__dict__, "_kept": {}, "_room": self.config.memory_gb * 1e9}
 
-    def _conditions(self, name: str, classes: Sequence[str]) -> dict[str, Attribute]:
-        """Returns the attributes that the conditions of the target set give.
-
-        These are none for one condition, `name` for two, and also one for each condition for more.
-        """
-        if len(classes) < 2:
-            return {}
-        self.condition = name
-        found = {name: Attribute("salient", tuple(classes), target_only=True)}
-        if len(classes) >= SEVERAL and self.config.each_condition:
-            found |= {each: Attribute("salient", YES, target_only=True) for each in classes}
+    def _conditions(self, name: str, classes: Sequence[str]) -> Conditions:
+        """Returns the conditions of the target set, which pictures show one by one."""
+        found = Conditions(name, tuple(classes), self.config.each_condition)
+        self.condition = found.main
         return found
-
-    def _condition_values(self, name: str, classes: Sequence[str], number: int) -> dict[str, float]:
-        """Returns the values of the attributes of `_conditions` for a condition."""
-        found: dict[str, float] = {each: int(i == number) for i, each in enumerate(classes)}
-        return {**found, name: number}
 
 
 def _contaminate(

@@ -134,7 +134,7 @@ class Pneumonia(PictureList):
         found = _find_folders(store.names)
         self._refuse_missing(store, found)
         classes = tuple(dict.fromkeys(config.target))
-        attributes = self._conditions(SUBTYPE, classes)
+        conditions = self._conditions(SUBTYPE, classes)
         unclear = [name for rows in found.values() for name in rows if _kind(name) is None]
         notes = []
         if unclear:
@@ -149,14 +149,11 @@ class Pneumonia(PictureList):
             more += few
             records[split, "background"] = [Record(name, _person(name)) for name in groups[NORMAL]]
             targets = [
-                [
-                    Record(name, _person(name), self._condition_values(SUBTYPE, classes, number))
-                    for name in groups[kind]
-                ]
+                [Record(name, _person(name), conditions.values(number)) for name in groups[kind]]
                 for number, kind in enumerate(classes)
             ]
             records[split, "target"] = interleave(targets)
-        self._settle(store, records, attributes, [*notes, *more])
+        self._settle(store, records, conditions.attributes(), [*notes, *more])
 
     def _cut(self, picture: Picture, record: Record) -> np.ndarray:
         cut = squash if self.config.fit == "squash" else cut_square

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from studio.data.conditions import Conditions, ConditionsConfig
 from studio.data.dataset import Attribute, AttributeConfig, Labels, Split, is_known
 from studio.data.io.attribute_table import encode_column
 from studio.data.io.files import data_folder
@@ -38,7 +39,7 @@ Entries = Annotated[
 ]
 
 
-class RnaConfig(VectorConfig):
+class RnaConfig(VectorConfig, ConditionsConfig):
     """The section of `rna`."""
 
     name: Literal["rna"] = "rna"
@@ -329,10 +330,13 @@ class Rna(Vectors):
         declared: dict[str, Attribute] = {}
         labels: Labels = {}
         target = self.config.target
-        if len(target) > 1:
-            declared[SAMPLE] = Attribute("salient", target, target_only=True)
-            places = {entry: i for i, entry in enumerate(target)}
-            labels[SAMPLE] = np.array([places.get(entry, -1) for entry in cells.samples], np.int64)
+        conditions = Conditions(SAMPLE, target, self.config.each_condition)
+        self.condition = conditions.main
+        others = {*self.config.attributes} - {SAMPLE}  # its code may be declared
+        declared |= conditions.attributes(others)
+        places = {entry: i for i, entry in enumerate(target)}
+        numbers = np.array([places.get(entry, -1) for entry in cells.samples], np.int64)
+        labels |= conditions.columns(numbers)
         background = np.array(cells.domains) == "background"
         for name, choice in self.config.attributes.items():
             if name == SAMPLE:

@@ -166,6 +166,7 @@ def plan_splits(
     table: Table,
     config: SplitConfig,
     digests: Mapping[str, bytes] | None = None,
+    conditions: Sequence[str] = (),
 ) -> SplitPlan:
     """Assigns images to splits by subject.
 
@@ -176,6 +177,7 @@ def plan_splits(
         table: image -> cells. Only the cells `split` and `subject` are used.
         config: the rule.
         digests: image -> hash of its pixels. Equal images never get into both splits.
+        conditions: folders of `target` that are conditions and no subjects.
 
     Raises:
         StudioError: the table puts a subject into both splits, or states a split that is neither
@@ -184,7 +186,7 @@ def plan_splits(
     if config.split_rule == "names":
         return _plan_by_names(names, table, config.test_share)
     spellings = find_spellings(table)
-    places = read_places(names, table, config.subjects, spellings)
+    places = read_places(names, table, config.subjects, spellings, conditions)
     places, both = separate_conflicts(places, table)
     units, merged = _merge_duplicates(places, digests or {})
     stated: dict[str, Split] = {

@@ -4,7 +4,8 @@ The subject of a file is, in this order,
 
 1. its cell in the column `subject` of the table,
 2. the part `sub-XX` of its path (BIDS),
-3. the first folder below `background` or `target` (folders that all files share do not count),
+3. the first folder below `background` or `target` (folders that all files share do not count, nor
+   do those of conditions),
 4. its own name without the ending. Files of the same name in both folders are one subject.
 """
 
@@ -91,10 +92,20 @@ def _plain(subject: str) -> str:
 
 
 def read_places(
-    names: Sequence[str], table: Table, rule: str, spellings: Mapping[str, list[str]]
+    names: Sequence[str],
+    table: Table,
+    rule: str,
+    spellings: Mapping[str, list[str]],
+    conditions: Sequence[str] = (),
 ) -> dict[str, Place]:
-    """Returns the subject and the stated split of every image."""
+    """Returns the subject and the stated split of every image.
+
+    Folders of `target` that are conditions count for neither.
+    """
     folders = {name: list(PurePosixPath(name).parts[1:-1]) for name in names}
+    for name, inner in folders.items():
+        if inner and inner[0] in conditions and name.startswith("target/"):
+            del inner[0]
     _drop_shared_folders(folders)
     by_folder = _take_split_folders(folders)
     if by_folder:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 TILES = "They are drawn as tiles, one pixel per number, row by row: -1 is black and 1 is white."
+MOST_CONDITIONS = 12  # rows that conditions may add to a picture
 FAINTEST = 0.1  # a difference map saturates at this value or higher, so that noise stays pale
 
 
@@ -66,6 +67,8 @@ def count_rows(
 ) -> int:
     """Returns n if it is given, and otherwise the default or as many rows as the test images fill.
 
+    Target rows are enough for each condition of the target set, up to `MOST_CONDITIONS`.
+
     Raises:
         StudioError: the test split has too few images for n rows, or for one.
     """
@@ -78,6 +81,9 @@ def count_rows(
                 f"data set {name!r} has {size} {domain} images in its test split, this needs "
                 f"{wanted}"
             )
+    if "target" in domains and dataset.condition:
+        conditions = min(len(dataset.attributes[dataset.condition].classes), MOST_CONDITIONS)
+        default = max(default, -(-conditions // per_row))
     return min(default, *(size // per_row for size in sizes.values())) if n is None else n
 
 
@@ -101,14 +107,19 @@ def pick_both_domains(
 
 
 def pick_varied(dataset: Dataset, domain: Domain, n: int, seed: int, vary: Belongs) -> Selection:
-    """Picks n test images that vary in their attributes, first in those that belong to `vary`."""
+    """Picks n test images that vary in their attributes, first in those that belong to `vary`.
+
+    Target images show the conditions of the target set in turn.
+    """
     indices, labels = shuffle_indices(dataset, domain, seed), dataset.labels("test", domain)
     names = [
         name
         for name, attribute in dataset.attributes.items()
         if attribute.classes and name in labels
     ]
-    names.sort(key=lambda name: dataset.attributes[name].belongs != vary)
+    names.sort(
+        key=lambda name: (name != dataset.condition, dataset.attributes[name].belongs != vary)
+    )
     if names:
         chosen = indices[_take_in_turn([labels[name][indices] for name in names], n)]
     else:

@@ -53,6 +53,21 @@ def test_pick_varied_varies_the_attributes_of_one_code_first() -> None:
     assert len(set(kind[common])) <= 2
 
 
+def test_pictures_show_every_condition_of_the_target_set() -> None:
+    attributes = {
+        "grade": Attribute("salient", tuple("ab")),
+        "disease": Attribute("salient", tuple("abcdefgh"), target_only=True),
+    }
+    disease = np.repeat(np.arange(8), [33, 1, 1, 1, 1, 1, 1, 1])
+    dataset = Painted(40, attributes, {"grade": np.arange(40) % 2, "disease": disease})
+    assert len(selection.pick_targets(dataset, None, 6, 0).indices) == 6
+    dataset.condition = "disease"
+    assert sorted(disease[selection.pick_targets(dataset, None, 6, 0).indices]) == [*range(8)]
+    assert len(selection.pick_targets(dataset, 3, 6, 0).indices) == 3
+    pairs = selection.pick_targets(dataset, None, 3, 0, per_row=2).indices
+    assert sorted(disease[pairs]) == [*range(8)]
+
+
 def test_coloured_cells_lie_where_cells_of_a_volume_lie() -> None:
     a, b = torch.zeros(1, 3, 4, 4, 4), torch.zeros(1, 3, 4, 4, 4)
     a[0, 1, 2, 3, 0] = 0.5

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from studio.data.conditions import ConditionsConfig
 from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.files import FilesConfig
 from studio.data.splits import ShareConfig
@@ -29,7 +30,7 @@ Words = Annotated[tuple[str, ...], Field(strict=False, min_length=1), BeforeVali
 Coordinate = Annotated[float, Field(ge=-Most.SIDE, le=Most.SIDE, allow_inf_nan=False)]
 
 
-class VbmConfig(FilesConfig, ShareConfig):
+class VbmConfig(FilesConfig, ShareConfig, ConditionsConfig):
     """The section of `vbm`."""
 
     name: Literal["vbm"] = "vbm"

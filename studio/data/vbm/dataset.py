@@ -29,6 +29,7 @@ from studio.data.brats.dataset import find_unusual
 from studio.data.brats.layout import file_stamps
 from studio.data.brats.preprocess import LEVELS
 from studio.data.columns import column_notes, read_columns
+from studio.data.conditions import Conditions
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.fingerprint import Fingerprint, hash_cells
 from studio.data.folders import QuarantineError
@@ -326,18 +327,12 @@ class Vbm(Dataset):
         full = config.model_copy(update={"attributes": chosen})
         attributes, self._columns = read_columns(names, cells, full)
         notes += column_notes(attributes, self._columns, full)
-        if len(config.target) > 1:
-            if config.column in attributes:
-                raise StudioError(
-                    f"data.attributes.{config.column}: is an attribute already, because "
-                    "data.target has several values; leave it out"
-                )
-            kinds = [table.kinds[item.subject] for item in self._items]
-            self._columns[config.column] = np.array(
-                [config.target.index(kind) if kind in config.target else -1 for kind in kinds]
-            )
-            condition = {config.column: Attribute("salient", config.target, target_only=True)}
-            self.condition, attributes = config.column, condition | attributes
+        conditions = Conditions(config.column, config.target, config.each_condition)
+        attributes = conditions.attributes(attributes) | attributes
+        kinds = [table.kinds[item.subject] for item in self._items]
+        places = {kind: number for number, kind in enumerate(config.target)}
+        self._columns |= conditions.columns(np.array([places.get(kind, -1) for kind in kinds]))
+        self.condition = conditions.main
         used = (*attributes, config.column)
         notes += column_use_notes(
             [name for name in table.columns if name not in used], not config.attributes

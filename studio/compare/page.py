@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Chart
 from PIL import Image
 
+from studio.compare.curve import draw_curves, find_curves
 from studio.compare.table import TableText, remark_lines
 from studio.render.figure import as_label, own_style, to_picture
 from studio.render.scatter import COLOURS, MARKERS
@@ -34,6 +35,11 @@ def comparison_page(result: Mapping[str, Any], shown: Sequence[TableText]) -> st
         caption = "Mean over seeds with every training as a point. The dashed line is chance"
         chart = embed(draw_probes(result["rows"]), MOST_BYTES, caption, caption)
         blocks.insert(0, AnalysisBlock("Probes", [], [], [chart]))
+    curves = find_curves(result["rows"])
+    if curves:
+        caption = "The better reader of each code, mean over seeds, against the number that varies"
+        chart = embed(draw_curves(curves), MOST_BYTES, caption, caption)
+        blocks.insert(1, AnalysisBlock("Against a number of the config", [], [], [chart]))
     pictures = [figure for row in result["rows"] if (figure := _picture(row))]
     if pictures:
         blocks.append(AnalysisBlock("Pictures of the runs", [], [], pictures))

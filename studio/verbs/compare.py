@@ -146,7 +146,7 @@ def compare(
     )
     keys = [key.strip() for key in (show or "").split(",") if key.strip()]
     shown = tables(result, keys, wide)
-    written = [*write_comparison(result, shown), _write_page(result, shown)]
+    written = [*write_comparison(result, shown), *_write_page(result, shown)]
     if as_json:
         print(json.dumps(result, indent=2))
     else:
@@ -166,14 +166,24 @@ def _probe_options(protocol: str | None, eval_mode: str | None) -> ProbeOptions 
     return ProbeOptions.parse(protocol, eval_mode)
 
 
-def _write_page(result: dict[str, Any], shown: "list[TableText]") -> Path:
-    """Writes `compare.html` beside the tables, and returns its path."""
-    from studio.atomic import write_text
-    from studio.compare.page import comparison_page
+def _write_page(result: dict[str, Any], shown: "list[TableText]") -> list[Path]:
+    """Writes `compare.html` beside the tables, and `compare.png` if a number varies.
 
-    path = Path(result["out"]) / "compare.html"
-    write_text(path, comparison_page(result, shown))
-    return path
+    Returns:
+        their paths.
+    """
+    from studio.atomic import write_text
+    from studio.compare.curve import draw_curves, find_curves
+    from studio.compare.page import comparison_page
+    from studio.verbs.pictures import save_picture
+
+    page, picture = (Path(result["out"]) / f"compare.{kind}" for kind in ("html", "png"))
+    write_text(page, comparison_page(result, shown))
+    curves = find_curves(result["rows"])
+    if not curves:
+        return [page]
+    save_picture(draw_curves(curves), picture)
+    return [page, picture]
 
 
 def _log(line: str) -> None:

@@ -32,6 +32,8 @@ def result() -> dict:
     ]
     row = {
         "label": "<dig>",
+        "config": "dig",
+        "set": [],
         "budget": 64,
         "images_seen": [64],
         "attributes": {"digit": {"belongs": "salient", "metric": "r2", "chance": 0.1}},
@@ -64,6 +66,14 @@ def test_page_has_chart_tables_remarks_and_one_picture_per_row(result: dict) -> 
 def test_page_of_runs_without_pictures_and_numbers_has_only_tables(result: dict) -> None:
     result["rows"][0] |= {"attributes": {}, "numbers": {}, "verdicts": {}}
     assert check_page(comparison_page(result, tables(result))).all("img") == []
+
+
+def test_page_draws_a_number_that_varies(result: dict) -> None:
+    row = result["rows"][0]
+    result["rows"] = [{**row, "set": [f"method.z={n}"]} for n in (4, 8, 16)]
+    read = check_page(comparison_page(result, tables(result)))
+    assert len(read.all("img")) == 2  # both charts
+    assert "Against a number of the config" in read.text()
 
 
 def test_chart_shows_a_mean_where_it_is(result: dict) -> None:

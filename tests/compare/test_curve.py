@@ -1,0 +1,71 @@
+"""Probes against a number of the config that varies."""
+
+import numpy as np
+import pytest
+
+from studio.compare.curve import draw_curves, find_curves
+
+
+def number(mean: float | None) -> dict:
+    return {"mean": mean}
+
+
+def row(settings: list[str], salient: float = 0.9, config: str = "dig", **more: float) -> dict:
+    known = {"digit": {"belongs": "salient", "metric": "r2", "chance": 0.1}}
+    numbers = {"digit.salient": salient, "digit.common": 0.2, "reconstruction.target": 0.1, **more}
+    numbers = {key: number(value) for key, value in numbers.items()}
+    return {"config": config, "set": settings, "attributes": known, "numbers": numbers}
+
+
+def test_find_curves_orders_the_values_of_each_number_that_varies_alone() -> None:
+    z = [row([f"method.z={n}", "train.lr=0.1"]) for n in (16, 4, 256)]
+    s = [row(["train.lr=0.1", f"method.s={n}"]) for n in (2, 8, 4)]
+    curves = find_curves([*z, *s])
+    assert [(c.field, c.config, c.values) for c in curves] == [
+        ("method.z", "dig", [4, 16, 256]),
+        ("method.s", "dig", [2, 4, 8]),
+    ]
+    assert curves[0].rows == [z[1], z[0], z[2]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([row([f"method.z={n}"]) for n in (1, 2)], id="two values"),
+        pytest.param([row([f"data.fold={n}"]) for n in range(5)], id="folds are names"),
+        pytest.param([row([f"method.name={n}"]) for n in ("a", "b", "c")], id="words"),
+        pytest.param([row([f"a.b={n}"]) for n in ("true", "false", "null")], id="no numbers"),
+        pytest.param(
+            [row([f"method.z={n}"], config=str(n)) for n in (1, 2, 3)], id="other configs"
+        ),
+        pytest.param([row([f"a.z={n}", f"a.s={n}"]) for n in (1, 2, 3)], id="two at a time"),
+        pytest.param([row([f"a.z={n}"]) | {"attributes": {}} for n in (1, 2, 3)], id="no probes"),
+        pytest.param([], id="nothing"),
+    ],
+)
+def test_find_curves_finds_none(rows: list[dict]) -> None:
+    assert find_curves(rows) == []
+
+
+def test_draw_curves_shows_the_better_reader_and_bears_missing_numbers() -> None:
+    def draw(**last: float | None) -> np.ndarray:
+        rows = [row(["z=1"]), row(["z=2"]), row(["z=3"], **last)]
+        return np.asarray(draw_curves(find_curves(rows)))
+
+    low = draw(salient=0.3)
+    assert np.array_equal(low, draw(salient=0.3))
+    assert not np.array_equal(low, draw(salient=0.9))
+    better = draw(**{"salient": 0.3, "digit.salient_nonlinear": 0.9})
+    assert np.array_equal(better, draw(salient=0.9))
+    assert draw(**{"salient": None, "reconstruction.target": None}).shape == low.shape
+
+
+def test_draw_curves_keeps_target_among_many_attributes() -> None:
+    known = {"belongs": "common", "metric": "r2", "chance": 0.0}
+
+    def width(names: list[str]) -> int:
+        rows = [row([f"z={n}"]) | {"attributes": dict.fromkeys(names, known)} for n in (1, 2, 3)]
+        return draw_curves(find_curves(rows)).width
+
+    assert width([*(f"a{i}" for i in range(20)), "target"]) == width(["a", "b", "c", "target"])
+    assert width(["target"]) < width(["a", "target"])

@@ -7,7 +7,7 @@ import torch
 
 from nets import check_nets, memory_format
 from studio.config import Config
-from studio.data import DATASETS, Dataset
+from studio.data import Dataset, dataset_class
 from studio.errors import StudioError
 from studio.method import Method
 from studio.methods import METHODS
@@ -28,7 +28,7 @@ def build_dataset(config: Config, derived: Mapping[str, Any] | None = None) -> D
     Raises:
         StudioError: files of the data set are missing or invalid.
     """
-    dataset = DATASETS[config.data.name]
+    dataset = dataset_class(config.data)
     if derived is None or not dataset.FREEZES:
         return dataset(config.data)
     return dataset(config.data, derived)  # pyright: ignore[reportCallIssue] - the class takes it

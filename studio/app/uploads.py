@@ -47,6 +47,8 @@ def read_upload(path: Path, rule: ReadingRule) -> tuple[Tensor, str]:
     note = ""
     if read.converted and not rule.convert:
         note = f" · converted to {'gray' if rule.shape[0] == 1 else 'RGB'}"
+    if len(read.images) > 1:
+        note += " · left half of the brain"
     low, high = read.window
     if read.window != EIGHT_BIT:
         note += f" · {low:.4g} to {high:.4g} shown as -1 to 1"

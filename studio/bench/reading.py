@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from studio.config import parse_assignment, validate_section
-from studio.data import DATASETS, Dataset
+from studio.data import DATASETS, Dataset, dataset_class
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 
@@ -73,7 +73,8 @@ def main() -> None:
     fields = {path.removeprefix("data."): value for path, value in pairs}
     cls = DATASETS[given.name]
     start = time.perf_counter()
-    dataset = cls(validate_section(cls.Config, {"name": given.name, **fields}, "--set"))
+    config = validate_section(cls.Config, {"name": given.name, **fields}, "--set")
+    dataset = dataset_class(config)(config)
     opening = time.perf_counter() - start
     rate = measure_reading(dataset, given.images)
     print(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from studio.data.affectnet import AffectNet
 from studio.data.brain_phantom import BrainPhantom
 from studio.data.brats.dataset import Brats
+from studio.data.brats.volumes import BratsVolumes
 from studio.data.celeba_accessories import CelebaAccessories
 from studio.data.cifar_mnist import CifarMnist
 from studio.data.dataset import Attribute, DataConfig, Dataset
@@ -32,7 +33,15 @@ from studio.data.vbm.dataset import Vbm
 if TYPE_CHECKING:
     from studio.data.pairs import PairStream
 
-__all__ = ["ALIASES", "DATASETS", "Attribute", "DataConfig", "Dataset", "PairStream"]
+__all__ = [
+    "ALIASES",
+    "DATASETS",
+    "Attribute",
+    "DataConfig",
+    "Dataset",
+    "PairStream",
+    "dataset_class",
+]
 
 DATASETS: dict[str, type[Dataset]] = {
     "textured_digits": TexturedDigits,
@@ -49,10 +58,18 @@ DATASETS: dict[str, type[Dataset]] = {
     "rna": Rna,
     "vbm": Vbm,
 }
+VOLUMES: dict[str, type[Dataset]] = {"brats": BratsVolumes}  # classes for `data.dims: 3`
 ALIASES = {  # short names, as in the names of config files
     "digits": "textured_digits",
     "mice": "mice_protein",
 }
+
+
+def dataset_class(config: DataConfig) -> type[Dataset]:
+    """Returns the class that opens a section."""
+    name = config.name
+    volumes = getattr(config, "dims", 2) == 3 and name in VOLUMES
+    return VOLUMES[name] if volumes else DATASETS[name]
 
 
 def __getattr__(name: str) -> "type[PairStream]":

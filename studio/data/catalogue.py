@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 
 from studio.atomic import appearing
-from studio.data import DATASETS
+from studio.data import DATASETS, dataset_class
 from studio.data.dataset import (
     SPLITS,
     Attribute,
@@ -154,7 +154,7 @@ def check(config: DataConfig) -> DataReport:
     """
     report = _report(config.name, config.root)
     try:
-        dataset = DATASETS[config.name](config)
+        dataset = dataset_class(config)(config)
         # Labels are read here for the first time, so a damaged file of labels shows here.
         chosen = TrainingSet(dataset).notes()
         notes = [*dict.fromkeys([*dataset.notes(), *chosen, *label_notes(dataset)])]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from studio.data import DATASETS
+from studio.data import dataset_class
 from studio.data.folders_config import FoldersConfig
 from studio.evaluate.probe_table import METRICS, separation_lines
 from studio.evaluate.verdict import is_linear_only, judge
@@ -128,7 +128,7 @@ def _licence(chosen: str | None) -> str:
 def _about(run: Run, manifest: Mapping[str, Any]) -> str:
     config, method = run.config, run.method
     paper = METHODS[config.method.name].paper.rstrip(".")
-    data = " ".join(str(DATASETS[config.data.name].__doc__).strip().split("\n\n")[0].split())
+    data = " ".join(str(dataset_class(config.data).__doc__).strip().split("\n\n")[0].split())
     size = sum(value.numel() for value in method.parameters())
     if config.data.name == "folders":
         data = "Two folders of images, `background` and `target`."

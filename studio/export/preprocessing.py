@@ -27,7 +27,9 @@ def describe_preprocessing(run: Run) -> dict[str, Any]:
     }
     config = run.config.data
     if isinstance(config, BratsConfig):
-        names = ("modalities", "percentiles", "crop", "resolution", "slices", "slice_step", "nan")
+        names = ["modalities", "percentiles", "resolution", "nan"]
+        sliced, whole = ("crop", "slices", "slice_step"), ("dims", "spacing", "healthy")
+        names += sliced if config.dims == 2 else whole
         section = config.model_dump(mode="json")
         return facts | {"volumes": {name: section[name] for name in names}}
     if len(run.shape) != 3:

@@ -16,7 +16,7 @@ from studio.runs.data_file import DataFile
 
 __all__ = ["RunData", "absolute_paths", "compare_data", "open_data"]
 
-PATHS = ("root", "cache", "grass_root")  # fields of `data` that are folders
+PATHS = ("root", "cache", "grass_root", "healthy")  # fields of `data` that are folders
 
 
 class RunData(NamedTuple):

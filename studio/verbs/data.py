@@ -75,13 +75,13 @@ def data_preview(
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
-    from studio.data import DATASETS
+    from studio.data import dataset_class
     from studio.planes import cut_at
     from studio.render.preview import preview
 
     check_picture(out)
     config = _data_config(name, assignments)
-    dataset = DATASETS[config.name](config)
+    dataset = dataset_class(config)(config)
     with cut_at(planes, dataset.shape):
         picture = preview(dataset, n, seed)
     save_picture(picture, out)

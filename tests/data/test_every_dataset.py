@@ -14,7 +14,7 @@ from support.picture_files import write_affectnet, write_celeba, write_xrays
 from support.source_files import cifar_arrays, mnist_arrays
 from support.vector_files import write_mice_csv, write_rna
 
-from studio.data import DATASETS, Dataset, PairStream
+from studio.data import DATASETS, Dataset, PairStream, dataset_class
 from studio.data.brain_phantom import write_brats
 from studio.data.dataset import (
     SPLITS,
@@ -48,6 +48,11 @@ def prepare_sources(root: Path) -> dict[str, object]:
 def prepare_brats(root: Path) -> dict[str, object]:
     write_brats(root, 8, side=48, slices=range(82, 100))
     return {"resolution": 24, "slices": [82, 98], "min_tumour": 0.1, "test_share": 0.4}
+
+
+def prepare_brains(root: Path) -> dict[str, object]:
+    write_brats(root, 8, seed=1, side=32, slices=range(20, 130))
+    return {"dims": 3, "resolution": 16, "min_tumour": 0.1, "test_share": 0.4}
 
 
 def prepare_celeba(root: Path) -> dict[str, object]:
@@ -95,6 +100,7 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
     "rna": write_rna,
     "vbm": write_bids,
     "brain_phantom 3-D": prepare_volumes,
+    "brats 3-D": prepare_brains,
 }
 
 
@@ -102,7 +108,8 @@ PREPARE: dict[str, Callable[[Path], dict[str, object]]] = {
 def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     root = tmp_path_factory.mktemp("data")
     cls = DATASETS[request.param.split()[0]]
-    return cls(cls.Config(**{"root": str(root), **PREPARE[request.param](root)}))
+    config = cls.Config(**{"root": str(root), **PREPARE[request.param](root)})
+    return dataset_class(config)(config)
 
 
 def test_every_dataset_is_tested() -> None:

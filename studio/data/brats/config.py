@@ -2,18 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from studio.data.brats.editions import EDITIONS, EditionName
 from studio.data.brats.layout import MODALITIES
 from studio.data.io.background import NanRule, check_nan_rule
 from studio.data.io.files import FilesConfig
 from studio.data.splits import ShareConfig
+from studio.data.vbm.config import FIELD_OF_VIEW, LARGEST_SIDE
 from studio.errors import nearest
 from studio.limits import Most
 
 __all__ = ["BratsConfig"]
 
+SMALLEST_SIDE = 8  # of volumes, in voxels
 Share = Annotated[float, Field(ge=0, le=100)]
 Number = Annotated[int, Field(ge=0, le=Most.COUNT)]
 
@@ -24,10 +26,25 @@ class BratsConfig(FilesConfig, ShareConfig):
     name: Literal["brats"] = "brats"
     """Name of the data set."""
 
+    dims: Literal[2, 3] = 2
+    """2: axial slices. 3: volumes, cubes around the middle of the brain."""
+
     resolution: int = Field(default=128, ge=6, le=Most.SIDE)
-    """Side to which the slices are resized.
+    """Side to which the slices are resized. Of volumes an even number, at most 256.
 
     Unit: pixels.
+    """
+
+    spacing: float | None = Field(default=None, gt=0, le=Most.LEVEL, allow_inf_nan=False)
+    """Size of the voxels of volumes. null: 192 mm divided by `resolution`. Not used with `dims: 2`.
+
+    Unit: mm.
+    """
+
+    healthy: str | None = None
+    """Folder of scans of healthy people, stripped of the skull, which are the background of
+    volumes. null: the items are halves of patients' brains, and halves without tumour are the
+    background. Needs `dims: 3`.
     """
 
     modalities: Annotated[
@@ -48,7 +65,7 @@ class BratsConfig(FilesConfig, ShareConfig):
     """
 
     slices: Annotated[tuple[Number, Number], Field(strict=False)] = (86, 94)
-    """First and last axial slice.
+    """First and last axial slice. Volumes have all.
 
     Unit: slices, counted from below, 0 first.
 
@@ -64,9 +81,10 @@ class BratsConfig(FilesConfig, ShareConfig):
     """
 
     min_tumour: float = Field(default=1.0, gt=0, le=Most.COUNT, allow_inf_nan=False)
-    """Smallest area of the tumour in the cropped square that makes a slice a target.
+    """Smallest area of the tumour in the cropped square that makes a slice a target, or smallest
+    volume of the tumour that makes a volume one.
 
-    Unit: cm2.
+    Unit: cm2, of volumes cm3.
     """
 
     percentiles: Annotated[tuple[Share, Share], Field(strict=False)] = (0.5, 99.5)
@@ -147,3 +165,21 @@ class BratsConfig(FilesConfig, ShareConfig):
         if not percentiles[0] < percentiles[1]:
             raise ValueError(f"found {list(percentiles)}, expected [low, high] with low < high")
         return percentiles
+
+    @model_validator(mode="after")
+    def _check_dims(self) -> "BratsConfig":
+        if self.dims == 2:
+            given = [name for name in ("healthy", "spacing") if getattr(self, name) is not None]
+            if given:
+                raise ValueError(f"{given[0]}: needs dims: 3")
+        elif self.resolution % 2 or not SMALLEST_SIDE <= self.resolution <= LARGEST_SIDE:
+            raise ValueError(
+                f"resolution: found {self.resolution}, expected an even number from "
+                f"{SMALLEST_SIDE} to {LARGEST_SIDE} with dims: 3"
+            )
+        return self
+
+    @property
+    def voxel(self) -> float:
+        """Size of the voxels of volumes in mm."""
+        return self.spacing or FIELD_OF_VIEW / self.resolution

@@ -14,11 +14,10 @@ on all of it. Training then reads single slices from a cache (`studio.data.brats
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import multimode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,8 +31,9 @@ from studio.data.brats.layout import (
     find_patients,
     find_repeated,
 )
-from studio.data.brats.notes import edition_notes, order_notes, scan_notes
-from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, Scans, cut_patient
+from studio.data.brats.notes import edition_notes, find_unusual, order_notes, scan_notes
+from studio.data.brats.preprocess import COLUMNS, LEVELS, CuttingOptions, cut_patient
+from studio.data.brats.scans import Scans
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.fingerprint import Fingerprint, hash_pixels
 from studio.data.folders import QuarantineError
@@ -48,15 +48,18 @@ from studio.errors import StudioError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Brats", "BratsConfig", "find_unusual"]
+__all__ = ["Brats", "BratsConfig"]
 
 SIDES = ("left", "right")  # the patient's
 SALIENT = ("tumour_area", "tumour_x", "tumour_y", "enhancing", "oedema", "core")
+COMMON = ("slice", "brain_area")
 EXTRA: dict[str, Tissue] = {"cyst": "cyst", "cavity_area": "cavity"}  # of editions with the label
 
 
 class Brats(Dataset):
     """Slices of brains with a tumour, and of the same patients without one.
+
+    `studio.data.brats.volumes` derives the data set of volumes from this class.
 
     Attributes of the tumour (salient):
 
@@ -92,15 +95,23 @@ class Brats(Dataset):
     LAYOUT = BRATS_LAYOUT
     FREEZES = True
     config: BratsConfig
+    # Names of the columns of `numbers`, of the one that makes a target, and of the attributes.
+    _columns: ClassVar[Sequence[str]] = COLUMNS
+    _size_column: ClassVar[str] = "tumour_area"
+    _of_tumour: ClassVar[Sequence[str]] = SALIENT
+    _of_all: ClassVar[Sequence[str]] = COMMON
+    _extra: ClassVar[Mapping[str, Tissue]] = EXTRA
+    _units: tuple[str, str] = ("slice", "slices")
+    _remedy: ClassVar[str] = "data.slices, data.min_tumour or data.test_share"
 
     def __init__(self, config: BratsConfig, derived: Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
         self.show_names = config.show_names
-        self.root, patients = find_patients(data_folder(config, BRATS_LAYOUT))
+        self.root, patients = self._find_patients()
         self._editions, reasons = self._find_editions(patients)
         self._cache, entries, unusable = self._cut(patients)
         reasons |= unusable
-        reasons |= find_repeated(patients) | find_unusual(
+        reasons |= find_repeated(patients) | self._find_unusual(
             {name: entry for name, entry in entries.items() if name not in reasons}
         )
         self.quarantined = [
@@ -109,14 +120,11 @@ class Brats(Dataset):
         self._check_quarantine(len(patients))
         self.patients = [patient for patient in patients if patient.name not in reasons]
         self._entries = [entries[patient.name] for patient in self.patients]
-        self.shape = (len(config.modalities), config.resolution, config.resolution)
+        self.shape = (len(config.modalities), *(config.resolution,) * config.dims)
         self._find_rows((derived or {}).get("split", {}))
-        self._salient = [*SALIENT, *(name for name in EXTRA if self._has(self.patients, name))]
-        salient = {name: Attribute("salient", target_only=True) for name in self._salient}
-        side = {"tumour_side": Attribute("salient", SIDES, target_only=True)}
-        self.attributes = self._declare(
-            {**salient, **side, "slice": Attribute("common"), "brain_area": Attribute("common")}
-        )
+        has = [name for name in self._extra if self._has(self.patients, name)]
+        self._salient = [*self._of_tumour, *has]
+        self.attributes = self._declare(self._describe_attributes())
         each = 2 * int(np.prod(self.shape)) + config.resolution**2
         self._keeps = (
             each * sum(len(entry.numbers) for entry in self._entries) <= config.memory_gb * 1e9
@@ -146,13 +154,11 @@ class Brats(Dataset):
     def labels(self, split: Split, domain: str) -> Labels:
         table = {
             name: self._table[self._rows[split, domain], column]
-            for column, name in enumerate(COLUMNS)
+            for column, name in enumerate(self._columns)
         }
-        common = {name: table[name].astype(np.float64) for name in ("slice", "brain_area")}
-        if domain == "background":
-            return common
-        salient = {name: table[name].astype(np.float64) for name in self._salient}
-        return {**salient, "tumour_side": (table["right"] > 0.5).astype(np.int64), **common}
+        numbers = self._of_all if domain == "background" else (*self._salient, *self._of_all)
+        columns = {name: table[name].astype(np.float64) for name in numbers}
+        return columns | self._label_sides(table, domain)
 
     def notes(self) -> list[str]:
         return list(self._notes())
@@ -184,6 +190,26 @@ class Brats(Dataset):
         """Returns the patient of each item."""
         return [self.patients[patient] for patient, _ in self._where[self._rows[split, domain]]]
 
+    def _find_patients(self) -> tuple[Path, list[Patient]]:
+        """Returns the folder of the patients, and the patients."""
+        return find_patients(data_folder(self.config, BRATS_LAYOUT))
+
+    def _find_unusual(self, entries: Mapping[str, CacheEntry]) -> dict[str, str]:
+        """Returns patient -> reason for those whose slices would show other places."""
+        return find_unusual(entries)
+
+    def _describe_attributes(self) -> dict[str, Attribute]:
+        """Returns the attributes as the data set declares them."""
+        salient = {name: Attribute("salient", target_only=True) for name in self._salient}
+        side = {"tumour_side": Attribute("salient", SIDES, target_only=True)}
+        return {**salient, **side, **{name: Attribute("common") for name in self._of_all}}
+
+    def _label_sides(self, table: Mapping[str, np.ndarray], domain: str) -> Labels:
+        """Returns the attributes that are sides, of the rows of a domain."""
+        if domain == "background":
+            return {}
+        return {"tumour_side": (table["right"] > 0.5).astype(np.int64)}
+
     def _find_editions(
         self, patients: Sequence[Patient]
     ) -> tuple[dict[str, Edition], dict[str, str]]:
@@ -198,7 +224,7 @@ class Brats(Dataset):
 
     def _has(self, patients: Sequence[Patient], attribute: str) -> bool:
         """Returns whether the edition of any of the patients has the label of an attribute."""
-        return any(self._editions[patient.name].has(EXTRA[attribute]) for patient in patients)
+        return any(self._editions[patient.name].has(self._extra[attribute]) for patient in patients)
 
     def _cut(
         self, patients: Sequence[Patient]
@@ -209,20 +235,12 @@ class Brats(Dataset):
             The cache, patient -> entry, and patient -> reason for those that cannot be used.
         """
         config = self.config
-        numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
-        cutting = CuttingOptions(
-            config.modalities,
-            numbers,
-            config.percentiles,
-            config.crop,
-            config.resolution,
-            config.nan,
-        )
+        key, cutting = self._cutting()
         place = Path(
             os.path.expanduser(config.cache or os.environ.get(CACHE) or self.root / ".studio-cache")
         )
         options = {"root": str(self.root.resolve()), "edition": config.edition}
-        cache = SliceCache(place, "brats", {**vars(cutting), **options})
+        cache = SliceCache(place, "brats", {**key, **options})
         scans, inputs, reasons = {}, {}, {}
         for patient in patients:
             if patient.name not in self._editions:
@@ -240,7 +258,7 @@ class Brats(Dataset):
             scans[patient.name] = Scans(files, edition, patient.volumes)
 
         def cut(name: str) -> PatientSlices:
-            return cut_patient(self.root, scans[name], cutting)
+            return cutting(self.root, scans[name])
 
         entries = cache.entries(inputs, cut)
         return (
@@ -248,6 +266,20 @@ class Brats(Dataset):
             entries,
             reasons | {name: entry.reason for name, entry in entries.items() if entry.reason},
         )
+
+    def _cutting(self) -> tuple[dict[str, Any], Callable[[Path, Scans], PatientSlices]]:
+        """Returns the options that decide a patient's arrays, and the function that cuts them."""
+        config = self.config
+        numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
+        cutting = CuttingOptions(
+            config.modalities,
+            numbers,
+            config.percentiles,
+            config.crop,
+            config.resolution,
+            config.nan,
+        )
+        return vars(cutting), lambda root, scans: cut_patient(root, scans, cutting)
 
     def _check_quarantine(self, patients: int) -> None:
         """Raises an error if too many patients cannot be used."""
@@ -269,10 +301,7 @@ class Brats(Dataset):
         self._where = np.array(
             [(p, row) for p, entry in enumerate(self._entries) for row in range(len(entry.numbers))]
         )
-        anywhere, framed = (
-            self._table[:, COLUMNS.index(name)] for name in ("anywhere", "tumour_area")
-        )
-        belongs = {"background": anywhere == 0, "target": framed >= self.config.min_tumour}
+        belongs = self._sort_rows()
         self._dropped = int(np.count_nonzero(~belongs["background"] & ~belongs["target"]))
         self._splits = self._assign_splits(belongs, stored)
         sides = np.array([SPLITS.index(self._splits[p.subject]) for p in self.patients])
@@ -292,11 +321,17 @@ class Brats(Dataset):
                     else ""
                 )
                 raise StudioError(
-                    f"{self.root}: no {domain} slice in the {name} split, of "
-                    f"{len(self._table)} slices of {len(sides)} patients: "
-                    "add patients, or change data.slices, data.min_tumour or "
-                    f"data.test_share{aside}"
+                    f"{self.root}: no {domain} {self._units[0]} in the {name} split, of "
+                    f"{len(self._table)} {self._units[1]} of {len(sides)} patients: "
+                    f"add patients, or change {self._remedy}{aside}"
                 )
+
+    def _sort_rows(self) -> dict[str, np.ndarray]:
+        """Returns domain -> which rows of `_table` belong to it."""
+        anywhere, framed = (
+            self._table[:, self._columns.index(name)] for name in ("anywhere", self._size_column)
+        )
+        return {"background": anywhere == 0, "target": framed >= self.config.min_tumour}
 
     def _assign_splits(
         self, belongs: Mapping[str, np.ndarray], stored: Mapping[str, Split]
@@ -328,6 +363,22 @@ class Brats(Dataset):
         return taken
 
     def _notes(self) -> Iterator[str]:
+        yield from self._count_notes()
+        if self.quarantined:
+            yield f"{len(self.quarantined)} patients are set aside" + format_lines(
+                [f"{n}: {why}" for n, why in self.quarantined]
+            )
+        ill = [patient for patient in self.patients if not patient.healthy]
+        yield from edition_notes([self._editions[patient.name] for patient in ill])
+        yield from order_notes(ill)
+        yield from self._grid_notes()
+        yield from scan_notes([entry.facts for entry in self._entries])
+        sides = [*self._splits.values()]
+        yield self._split_note(", ".join(f"{sides.count(split)} in {split}" for split in SPLITS))
+        yield f"{self._units[1]} are kept in {self._cache.folder}"
+
+    def _count_notes(self) -> Iterator[str]:
+        """Yields how many items there are."""
         config = self.config
         counts = {domain: sum(self.size(split, domain) for split in SPLITS) for domain in DOMAINS}
         empty = sum(int(entry.facts["empty"]) for entry in self._entries)
@@ -338,39 +389,12 @@ class Brats(Dataset):
             f"at least {config.min_tumour:g} cm2; {self._dropped} in between are left out, "
             f"{empty} show no brain"
         )
-        if self.quarantined:
-            yield f"{len(self.quarantined)} patients are set aside" + format_lines(
-                [f"{n}: {why}" for n, why in self.quarantined]
-            )
-        yield from edition_notes([self._editions[patient.name] for patient in self.patients])
-        yield from order_notes(self.patients)
-        yield from scan_notes([entry.facts for entry in self._entries])
-        sides = [*self._splits.values()]
-        by_split = ", ".join(f"{sides.count(split)} in {split}" for split in SPLITS)
-        yield (
-            f"split by patient: {by_split}; background slices are of the same patients as target "
-            "slices"
-        )
-        yield f"slices are kept in {self._cache.folder}"
 
+    def _grid_notes(self) -> Iterator[str]:
+        """Yields notes on the grids of the files. All are the same."""
+        yield from ()
 
-def find_unusual(entries: Mapping[str, CacheEntry]) -> dict[str, str]:
-    """Returns the patients with another size or number of voxels than most, with a reason.
-
-    Slices of the same number would show other places of them.
-    """
-    grids = {
-        name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))
-        for name, entry in entries.items()
-    }
-    usual = min(multimode(grids.values()), default=((), ()))
-    text = "{} voxels of {} mm".format
-    kinds = {
-        grid: text(*(" x ".join(f"{n:g}" for n in part) for part in grid))
-        for grid in {*grids.values(), usual}
-    }
-    return {
-        name: f"has {kinds[grid]}, most have {kinds[usual]}"
-        for name, grid in grids.items()
-        if grid != usual
-    }
+    def _split_note(self, by_split: str) -> str:
+        """Returns a note on the split."""
+        same = "background slices are of the same patients as target slices"
+        return f"split by patient: {by_split}; {same}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from studio.data.brats.editions import Edition, find_edition
+from studio.data.brats.editions import EDITIONS, Edition, find_edition
 from studio.data.io.files import first_existing, raise_unlistable
 from studio.data.io.images import UnreadableError
 from studio.data.io.names import join_names, normalise_name
@@ -74,6 +74,7 @@ class Patient:
         files: modality, or `seg` -> its files, relative to the root. There should be one.
         volumes: modality -> number of its volume in a 4-D file. Empty for other files.
         lies_in: folders with files of this patient, if there are several.
+        healthy: whether this is a healthy person of another data set, without a mask.
     """
 
     name: str
@@ -81,24 +82,28 @@ class Patient:
     files: Mapping[str, tuple[str, ...]]
     volumes: Mapping[str, int] = field(default_factory=dict)
     lies_in: tuple[str, ...] = ()
+    healthy: bool = False
 
     def select_files(self, modalities: Sequence[str]) -> dict[str, str]:
         """Returns modality -> file for some modalities, and the mask's file as the last one.
 
+        A healthy person has no mask.
+
         Raises:
             UnreadableError: a modality has no file, or several.
         """
-        for name in (*modalities, MASK):
+        kinds = (*modalities, *[MASK] * (not self.healthy))
+        for name in kinds:
             found = self.files.get(name, ())
             if not found:
-                kinds = ", ".join(sorted(self.files)) or "nothing"
+                seen = ", ".join(sorted(self.files)) or "nothing"
                 apart = (
                     f"; its files lie in {len(self.lies_in)} folders "
                     f"({join_names(self.lies_in, SHOWN)}): put them into one"
                     if self.lies_in
                     else ""
                 )
-                raise UnreadableError(f"has no {name} file, found {kinds}{apart}")
+                raise UnreadableError(f"has no {name} file, found {seen}{apart}")
             if len(found) > 1:
                 names = [Path(_printable(file)).name for file in found]
                 rest = (
@@ -114,10 +119,12 @@ class Patient:
                     raise UnreadableError(
                         f"has a path that is not UTF-8, {_printable(file)}: rename it"
                     )
-        return {name: self.files[name][0] for name in (*modalities, MASK)}
+        return {name: self.files[name][0] for name in kinds}
 
     def find_edition(self, root: Path, given: str) -> Edition:
         """Returns the edition of BraTS, see `studio.data.brats.editions.find_edition`."""
+        if self.healthy:
+            return EDITIONS["gli2023"]  # nothing depends on it
         path = root.resolve() / self.name
         words = {
             match[2].lower()

@@ -1,14 +1,16 @@
-"""Notes on a user's copy of BraTS: editions, background, NaN and orientation."""
+"""Notes on a user's copy of BraTS: editions, background, NaN, orientation, and unusual grids."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import multimode
 from typing import Any
 
+from studio.data.brats.cache import CacheEntry
 from studio.data.brats.editions import Edition
 from studio.data.brats.layout import Patient
 from studio.data.io.nifti import Fault, orientation_notes
 
-__all__ = ["edition_notes", "order_notes", "scan_notes"]
+__all__ = ["edition_notes", "find_unusual", "order_notes", "scan_notes"]
 
 
 def edition_notes(editions: Sequence[Edition]) -> Iterator[str]:
@@ -56,3 +58,25 @@ def _worst(faults: Sequence[Fault]) -> Fault:
     if "contradictory" in faults:
         return "contradictory"
     return "unknown" if "unknown" in faults else ""
+
+
+def find_unusual(entries: Mapping[str, CacheEntry]) -> dict[str, str]:
+    """Returns the patients with another size or number of voxels than most, with a reason.
+
+    Slices of the same number would show other places of them.
+    """
+    grids = {
+        name: (tuple(entry.facts["shape"]), tuple(entry.facts["spacing"]))
+        for name, entry in entries.items()
+    }
+    usual = min(multimode(grids.values()), default=((), ()))
+    text = "{} voxels of {} mm".format
+    kinds = {
+        grid: text(*(" x ".join(f"{n:g}" for n in part) for part in grid))
+        for grid in {*grids.values(), usual}
+    }
+    return {
+        name: f"has {kinds[grid]}, most have {kinds[usual]}"
+        for name, grid in grids.items()
+        if grid != usual
+    }

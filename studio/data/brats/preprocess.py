@@ -1,7 +1,6 @@
 """Cutting a patient's volumes into slices, with a description of the tumour from the mask.
 
-The brain is everything except the background, which is the value that fills the border of the
-volume: 0 in BraTS, another one in scans that were standardised.
+The brain is everything except the background (`studio.data.brats.scans`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,15 @@ import numpy as np
 from studio.data.brats.cache import PatientSlices
 from studio.data.brats.editions import Edition, Tissue
 from studio.data.brats.layout import MASK
-from studio.data.io.background import NanRule, find_background
+from studio.data.brats.scans import (
+    Scans,
+    apply_window,
+    find_ground,
+    find_window,
+    format_sizes,
+    read_scans,
+)
+from studio.data.io.background import NanRule
 from studio.data.io.fitting import fit
 from studio.data.io.images import Picture, UnreadableError
 from studio.data.io.volumes import Volume, axial_slice, read_volume
@@ -22,10 +29,10 @@ __all__ = [
     "COLUMNS",
     "LEVELS",
     "CuttingOptions",
-    "Scans",
     "SingleVolume",
     "cut_patient",
     "cut_single_volume",
+    "share_tissues",
     "to_levels",
 ]
 
@@ -46,11 +53,7 @@ COLUMNS = (
     "cyst",
     "cavity_area",
 )
-FILLED = (
-    0.01  # share of a scan that is 0 at least if 0 is the background without filling the border
-)
-NEAR = 0.01  # relative difference up to which voxels have the same size
-SAME_PLACE = 1.0  # largest distance in mm between volumes of one patient
+NEAR = 0.01  # relative difference up to which pixels are square
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,6 @@ class CuttingOptions:
     nan: NanRule = None
 
 
-@dataclass(frozen=True)
-class Scans:
-    """The files of a patient that are read.
-
-    Attributes:
-        files: modality -> file, and that of the mask.
-        edition: decides the meaning of the mask's labels.
-        volumes: modality -> number of its volume in a 4-D file. Empty for other files.
-    """
-
-    files: Mapping[str, str]
-    edition: Edition
-    volumes: Mapping[str, int]
-
-
 def cut_patient(root: Path, scans: Scans, cutting: CuttingOptions) -> PatientSlices:
     """Cuts a patient's slices.
 
@@ -111,32 +99,15 @@ def cut_patient(root: Path, scans: Scans, cutting: CuttingOptions) -> PatientSli
         UnreadableError: a file cannot be used, or the files do not match each other or the
             options.
     """
-    files = {name: Path(file).name for name, file in scans.files.items()}
-    volumes = {
-        name: _read(
-            root / scans.files[name], scans.volumes.get(name), None if name == MASK else cutting.nan
-        )
-        for name in files
-    }
-    first = volumes[cutting.modalities[0]]
-    for name, volume in volumes.items():
-        _check_aligned(files[name], volume, files[cutting.modalities[0]], first)
-    scans.edition.check_labels(files[MASK], volumes[MASK].values)
+    read = read_scans(root, scans, cutting)
+    volumes, first = read.volumes, read.volumes[cutting.modalities[0]]
     side = _crop_side(first, cutting)
-    found = {name: _background(volumes[name].values) for name in cutting.modalities}
-    grounds = {name: ground or 0.0 for name, ground in found.items()}
-    windows = {
-        name: _window(files[name], volumes[name].values, cutting.percentiles, ground)
-        for name, ground in grounds.items()
-    }
-    arrays = _cut_slices(volumes, windows, grounds, side, scans.edition, cutting)
+    arrays = _cut_slices(volumes, read.windows, read.grounds, side, scans.edition, cutting)
     facts = {
         "shape": list(first.values.shape),
         "spacing": [round(size, 3) for size in first.spacing],
         "empty": len(cutting.slices) - len(arrays["images"]),
-        "orientation": sorted({v.orientation for v in volumes.values() if v.orientation}),
-        "filled": sum(volume.filled > 0 for volume in volumes.values()),
-        "background": {name: ground for name, ground in found.items() if ground != 0},
+        **read.facts(),
     }
     return PatientSlices(arrays, facts)
 
@@ -171,7 +142,7 @@ def _cut_slices(
         if not brain.any():
             continue
         windowed = np.stack(
-            [_apply_window(planes[name], window, grounds[name]) for name, window in windows.items()]
+            [apply_window(planes[name], window, grounds[name]) for name, window in windows.items()]
         )
         images.append(to_levels(_resize(windowed, cutting.resolution)))
         masks.append((_resize((labels > 0)[None], cutting.resolution)[0] >= 0.5).astype(np.uint8))
@@ -222,7 +193,7 @@ def cut_single_volume(
             brain.
     """
     volume = read_volume(path, nan=cutting.nan)
-    background = _background(volume.values) or 0.0
+    background = find_ground(volume.values) or 0.0
     numbers = chosen(volume.values.shape[2])
     side = _crop_side(volume, replace(cutting, slices=tuple(numbers)))
     framed = {n: _crop_centre(axial_slice(volume.values, n), side) for n in numbers}
@@ -230,8 +201,8 @@ def cut_single_volume(
     shown = tuple(number for number, plane in framed.items() if (plane != dark).any())
     if not shown:
         raise UnreadableError("shows no brain in these slices")
-    window = _window(path.name, volume.values, cutting.percentiles, background)
-    planes = [_apply_window(framed[number], window, background)[None] for number in shown]
+    window = find_window(path.name, volume.values, cutting.percentiles, background)
+    planes = [apply_window(framed[number], window, background)[None] for number in shown]
     images = np.stack([to_levels(_resize(plane, cutting.resolution)) for plane in planes])
     return SingleVolume(
         images * np.float32(2 / LEVELS) - 1,
@@ -243,36 +214,6 @@ def cut_single_volume(
     )
 
 
-def _read(path: Path, volume: int | None, nan: NanRule) -> Volume:
-    """Reads a volume. Error messages begin with its name."""
-    try:
-        return read_volume(path, volume, nan)
-    except UnreadableError as error:
-        raise type(error)(f"{path.name} {error}") from None
-
-
-def _check_aligned(name: str, volume: Volume, other: str, reference: Volume) -> None:
-    """Refuses volumes of one patient that do not match voxel by voxel."""
-    if volume.values.shape != reference.values.shape:
-        raise UnreadableError(
-            f"{name} has {_format_sizes(volume.values.shape)} voxels, {other} has "
-            f"{_format_sizes(reference.values.shape)}"
-        )
-    if not np.allclose(volume.spacing, reference.spacing, rtol=NEAR, atol=0):
-        raise UnreadableError(
-            f"{name} has voxels of {_format_sizes(volume.spacing)} mm, {other} of "
-            f"{_format_sizes(reference.spacing)} mm"
-        )
-    apart = float(np.abs(np.subtract(volume.origin, reference.origin)).max())
-    if apart > SAME_PLACE:
-        raise UnreadableError(f"{name} and {other} lie {apart:.3g} mm apart")
-
-
-def _format_sizes(numbers: Sequence[float]) -> str:
-    """Returns numbers joined by x."""
-    return " x ".join(f"{number:.4g}" for number in numbers)
-
-
 def _crop_side(volume: Volume, cutting: CuttingOptions) -> int:
     """Returns the side of the centred square in voxels."""
     across, along, slices = volume.values.shape
@@ -282,44 +223,13 @@ def _crop_side(volume: Volume, cutting: CuttingOptions) -> int:
         )
     if abs(volume.spacing[0] / volume.spacing[1] - 1) > NEAR:
         raise UnreadableError(
-            f"has pixels of {_format_sizes(volume.spacing[:2])} mm, expected square ones"
+            f"has pixels of {format_sizes(volume.spacing[:2])} mm, expected square ones"
         )
     if cutting.crop > min(across, along):
         raise UnreadableError(
             f"has slices of {along} x {across}, smaller than data.crop: {cutting.crop}"
         )
     return cutting.crop or min(across, along)
-
-
-def _background(values: np.ndarray) -> float | None:
-    """Returns the value around the brain, or None if there is none."""
-    found = find_background(values)
-    if found is not None:
-        return found
-    return 0.0 if np.mean(values == 0) >= FILLED else None
-
-
-def _window(
-    name: str, values: np.ndarray, percentiles: tuple[float, float], background: float
-) -> tuple[float, float]:
-    """Returns two percentiles of the brain, i.e. of the voxels that are not background."""
-    brain = values != np.float32(background)
-    if not brain.any():
-        same = f"has the value {background:g}" if background else "is zero"
-        raise UnreadableError(f"{name} {same} everywhere")
-    low, high = np.percentile(values[brain], percentiles)
-    if low >= high:
-        raise UnreadableError(
-            f"{name} has the same value, {low:g}, in nearly all voxels that are not {background:g}"
-        )
-    return low, high
-
-
-def _apply_window(plane: np.ndarray, window: tuple[float, float], background: float) -> np.ndarray:
-    """Maps a window to 0 and 1. The background becomes 0."""
-    low, high = window
-    brain = plane != np.float32(background)
-    return np.where(brain, ((plane - low) / (high - low)).clip(0, 1), 0).astype(np.float32)
 
 
 def to_levels(planes: np.ndarray) -> np.ndarray:
@@ -360,10 +270,19 @@ def _measure_tumour(
     found = np.flatnonzero(brain.any(0))
     middle = (found[0] + found[-1]) / 2
     right = np.mean((columns > middle) + 0.5 * (columns == middle))
-    inside = labels[rows, columns]
+    shares = share_tissues(labels[rows, columns], edition)
+    return [len(rows) * pixel, float(x), float(y), float(right), *shares, cavity_area]
+
+
+def share_tissues(labels: np.ndarray, edition: Edition) -> list[float]:
+    """Returns the shares of enhancing tumour, oedema, core and cyst, NaN if the edition lacks one.
+
+    Args:
+        labels: of the voxels of a tumour, (n,).
+        edition: decides their meaning.
+    """
     parts: tuple[Tissue, ...] = ("enhancing", "oedema", "core", "cyst")
-    shares = [
-        float(np.mean(inside == edition.label(part))) if edition.has(part) else np.nan
+    return [
+        float(np.mean(labels == edition.label(part))) if edition.has(part) else np.nan
         for part in parts
     ]
-    return [len(rows) * pixel, float(x), float(y), float(right), *shares, cavity_area]

@@ -2,8 +2,9 @@
 
 A run must see new files as it saw its training images. For `folders` this is the largest square in
 the middle, its rule of intensity, and the slice that it takes from a volume. For `brats`
-with one modality it is the percentiles of each volume and the slices and crop of the data set. The
-other data sets have no files of this kind. Files are read as by `folders` from 8-bit images.
+with one modality it is the percentiles of each volume and the slices and crop of the data set. In
+3-D it is the cube of the brain, whose halves are two items unless the background is healthy people.
+The other data sets have no files of this kind. Files are read as by `folders` from 8-bit images.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from studio.data.brats.dataset import BratsConfig
+from studio.data.brats.config import BratsConfig
+from studio.data.brats.cubes import BrainOptions, read_brain, take_half
 from studio.data.brats.preprocess import CuttingOptions, cut_single_volume
+from studio.data.brats.volumes import brain_options
 from studio.data.dataset import DataConfig
 from studio.data.folders import FoldersConfig
 from studio.data.intensity import Intensity, OtherTypeError, Window
@@ -48,6 +51,7 @@ class ReadingRule:
         remedy: what to do about a file whose type the rule does not cover.
         fit: which part of an image becomes the square.
         cube: options of `vbm`, else None.
+        brain: options of `brats` in 3-D, else None.
     """
 
     shape: tuple[int, ...]
@@ -60,11 +64,13 @@ class ReadingRule:
     remedy: str = ""
     fit: Fit = "crop"
     cube: CubeOptions | None = None
+    brain: BrainOptions | None = None
 
     @property
     def several(self) -> bool:
         """Whether a file may give several images."""
-        return self.cutting is not None or takes_several(self.chosen)
+        halves = self.brain is not None and self.brain.halves
+        return halves or self.cutting is not None or takes_several(self.chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +79,10 @@ class UserFile:
 
     Attributes:
         path: the file.
-        images: (n, C, R, R) float32 in [-1, 1], one per slice, or (1, 1, R, R, R), a volume.
-        numbers: numbers of the slices of a volume, counted as the data set counts them, or () for
-            an image.
+        images: (n, C, R, R) float32 in [-1, 1], one per slice, or (n, 1, R, R, R), a volume or its
+            two halves.
+        numbers: numbers of the slices of a volume, counted as the data set counts them, (0, 1) for
+            the left and the right half of a brain, or () for an image.
         window: values that -1 and 1 stand for.
         size: height and width in the file, of a volume depth, height and width.
         stamp: size in bytes and modification time in ns of the file.
@@ -136,12 +143,7 @@ def reading_rule(
         )
     channels, height, width = shape
     if isinstance(config, BratsConfig):
-        if len(config.modalities) > 1:
-            each = ", ".join(config.modalities)
-            raise StudioError(
-                f"this run reads {len(config.modalities)} volumes per patient ({each}), "
-                "and a file has one of them"
-            )
+        _refuse_several(config)
         numbers = tuple(range(config.slices[0], config.slices[1] + 1, config.slice_step))
         cutting = CuttingOptions(
             config.modalities,
@@ -177,10 +179,23 @@ def _rule_of_volumes(
     """Returns the reading rule of a run on volumes."""
     if chosen is not None:
         raise StudioError("--slice: this run reads whole volumes, so it has no use")
+    if isinstance(config, BratsConfig):
+        _refuse_several(config)
+        return ReadingRule(shape, False, intensity, None, brain=brain_options(config))
     if shape[0] != 1:
         raise StudioError(f"this run reads volumes of {shape[0]} channels, and files have 1")
     cube = cube_options(config) if isinstance(config, VbmConfig) else None
     return ReadingRule(shape, False, intensity, None, remedy=remedy, cube=cube)
+
+
+def _refuse_several(config: BratsConfig) -> None:
+    """Raises an error if a patient has several volumes, of which a file has one."""
+    if len(config.modalities) > 1:
+        each = ", ".join(config.modalities)
+        raise StudioError(
+            f"this run reads {len(config.modalities)} volumes per patient ({each}), "
+            "and a file has one of them"
+        )
 
 
 def read_user_file(path: Path, rule: ReadingRule) -> UserFile:
@@ -249,11 +264,16 @@ def _apply_intensity(
 def _read_cube(path: Path, rule: ReadingRule) -> UserFile:
     """Reads a whole volume."""
     with images.explain_read_errors():
-        cube = read_cube(path, rule.cube, rule.shape[1], rule.intensity, rule.remedy)
+        if rule.brain is None:
+            cube = read_cube(path, rule.cube, rule.shape[1], rule.intensity, rule.remedy)
+        else:
+            cube = read_brain(path, rule.brain)
+    halves = rule.brain is not None and rule.brain.halves
+    parts = [take_half(cube.values, side, -1) for side in (0, 1)] if halves else [cube.values]
     return UserFile(
         path,
-        cube.values[None, None],
-        (),
+        np.stack(parts)[:, None],
+        (0, 1) if halves else (),
         (cube.mean - cube.reach, cube.mean + cube.reach),
         cube.shape[::-1],
         file_stamp(path),

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from studio.data.brats.cubes import join_halves
 from studio.data.io.arrays import open_array
 from studio.data.io.cube_files import write_cube
 from studio.data.io.dicom import write_dicom
@@ -68,7 +69,9 @@ def write_back(source: UserFile, images: np.ndarray, out: Path, difference: bool
         raise UnreadableError("has changed since it was read")
     if source.cube is not None:
         with explain_read_errors():
-            write_cube(source.path, source.cube, images[0, 0], out, difference)
+            cubes = images[:, 0]
+            whole = join_halves(cubes[0], cubes[1]) if len(cubes) == 2 else cubes[0]
+            write_cube(source.path, source.cube, whole, out, difference)
         return
     low, high = np.array(source.window, np.float32)
     values = images / 2 * (high - low) if difference else (images + 1) / 2 * (high - low) + low

@@ -10,7 +10,7 @@ from studio.data.io.files import FilesConfig
 from studio.data.splits import ShareConfig
 from studio.limits import Most
 
-__all__ = ["FIELD_OF_VIEW", "VbmConfig"]
+__all__ = ["FIELD_OF_VIEW", "LARGEST_SIDE", "VbmConfig"]
 
 FIELD_OF_VIEW = 192.0  # mm, the side of the box if `spacing` is null
 LARGEST_SIDE = 256  # voxels: 16.8 million of them

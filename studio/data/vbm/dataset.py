@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from studio.data.brats.cache import CACHE, CacheEntry, PatientSlices, SliceCache
-from studio.data.brats.dataset import find_unusual
 from studio.data.brats.layout import file_stamps
+from studio.data.brats.notes import find_unusual
 from studio.data.brats.preprocess import LEVELS
 from studio.data.columns import column_notes, read_columns
 from studio.data.conditions import Conditions

@@ -10,7 +10,15 @@ from studio.data.io.nifti import orientation_notes
 from studio.data.vbm.config import VbmConfig
 from studio.domains import DOMAINS
 
-__all__ = ["column_use_notes", "missing_notes", "split_notes", "volume_notes"]
+__all__ = [
+    "column_use_notes",
+    "confound_notes",
+    "kind_notes",
+    "lost_notes",
+    "missing_notes",
+    "split_notes",
+    "volume_notes",
+]
 
 Facts = Mapping[str, Any]
 SHOWN = 0.001  # share of clipped voxels, or of brain outside of the cube, that is worth a note
@@ -35,21 +43,15 @@ def volume_notes(
         f"each volume becomes a cube of {size} along each axis; the mean of its brain becomes 0, "
         f"and {config.spread:g} standard deviations become 1"
     )
-    grids = [_grid_text((*fact["shape"], *fact["spacing"])) for fact in facts]
     remedy = "all are resampled (data.mixed: refuse sets the others aside)"
     names = [name for name, _, _ in items]
-    yield from _kind_notes("files", names, grids, remedy)
+    yield from kind_notes(names, facts, remedy)
     axes = [fact["axes"] for fact in facts]
     if len(set(axes)) > 1:
         yield from _kind_notes("stored axes", names, axes, "all are turned to the same axes")
-    yield from _confound_notes([domain for _, _, domain in items], facts)
-    lost = [1 - fact["kept"] for fact in facts]
-    if max(lost) > SHOWN:
-        count = sum(share > SHOWN for share in lost)
-        yield (
-            f"{count} volumes have {'brain' if config.brain == 'background' else 'voxels'} outside "
-            f"of the cube, up to {max(lost):.1%} of it (data.spacing, data.align)"
-        )
+    yield from confound_notes([domain for _, _, domain in items], facts)
+    place = "brain" if config.brain == "background" else "voxels"
+    yield from lost_notes([fact["kept"] for fact in facts], place, "data.spacing, data.align")
     clipped = [fact["clipped"] for fact in facts]
     if max(clipped) > SHOWN:
         mean, most = sum(clipped) / len(clipped), max(clipped)
@@ -57,6 +59,29 @@ def volume_notes(
     if count := sum(fact["filled"] > 0 for fact in facts):
         yield f"{count} volumes had NaN, which data.nan replaced"
     yield from orientation_notes([fact["orientation"] for fact in facts], "volumes")
+
+
+def lost_notes(kept: Sequence[float], place: str, options: str) -> Iterator[str]:
+    """Yields how many volumes lie partly outside of their cube.
+
+    Args:
+        kept: share of each volume's brain that lies in its cube.
+        place: what lies outside.
+        options: remedy.
+    """
+    lost = [1 - share for share in kept]
+    if max(lost) > SHOWN:
+        count = sum(share > SHOWN for share in lost)
+        yield (
+            f"{count} volumes have {place} outside of the cube, up to {max(lost):.1%} of it "
+            f"({options})"
+        )
+
+
+def kind_notes(names: Sequence[str], facts: Sequence[Facts], remedy: str) -> Iterator[str]:
+    """Yields the grids of the files, and the files with another grid than most."""
+    grids = [_grid_text((*fact["shape"], *fact["spacing"])) for fact in facts]
+    yield from _kind_notes("files", names, grids, remedy)
 
 
 def _kind_notes(
@@ -73,7 +98,7 @@ def _kind_notes(
     yield f"{what}: {join_names(shown)} ({join_names(rare)}); {remedy}"
 
 
-def _confound_notes(domains: Sequence[str], facts: Sequence[Facts]) -> Iterator[str]:
+def confound_notes(domains: Sequence[str], facts: Sequence[Facts]) -> Iterator[str]:
     """Yields a note if a size of voxels is much more common in one of the sets."""
     by_domain: dict[str, Counter] = defaultdict(Counter)
     for domain, fact in zip(domains, facts, strict=True):

@@ -29,13 +29,18 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Image
 
 __all__ = [
+    "FEWEST_KEPT",
     "Cube",
     "CubeOptions",
     "cut_cube",
     "from_cube_axes",
     "place_cube",
     "prepare_cube",
+    "refuse_thin",
+    "resample",
+    "share_inside",
     "to_cube_axes",
+    "without_values",
 ]
 
 FEWEST_VOXELS = 8  # along each axis of a volume
@@ -111,13 +116,8 @@ def prepare_cube(path: Path, options: CubeOptions) -> Cube:
             brain is found in it, or too little of it lies in the cube. The message continues a
             sentence that begins with the file's name.
     """
-    from nibabel.nifti1 import Nifti1Image
-    from nibabel.processing import resample_from_to
-
     volume = read_volume(path, nan=options.nan)
-    if min(volume.values.shape) < FEWEST_VOXELS:
-        shape = " x ".join(map(str, volume.values.shape))
-        raise UnreadableError(f"has {shape} voxels, expected a volume")
+    refuse_thin(volume)
     if volume.orientation == "unknown" and options.align == "world":
         raise UnreadableError(
             "states no place in space (sform_code and qform_code are 0): correct its header, or "
@@ -126,7 +126,7 @@ def prepare_cube(path: Path, options: CubeOptions) -> Cube:
     found = find_background(volume.values)
     brain = _find_brain(volume.values, found, options)
     affine = _place_cube(volume, options)
-    kept = _share_inside(brain, volume.affine, affine, options.resolution)
+    kept = share_inside(brain, volume.affine, affine, options.resolution)
     if kept < FEWEST_KEPT and options.brain == "background":
         align = "data.align: centre, or " if options.align == "world" else ""
         raise UnreadableError(
@@ -134,11 +134,8 @@ def prepare_cube(path: Path, options: CubeOptions) -> Cube:
             f"{options.voxel:g} mm: set {align}a larger data.spacing"
         )
     outside = float(volume.values.min()) if found is None else found
-    grid = (options.resolution,) * 3, affine
-    image = _smooth(Nifti1Image(volume.values, volume.affine), volume, options.voxel)
-    values = _voxels(resample_from_to(image, grid, order=1, cval=outside))
-    mask = Nifti1Image(brain.astype(np.float32), volume.affine)
-    inside = _voxels(resample_from_to(mask, grid, order=0)) > 0
+    values = resample(volume.values, volume, affine, options, outside)
+    inside = resample(brain.astype(np.float32), volume, affine, options, nearest=True) > 0
     mean, deviation = _measure(values[inside])
     reach = options.spread * deviation
     scaled = (values - mean) / reach
@@ -152,7 +149,7 @@ def prepare_cube(path: Path, options: CubeOptions) -> Cube:
         kept,
         clipped,
         volume.values.shape,
-        replace(volume, values=np.empty((0, 0, 0), np.float32)),
+        without_values(volume),
     )
 
 
@@ -184,6 +181,52 @@ def cut_cube(path: Path, options: CubeOptions) -> PatientSlices:
     return PatientSlices(
         {"image": image, "numbers": np.array([project(cube.values)], np.float32)}, facts
     )
+
+
+def without_values(volume: Volume) -> Volume:
+    """Returns a volume without its voxels."""
+    return replace(volume, values=np.empty((0, 0, 0), np.float32))
+
+
+def refuse_thin(volume: Volume) -> None:
+    """Refuses a volume of too few voxels along an axis.
+
+    Raises:
+        UnreadableError: it has fewer than `FEWEST_VOXELS`.
+    """
+    if min(volume.values.shape) < FEWEST_VOXELS:
+        shape = " x ".join(map(str, volume.values.shape))
+        raise UnreadableError(f"has {shape} voxels, expected a volume")
+
+
+def resample(
+    values: np.ndarray,
+    volume: Volume,
+    affine: np.ndarray,
+    options: CubeOptions,
+    outside: float = 0.0,
+    nearest: bool = False,
+) -> np.ndarray:
+    """Resamples values on the grid of a volume to a cube, (R, R, R) float32 in canonical axes.
+
+    Args:
+        values: (X, Y, Z), one per voxel of the volume.
+        volume: states the grid.
+        affine: of the cube.
+        options: its resolution and the size of its voxels.
+        outside: value beyond the volume.
+        nearest: whether each voxel takes the nearest value. Otherwise the values are smoothed, if
+            the voxels become larger, and interpolated linearly.
+    """
+    from nibabel.nifti1 import Nifti1Image
+    from nibabel.processing import resample_from_to
+
+    image = Nifti1Image(values, volume.affine)
+    if not nearest:
+        image = _smooth(image, volume, options.voxel)
+    grid = (options.resolution,) * 3, affine
+    made = resample_from_to(image, grid, order=0 if nearest else 1, cval=outside)
+    return np.asarray(made.dataobj, np.float32)
 
 
 def to_cube_axes(values: np.ndarray) -> np.ndarray:
@@ -239,9 +282,7 @@ def place_cube(options: CubeOptions, origin: np.ndarray | None = None) -> np.nda
     return affine
 
 
-def _share_inside(
-    brain: np.ndarray, affine: np.ndarray, cube: np.ndarray, resolution: int
-) -> float:
+def share_inside(brain: np.ndarray, affine: np.ndarray, cube: np.ndarray, resolution: int) -> float:
     """Returns the share of the brain's voxels whose middle lies in the cube."""
     to_cube = np.linalg.inv(cube) @ affine
     axes = [np.arange(length, dtype=np.float32) for length in brain.shape]
@@ -263,10 +304,6 @@ def _smooth(image: "Nifti1Image", volume: Volume, voxel: float) -> "Nifti1Image"
     own = np.array(volume.spacing)
     sigma = np.maximum(0, voxel / own - 1) / 2 * own
     return smooth_image(image, sigma * FWHM) if (sigma > 1e-3 * own).any() else image
-
-
-def _voxels(image: "Nifti1Image") -> np.ndarray:
-    return np.asarray(image.dataobj, np.float32)
 
 
 def _measure(brain: np.ndarray) -> tuple[float, float]:

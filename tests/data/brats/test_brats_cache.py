@@ -12,7 +12,8 @@ from safetensors import safe_open
 from support.brats_files import everything, head, open_brats, values_with_nan, write_patient
 
 from studio.data.brats import cache, dataset
-from studio.data.brats.preprocess import CuttingOptions, Scans
+from studio.data.brats.preprocess import CuttingOptions
+from studio.data.brats.scans import Scans
 from studio.errors import StudioError
 
 

@@ -306,8 +306,9 @@ def _shape(name: str, run: Run) -> tuple[int, ...]:
     shape = run.shape
     if len(shape) not in (3, 4):
         raise StudioError(
-            f"{name}: holds vectors of shape {shape}; the app shows images (channels, height, "
-            "width) and volumes (channels, depth, height, width)"
+            f"{name}: holds vectors of {shape[0]} numbers, and the page shows images and volumes "
+            "only; for vectors, studio apply writes codes and healed values of csv, npy and h5ad "
+            "files, studio codes those of the data set, and studio report and render draw tiles"
         )
     return shape
 

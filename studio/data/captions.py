@@ -46,12 +46,35 @@ def caption_images(
 ) -> list[str]:
     """Returns the domain, the file and the subject of each image: `target scan_2.png (patient 7)`.
 
-    Long names are shortened in their middle.
+    Long names are shortened in their middle. If the target set has several conditions, they are
+    named: `target [viral] scan_2.png`.
     """
+    kinds = _conditions(dataset, split, domain, indices)
     if not (isinstance(dataset, NamedDataset) and dataset.show_names):
-        return name_images(dataset, split, domain, indices)
+        names = name_images(dataset, split, domain, indices)
+        return [_with_condition(name, kind) for name, kind in zip(names, kinds, strict=True)]
     names, subjects = dataset.item_names(split, domain), dataset.item_subjects(split, domain)
-    return [_caption(domain, names[index], subjects[index]) for index in indices]
+    return [
+        _with_condition(_caption(domain, names[index], subjects[index]), kind)
+        for index, kind in zip(indices, kinds, strict=True)
+    ]
+
+
+def _conditions(
+    dataset: Dataset, split: Split, domain: str, indices: Sequence[int] | np.ndarray
+) -> list[str]:
+    """Returns the condition of each image, "" for none."""
+    if domain == "background" or not dataset.condition:
+        return [""] * len(indices)
+    column = dataset.labels(split, domain)[dataset.condition]
+    classes = dataset.attributes[dataset.condition].classes
+    return [classes[column[index]] if column[index] >= 0 else "" for index in indices]
+
+
+def _with_condition(caption: str, kind: str) -> str:
+    """Returns a caption with the condition after the domain, unless its folder already says it."""
+    domain, _, name = caption.partition(" ")
+    return f"{domain} [{kind}] {name}" if kind and not name.startswith(f"{kind}/") else caption
 
 
 def _caption(domain: str, name: str, subject: str) -> str:

@@ -42,6 +42,20 @@ def test_caption_images_names_the_file_and_the_subject(root: Path) -> None:
     assert every_caption(dataset, "background")["background/007.png"] == "background 007.png"
 
 
+def test_caption_images_names_the_condition_unless_the_folder_does(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for i in range(8):
+            write(tmp_path / "background" / name / f"{i}.png", noise(("background", name, i)))
+            write(tmp_path / "target" / name / f"{name}{i}.png", noise((name, i)))
+    dataset = open_folders(tmp_path, conditions=["a", "b"])
+    assert every_caption(dataset, "target")["target/a/a3.png"] == "target a/a3.png"
+    dataset.show_names = False
+    kinds = dataset.labels("test", "target")["condition"]
+    expected = [f"target [{'ab'[kind]}] {i}" for i, kind in enumerate(kinds)]
+    assert caption_images(dataset, "test", "target", range(len(kinds))) == expected
+    assert caption_images(dataset, "test", "background", [1]) == ["background 1"]
+
+
 def test_caption_images_hides_names_when_the_config_says_so(root: Path) -> None:
     dataset = open_folders(root, show_names=False)
     assert caption_images(dataset, "test", "target", [0, 2]) == ["target 0", "target 2"]

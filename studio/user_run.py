@@ -1,6 +1,7 @@
 """`studio.Run`: an open run with the work of the verbs, for notebooks and scripts."""
 
 import os
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from studio.errors import StudioError, nearest
 from studio.evaluate import score as scores
 from studio.evaluate.measure import measure
 from studio.evaluate.probe_options import ProbeOptions
+from studio.planes import PLANES, cut_at
 from studio.render.registry import PICTURES, PICTURES_OF_DIRECTORIES, WITHOUT_DATA
 from studio.render.selection import describe_data
 from studio.runs import run
@@ -65,6 +67,7 @@ class Run(run.Run):
         n: int | None = None,
         seed: int = 0,
         names: bool = True,
+        slices: Sequence[int] | None = None,
         **options: Any,  # noqa: ANN401 - those of the picture
     ) -> Image.Image:
         """Draws a picture, as `studio render RUN KIND` does. A notebook shows it.
@@ -75,14 +78,21 @@ class Run(run.Run):
             n: number of rows, coordinates or points. None takes that of the kind.
             seed: of the choice of images and codes.
             names: whether files and subjects may be named.
+            slices: of volumes, the axial, the coronal and the sagittal plane to draw, counted from
+                the head, the front and the left. None: the middle ones.
             options: `span` of traverse and square, `plane` and `attributes` of codes.
 
         Returns:
             the picture, with its caption.
 
         Raises:
-            StudioError: there is no such picture, or the data cannot be opened.
+            StudioError: there is no such picture or plane, or the data cannot be opened.
         """
+        if slices is not None and len(slices) != len(PLANES):
+            raise StudioError(
+                f"slices: found {slices}, expected the numbers of {len(PLANES)} planes: "
+                f"{', '.join(PLANES)}"
+            )
         if kind in PICTURES_OF_DIRECTORIES:
             raise StudioError(
                 f"render {kind}: is drawn from the files of a run by `studio render RUN {kind}`"
@@ -101,7 +111,8 @@ class Run(run.Run):
         data = describe_data(self) if kind in WITHOUT_DATA else self.data
         if isinstance(data, Dataset) and not names:
             data.show_names = False
-        return PICTURES[kind](self.method, data, n, seed, **options)
+        with cut_at(slices, self.shape):
+            return PICTURES[kind](self.method, data, n, seed, **options)
 
     def probe(
         self,

@@ -12,6 +12,7 @@ from support.runs import studio as call
 
 import studio
 from studio import Code, Run, StudioError
+from studio.build import build_method
 from studio.config import dump, resolve
 from studio.pixels import to_pixels
 
@@ -105,3 +106,24 @@ def test_run_read_refuses_what_is_no_image(
     with pytest.raises(StudioError) as caught:
         run.read(tmp_path / name)
     assert expected in str(caught.value)
+
+
+def test_render_draws_the_planes_of_volumes_that_slices_names(tmp_path: Path, run: Run) -> None:
+    raw = {
+        "data": {"name": "brain_phantom", "dims": 3, "resolution": 32},
+        "nets": {"width": 4},
+        "method": {"name": "vae", "z": 4, "s": 3},
+    }
+    config = resolve(raw, "volumes", "volumes")
+    shape = (1, 32, 32, 32)
+    volumes = Run(tmp_path, config, build_method(config, shape).eval(), 0, shape)
+    middle = np.asarray(volumes.render("reconstruct", n=1))
+    assert np.array_equal(volumes.render("reconstruct", n=1, slices=(16, 16, 16)), middle)
+    other = np.asarray(volumes.render("reconstruct", n=1, slices=(9, 16, 16)))
+    assert not np.array_equal(other, middle)
+    with pytest.raises(StudioError, match="found coronal plane 32, expected 0 to 31"):
+        volumes.render("reconstruct", n=1, slices=(16, 32, 16))
+    with pytest.raises(StudioError, match=r"slices: found \(1, 2\), expected the numbers of 3"):
+        volumes.render("reconstruct", n=1, slices=(1, 2))
+    with pytest.raises(StudioError, match="needs volumes"):
+        run.render("reconstruct", n=1, slices=(1, 2, 3))

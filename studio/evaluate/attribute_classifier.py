@@ -20,7 +20,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, interpolate, mse_loss, relu
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    cross_entropy,
+    interpolate,
+    mse_loss,
+    relu,
+)
 
 from studio.atomic import write_file, write_json
 from studio.data import Dataset
@@ -48,10 +55,14 @@ __all__ = [
 
 VERSION = 1  # of this file. To be raised when a change alters the trained weights
 SIDE = 64  # pixels. Larger images are scaled down, smaller ones are not scaled
+SIDE_OF_VOLUMES = 32  # voxels. Larger volumes are scaled down, smaller ones are not scaled
 FEATURES, WIDTH, STEPS, BATCH, RATE = 64, 16, 300, 128, 1e-3
+BATCH_OF_VOLUMES = 32
+NUMBERS = 1 << 25  # in the sampled images of a domain at most: 1,024 volumes
 IMAGES = 4_000  # training images per domain
 TESTED = 2_000  # test images per domain
 CHUNK = 500
+LOADED = 64  # volumes that are read together
 TARGET_HEAD = "target"  # name of the head that classifies the domain
 
 
@@ -63,13 +74,16 @@ class AttributeClassifier(nn.Module):
     Args:
         channels: of the images.
         heads: attribute -> number of classes, or 0 for a number.
+        axes: 2 for images, 3 for volumes.
     """
 
-    def __init__(self, channels: int, heads: dict[str, int]) -> None:
+    def __init__(self, channels: int, heads: dict[str, int], axes: int = 2) -> None:
         super().__init__()
         widths = (channels, WIDTH, 2 * WIDTH, 4 * WIDTH, 4 * WIDTH)
-        self.stages = nn.Sequential(*(_stage(before, after) for before, after in pairwise(widths)))
-        self.features = nn.Linear(4 * WIDTH * 4, FEATURES)
+        self.stages = nn.Sequential(
+            *(_stage(before, after, axes) for before, after in pairwise(widths))
+        )
+        self.features = nn.Linear(4 * WIDTH * 2**axes, FEATURES)
         self.heads = nn.ModuleList(
             nn.Linear(FEATURES, max(1, classes)) for classes in heads.values()
         )
@@ -81,14 +95,13 @@ class AttributeClassifier(nn.Module):
         """Maps images to features and outputs.
 
         Args:
-            images: (B, C, H, W), uint8.
+            images: (B, C, H, W) or (B, C, D, H, W), uint8.
 
         Returns:
             standardised features (B, 64), and attribute -> outputs (B, classes or 1).
         """
-        features = self.features(
-            adaptive_avg_pool2d(self.stages(_shrink(images) / 127.5 - 1), 2).flatten(1)
-        )
+        pool = adaptive_avg_pool3d if images.ndim == 5 else adaptive_avg_pool2d
+        features = self.features(pool(self.stages(_shrink(images) / 127.5 - 1), 2).flatten(1))
         heads = {
             name: head(relu(features)) for name, head in zip(self.names, self.heads, strict=True)
         }
@@ -105,16 +118,18 @@ class AttributeClassifier(nn.Module):
 
 
 def _shrink(images: Tensor) -> Tensor:
-    """Returns images of any type as floats of at most 64 x 64 pixels."""
+    """Returns images of any type as floats of at most 64 x 64 pixels or 32 x 32 x 32 voxels."""
+    if images.ndim == 5:
+        large = max(images.shape[-3:]) > SIDE_OF_VOLUMES
+        return adaptive_avg_pool3d(images.float(), SIDE_OF_VOLUMES) if large else images.float()
     if max(images.shape[-2:]) <= SIDE:
         return images.float()
     return interpolate(images.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
 
 
-def _stage(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
-    )
+def _stage(before: int, after: int, axes: int) -> nn.Sequential:
+    convolution, norm = (nn.Conv3d, nn.BatchNorm3d) if axes == 3 else (nn.Conv2d, nn.BatchNorm2d)
+    return nn.Sequential(convolution(before, after, 3, 2, 1, bias=False), norm(after), nn.ReLU())
 
 
 class StoredClassifier(NamedTuple):
@@ -135,7 +150,7 @@ class _Sample(NamedTuple):
     """Images of both domains with their labels.
 
     Attributes:
-        images: (2N, C, H, W), uint8.
+        images: (2N, C, *space), uint8.
         values: attribute -> (2N,), -1 or NaN where unknown.
     """
 
@@ -237,7 +252,7 @@ def train_classifier(
     """Trains a classifier, always with the same seed. The global random state is not changed.
 
     Args:
-        images: (2N, C, H, W), uint8. Half of each batch is drawn from either domain.
+        images: (2N, C, *space), uint8. Half of each batch is drawn from either domain.
         values: attribute -> (2N,), with the domain as `target`.
         heads: attribute -> number of classes, or 0 for a number.
         device: where to train it.
@@ -245,7 +260,7 @@ def train_classifier(
     goals = {name: _to_goal(values[name], classes) for name, classes in heads.items()}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed_of("domain classifier", 0))
-        net = AttributeClassifier(images.shape[1], heads).to(device).train()
+        net = AttributeClassifier(images.shape[1], heads, images.ndim - 2).to(device).train()
     order = torch.Generator().manual_seed(seed_of("domain classifier's order", 0))
     members = [torch.from_numpy(np.flatnonzero(values[TARGET_HEAD] == which)) for which in (0, 1)]
 
@@ -257,7 +272,8 @@ def train_classifier(
     def decay(step: int) -> float:
         return min(1.0, 2 * (1 - step / STEPS))
 
-    fit_classifier(net, loss, members, STEPS, BATCH, RATE, order, decay)
+    batch = BATCH_OF_VOLUMES if images.ndim == 5 else BATCH
+    fit_classifier(net, loss, members, STEPS, batch, RATE, order, decay)
     net.eval().requires_grad_(False)
     features = net.read(images)[0]
     net.mean.copy_(features.mean(0))
@@ -303,9 +319,12 @@ def heads_of(dataset: Dataset) -> dict[str, int]:
 def sample_images(dataset: Dataset, split: Split, limit: int) -> _Sample:
     """Returns the first images of both domains of a split with their labels."""
     images, values = [], {}
+    volumes = len(dataset.shape) == 4
+    if volumes:
+        limit = min(limit, max(1, NUMBERS // (dataset.shape[0] * SIDE_OF_VOLUMES**3)))
     sizes = {domain: min(limit, dataset.size(split, domain)) for domain in DOMAINS}
     for domain, size in sizes.items():
-        chunks = np.array_split(np.arange(size), max(1, size // CHUNK))
+        chunks = np.array_split(np.arange(size), max(1, size // (LOADED if volumes else CHUNK)))
         images += [
             _shrink(quantise(dataset.images(split, domain, chunk), generated=False))
             .round()

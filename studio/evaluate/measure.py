@@ -43,7 +43,7 @@ def measure(
         - `reconstruction`: error on test images.
         - `disentangle`: if the data set can generate images of given factors.
         - `counterfactual`: if the data set knows where the salient content of an image is.
-        - `swaps`: if asked for, and the data are images.
+        - `swaps`: if asked for, and the data are no vectors.
 
     Raises:
         StudioError: see `probe`.

@@ -15,6 +15,7 @@ An attribute is measured if its classifier is reliable: on real test images its 
 must cover at least `FLOOR` of the way from chance to 1.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ __all__ = ["FLOOR", "measure_swaps"]
 
 FLOOR = 0.5  # of the way from chance to 1 that a classifier must reach on real images
 LIMIT = 1_000  # images per direction
+VOXELS = 1 << 26  # in the volumes of a direction at most: 256 of 64 voxels a side
 
 
 class _Side(NamedTuple):
@@ -65,9 +67,9 @@ def measure_swaps(
 
     Args:
         method: in eval mode.
-        dataset: with images (C, H, W).
+        dataset: with images (C, H, W) or volumes (C, D, H, W).
         seed: decides which images are paired.
-        limit: most images of each direction.
+        limit: most images of each direction, fewer of large volumes.
 
     Returns:
         `n`: images of each direction. `classifiers`: attribute -> `belongs`, `accuracy` on real
@@ -75,10 +77,12 @@ def measure_swaps(
         balanced accuracy of its expected value, or its share for `target`, and `all`: the share of
         images on which everything is read as expected, among those whose attributes are all known.
         Attributes without a reliable classifier are None and do not count. `all` is None if none
-        counts. The whole result is None for data other than images.
+        counts. The whole result is None for vectors.
     """
-    if len(dataset.shape) != 3:
+    if len(dataset.shape) not in (3, 4):
         return None
+    if len(dataset.shape) == 4:
+        limit = max(1, min(limit, VOXELS // math.prod(dataset.shape)))
     training = sample_images(dataset, "train", IMAGES)
     test = sample_images(dataset, "test", TESTED)
     device = method.device

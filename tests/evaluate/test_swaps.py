@@ -16,7 +16,7 @@ from studio.evaluate.probe_table import swap_lines
 from studio.evaluate.swaps import measure_swaps
 from studio.method import Code
 
-SIDE = 32
+SIDE, DEPTH = 32, 4
 SIZE = {"train": 400, "test": 200}
 
 
@@ -93,6 +93,49 @@ def test_measure_swaps_is_full_for_a_perfect_method() -> None:
         assert read["all"] > 0.9, direction
         assert ("shape" in read) == (direction.endswith("to_target"))
         assert read.get("shape", 1.0) > 0.95, direction
+
+
+class Blocks(Halves):
+    """The same as volumes: each image is the sheet of a volume, 4 voxels deep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape = (1, DEPTH, SIDE, SIDE)
+
+    def images(self, split: str, domain: str, indices: np.ndarray) -> Tensor:
+        return super().images(split, domain, indices)[:, :, None].repeat(1, 1, DEPTH, 1, 1)
+
+
+class SheetMethod(Method):
+    """The same for volumes of equal sheets."""
+
+    def encode(self, images: Tensor) -> Code:
+        return super().encode(images[:, :, 0])
+
+    def decode(self, code: Code) -> Tensor:
+        return super().decode(code)[:, :, None].repeat(1, 1, DEPTH, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def volume_swaps() -> list[dict]:
+    """Results of a perfect method on volumes, and of one that ignores the salient code."""
+    mixes = (lambda z, s: (z, s), lambda z, s: (z, torch.zeros_like(s)))
+    found = [measure_swaps(SheetMethod(mix).eval(), Blocks()) for mix in mixes]  # type: ignore[arg-type]
+    assert None not in found
+    return found  # type: ignore[return-value]
+
+
+def test_measure_swaps_reads_volumes(volume_swaps: list[dict]) -> None:
+    perfect, blind = volume_swaps
+    assert perfect["n"] == dict.fromkeys(perfect["directions"], SIZE["test"])
+    for direction, read in perfect["directions"].items():
+        assert read["target"] > 0.95, direction
+        assert read["ground"] > 0.9, direction
+        assert read.get("shape", 1.0) > 0.9, direction
+        assert read["all"] > 0.85, direction
+    assert blind["directions"]["target_to_target"]["target"] < 0.1
+    assert blind["directions"]["target_to_target"]["shape"] == pytest.approx(0.5, abs=0.1)
+    assert not perfect["classifiers"]["nonsense"]["reliable"]
 
 
 def test_measure_swaps_refuses_an_attribute_that_images_do_not_show() -> None:

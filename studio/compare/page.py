@@ -18,6 +18,7 @@ from studio.report.blocks import Figure, Table, embed
 __all__ = ["comparison_page"]
 
 MOST_BYTES = 600_000  # of a picture
+TALLEST = 80.0  # inches of a chart, at 100 pixels each; WebP takes 16,383 pixels
 KINDS = ("heal", "swap", "overview")  # of pictures of a row, the first one that exists
 SPACES = ("salient", "common")
 
@@ -33,8 +34,11 @@ def comparison_page(result: Mapping[str, Any], shown: Sequence[TableText]) -> st
     blocks = [AnalysisBlock("Tables", remark_lines(result), tables, [])]
     if any(row["attributes"] for row in result["rows"]):
         caption = "Mean over seeds with every training as a point. The dashed line is chance"
-        chart = embed(draw_probes(result["rows"]), MOST_BYTES, caption, caption)
-        blocks.insert(0, AnalysisBlock("Probes", [], [], [chart]))
+        charts = [
+            embed(draw_probes(result["rows"], names), MOST_BYTES, caption, caption)
+            for names in _divide(result["rows"])
+        ]
+        blocks.insert(0, AnalysisBlock("Probes", [], [], charts))
     curves = find_curves(result["rows"])
     if curves:
         caption = "The better reader of each code, mean over seeds, against the number that varies"
@@ -46,19 +50,36 @@ def comparison_page(result: Mapping[str, Any], shown: Sequence[TableText]) -> st
     return render_blocks(f"Comparison {result['name']}", blocks)
 
 
-def draw_probes(rows: Sequence[Mapping[str, Any]]) -> Image.Image:
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["attributes"]))
+
+
+def _divide(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Divides the attributes into charts, because a format has a largest height."""
+    names, each = _names(rows), max(1, int(TALLEST / _panel_height(rows)))
+    return [names[i : i + each] for i in range(0, len(names), each)]
+
+
+def _panel_height(rows: Sequence[Mapping[str, Any]]) -> float:
+    return 0.7 + 0.34 * len(rows)
+
+
+def draw_probes(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
+) -> Image.Image:
     """Draws how well each attribute is read from each code, one panel per attribute.
 
     Args:
         rows: the rows of a comparison, of which at least one has an attribute.
+        names: the attributes, all if not given.
 
     Returns:
         a picture in RGB.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row["attributes"]))
+    names = _names(rows) if names is None else names
     labels = [row["label"] for row in rows]
     with own_style((*names, *labels)):
-        height = 0.6 + len(names) * (0.7 + 0.34 * len(rows))
+        height = 0.6 + len(names) * _panel_height(rows)
         figure = Chart(figsize=(8, height), dpi=100, layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(names), 1, squeeze=False)[:, 0]

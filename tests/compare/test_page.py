@@ -76,6 +76,16 @@ def test_page_draws_a_number_that_varies(result: dict) -> None:
     assert "Against a number of the config" in read.text()
 
 
+def test_page_divides_the_chart_of_many_attributes_and_rows(result: dict) -> None:
+    row = result["rows"][0]
+    names = [f"factor{i}" for i in range(26)]
+    known = dict.fromkeys(names, row["attributes"]["digit"])
+    numbers = {f"{name}.salient": number(0.5) for name in names}
+    result["rows"] = [{**row, "attributes": known, "numbers": numbers}] * 18
+    images = check_page(comparison_page(result, tables(result))).all("img")
+    assert len(images) == 3  # 11 attributes of 6.8 inches each in a chart
+
+
 def test_chart_shows_a_mean_where_it_is(result: dict) -> None:
     low = draw_probes(result["rows"]).tobytes()
     assert low == draw_probes(result["rows"]).tobytes()

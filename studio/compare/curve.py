@@ -15,6 +15,7 @@ __all__ = ["Curve", "draw_curves", "find_curves"]
 
 SPACES = ("salient", "common")
 LEAST = 3  # values that make a curve
+MOST_CURVES = 20  # lines of panels in a picture, because WebP takes 16,383 pixels
 MOST_PANELS = 4  # attributes in a line, besides the error
 LABELS = ("fold", "seed")  # fields whose numbers are names
 ERROR = "reconstruction.target"
@@ -76,7 +77,7 @@ def draw_curves(curves: Sequence[Curve]) -> Image.Image:
     """Draws one line of panels for each curve: the attributes, and the error of reconstruction.
 
     A point is the better of the two readers, mean over seeds. Of many attributes the first four are
-    drawn, with `target` among them.
+    drawn, with `target` among them, and of many curves the first twenty.
 
     Args:
         curves: of `find_curves`, at least one.
@@ -84,6 +85,7 @@ def draw_curves(curves: Sequence[Curve]) -> Image.Image:
     Returns:
         a picture in RGB.
     """
+    curves = curves[:MOST_CURVES]
     names = _choose_names(curves)
     with own_style([*names, *(curve.config for curve in curves)]):
         columns = len(names) + 1

@@ -8,7 +8,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Chart
 from PIL import Image
 
-from studio.compare.curve import draw_curves, find_curves
 from studio.compare.table import TableText, remark_lines
 from studio.render.figure import as_label, own_style, to_picture
 from studio.render.scatter import COLOURS, MARKERS
@@ -23,12 +22,15 @@ KINDS = ("heal", "swap", "overview")  # of pictures of a row, the first one that
 SPACES = ("salient", "common")
 
 
-def comparison_page(result: Mapping[str, Any], shown: Sequence[TableText]) -> str:
+def comparison_page(
+    result: Mapping[str, Any], shown: Sequence[TableText], curves: Image.Image | None = None
+) -> str:
     """Returns the page of a comparison as one HTML document that needs no network.
 
     Args:
         result: of `compare`.
         shown: its tables.
+        curves: of `draw_curves`, if a number of the config varies.
     """
     tables = [Table(title, columns, cells) for title, columns, cells in shown]
     blocks = [AnalysisBlock("Tables", remark_lines(result), tables, [])]
@@ -39,10 +41,9 @@ def comparison_page(result: Mapping[str, Any], shown: Sequence[TableText]) -> st
             for names in _divide(result["rows"])
         ]
         blocks.insert(0, AnalysisBlock("Probes", [], [], charts))
-    curves = find_curves(result["rows"])
-    if curves:
+    if curves is not None:
         caption = "The better reader of each code, mean over seeds, against the number that varies"
-        chart = embed(draw_curves(curves), MOST_BYTES, caption, caption)
+        chart = embed(curves, MOST_BYTES, caption, caption)
         blocks.insert(1, AnalysisBlock("Against a number of the config", [], [], [chart]))
     pictures = [figure for row in result["rows"] if (figure := _picture(row))]
     if pictures:

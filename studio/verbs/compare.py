@@ -178,11 +178,12 @@ def _write_page(result: dict[str, Any], shown: "list[TableText]") -> list[Path]:
     from studio.verbs.pictures import save_picture
 
     page, picture = (Path(result["out"]) / f"compare.{kind}" for kind in ("html", "png"))
-    write_text(page, comparison_page(result, shown))
-    curves = find_curves(result["rows"])
-    if not curves:
+    found = find_curves(result["rows"])
+    curves = draw_curves(found) if found else None
+    write_text(page, comparison_page(result, shown, curves))
+    if curves is None:
         return [page]
-    save_picture(draw_curves(curves), picture)
+    save_picture(curves, picture)
     return [page, picture]
 
 

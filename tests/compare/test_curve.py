@@ -69,3 +69,10 @@ def test_draw_curves_keeps_target_among_many_attributes() -> None:
 
     assert width([*(f"a{i}" for i in range(20)), "target"]) == width(["a", "b", "c", "target"])
     assert width(["target"]) < width(["a", "target"])
+
+
+def test_draw_curves_stays_below_the_height_that_a_format_takes() -> None:
+    rows = [row([f"z={z}", f"s={s}"]) for z in (1, 2, 3) for s in range(100)]
+    curves = find_curves(rows)
+    assert len(curves) == 103
+    assert draw_curves(curves).height < 16_383

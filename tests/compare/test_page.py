@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from support.html_page import check_page
 
+from studio.compare.curve import draw_curves, find_curves
 from studio.compare.page import comparison_page, draw_probes
 from studio.compare.table import tables
 
@@ -71,7 +72,8 @@ def test_page_of_runs_without_pictures_and_numbers_has_only_tables(result: dict)
 def test_page_draws_a_number_that_varies(result: dict) -> None:
     row = result["rows"][0]
     result["rows"] = [{**row, "set": [f"method.z={n}"]} for n in (4, 8, 16)]
-    read = check_page(comparison_page(result, tables(result)))
+    curves = draw_curves(find_curves(result["rows"]))
+    read = check_page(comparison_page(result, tables(result), curves))
     assert len(read.all("img")) == 2  # both charts
     assert "Against a number of the config" in read.text()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,7 +12,7 @@ from PIL import Image
 from studio.render.figure import as_label, own_style, to_picture
 from studio.render.scatter import COLOURS, MARKERS
 
-__all__ = ["Curve", "draw_curves", "find_curves"]
+__all__ = ["Curve", "choose_attributes", "draw_curves", "find_curves"]
 
 SPACES = ("salient", "common")
 LEAST = 3  # values that make a curve
@@ -76,8 +77,9 @@ def _read_number(text: str) -> float | None:
 def draw_curves(curves: Sequence[Curve]) -> Image.Image:
     """Draws one line of panels for each curve: the attributes, and the error of reconstruction.
 
-    A point is the better of the two readers, mean over seeds. Of many attributes the first four are
-    drawn, with `target` among them, and of many curves the first twenty.
+    A point is the better of the two readers, mean over seeds. Of many attributes four are drawn:
+    `target`, and in turn the first of those that belong in `s` and in `z`. Of many curves the first
+    twenty are drawn.
 
     Args:
         curves: of `find_curves`, at least one.
@@ -86,7 +88,7 @@ def draw_curves(curves: Sequence[Curve]) -> Image.Image:
         a picture in RGB.
     """
     curves = curves[:MOST_CURVES]
-    names = _choose_names(curves)
+    names = choose_attributes(curves)
     with own_style([*names, *(curve.config for curve in curves)]):
         columns = len(names) + 1
         figure = Figure(figsize=(2.5 * columns, 0.5 + 2.3 * len(curves)), dpi=100)
@@ -112,13 +114,23 @@ def draw_curves(curves: Sequence[Curve]) -> Image.Image:
         return to_picture(figure)
 
 
-def _choose_names(curves: Sequence[Curve]) -> list[str]:
-    """Returns the attributes to draw."""
-    rows = [row for curve in curves for row in curve.rows]
-    names = [*dict.fromkeys(name for row in rows for name in row["attributes"])]
-    if len(names) > MOST_PANELS and "target" in names[MOST_PANELS:]:
-        return [*names[: MOST_PANELS - 1], "target"]
-    return names[:MOST_PANELS]
+def choose_attributes(curves: Sequence[Curve]) -> list[str]:
+    """Returns the attributes to draw, in the order of the comparison."""
+    known = {
+        name: facts["belongs"]
+        for curve in curves
+        for row in curve.rows
+        for name, facts in row["attributes"].items()
+    }
+    if len(known) <= MOST_PANELS:
+        return [*known]
+    salient, common = (
+        [name for name in known if name != "target" and known[name] == place] for place in SPACES
+    )
+    in_turn = [name for pair in zip_longest(salient, common) for name in pair if name is not None]
+    chosen = [name for name in ["target", *in_turn, *known] if name in known]
+    chosen = [*dict.fromkeys(chosen)][:MOST_PANELS]
+    return [name for name in known if name in chosen]
 
 
 def _draw_probes(panel: Any, rows: Sequence[Row], name: str) -> None:  # noqa: ANN401 - untyped

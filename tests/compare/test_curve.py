@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from studio.compare.curve import draw_curves, find_curves
+from studio.compare.curve import choose_attributes, draw_curves, find_curves
 
 
 def number(mean: float | None) -> dict:
@@ -60,15 +60,29 @@ def test_draw_curves_shows_the_better_reader_and_bears_missing_numbers() -> None
     assert draw(**{"salient": None, "reconstruction.target": None}).shape == low.shape
 
 
-def test_draw_curves_keeps_target_among_many_attributes() -> None:
-    known = {"belongs": "common", "metric": "r2", "chance": 0.0}
-
-    def width(names: list[str]) -> int:
-        rows = [row([f"z={n}"]) | {"attributes": dict.fromkeys(names, known)} for n in (1, 2, 3)]
-        return draw_curves(find_curves(rows)).width
-
-    assert width([*(f"a{i}" for i in range(20)), "target"]) == width(["a", "b", "c", "target"])
-    assert width(["target"]) < width(["a", "target"])
+@pytest.mark.parametrize(
+    ("salient", "common", "chosen"),
+    [
+        pytest.param("st", "c", "cst", id="few"),
+        pytest.param("st", "abcde", "abst", id="two of each"),
+        pytest.param("stuv", "a", "astu", id="few that are common"),
+        pytest.param("", "abcde", "abcd", id="none that is salient"),
+    ],
+)
+def test_choose_attributes_takes_both_kinds_and_target(
+    salient: str, common: str, chosen: str
+) -> None:
+    kinds = {"salient": salient, "common": common}
+    known = {name: {"belongs": kind} for kind, names in kinds.items() for name in names}
+    rows = [row([f"z={n}"]) | {"attributes": dict(sorted(known.items()))} for n in (1, 2, 3)]
+    assert "".join(choose_attributes(find_curves(rows))) == chosen
+    with_target = [
+        one | {"attributes": {**one["attributes"], "target": {"belongs": "salient"}}}
+        for one in rows
+    ]
+    names = choose_attributes(find_curves(with_target))
+    assert names[-1] == "target"
+    assert len(names) == min(4, len(known) + 1)
 
 
 def test_draw_curves_stays_below_the_height_that_a_format_takes() -> None:

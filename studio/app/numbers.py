@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from gradio.component_meta import ComponentMeta
 
-__all__ = ["MOST_SEED", "Seed", "Slider"]
+__all__ = ["MOST_SEED", "Number", "Slider"]
 
 MOST_SEED = 2**31 - 1
 
@@ -31,11 +31,13 @@ class Slider(gr.Slider, metaclass=Unwritten):
         return "slider"
 
 
-class Seed(gr.Number, metaclass=Unwritten):
-    """A seed that moves a typed number into its range."""
+class Number(gr.Number, metaclass=Unwritten):
+    """A number field that moves a typed number into its range."""
 
     def preprocess(self, payload: float | None) -> float | int | None:
-        return super().preprocess(None if payload is None else min(max(payload, 0), MOST_SEED))
+        if payload is not None and self.minimum is not None and self.maximum is not None:
+            payload = min(max(payload, self.minimum), self.maximum)
+        return super().preprocess(payload)
 
     def get_block_name(self) -> str:
         return "number"

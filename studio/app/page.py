@@ -10,15 +10,15 @@ from typing import Any
 import gradio as gr
 import torch
 from gradio.components import Component
-from gradio.themes import Base
 from torch import Tensor
 
-from studio.app.numbers import MOST_SEED, Seed
+from studio.app.numbers import MOST_SEED, Number
 from studio.app.parts import Cutter, describe_run, salient_slider
 from studio.app.picker import Picker
 from studio.app.pictures import (
     show_alert,
     show_edited,
+    show_features,
     show_fixed,
     show_strips,
     show_swaps,
@@ -28,32 +28,14 @@ from studio.app.state import Choice, Explorer, Session, Shelf
 from studio.errors import StudioError
 from studio.method import Domain
 
-__all__ = ["STYLE", "build_page", "theme"]
+__all__ = ["build_page"]
 
-STYLE = Path(__file__).with_name("style.css")
 TRAVERSE = "Traverse"  # title of a tab
 OFFERED = 18  # images to choose from at a time
 FIRST = 8  # sliders that are visible at once. The others are folded away
 MOST_SLIDERS = 128  # further coordinates keep the values of the image's own code
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 Update = Any  # Gradio accepts values, components and updates of components
-
-
-def theme() -> Base:
-    """Returns a theme with fonts of the system, so that the page fetches nothing from elsewhere."""
-    sober = Base(
-        primary_hue="blue",
-        neutral_hue="slate",
-        text_size="sm",
-        spacing_size="sm",
-        radius_size="sm",
-        font=["system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "monospace"],
-    )
-    # A darker gray, because Gradio's own is too faint for the small words next to pictures.
-    return sober.set(
-        body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300"
-    )
 
 
 def build_page(shelf: Shelf) -> gr.Blocks:
@@ -91,8 +73,8 @@ class _Page:
                 )
         with gr.Row():
             with gr.Column(scale=4, min_width=260):
-                self.a = Picker("A", "keeps its common code z")
-                self.b = Picker("B", "lends its salient code s")
+                self.a = Picker("A", "keeps its common code z", first.shape)
+                self.b = Picker("B", "lends its salient code s", first.shape)
             with gr.Column(scale=9, min_width=260):
                 self.cutter = Cutter(first)
                 with gr.Tabs() as self.tabs:
@@ -120,13 +102,15 @@ class _Page:
             gr.Row(elem_classes="sliders"),
         ):
             self.sliders += [salient_slider(place) for place in range(FIRST, sliders)]
+        self.features = gr.HTML(elem_id="features")
+        self.live = [self.edited, self.features]  # all that a slider changes
 
     def _new(self) -> None:
         with gr.Row():
             self.kind = gr.Radio(
                 ["background", "target"], value="target", label="Generate images of", elem_id="kind"
             )
-            self.seed = Seed(
+            self.seed = Number(
                 0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED, elem_id="seed"
             )
             self.draw = gr.Button("Generate images", variant="primary", elem_id="draw")
@@ -150,14 +134,14 @@ class _Page:
 
     def connect(self, blocks: gr.Blocks) -> None:
         """Adds the events of the components."""
-        seen = [self.session, self.edited, self.fixed, self.swaps, *self.sliders]
+        seen = [self.session, *self.live, self.fixed, self.swaps, *self.sliders]
         lists = [
             part
             for picker in (self.a, self.b)
             for part in (picker.page, picker.offered, picker.gallery)
         ]
         opened = [*seen, self.about, self.rest, self.new, self.drawn, *lists]
-        opened += self.cutter.parts
+        opened += [*self.cutter.parts, *self.a.parts, *self.b.parts]
         start = [self.run, self.a.domain, self.b.domain, self.session]
         begin = [blocks.load, self.run.change]
         reloads = [gr.on(begin, _show_errors(self._start), start, opened, **QUIET)]
@@ -178,13 +162,13 @@ class _Page:
                     _show_errors(self._choose_handler(letter)), chosen, seen, **QUIET
                 )
             )
-            uploaded = [self.session, picker.upload]
+            uploaded = [self.session, picker.upload, picker.row]
             reloads.append(
                 picker.upload.upload(
                     _show_errors(self._upload_handler(letter)), uploaded, seen, **QUIET
                 )
             )
-        results = [self.session, self.edited, *self.sliders]
+        results = [self.session, *self.live, *self.sliders]
         for button, base in (
             (self.reset, _salient_of_a),
             (self.heal, _blank),
@@ -197,7 +181,7 @@ class _Page:
         moves, values = [slider.input for slider in self.sliders], [self.session, *self.sliders]
         # Not queued, because the queue checks for work only twenty times a second.
         gr.on(
-            moves, self._move, values, self.edited, trigger_mode="always_last", queue=False, **QUIET
+            moves, self._move, values, self.live, trigger_mode="always_last", queue=False, **QUIET
         )
         self.tabs.select(_show_errors(self._select_tab), values, [self.tab, self.strips], **QUIET)
         self._connect_planes()
@@ -216,7 +200,7 @@ class _Page:
             [slider.input for slider in planes],
             _show_errors(self._cut),
             [self.session, self.tab, *planes, *self.sliders],
-            [self.session, self.edited, self.fixed, self.swaps, self.strips],
+            [self.session, *self.live, self.fixed, self.swaps, self.strips],
             trigger_mode="always_last",
             **QUIET,
         )
@@ -239,6 +223,7 @@ class _Page:
         explorer = self.shelf.open(name)
         folded = gr.update(visible=len(explorer.coordinates) > FIRST)
         lists = [*self._offer(name, a), *self._offer(name, b)]
+        parts = (self.cutter, self.a, self.b)
         return [
             *self._show(explorer.begin(session)),
             describe_run(explorer),
@@ -246,7 +231,7 @@ class _Page:
             gr.update(value=None),
             None,
             *lists,
-            *self.cutter.updates(explorer.shape),
+            *(update for part in parts for update in part.updates(explorer.shape)),
         ]
 
     def _offer(self, name: str, domain: Domain, page: int = 0) -> list[Update]:
@@ -269,10 +254,10 @@ class _Page:
         return choose
 
     def _upload_handler(self, letter: str) -> Callable[..., list[Update]]:
-        def upload(session: Session, file: str) -> list[Update]:
+        def upload(session: Session, file: str, row: int | None) -> list[Update]:
             path = Path(file)
             try:
-                return self._choose(session, letter, self._explorer(session).upload(path))
+                return self._choose(session, letter, self._explorer(session).upload(path, row or 1))
             finally:
                 path.unlink(missing_ok=True)  # uploaded images do not stay on the disk
 
@@ -289,17 +274,17 @@ class _Page:
         def move_sliders(session: Session) -> list[Update]:
             explorer = self._explorer(session)
             session = session.at(base(explorer, session))
-            return [session, _edited(explorer, session), *self._stops(explorer, session)]
+            return [session, *_edited(explorer, session), *self._stops(explorer, session)]
 
         return move_sliders
 
-    def _move(self, session: Session | None, *values: float) -> Update:
+    def _move(self, session: Session | None, *values: float) -> list[Update]:
         if session is None:
-            return gr.skip()
+            return [gr.skip()] * len(self.live)
         try:
             return _edited(self._explorer(session), session, values)
         except StudioError as error:  # Gradio shows no messages of events that are not queued
-            return show_alert(str(error))
+            return [show_alert(str(error)), gr.skip()]
 
     def _cut(self, session: Session, tab: str, *values: float) -> list[Update]:
         """Shows volumes in other planes."""
@@ -307,7 +292,7 @@ class _Page:
         session = replace(session, planes=(int(planes[0]), int(planes[1]), int(planes[2])))
         edited = _edited(self._explorer(session), session, salient)
         strips = self._update_strips(session, tab, *salient)
-        return [session, edited, show_fixed(session), show_swaps(session), strips]
+        return [session, *edited, show_fixed(session), show_swaps(session), strips]
 
     def _draw(self, session: Session, domain: Domain, seed: int | None) -> list[Update]:
         if seed is None:
@@ -339,7 +324,7 @@ class _Page:
         explorer = self._explorer(session)
         return [
             session,
-            _edited(explorer, session),
+            *_edited(explorer, session),
             show_fixed(session),
             show_swaps(session),
             *self._stops(explorer, session),
@@ -366,9 +351,9 @@ class _Page:
         return updates
 
 
-def _edited(explorer: Explorer, session: Session, values: Sequence[float] = ()) -> str:
-    s = explorer.salient_code(session, values)
-    return show_edited(session, explorer.result(session, values), s)
+def _edited(explorer: Explorer, session: Session, values: Sequence[float] = ()) -> list[str]:
+    s, result = explorer.salient_code(session, values), explorer.result(session, values)
+    return [show_edited(session, result, s), show_features(session, result, explorer.rule)]
 
 
 def _salient_of_a(explorer: Explorer, session: Session) -> Tensor:

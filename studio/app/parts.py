@@ -9,9 +9,14 @@ from studio.app.numbers import Slider
 from studio.app.pictures import show_about
 from studio.app.state import REACH, Explorer
 from studio.planes import PLANES
+from studio.render.selection import TILES
 
 __all__ = ["Cutter", "describe_run", "salient_slider"]
 
+CUT = (
+    "Volumes are shown in three planes: coronal, sagittal to its right, axial below. Black marks "
+    "between them show where the planes cut one another."
+)
 AXES = ("from the head", "from the front", "from the left")  # on which planes are counted
 
 
@@ -71,19 +76,15 @@ def describe_run(explorer: Explorer) -> str:
     run = explorer.run
     z, s = run.config.method.z, run.config.method.s
     shape = " x ".join(map(str, explorer.shape))
-    volumes = len(explorer.shape) == 4
-    kind = "volumes" if volumes else "images"
-    planes = (
-        " Volumes are shown in three planes: coronal, sagittal to its right, axial below. Black "
-        "marks between them show where the planes cut one another."
-        if volumes
-        else ""
+    kind = {1: "vectors", 4: "volumes"}.get(len(explorer.shape), "images")
+    view = {"vectors": f" Vectors have one number per feature. {TILES}", "volumes": f" {CUT}"}.get(
+        kind, ""
     )
     words = (
         f"{run.config.method.name} on {run.config.data.name}, {run.images_seen:,} images seen, "
         f"{kind} {shape}, {z} common and {s} salient coordinates. The result is decoded from the "
         "common code of A and the salient code of the sliders. Healed means the pseudo-healthy "
         "counterpart of A: decoded with nothing salient. The percentage at a slider is the "
-        f"coordinate's share of all salient change.{planes}"
+        f"coordinate's share of all salient change.{view}"
     )
     return show_about(words, explorer.problem)

@@ -4,6 +4,7 @@ All images are part of the page itself, so that no image of a person is written 
 Downloads are links to the same data. The templates escape names, because these come from files.
 """
 
+import csv
 import io
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -12,12 +13,14 @@ from typing import Concatenate, NamedTuple, ParamSpec
 from urllib.parse import quote
 
 import numpy as np
+import torch
 from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from studio.app.state import STRIP, Coordinate, Session
 from studio.codes_table import CodesWriter
+from studio.data.vectors import VectorRule
 from studio.pixels import strongest_difference, to_2d, to_pixels, visible_channels
 from studio.planes import cut_at
 from studio.render.grid import Scale, enlargement
@@ -25,10 +28,12 @@ from studio.templates import data_uri, load_templates
 
 __all__ = [
     "CHANGE",
+    "Feature",
     "paint_change",
     "show_about",
     "show_alert",
     "show_edited",
+    "show_features",
     "show_fixed",
     "show_strips",
     "show_swaps",
@@ -39,6 +44,8 @@ __all__ = [
 Parameters = ParamSpec("Parameters")
 # Half of the range of an image. It is the same for every image, so that maps can be compared.
 CHANGE = Scale("difference", -1, 1, "RdBu_r")
+FEATURES = 12  # rows of the table of features
+COLUMNS = ("A", "Reconstruction", "Result", "Healed", "Swapped")  # vectors in that table
 
 
 Show = Callable[Concatenate[Session, Parameters], str]
@@ -91,6 +98,18 @@ class Strip(NamedTuple):
     high: str
 
 
+class Feature(NamedTuple):
+    """A row of the table of features: its name, its values in their unit, and its change.
+
+    `change` is a share of the range of the feature, and `percent` that of the largest change shown.
+    """
+
+    name: str
+    values: Sequence[str]
+    change: float
+    percent: float
+
+
 class ColourKey(NamedTuple):
     """The colours of a map of change, and their meaning."""
 
@@ -98,6 +117,8 @@ class ColourKey(NamedTuple):
     uri: str
     low: str
     high: str
+    less: str
+    more: str
 
 
 @_in_its_planes
@@ -110,7 +131,6 @@ def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
             ("result", session.a.code.z[0], s),
         ]
     )
-    stem = PurePath(session.a.label).stem.replace(" ", "_")
     change = _uri(paint_change(result, session.reconstruction))
     tiles = [
         Tile("a", "A", session.a.name, _uri(_pixels(session.a.image))),
@@ -119,7 +139,7 @@ def show_edited(session: Session, result: Tensor, s: Tensor) -> str:
         Tile("change", "Change", "result \u2212 reconstruction", change),
     ]
     table = f"data:text/csv;charset=utf-8,{quote(code)}"
-    return _render("edited", tiles, _colour_key(), stem, result_uri, table)
+    return _render("edited", tiles, _colour_key(session), _stem(session), result_uri, table)
 
 
 @_in_its_planes
@@ -167,7 +187,7 @@ def show_swaps(session: Session) -> str:
             uri = _uri(paint_change(after, before))
             cells.append(Tile(f"swap-change-{i}{j}", words, words, uri))
         rows.append(SwapRow(source, cells))
-    return _render("swap_table", sources, rows, _colour_key())
+    return _render("swap_table", sources, rows, _colour_key(session))
 
 
 @_in_its_planes
@@ -185,6 +205,48 @@ def show_strips(session: Session, strips: Sequence[tuple[Coordinate, Tensor]]) -
             Strip(f"strip-{coordinate.number}", title, words, _uri(strip), share, low, high)
         )
     return _render("strip_table", session.a.name, rows)
+
+
+def show_features(session: Session, result: Tensor, rule: VectorRule | None) -> str:
+    """Returns the table of the features that change most, and all as CSV. Images have none.
+
+    These are those where the result differs most from the reconstruction, or, before a slider has
+    been moved, those where the healed vector does.
+
+    Args:
+        session: the vectors.
+        result: vector of the sliders, (F,).
+        rule: names and ranges of the features. None: the items are no vectors.
+    """
+    if rule is None:
+        return ""
+    moved = not torch.equal(result, session.reconstruction)
+    after, before = (
+        (result, session.reconstruction) if moved else (session.reconstruction, session.healed)
+    )
+    # A range has the width 2, from -1 to 1.
+    change = ((after - before) / 2).tolist()
+    vectors = (session.a.image, session.reconstruction, result, session.healed, session.swapped)
+    values = rule.restore(torch.stack(vectors).numpy()).T.tolist()
+    order = sorted(range(len(change)), key=lambda i: -abs(change[i]))[:FEATURES]
+    largest = max(abs(change[order[0]]), 1e-12)
+    rows = [
+        Feature(
+            rule.features[i],
+            [f"{value:.4g}" for value in values[i]],
+            change[i],
+            100 * abs(change[i]) / largest,
+        )
+        for i in order
+    ]
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["feature", *(name.lower() for name in COLUMNS)])
+    table.writerows([name, *row] for name, row in zip(rule.features, values, strict=True))
+    uri = f"data:text/csv;charset=utf-8,{quote(out.getvalue())}"
+    what = "result \u2212 reconstruction" if moved else "reconstruction \u2212 healed"
+    unit = f"log(1 + x) of counts scaled to {rule.total:,.0f}" if rule.total else "the data's unit"
+    return _render("feature_table", rows, COLUMNS, what, unit, len(change), _stem(session), uri)
 
 
 def show_about(words: str, problem: str) -> str:
@@ -245,10 +307,17 @@ def _uri(pixels: np.ndarray) -> str:
     return data_uri(file.getvalue(), "png")
 
 
-def _colour_key() -> ColourKey:
+def _stem(session: Session) -> str:
+    """Returns the beginning of the names of downloads."""
+    return PurePath(session.a.label).stem.replace(" ", "_")
+
+
+def _colour_key(session: Session) -> ColourKey:
+    vectors = session.a.image.ndim == 1
+    less, more = ("lower", "higher") if vectors else ("darker", "brighter")
     strip = _uri(CHANGE.paint(np.linspace(CHANGE.low, CHANGE.high, 121))[None])
     words = (
-        f"darker by {-CHANGE.low:g} or more (blue) to brighter by {CHANGE.high:g} or more (red); "
-        "pixel values range from -1 to 1"
+        f"{less} by {-CHANGE.low:g} or more (blue) to {more} by {CHANGE.high:g} or more (red); "
+        f"{'' if vectors else 'pixel '}values range from -1 to 1"
     )
-    return ColourKey(words, strip, f"\u2212{-CHANGE.low:g}", f"+{CHANGE.high:g}")
+    return ColourKey(words, strip, f"\u2212{-CHANGE.low:g}", f"+{CHANGE.high:g}", less, more)

@@ -121,7 +121,8 @@ def serve(
         os.environ["GRADIO_TEMP_DIR"] = folder
         from PIL import Image
 
-        from studio.app.page import STYLE, build_page, theme
+        from studio.app.page import build_page
+        from studio.app.theme import STYLE, theme
         from studio.app.uploads import MOST_BYTES
 
         # Pillow need not warn of huge images, because our limit refuses them before decoding.

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from studio import sampling
 from studio.app.session import Choice, Coordinate, Session
-from studio.app.uploads import read_upload
+from studio.app.uploads import read_upload, read_upload_row
 from studio.data import Dataset
 from studio.data.captions import caption_images, name_images
 from studio.data.dataset import Belongs, is_known
 from studio.data.io.user_files import reading_rule
+from studio.data.vector_files import stored_rule
 from studio.errors import StudioError, nearest
 from studio.method import Code, Domain
 from studio.runs.run import Run
@@ -49,17 +50,15 @@ class Explorer:
 
     Attributes:
         coordinates: coordinates of the salient code, that with the largest effect first.
-        shape: shape of every image, (C, H, W), or volume, (C, D, H, W).
+        shape: shape of every image, (C, H, W), volume, (C, D, H, W), or vector, (F,).
+        rule: how rows of files become vectors. None: the items are no vectors.
         problem: the reason why the data set of the run cannot be opened, or "". Uploads and
             generated images work without it.
-
-    Raises:
-        StudioError: the items of the run are vectors.
     """
 
     def __init__(self, name: str, run: Run, names: bool = True) -> None:
         self.name, self.run = name, run
-        self.shape = _shape(name, run)
+        self.shape = run.shape
         self.data: Dataset | None = None
         self.problem = ""
         try:
@@ -68,6 +67,7 @@ class Explorer:
                 self.data.show_names = False
         except StudioError as error:
             self.problem = str(error)
+        self.rule = stored_rule(run.derived, run.config.data.name) if len(self.shape) == 1 else None
         self.coordinates = self._coordinates()
 
     def offered(self, domain: Domain, page: int, n: int) -> np.ndarray:
@@ -95,12 +95,19 @@ class Explorer:
         known = [self._known_classes(domain, index, code) for code in ("salient", "common")]
         return self._read(" · ".join([caption, *known[0], *known[1]]), image, file)
 
-    def upload(self, path: Path) -> Choice:
-        """Returns the image of an uploaded file.
+    def upload(self, path: Path, row: int = 1) -> Choice:
+        """Returns the image of an uploaded file, or a row of an uploaded table of vectors.
+
+        Args:
+            path: the file.
+            row: number of the row, from 1.
 
         Raises:
             StudioError: the file cannot be used.
         """
+        if self.rule is not None:
+            vector, note = read_upload_row(path, self.rule, row)
+            return self._read(f"{path.name} · {note}", vector, path.name)
         rule = reading_rule(
             self.run.config.data, self.shape, self.run.intensity, remedy=": save it as those"
         )
@@ -121,11 +128,13 @@ class Explorer:
         """Returns a session with two test targets of different classes.
 
         Without a data set it has generated targets. After another run, A and B stay, uploads
-        included, if this run reads images of their shape.
+        included, if this run reads images of their shape. Vectors do not stay, because another
+        run may have other features, or the same in another unit.
         """
-        if former is not None and former.a.image.shape == former.b.image.shape == self.shape:
-            a, b = (self._read(c.name, c.image, c.file) for c in (former.a, former.b))
-            return self.look_at(a, b)
+        if former is not None and self.rule is None:
+            a, b = former.a, former.b
+            if a.image.shape == b.image.shape == self.shape:
+                return self.look_at(*(self._read(c.name, c.image, c.file) for c in (a, b)))
         first = self.offered("target", 0, FIRST)
         if not len(first):
             return self.look_at(*self.sample("target", 2, 0))
@@ -258,7 +267,7 @@ class Shelf:
         salient: the largest number of salient coordinates.
 
     Raises:
-        StudioError: a folder is not a run, has no intact checkpoint, or its items are vectors.
+        StudioError: a folder is not a run, or has no intact checkpoint.
     """
 
     def __init__(
@@ -298,19 +307,7 @@ class Shelf:
 
     def _count_salient(self, name: str) -> int:
         run = Run.open(self._folders[name], device=self.device)
-        _shape(str(self._folders[name]), run)
         return sampling.blank(run.method, 1).shape[1]
-
-
-def _shape(name: str, run: Run) -> tuple[int, ...]:
-    shape = run.shape
-    if len(shape) not in (3, 4):
-        raise StudioError(
-            f"{name}: holds vectors of {shape[0]} numbers, and the page shows images and volumes "
-            "only; for vectors, studio apply writes codes and healed values of csv, npy and h5ad "
-            "files, studio codes those of the data set, and studio report and render draw tiles"
-        )
-    return shape
 
 
 def _device(name: str | None) -> str | None:

@@ -15,7 +15,6 @@ import csv
 import io
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,11 +27,11 @@ from studio.apply.options import DIFFERENCE, output_kinds
 from studio.apply.results import CODES
 from studio.atomic import write_file, write_text
 from studio.codes_table import CodesWriter
-from studio.data.io.attribute_table import parse_number, read_table
-from studio.data.io.files import DAMAGE_ERRORS, check_listable, raise_unlistable, read_error
-from studio.data.io.names import format_lines, is_missing
-from studio.data.sources.cells import ENDING, open_anndata, read_anndata
-from studio.data.vectors import RULE, VectorRule
+from studio.data.io.files import check_listable, raise_unlistable
+from studio.data.io.names import format_lines
+from studio.data.sources.cells import ENDING
+from studio.data.vector_files import FORMATS, VectorRows, read_rows, stored_rule
+from studio.data.vectors import VectorRule
 from studio.errors import StudioError
 from studio.method import Code
 from studio.progress import show_progress
@@ -41,35 +40,13 @@ from studio.runs.run import Run
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["FORMATS", "apply_to_vectors", "refuse_options"]
+__all__ = ["apply_to_vectors", "refuse_options"]
 
-FORMATS = (".csv", ".npy", ENDING)
 EXPECTED = f"a file or a folder with {', '.join(FORMATS)} files"
 LOGGED = (
     "values of generated rows are log(1 + x), where x are counts scaled to a sum of {total:,.0f} "
     "per row"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows of a file.
-
-    Attributes:
-        name: path of the file, relative to the folder that is read.
-        labels: name of each row.
-        vectors: (n, F) float32 in [-1, 1].
-        header: names of the columns of a csv file, else ().
-        cells: cells of a csv file.
-        data: content of an `.h5ad` file.
-    """
-
-    name: str
-    labels: Sequence[str]
-    vectors: np.ndarray
-    header: Sequence[str] = ()
-    cells: Sequence[Sequence[str]] = ()
-    data: "AnnData | None" = None
 
 
 class _Made(NamedTuple):
@@ -111,7 +88,7 @@ def apply_to_vectors(
     """
     out = Path(os.path.expanduser(out))
     kinds = output_kinds(what, donors, difference)
-    rule = _rule_of(run)
+    rule = stored_rule(run.derived, run.config.data.name)
     root, names, ignored = _find(source)
     places = [Path(os.path.expanduser(path)) for path in (source, donors) if path is not None]
     tables = [out / name for name in names if name.lower().endswith(ENDING)]
@@ -120,19 +97,18 @@ def apply_to_vectors(
     donor = None
     if donors is not None:
         path = Path(os.path.expanduser(donors))
-        donor = _read(path, path.name, rule).vectors
-    table, set_aside, rows = _Table(run, kinds), [], 0
+        donor = read_rows(path, path.name, rule).vectors
+    table, set_aside = _Table(run, kinds), []
     with show_progress("apply", len(names), "files", progress) as advance:
         for name in names:
             try:
-                read = _read(root / name, name, rule)
+                read = read_rows(root / name, name, rule)
                 made = _make(run, read, kinds, donor)
             except StudioError as error:
                 set_aside.append([name, str(error).removeprefix(f"{root / name}: ")])
             else:
                 _write(out, read, made, rule)
                 table.add(read, made)
-                rows += len(read.vectors)
             advance(1)
     if len(set_aside) == len(names):
         lines = [f"{name}: {reason}" for name, reason in set_aside]
@@ -147,12 +123,25 @@ def apply_to_vectors(
         "scores": None,
         "what": kinds,
         "files": len(names) - len(set_aside),
-        "images": rows,
+        "images": table.rows,
         "skipped": 0,
         "set_aside": set_aside,
         "ignored": ignored,
-        "notes": [LOGGED.format(total=rule.total)] if rule.total and kinds else [],
+        "notes": _notes(rule, kinds, table),
     }
+
+
+def _notes(rule: VectorRule, kinds: Sequence[str], table: "_Table") -> list[str]:
+    """Returns facts about the read and written rows that a user should know."""
+    values = f"of {table.rows * len(rule.features):,} values"
+    notes = [LOGGED.format(total=rule.total)] if rule.total and kinds else []
+    if table.filled:
+        notes.append(f"{table.filled:,} {values} are missing: they are filled as in the training")
+    if table.clipped:
+        notes.append(
+            f"{table.clipped:,} {values} lie outside of the range of the run and are clipped to it"
+        )
+    return notes
 
 
 def refuse_options(
@@ -172,16 +161,6 @@ def refuse_options(
     for option, is_given in given.items():
         if is_given:
             raise StudioError(f"{option}: has no use for vectors, which are rows of tables")
-
-
-def _rule_of(run: Run) -> VectorRule:
-    stored = run.derived.get(RULE)
-    if stored is None:
-        raise StudioError(
-            f"data set {run.config.data.name} does not say how rows of a file become its vectors "
-            f"(derived()[{RULE!r}])"
-        )
-    return VectorRule.from_json(stored)
 
 
 def _find(source: str | Path) -> tuple[Path, list[str], int]:
@@ -208,67 +187,7 @@ def _find(source: str | Path) -> tuple[Path, list[str], int]:
     return path, names, len(found) - len(names)
 
 
-def _read(path: Path, name: str, rule: VectorRule) -> _Rows:
-    """Reads a file.
-
-    Raises:
-        StudioError: the file is damaged, or lacks a feature, or a value cannot be used.
-    """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise StudioError(f"{path}: expected a name that ends in {', '.join(FORMATS)}")
-    if not path.is_file():
-        raise StudioError(f"{path}: no such file")
-    try:
-        if ending == ".csv":
-            return _read_csv(path, name, rule)
-        return _read_npy(path, name, rule) if ending == ".npy" else _read_h5ad(path, name, rule)
-    except StudioError as error:
-        text = str(error)
-        raise StudioError(text if text.startswith(str(path)) else f"{path}: {text}") from None
-
-
-def _read_csv(path: Path, name: str, rule: VectorRule) -> _Rows:
-    header, cells = read_table(path)
-    # The sum of all counts of a row is needed, so every column but the first is a gene.
-    columns = range(1, len(header)) if rule.total else range(len(header))
-    used = [i for i in columns if rule.total or header[i] in rule.features]
-    values = np.full((len(cells), len(used)), np.nan)
-    for y, row in enumerate(cells):
-        for x, column in enumerate(used):
-            number = parse_number(row[column])
-            if number is not None:
-                values[y, x] = number
-            elif not is_missing(row[column]):
-                raise StudioError(
-                    f"row {y + 1}: {header[column]} is {row[column]!r}, expected a number"
-                )
-    vectors = rule.read(values, [header[column] for column in used])
-    named = bool(header) and header[0] not in rule.features
-    labels = [row[0] if named else str(y) for y, row in enumerate(cells)]
-    return _Rows(name, labels, vectors, header, cells)
-
-
-def _read_npy(path: Path, name: str, rule: VectorRule) -> _Rows:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except DAMAGE_ERRORS as error:
-        raise read_error(path, error, "not a whole npy file") from None
-    if values.ndim != 2 or values.dtype.kind not in "iufb" or not len(values):
-        raise StudioError(
-            f"holds {values.dtype} of shape {values.shape}, expected numbers (rows, features)"
-        )
-    vectors = rule.read(values.astype(np.float64), None)
-    return _Rows(name, [str(row) for row in range(len(vectors))], vectors)
-
-
-def _read_h5ad(path: Path, name: str, rule: VectorRule) -> _Rows:
-    matrix = read_anndata(path)
-    vectors = rule.read(matrix.counts.toarray().astype(np.float64), matrix.genes)
-    return _Rows(name, matrix.barcodes, vectors, data=open_anndata(path))
-
-
-def _make(run: Run, rows: _Rows, kinds: Sequence[str], donor: np.ndarray | None) -> _Made:
+def _make(run: Run, rows: VectorRows, kinds: Sequence[str], donor: np.ndarray | None) -> _Made:
     """Encodes rows and generates the results."""
     method = run.method
     code = sampling.encode(method, torch.from_numpy(rows.vectors))
@@ -293,9 +212,16 @@ def _make(run: Run, rows: _Rows, kinds: Sequence[str], donor: np.ndarray | None)
 
 
 class _Table:
-    """The rows of `codes.csv`."""
+    """The rows of `codes.csv`.
+
+    Attributes:
+        rows: how many there are.
+        clipped: how many values of the files were clipped.
+        filled: how many were missing.
+    """
 
     def __init__(self, run: Run, kinds: Sequence[str]) -> None:
+        self.rows = self.clipped = self.filled = 0
         self._text = io.StringIO()
         changed = bool({"heal", DIFFERENCE}.intersection(kinds))
         self._writer = CodesWriter(
@@ -311,15 +237,18 @@ class _Table:
         """The whole table."""
         return self._text.getvalue()
 
-    def add(self, rows: _Rows, made: _Made) -> None:
+    def add(self, rows: VectorRows, made: _Made) -> None:
         """Adds the rows of a file."""
+        self.rows += len(rows.vectors)
+        self.clipped += rows.clipped
+        self.filled += rows.filled
         codes = made.code.z.tolist(), made.code.s.tolist()
         for i, (label, z, s) in enumerate(zip(rows.labels, *codes, strict=True)):
             numbers = [part[i] for part in (made.distance, made.change) if part is not None]
             self._writer.write([rows.name, label], z, s, [f"{number:.6g}" for number in numbers])
 
 
-def _write(out: Path, rows: _Rows, made: _Made, rule: VectorRule) -> None:
+def _write(out: Path, rows: VectorRows, made: _Made, rule: VectorRule) -> None:
     """Writes the generated copies of a file."""
     if rows.data is not None:
         data = rows.data.copy()
@@ -359,7 +288,7 @@ def _features_only(data: "AnnData", rule: VectorRule, values: np.ndarray) -> "An
     return made
 
 
-def _csv_text(rows: _Rows, rule: VectorRule, values: np.ndarray) -> str:
+def _csv_text(rows: VectorRows, rule: VectorRule, values: np.ndarray) -> str:
     """Returns a csv file with generated values in the columns of the features.
 
     If rows are counts, only the name of the row and the features are kept, because the other genes

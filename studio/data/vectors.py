@@ -71,8 +71,8 @@ class VectorRule:
         """Maps vectors (n, F) in [-1, 1] to values, log(1 + x) if rows are counts. float64."""
         return self.low + (np.asarray(scaled, np.float64) + 1) / 2 * (self.high - self.low)
 
-    def read(self, values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        """Maps rows of a user's file to vectors (n, F).
+    def pick(self, values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        """Returns the features of rows of a user's file, (n, F), in the unit that `scale` takes.
 
         Args:
             values: (n, any number) with NaN where there is no value.
@@ -96,7 +96,11 @@ class VectorRule:
         self._refuse_values(values if self.total else picked)
         if self.total:
             picked = log_counts(picked, values.sum(1), self.total)
-        return self.scale(picked)
+        return picked
+
+    def read(self, values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        """Maps rows of a user's file to vectors (n, F), see `pick`."""
+        return self.scale(self.pick(values, names))
 
     def _places(self, names: Sequence[str]) -> list[int]:
         places = {name: i for i, name in enumerate(names)}

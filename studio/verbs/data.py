@@ -10,7 +10,14 @@ import typer
 
 from studio.errors import StudioError, inform, nearest
 from studio.limits import Most
-from studio.verbs.options import Assignments, CutPlanes, Json, expand
+from studio.verbs.options import (
+    Assignments,
+    CutPlanes,
+    DataRoot,
+    Json,
+    data_root_setting,
+    expand,
+)
 
 if TYPE_CHECKING:
     from studio.data.dataset import DataConfig
@@ -43,6 +50,7 @@ def data_check(
     name: Annotated[
         str, typer.Argument(help="a config, or the name of a data set that needs no options")
     ],
+    data_root: DataRoot = None,
     assignments: Assignments = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +59,7 @@ def data_check(
     from studio.data.catalogue import check, describe, report_unusable
 
     try:
-        result = check(_data_config(name, assignments))
+        result = check(_data_config(name, assignments, data_root))
     except StudioError as error:
         if ALIASES.get(name, name) not in DATASETS:
             raise
@@ -72,6 +80,7 @@ def data_preview(
     n: Annotated[int, typer.Option("--n", min=1, max=Most.COUNT, help="images per row")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, max=Most.SEED)] = 0,
     planes: CutPlanes = None,
+    data_root: DataRoot = None,
     assignments: Assignments = None,
 ) -> None:
     """Draw a contact sheet."""
@@ -80,7 +89,7 @@ def data_preview(
     from studio.render.preview import preview
 
     check_picture(out)
-    config = _data_config(name, assignments)
+    config = _data_config(name, assignments, data_root)
     dataset = dataset_class(config)(config)
     with cut_at(planes, dataset.shape):
         picture = preview(dataset, n, seed)
@@ -139,12 +148,13 @@ def data_init(
     inform(f"next: studio data check {path}, then studio train --cfg {path}")
 
 
-def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
+def _data_config(name: str, given: list[str] | None, root: Path | None) -> "DataConfig":
     """Returns the data section of a config, or the default section of a data set.
 
     Args:
         name: a config, or a data set.
-        assignments: `--set` options.
+        given: `--set` options.
+        root: `--data-root`.
 
     Raises:
         StudioError: there is no such config or data set, or the section is invalid.
@@ -155,6 +165,7 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
     from studio.config_files import list_configs
     from studio.data import ALIASES, DATASETS
 
+    assignments = [*(given or []), *data_root_setting(root)]
     known = ALIASES.get(name, name)
     if known in DATASETS and not assignments:
         with suppress(ValidationError):  # the load below reports the error
@@ -166,7 +177,7 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
         from studio.config import resolve
 
         raw = {"data": {"name": name}, "method": {"name": "dig"}}
-        return resolve(raw, name, f"data {name}", assignments or []).data
+        return resolve(raw, name, f"data {name}", assignments).data
     names = [*DATASETS, *ALIASES, *(config.removesuffix(".yaml") for config in list_configs())]
     if (
         Path(name).name == name
@@ -174,8 +185,8 @@ def _data_config(name: str, assignments: list[str] | None) -> "DataConfig":
         and not Path(name).exists()
     ):
         raise StudioError(f"{name}: no such data set or config{nearest(name, names)}")
-    refuse_faults(name, assignments or [])
+    refuse_faults(name, assignments)
 
     from studio.config import load
 
-    return load(name, assignments or []).data
+    return load(name, assignments).data

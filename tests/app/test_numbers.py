@@ -2,7 +2,7 @@ import pytest
 
 gradio = pytest.importorskip("gradio")
 
-from studio.app.numbers import MOST_SEED, Seed, Slider  # noqa: E402
+from studio.app.numbers import MOST_SEED, Number, Slider  # noqa: E402
 
 
 def test_slider_moves_a_typed_number_into_its_range() -> None:
@@ -12,8 +12,8 @@ def test_slider_moves_a_typed_number_into_its_range() -> None:
         gradio.Slider(-1.5, 2.0, 0).preprocess(99)  # the reason for our own
 
 
-def test_seed_moves_a_typed_number_into_its_range() -> None:
-    seed = Seed(0, precision=0, minimum=0, maximum=MOST_SEED)
+def test_number_moves_a_typed_number_into_its_range() -> None:
+    seed = Number(0, precision=0, minimum=0, maximum=MOST_SEED)
     assert [seed.preprocess(value) for value in (-3, 7, 2**40, None)] == [0, 7, MOST_SEED, None]
 
 

@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.experiments import tiny
 from support.gallery import Gallery, open_run, read_codes, read_images, rounded
 from support.painting import BLANK, SIDE, Painter
-from support.shapes import SHAPES, Blobs
 
 from studio import Run
 from studio.app import state
@@ -23,7 +21,6 @@ from studio.app.pictures import (
 from studio.app.state import STRIP, Explorer, Session, Shelf
 from studio.data import Attribute
 from studio.errors import StudioError
-from studio.training.engine import Engine
 
 
 def test_explorer_orders_sliders_by_their_effect(explorer: Explorer) -> None:
@@ -211,14 +208,6 @@ def test_shelf_names_runs_by_path_if_their_names_are_equal(runs: list[Path]) -> 
         str(runs[0]),
         f"{runs[0].parent}/two/../one",
     ]
-
-
-def test_explorer_refuses_vectors() -> None:
-    engine = Engine(tiny("vae", images=16), Blobs(SHAPES["vector"]))
-    size = SHAPES["vector"][0]
-    words = f"blobs: holds vectors of {size} numbers, and .* for vectors, studio apply writes codes"
-    with pytest.raises(StudioError, match=words):
-        Explorer("blobs", open_run(method=engine.ema.method.eval()))
 
 
 @pytest.mark.parametrize("device", ["cpuu", "cuda:99", "cpu:x"])

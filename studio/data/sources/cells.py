@@ -179,8 +179,12 @@ def open_anndata(path: Path) -> "AnnData":
         ) from None
 
 
-def read_anndata(path: Path) -> CellMatrix:
+def read_anndata(path: Path, gaps: bool = False) -> CellMatrix:
     """Reads an `.h5ad` file. Genes are named by `var["gene_ids"]`, or else by `var_names`.
+
+    Args:
+        path: the file.
+        gaps: whether NaN, a missing value, is accepted.
 
     Raises:
         StudioError: see `read_cells`.
@@ -201,11 +205,11 @@ def read_anndata(path: Path) -> CellMatrix:
         for gaps in [column.isna()]
     }
     return _checked(
-        CellMatrix(path, counts, tuple(map(str, ids)), tuple(map(str, data.obs_names)), obs)
+        CellMatrix(path, counts, tuple(map(str, ids)), tuple(map(str, data.obs_names)), obs), gaps
     )
 
 
-def _checked(matrix: CellMatrix) -> CellMatrix:
+def _checked(matrix: CellMatrix, gaps: bool = False) -> CellMatrix:
     """Returns the matrix after checking its names and counts."""
     for kind, names in (("barcodes", matrix.barcodes), ("genes", matrix.genes)):
         twice = [name for name, count in Counter(names).items() if count > 1]
@@ -220,7 +224,7 @@ def _checked(matrix: CellMatrix) -> CellMatrix:
     values = matrix.counts.data
     if values.dtype.kind not in "iufb":
         raise StudioError(f"{matrix.path}: holds {values.dtype}, expected numbers")
-    broken = int((~np.isfinite(values)).sum())
+    broken = int((np.isinf(values) if gaps else ~np.isfinite(values)).sum())
     if broken:
         raise StudioError(f"{matrix.path}: {broken} values are NaN or infinite")
     return matrix

@@ -269,3 +269,23 @@ def test_check_lists_quarantined_files_in_either_case(tmp_path: Path) -> None:
     )
     assert describe(many).count("set aside: ") == 15
     assert json.loads(json.dumps([few, many])) == [few, many]
+
+
+def test_data_check_and_preview_take_a_data_root(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from studio.cli import app
+
+    def run(*words: str) -> tuple[int, str]:
+        ended = CliRunner().invoke(app, ["data", *words])
+        return ended.exit_code, ended.output
+
+    write_mice_csv(tmp_path)
+    code, text = run("check", "mice_protein", "--data-root", str(tmp_path))
+    assert (code, text.splitlines()[0]) == (0, "mice_protein: ready")
+    code, text = run("check", "mice_protein", "--data-root", str(tmp_path / "none"))
+    assert code == 1
+    assert f"no folder {tmp_path / 'none'}" in text
+    picture = tmp_path / "rows.png"
+    assert run("preview", "mice", "--data-root", str(tmp_path), "--out", str(picture))[0] == 0
+    assert picture.is_file()

@@ -123,7 +123,7 @@ class AffectNet(PictureList):
         records: dict[Place, list[Record]] = {}
         for split in ("train", "test"):
             faces = [face for face in found.faces if self._split_of(face) == split]
-            groups = self._group(faces, split, classes)
+            groups = self._group(faces, split, classes, found.notes)
             background = interleave(groups[: len(config.background)])
             targets = groups[len(config.background) :]
             if split == "train" and config.per_class != "all":
@@ -161,7 +161,7 @@ class AffectNet(PictureList):
         return "test" if unit < self.config.test_share else "train"
 
     def _group(
-        self, faces: Sequence[Face], split: Split, classes: Sequence[str]
+        self, faces: Sequence[Face], split: Split, classes: Sequence[str], notes: Sequence[str]
     ) -> list[list[Face]]:
         """Returns the faces of each expression, background first, in the order of a hash."""
         order = hash_order([face.name for face in faces], "affectnet order")
@@ -174,7 +174,8 @@ class AffectNet(PictureList):
             counts = ", ".join(f"{len(rows):,} {name}" for name, rows in by_name.items() if rows)
             raise StudioError(
                 f"{self.config.root}: no {join_names(empty)} images for the {split} split, found "
-                f"{counts or 'none'}; leave it out of data.target, or add images: {self.LAYOUT}"
+                f"{'; '.join([counts or 'none', *notes])}; leave it out of data.target, or add "
+                f"images: {self.LAYOUT}"
             )
         return [by_name[name] for name in wanted]
 

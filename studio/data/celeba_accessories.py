@@ -160,6 +160,7 @@ class CelebaAccessories(PictureList):
         common = self._common(faces, used)
         parts, notes = _find_parts(faces, expressions, rule)
         taken, more = self._take(faces, parts)
+        _refuse_empty(faces, parts, taken, config)
         classes = tuple(config.target)
         if clash := sorted(set(classes) & set(common)):
             raise StudioError(
@@ -253,6 +254,24 @@ def _find_parts(
         )
     order = hash_order(faces.names, "celeba")
     return {name: [i for i in order if rows[i]] for name, rows in chosen.items()}, notes
+
+
+def _refuse_empty(
+    faces: Faces, parts: Mapping[str, list[int]], taken: Taken, config: CelebaAccessoriesConfig
+) -> None:
+    """Raises an error if a split has no image of a part, and names the part with fewest persons."""
+    sides = {"train": taken.train, "test": taken.test}
+    empty = {name: side for side, found in sides.items() for name in parts if not found[name]}
+    if not empty:
+        return
+    persons = faces.names if faces.persons is None else faces.persons
+    count = {name: len({persons[row] for row in parts[name]}) for name in empty}
+    name = min(count, key=lambda part: count[part])
+    raise StudioError(
+        f"{faces.store.place}: data.split {config.split} has no image of {name} for the "
+        f"{empty[name]} split: {len(parts[name]):,} images of {count[name]:,} persons, expected "
+        "some in each split; another data.split, or other expressions in data.target, may fit"
+    )
 
 
 def _rank_persons(faces: Faces) -> np.ndarray:

@@ -220,8 +220,8 @@ def label_notes(dataset: Dataset) -> Iterator[str]:
         for name, column in dataset.labels(split, domain).items():
             values, classes = column[is_known(column)], dataset.attributes[name].classes
             if len(np.unique(values)) < 2:
-                found = "the same value" if len(values) else "no value"
-                yield f"attribute {name} has {found} on every {domain} image of the {split} split"
+                found = "the same value on every" if len(values) else "no value on any"
+                yield f"attribute {name} has {found} {domain} image of the {split} split"
                 continue
             counts = (
                 np.bincount(values.astype(np.int64), minlength=len(classes))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL.Image import Image
 
+from studio.data.conditions import YES
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split, describe_shape
 from studio.domains import DOMAINS
 from studio.pixels import to_2d, to_pixels, visible_channels
@@ -108,7 +109,12 @@ def _name_written(names: list[str]) -> str:
 
 
 def _value(name: str, classes: tuple[str, ...], value: float) -> str:
-    """Returns a category as its name, and a number after the name of its attribute."""
+    """Returns a category as its name, and a number after the name of its attribute.
+
+    Of an attribute that is yes or no, its name says which: `Male` or `not Male`.
+    """
     if not classes:
         return f"{name}=-" if np.isnan(value) else f"{name}={value:.3g}"
+    if classes == YES and value >= 0:
+        return name if value else f"not {name}"
     return classes[int(value)] if value >= 0 else "-"

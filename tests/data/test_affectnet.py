@@ -188,6 +188,8 @@ def test_expression_without_images_is_an_error(files: Path, tmp_path: Path) -> N
     assert "no contempt images for the test split, found 6 neutral, 6 happy" in message
     assert "leave it out of data.target" in message
     assert opened(tmp_path, target=["sad", "fear"]).size("test", "target") == 12
+    (tmp_path / "train" / "fear").rename(tmp_path / "train" / "fearr")
+    assert "6 images in folders of no expression are left out: train/fearr" in fault(tmp_path)
 
 
 def test_folder_of_something_else_says_what_is_expected(tmp_path: Path) -> None:

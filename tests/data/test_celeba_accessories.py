@@ -1,5 +1,6 @@
 """`celeba_accessories`: which faces are in which set, cuts, splits by person, bad files."""
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -277,3 +278,10 @@ def test_picture_that_changes_later_is_named(own: Path) -> None:
     Image.new("RGB", (90, 90)).save(path)
     with pytest.raises(StudioError, match="has 90 x 90 pixels, expected at least 108 x 108"):
         data.images("test", "target", [0])
+
+
+@pytest.mark.parametrize("split", ["carton", "abid"])
+def test_condition_with_one_image_is_named(tmp_path: Path, split: str) -> None:
+    rows = [{**row, "Wearing_Hat": int(i == 1)} for i, row in enumerate(celeba_rows(24))]
+    message = fault(write_celeba(tmp_path, rows=rows), split=split)
+    assert re.search(r"no image of hat for the (test|train) split: 1 images of 1 persons", message)

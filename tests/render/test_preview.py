@@ -12,7 +12,7 @@ from studio.data.catalogue import init_example
 from studio.data.folders import Folders, FoldersConfig
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.planes import describe_planes
-from studio.render.preview import preview, preview_grid
+from studio.render.preview import _value, preview, preview_grid
 
 BELONGS = {"digit": "salient", "texture": "common"}
 
@@ -112,3 +112,9 @@ def test_preview_writes_values_in_the_order_of_its_caption() -> None:
         f"{photographs[labels['texture'][i]]}, {labels['digit'][i]}" for i in indices
     ]
     assert set(grid.rows[1][1:]) <= set(photographs)
+
+
+def test_value_of_yes_or_no_is_the_name_of_its_attribute() -> None:
+    values = [("Male", ("no", "yes"), place) for place in (1, 0, -1)]
+    assert [_value(*value) for value in values] == ["Male", "not Male", "-"]
+    assert _value("accessory", ("glasses", "hat"), 1) == "hat"

@@ -79,6 +79,8 @@ def read_upload_row(path: Path, rule: VectorRule, row: int) -> tuple[Tensor, str
     note = f"row {row} of {count}: {rows.labels[row - 1]}"
     # Of all rows, because a table in another unit is recognised by their number.
     values = f"of {rows.vectors.size:,} values of the file"
+    if rows.fractional:
+        note += " · no counts, which the run expects"
     if rows.filled:
         note += f" · {rows.filled:,} {values} are missing: filled as in the training"
     if rows.clipped:

@@ -135,6 +135,11 @@ def _notes(rule: VectorRule, kinds: Sequence[str], table: "_Table") -> list[str]
     """Returns facts about the read and written rows that a user should know."""
     values = f"of {table.rows * len(rule.features):,} values"
     notes = [LOGGED.format(total=rule.total)] if rule.total and kinds else []
+    if table.fractional:
+        notes.append(
+            f"{table.fractional:,} values are no whole numbers, but the run expects the counts of "
+            "all genes: values that are normalised already give wrong codes"
+        )
     if table.filled:
         notes.append(f"{table.filled:,} {values} are missing: they are filled as in the training")
     if table.clipped:
@@ -218,10 +223,11 @@ class _Table:
         rows: how many there are.
         clipped: how many values of the files were clipped.
         filled: how many were missing.
+        fractional: how many were no whole numbers, though the run expects counts.
     """
 
     def __init__(self, run: Run, kinds: Sequence[str]) -> None:
-        self.rows = self.clipped = self.filled = 0
+        self.rows = self.clipped = self.filled = self.fractional = 0
         self._text = io.StringIO()
         changed = bool({"heal", DIFFERENCE}.intersection(kinds))
         self._writer = CodesWriter(
@@ -242,6 +248,7 @@ class _Table:
         self.rows += len(rows.vectors)
         self.clipped += rows.clipped
         self.filled += rows.filled
+        self.fractional += rows.fractional
         codes = made.code.z.tolist(), made.code.s.tolist()
         for i, (label, z, s) in enumerate(zip(rows.labels, *codes, strict=True)):
             numbers = [part[i] for part in (made.distance, made.change) if part is not None]

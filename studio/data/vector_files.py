@@ -36,6 +36,7 @@ class VectorRows:
         vectors: (n, F) float32 in [-1, 1].
         clipped: how many values lie outside of the range of the run, and are clipped.
         filled: how many values are missing, and are filled as the run does.
+        fractional: how many values are no whole numbers, though the run expects counts.
         header: names of the columns of a csv file, else ().
         cells: cells of a csv file.
         data: content of an `.h5ad` file.
@@ -46,6 +47,7 @@ class VectorRows:
     vectors: np.ndarray
     clipped: int
     filled: int
+    fractional: int = 0
     header: Sequence[str] = ()
     cells: Sequence[Sequence[str]] = ()
     data: "AnnData | None" = None
@@ -115,7 +117,8 @@ def _read_csv(path: Path, name: str, rule: VectorRule) -> VectorRows:
     picked = rule.pick(values, [header[column] for column in used])
     named = bool(header) and header[0] not in rule.features
     labels = [row[0] if named else str(y) for y, row in enumerate(cells)]
-    return replace(VectorRows.of(name, labels, picked, rule), header=header, cells=cells)
+    rows = VectorRows.of(name, labels, picked, rule)
+    return replace(rows, header=header, cells=cells, fractional=_count_fractions(values, rule))
 
 
 def _read_npy(path: Path, name: str, rule: VectorRule) -> VectorRows:
@@ -133,5 +136,11 @@ def _read_npy(path: Path, name: str, rule: VectorRule) -> VectorRows:
 
 def _read_h5ad(path: Path, name: str, rule: VectorRule) -> VectorRows:
     matrix = read_anndata(path, gaps=rule.fill is not None)
-    picked = rule.pick(matrix.counts.toarray().astype(np.float64), matrix.genes)
-    return replace(VectorRows.of(name, matrix.barcodes, picked, rule), data=open_anndata(path))
+    values = matrix.counts.toarray().astype(np.float64)
+    rows = VectorRows.of(name, matrix.barcodes, rule.pick(values, matrix.genes), rule)
+    return replace(rows, data=open_anndata(path), fractional=_count_fractions(values, rule))
+
+
+def _count_fractions(values: np.ndarray, rule: VectorRule) -> int:
+    """Returns how many values are no counts, 0 if the run does not expect counts."""
+    return int((values != np.round(values)).sum()) if rule.total else 0

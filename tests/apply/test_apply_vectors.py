@@ -242,3 +242,26 @@ def test_programs_of_listed_nets_take_any_number_of_vectors(tmp_path: Path) -> N
     # The programs are compared with the method on three vectors and on one.
     differences = torch_programs(method, torch.rand(3, 6) * 2 - 1, tmp_path)[1]
     assert max(differences.values()) < 1e-5
+
+
+def test_apply_counts_values_that_are_filled_clipped_or_no_counts(
+    folder: Path, run: Run, tmp_path: Path
+) -> None:
+    anndata = pytest.importorskip("anndata", reason="the extra rna is not installed")
+    values = np.nan_to_num(VALUES[:4], nan=1.0).astype(np.float32)
+    values[0, 1], values[2, :2] = np.nan, 99.0
+    made = anndata.AnnData(values)
+    made.var_names = list(PROTEINS)
+    made.write_h5ad(tmp_path / "a.h5ad")
+    notes = apply(run, tmp_path / "a.h5ad", tmp_path / "a", "heal")["notes"]
+    assert notes == [
+        "1 of 24 values are missing: they are filled as in the training",
+        "2 of 24 values lie outside of the range of the run and are clipped to it",
+    ]
+    cells = Run.open(folder / "cells", device="cpu")
+    for counts, words in ((counts_of("post"), ""), (np.log1p(counts_of("post")), "no whole num")):
+        made = anndata.AnnData(counts.astype(np.float32))
+        made.var_names = list(GENES)
+        made.write_h5ad(tmp_path / "b.h5ad")
+        found = apply(cells, tmp_path / "b.h5ad", tmp_path / f"b{words}", "encode")["notes"]
+        assert [words in note for note in found] == [True] * bool(words)

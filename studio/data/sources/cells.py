@@ -5,6 +5,7 @@ with or without `.gz`. It may lie in a sub-folder, such as `filtered_matrices_me
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -170,7 +171,12 @@ def open_anndata(path: Path) -> "AnnData":
     except ImportError:
         raise StudioError(f"{path}: {NEEDS_ANNDATA}") from None
     try:
-        return anndata.read_h5ad(path)
+        with warnings.catch_warnings():
+            # Of names that occur twice, which `_checked` refuses with their names.
+            warnings.filterwarnings(
+                "ignore", message=".*names are not unique", category=UserWarning
+            )
+            return anndata.read_h5ad(path)
     # anndata raises exceptions of its own and of h5py for damaged files.
     except (*DAMAGE_ERRORS, LookupError, TypeError, AttributeError, NotImplementedError) as error:
         text = " ".join(str(error).split())

@@ -5,8 +5,8 @@ background = 0.5 * CIFAR and target = 0.5 * CIFAR' + 0.5 * digit in [0, 1]. Both
 with antialiasing. At 32 px the digit is padded with zeros, as in the code of Louiset et al.
 (2024), whose papers have no CIFAR-10. Target and background share no CIFAR image. Train and test
 share neither an image nor a digit, whereas the authors' code takes training digits for the
-evaluation. Test digits are drawn at random: the complete files have 5,000 test targets, about 500
-for each digit. Carton et al. have 10,000 test images, "equally divided among the MNIST digits".
+evaluation. The complete files have 5,000 test targets. Their digits are drawn at random, or equally
+(`test_digits`): Carton et al. have 10,000 test images, "equally divided among the MNIST digits".
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ from studio.data.item_tables import (
     mark_salient,
     permute_split,
     pick,
+    pick_equally,
     uniform_column,
 )
 from studio.data.sources.cifar import CIFAR_LAYOUT, OBJECTS, open_cifar
@@ -62,6 +63,12 @@ class CifarMnistConfig(ContaminationConfig):
     Unit: none.
 
     Source: Carton et al. (2024), Sec. 5. Abid & Zou (2019), Fig. 7a, vary it.
+    """
+
+    test_digits: Literal["random", "equal"] = "random"
+    """How the digits of the test targets are drawn. equal: each digit is on as many.
+
+    Source: Carton et al. (2024), Sec. 5, have equal numbers.
     """
 
 
@@ -141,14 +148,20 @@ class CifarMnist(Dataset):
         ]
         return [*self._notes, *spare]
 
+    def _digits(self, split: Split, domain: str, size: int) -> np.ndarray:
+        """Draws the numbers of the MNIST digits, (size,)."""
+        every = np.arange(self._mnist[split].size)
+        if split == "test" and self.config.test_digits == "equal":
+            classes = self._mnist[split].classes
+            return pick_equally(SEED, split, domain, every, classes, size)
+        return pick(uniform_column(SEED, split, domain, 1, size), every)
+
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws the columns of `composition`."""
         size, first = self.size(split, domain), self.size(split, domain) * DOMAINS.index(domain)
         return {
             "object": permute_split(SEED, split, self._cifar[split].size)[first : first + size],
-            "digit": pick(
-                uniform_column(SEED, split, domain, 1, size), np.arange(self._mnist[split].size)
-            ),
+            "digit": self._digits(split, domain, size),
             "salient": mark_salient(
                 self.config, split, domain, uniform_column(SEED, split, domain, 2, size)
             ),

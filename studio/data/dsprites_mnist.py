@@ -64,6 +64,13 @@ class DspritesMnistConfig(FilesConfig):
     """Where the sprites come from. rendered: drawn by the studio, with no file. file: read from the
     original file."""
 
+    digits: Literal["shown", "none"] = "shown"
+    """none: sprites on black in the target set, and black images in the background set, for methods
+    of one set.
+
+    Source: Carton et al. (2024), Sec. 5, compare with InfoGAN-CR on dSprites alone.
+    """
+
 
 class DspritesMnist(Dataset):
     """Four digits, 1 to 4 (common), with a sprite over them (salient) in the target set.
@@ -206,7 +213,7 @@ class DspritesMnist(Dataset):
         half = self.config.resolution // 2
         digits = resize_digits(self._mnist[split].take(grids.reshape(-1)).reshape(-1, 28, 28), half)
         grid = digits.view(-1, 2, 2, half, half).permute(0, 1, 3, 2, 4)
-        return grid.reshape(-1, *self.shape) * DIM
+        return grid.reshape(-1, *self.shape) * (DIM if self.config.digits == "shown" else 0)
 
     def _with_sprites(self, images: "Tensor", factors: np.ndarray) -> "Tensor":
         """Adds sprites of the class numbers (n, 5) to images in [0, 1]."""

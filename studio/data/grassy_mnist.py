@@ -1,4 +1,4 @@
-"""`grassy_mnist`: MNIST digits over grass, in the three published forms (28 px, gray).
+"""`grassy_mnist`: MNIST digits over grass, in the three published forms (28 px).
 
 | mode | target | background | source |
 |---|---|---|---|
@@ -11,10 +11,11 @@ twice the amplitude of the digit, and the divisor 3 keeps the sum in range. The 
 shows grass as dim as the targets do, so that brightness does not reveal the domain. Choudhuri et
 al. leave it at full contrast (`dim_background: false`).
 
-Departures from Choudhuri et al.: images are gray, whereas their Eq. 10 and 11 index the channels.
-Target images have pieces of grass of their own. By default each set has 25,000 images, instead of
-4,986 pieces of grass and 4,986 images of each digit. The threshold of Eq. 11 is always 0.3 and the
-weight rho of Eq. 10 always 0.5, whereas the paper proposes to vary the threshold.
+Departures from Choudhuri et al.: target images have pieces of grass of their own. By default images
+are gray, whereas their Eq. 10 and 11 index the channels (`channels: 3`), and each set has 25,000
+images with random digits, instead of 4,986 pieces of grass and 4,986 images of each digit
+(`train_background`, `train_target`, `digits: equal`). `threshold` and `rho` are those of Eq. 10 and
+11.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,13 @@ from pydantic import Field, model_validator
 from studio.data.dataset import SPLITS, Attribute, Dataset, Labels, Split
 from studio.data.indices import as_indices
 from studio.data.io.files import data_folder
-from studio.data.item_tables import ContaminationConfig, mark_salient, pick_in_turn, uniform_column
+from studio.data.item_tables import (
+    ContaminationConfig,
+    mark_salient,
+    pick_equally,
+    pick_in_turn,
+    uniform_column,
+)
 from studio.data.sources.grass import GRASS_LAYOUT, GrassFolder, GrassPhotograph
 from studio.data.sources.mnist import MNIST_LAYOUT, open_mnist, pad_digits
 from studio.domains import DOMAINS
@@ -45,7 +52,6 @@ TEST = 5_000  # images per domain
 MOST = 10_000_000  # images per domain. The composition of each takes 60 bytes of memory.
 SCALE = {"linear": 1.0, "nonlinear": 1.0, "abid": 2.0}  # amplitude of grass for a digit's 1
 DIGITS = {"linear": 10, "nonlinear": 10, "abid": 3}
-THRESHOLD = 0.3  # of the nonlinear mode, on grass in [0, 1]
 
 
 class GrassyMnistConfig(ContaminationConfig):
@@ -66,6 +72,37 @@ class GrassyMnistConfig(ContaminationConfig):
     """Published form of the data set.
 
     Source: Choudhuri et al., App. A.1 (linear, nonlinear) and Abid & Zou (2019), Sec. 4.1 (abid).
+    """
+
+    channels: Literal[1, 3] = 1
+    """Channels of an image. With 3, grass has colours if `grass_root` has. The digit is white.
+
+    Unit: channels.
+
+    Source: Choudhuri et al. (2020), Eq. 10 and 11, index the channels.
+    """
+
+    threshold: float = Field(default=0.3, ge=0, le=1)
+    """Grass in [0, 1] up to which a pixel of the nonlinear mode is black.
+
+    Unit: none.
+
+    Source: Choudhuri et al. (2020), Eq. 11, propose to vary it.
+    """
+
+    rho: float | None = Field(default=None, gt=0, lt=1)
+    """Weight of grass in the targets. The digit has the rest. null: 0.5, or 2/3 for abid. The
+    background set, where it is dim, has the same weight.
+
+    Unit: none.
+
+    Source: Choudhuri et al. (2020), Eq. 10.
+    """
+
+    digits: Literal["random", "equal"] = "random"
+    """How digits are drawn. equal: each digit is on as many targets.
+
+    Source: Choudhuri et al. (2020), App. A.1, have 4,986 of each.
     """
 
     grass_root: str | None = None
@@ -104,6 +141,8 @@ class GrassyMnistConfig(ContaminationConfig):
 
     @model_validator(mode="after")
     def _in_range(self) -> "GrassyMnistConfig":
+        if self.rho is not None and self.grass_scale is not None:
+            raise ValueError("rho: grass_scale sets the same weight; expected one of the two")
         if self.grass_scale is not None and self.grass_scale > SCALE[self.mode]:
             raise ValueError(
                 f"grass_scale: found {self.grass_scale}, expected at most {SCALE[self.mode]:g} "
@@ -133,8 +172,12 @@ class GrassyMnist(Dataset):
     def __init__(self, config: GrassyMnistConfig) -> None:
         super().__init__(config)
         self._mnist, self._notes = open_mnist(data_folder(config, self.LAYOUT))
-        self.grass = GrassFolder(config.grass_root) if config.grass_root else GrassPhotograph()
-        self.shape = (1, SIDE, SIDE)
+        self.grass = (
+            GrassFolder(config.grass_root, config.channels)
+            if config.grass_root
+            else GrassPhotograph(config.channels)
+        )
+        self.shape = (config.channels, SIDE, SIDE)
         classes = tuple("0123456789")[: DIGITS[config.mode]]
         self.attributes = self._declare({"digit": Attribute("salient", classes, target_only=True)})
         self._tables = {
@@ -166,17 +209,19 @@ class GrassyMnist(Dataset):
         indices = as_indices(indices, self.size(split, domain))
         table = {name: values[indices] for name, values in self._tables[split, domain].items()}
         grass = torch.from_numpy(self.grass.take(split, domain, table["where"]))
-        salient = torch.from_numpy(table["salient"])[:, None, None]
-        unit = 1 / (1 + SCALE[self.config.mode])  # amplitude of a digit
-        digits = unit * pad_digits(self._mnist[split].take(table["digit"]), SIDE)
+        grass = grass.reshape(len(indices), *self.shape)
+        salient = torch.from_numpy(table["salient"])[:, None, None, None]
+        weight, unit = self._grass_weight(), 1 - self._grass_weight()  # of grass, and of a digit
+        scale = self.config.grass_scale
+        digits = unit * pad_digits(self._mnist[split].take(table["digit"]), SIDE)[:, None]
         background = grass * self._background_amplitude()
         if split == "train" and domain == "background" and self.config.background_noise:
-            background = background + torch.from_numpy(self._noise(indices))
-        over = grass * (unit * self._scale()) + digits
+            background = background + torch.from_numpy(self._noise(indices))[:, None]
+        over = grass * (weight if scale is None else unit * scale) + digits
         if self.config.mode == "nonlinear":
-            over = over * (grass > THRESHOLD)
+            over = over * (grass > self.config.threshold)
         # Only noise can leave the range. `notes` reports its share.
-        return torch.where(salient, over, background).clamp(0, 1)[:, None] * 2 - 1
+        return torch.where(salient, over, background).clamp(0, 1) * 2 - 1
 
     def notes(self) -> list[str]:
         clipped = []
@@ -184,7 +229,9 @@ class GrassyMnist(Dataset):
             grass = self.grass.take(
                 "train", "background", self._tables["train", "background"]["where"][:200]
             )
-            noisy = grass * self._background_amplitude() + self._noise(np.arange(len(grass)))
+            grass = grass.reshape(len(grass), *self.shape)
+            noise = self._noise(np.arange(len(grass)))[:, None]
+            noisy = grass * self._background_amplitude() + noise
             share = ((noisy < 0) | (noisy > 1)).mean()
             clipped = [
                 f"background_noise takes {share:.1%} of the training background's pixels "
@@ -201,14 +248,12 @@ class GrassyMnist(Dataset):
                     "times each on average"
                 )
 
-    def _scale(self) -> float:
-        return (
-            SCALE[self.config.mode] if self.config.grass_scale is None else self.config.grass_scale
-        )
+    def _grass_weight(self) -> float:
+        scale = SCALE[self.config.mode]
+        return scale / (1 + scale) if self.config.rho is None else self.config.rho
 
     def _background_amplitude(self) -> float:
-        scale = SCALE[self.config.mode]
-        return scale / (1 + scale) if self.config.dim_background else 1.0
+        return self._grass_weight() if self.config.dim_background else 1.0
 
     def _noise(self, indices: np.ndarray) -> np.ndarray:
         """Returns each item's own noise (n, 28, 28) float32."""
@@ -229,6 +274,13 @@ class GrassyMnist(Dataset):
             )
         return digits
 
+    def _draw_digits(self, split: Split, domain: str, size: int) -> np.ndarray:
+        choices = self._digits_of(split)
+        if self.config.digits == "random":
+            return pick_in_turn(SEED, split, domain, choices, size)
+        classes = self._mnist[split].classes[choices]
+        return pick_equally(SEED, split, domain, choices, classes, size)
+
     def _table(self, split: Split, domain: str) -> dict[str, np.ndarray]:
         """Draws the columns of `composition`."""
         size = self.size(split, domain)
@@ -237,5 +289,5 @@ class GrassyMnist(Dataset):
             "salient": mark_salient(
                 self.config, split, domain, uniform_column(SEED, split, domain, 5, size)
             ),
-            "digit": pick_in_turn(SEED, split, domain, self._digits_of(split), size),
+            "digit": self._draw_digits(split, domain, size),
         }

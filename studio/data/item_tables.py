@@ -17,6 +17,7 @@ __all__ = [
     "mark_salient",
     "permute_split",
     "pick",
+    "pick_equally",
     "pick_in_turn",
     "uniform_column",
 ]
@@ -51,6 +52,27 @@ def pick_in_turn(
         (seed, SPLITS.index(split), DOMAINS.index(domain), 99)
     ).permutation(choices)
     return np.resize(shuffled, size)
+
+
+def pick_equally(
+    seed: int, split: Split, domain: str, choices: np.ndarray, classes: np.ndarray, size: int
+) -> np.ndarray:
+    """Returns `size` choices, as many of each class as of any other, or one more.
+
+    Within a class none occurs a second time before all have occurred once.
+
+    Args:
+        seed: seed of the data set.
+        split: split of the items.
+        domain: domain of the items.
+        choices: the choices, (k,).
+        classes: class of each choice, (k,).
+        size: number of items.
+    """
+    names = np.unique(classes)
+    turn = -(-size // len(names))
+    rows = [pick_in_turn(seed, split, domain, choices[classes == name], turn) for name in names]
+    return np.stack(rows, 1).reshape(-1)[:size]
 
 
 def mark_salient(config: DataConfig, split: Split, domain: str, uniform: np.ndarray) -> np.ndarray:

@@ -245,3 +245,11 @@ def test_labels_of_the_real_files_belong_to_their_pictures(name: str) -> None:
     assert classifier.score(pixels["test"], digits["test"]) > 0.8
     # Not with the labels of the neighbours.
     assert classifier.score(pixels["test"], np.roll(digits["test"], 1)) < 0.2
+
+
+def test_equal_test_digits_differ_by_one_at_most_and_leave_training_as_it_is(root: Path) -> None:
+    usual, equal = open_data(root), open_data(root, test_digits="equal")
+    counts = np.bincount(equal.labels("test", "target")["digit"], minlength=10)
+    assert counts[counts > 0].max() - counts[counts > 0].min() <= 1
+    digits = [d.composition("train", "target")["digit"] for d in (usual, equal)]
+    assert np.array_equal(*digits)

@@ -323,3 +323,15 @@ def test_sprites_are_rendered_and_noted_without_the_file(root: Path) -> None:
         match=r"no dSprites in .*expected.*imgs \(737280, 64, 64\).*data.sprites=rendered",
     ):
         open_data(root, sprites="file")
+
+
+def test_digits_none_leaves_the_sprites_alone(root: Path) -> None:
+    alone, usual = (
+        DspritesMnist(DspritesMnistConfig(root=str(root), digits=kind))
+        for kind in ("none", "shown")
+    )
+    assert alone.images("test", "background", range(5)).eq(-1).all()
+    sprites, both = (data.images("test", "target", range(5)) for data in (alone, usual))
+    assert set(sprites.unique().tolist()) == {-1.0, 1.0}
+    assert torch.equal(both[sprites == 1], sprites[sprites == 1])
+    assert both[sprites == -1].gt(-1).any()

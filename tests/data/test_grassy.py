@@ -233,3 +233,47 @@ def test_items_never_change(root: Path) -> None:
     digits = data.composition("train", "target")["digit"].astype("<i8")
     digest = hashlib.sha256(where.tobytes() + digits.tobytes()).hexdigest()
     assert digest.startswith("64e9f9a292fe17f9"), digest
+
+
+def test_rho_and_threshold_are_those_of_equations_10_and_11(root: Path) -> None:
+    data = open_data(root, mode="nonlinear", rho=0.7, threshold=0.4)
+    grass, digits, images = parts(data, "train", "target", 40)
+    assert torch.allclose(images, (0.7 * grass + 0.3 * digits) * (grass > 0.4), atol=1e-6)
+    grass, _, images = parts(data, "train", "background", 40)
+    assert torch.allclose(images, 0.7 * grass, atol=1e-6)
+    with pytest.raises(ValidationError, match="rho: grass_scale sets the same weight"):
+        open_data(root, rho=0.7, grass_scale=0.5)
+
+
+def test_colour_applies_equation_11_to_each_channel(root: Path, tmp_path: Path) -> None:
+    place = tmp_path / "colour"
+    place.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        pixels = rng.integers(0, 256, (40, 40, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / f"{i:02}.png")
+    data = open_data(root, mode="nonlinear", channels=3, grass_root=str(place))
+    table = data.composition("train", "target")
+    grass = torch.from_numpy(data.grass.take("train", "target", table["where"][:20]))
+    digits = torch.from_numpy(mnist_arrays()["x_train"][table["digit"][:20]] / np.float32(255))
+    images = (data.images("train", "target", range(20)) + 1) / 2
+    assert images.shape == (20, 3, 28, 28)
+    assert (grass[:, 0] - grass[:, 1]).abs().mean() > 0.05
+    for c in range(3):
+        expected = (0.5 * grass[:, c] + 0.5 * digits) * (grass[:, c] > 0.3)
+        assert torch.allclose(images[:, c], expected, atol=1e-6)
+    gray = open_data(root, channels=3)
+    assert any("three channels are equal" in note for note in gray.notes())
+    assert torch.equal(
+        gray.images("test", "background", range(5)),
+        open_data(root).images("test", "background", range(5)).expand(-1, 3, -1, -1),
+    )
+
+
+def test_equal_digits_are_on_as_many_targets(root: Path) -> None:
+    data = open_data(root, digits="equal", train_target=53)
+    for split, size in (("train", 53), ("test", 40)):
+        counts = np.bincount(data.labels(split, "target")["digit"], minlength=10)
+        present = counts[counts > 0]
+        assert counts.sum() == size
+        assert present.max() - present.min() <= 1

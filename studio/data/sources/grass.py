@@ -37,7 +37,13 @@ class GrassPhotograph:
     The right three tenths of its width are for testing.
 
     Background and target take pieces from the same region, each at its own random positions.
+
+    Args:
+        channels: 1, or 3 for three equal channels, because the photograph is gray.
     """
+
+    def __init__(self, channels: int = 1) -> None:
+        self.channels = channels
 
     @cached_property
     def regions(self) -> dict[Split, np.ndarray]:
@@ -56,7 +62,7 @@ class GrassPhotograph:
         return float(self.regions["train"].std())
 
     def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
-        """Returns pieces (n, 28, 28) in [0, 1].
+        """Returns pieces (n, 28, 28) in [0, 1], or (n, 3, 28, 28) with three channels.
 
         Args:
             split: split of the pieces.
@@ -65,15 +71,18 @@ class GrassPhotograph:
         """
         windows = sliding_window_view(self.regions[split], (SIDE, SIDE))
         height, width = windows.shape[:2]
-        return _flip(
+        pieces = _flip(
             windows[(where[:, 1] * height).astype(int), (where[:, 2] * width).astype(int)], where
         )
+        return pieces if self.channels == 1 else np.repeat(pieces[:, None], self.channels, 1)
 
     def notes(self) -> list[str]:
-        """Returns a note on the source of the grass."""
+        """Returns notes on the source of the grass."""
+        gray = "scikit-image's grass is gray: the three channels are equal (data.grass_root)"
         return [
             "grass: scikit-image's photograph, its left 70% in train and the rest in test; "
-            "data.grass_root takes a folder"
+            "data.grass_root takes a folder",
+            *([gray] if self.channels == 3 else []),
         ]
 
 
@@ -82,17 +91,19 @@ class GrassFolder:
 
     Each photograph serves one split and one domain, chosen from nothing but its name.
 
-    The centre square of a photograph is converted to gray, resized to 56 px, and kept in memory
-    after its first use. Pieces are cut from it.
+    The centre square of a photograph is converted to gray or RGB, resized to 56 px, and kept in
+    memory after its first use. Pieces are cut from it.
 
     Args:
         root: the folder.
+        channels: 1 for gray, 3 for RGB.
 
     Raises:
         StudioError: the folder does not exist, or a split and domain would have no photograph.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, channels: int = 1) -> None:
+        self.channels = channels
         self.root = check_listable(root, "data.grass_root", GRASS_LAYOUT)
         self._files: dict[tuple[str, str], list[str]] = defaultdict(list)
         for name in _find_photographs(self.root):
@@ -117,7 +128,7 @@ class GrassFolder:
         )
 
     def take(self, split: Split, domain: str, where: np.ndarray) -> np.ndarray:
-        """Returns pieces (n, 28, 28) in [0, 1].
+        """Returns pieces (n, 28, 28) in [0, 1], or (n, 3, 28, 28) with three channels.
 
         Args:
             split: split of the pieces.
@@ -126,13 +137,13 @@ class GrassFolder:
         """
         files = self._files[split, domain]
         steps = FRAME - SIDE + 1
-        pieces = np.empty((len(where), SIDE, SIDE), np.float32)
+        pieces = np.empty((len(where), self.channels, SIDE, SIDE), np.float32)
         for piece, row in zip(pieces, where, strict=True):
             y, x = int(row[1] * steps), int(row[2] * steps)
             piece[:] = self._frame(files[int(row[0] * len(files))])[
-                y : y + SIDE, x : x + SIDE
+                :, y : y + SIDE, x : x + SIDE
             ] / np.float32(255)
-        return _flip(pieces, where)
+        return _flip(pieces[:, 0] if self.channels == 1 else pieces, where)
 
     def notes(self) -> list[str]:
         """Returns a note on the photographs of each split and domain."""
@@ -150,7 +161,7 @@ class GrassFolder:
     def _frame(self, name: str) -> np.ndarray:
         if name not in self._kept:
             try:
-                pixels = fit(read_image(self.root / name, least=FRAME), FRAME, 1)[0]
+                pixels = fit(read_image(self.root / name, least=FRAME), FRAME, self.channels)
             except UnreadableError as error:
                 raise StudioError(f"{self.root / name}: {error}") from None
             if pixels.dtype != np.uint8:
@@ -183,6 +194,7 @@ def _assign(name: str) -> tuple[str, str]:
 
 
 def _flip(pieces: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Returns pieces (n, 28, 28), mirrored where the uniform number for it is below 0.5."""
-    pieces = np.where(where[:, 3, None, None] < 0.5, pieces[:, :, ::-1], pieces)
-    return np.where(where[:, 4, None, None] < 0.5, pieces[:, ::-1], pieces)
+    """Returns pieces (n, ..., 28, 28), mirrored where the uniform number for it is below 0.5."""
+    across, down = (where[:, i].reshape(-1, *[1] * (pieces.ndim - 1)) < 0.5 for i in (3, 4))
+    pieces = np.where(across, pieces[..., ::-1], pieces)
+    return np.where(down, pieces[..., ::-1, :], pieces)

@@ -24,22 +24,25 @@ _chosen: ContextVar[Planes | None] = ContextVar("planes", default=None)
 
 
 @contextmanager
-def cut_at(planes: Sequence[int] | None, shape: Sequence[int] = ()) -> Iterator[None]:
+def cut_at(
+    planes: Sequence[int] | None, shape: Sequence[int] = (), option: str = "--slice"
+) -> Iterator[None]:
     """Draws the volumes of a block at other planes than those through their middle.
 
     Args:
         planes: number of the axial, the coronal and the sagittal plane, counted from the head, the
             front and the left. None: the middle.
         shape: of the items, (C, D, H, W).
+        option: that states the planes, for messages.
 
     Raises:
         StudioError: the items are no volumes, or have no such plane.
     """
     if planes is not None and len(shape) != 4:
-        raise StudioError("--slice: needs volumes, found images or vectors")
+        raise StudioError(f"{option}: needs volumes, found images or vectors")
     for name, number, count in zip(PLANES, planes or (), shape[1:], strict=False):
         if not 0 <= number < count:
-            raise StudioError(f"--slice: found {name} plane {number}, expected 0 to {count - 1}")
+            raise StudioError(f"{option}: found {name} plane {number}, expected 0 to {count - 1}")
     token = _chosen.set(None if planes is None else (planes[0], planes[1], planes[2]))
     try:
         yield

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ class Run(run.Run):
         data = describe_data(self) if kind in WITHOUT_DATA else self.data
         if isinstance(data, Dataset) and not names:
             data.show_names = False
-        with cut_at(slices, self.shape):
+        chosen = nullcontext() if slices is None else cut_at(slices, self.shape, "slices")
+        with chosen:  # None keeps the planes of a `cut_at` around this call
             return PICTURES[kind](self.method, data, n, seed, **options)
 
     def probe(

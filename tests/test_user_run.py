@@ -121,9 +121,9 @@ def test_render_draws_the_planes_of_volumes_that_slices_names(tmp_path: Path, ru
     assert np.array_equal(volumes.render("reconstruct", n=1, slices=(16, 16, 16)), middle)
     other = np.asarray(volumes.render("reconstruct", n=1, slices=(9, 16, 16)))
     assert not np.array_equal(other, middle)
-    with pytest.raises(StudioError, match="found coronal plane 32, expected 0 to 31"):
+    with pytest.raises(StudioError, match=r"^slices: found coronal plane 32, expected 0 to 31"):
         volumes.render("reconstruct", n=1, slices=(16, 32, 16))
     with pytest.raises(StudioError, match=r"slices: found \(1, 2\), expected the numbers of 3"):
         volumes.render("reconstruct", n=1, slices=(1, 2))
-    with pytest.raises(StudioError, match="needs volumes"):
+    with pytest.raises(StudioError, match=r"^slices: needs volumes"):
         run.render("reconstruct", n=1, slices=(1, 2, 3))

@@ -9,7 +9,7 @@ Mapping 15(1), maximum statistic).
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from studio.data.io.nifti import open_nifti
 from studio.errors import StudioError, reason_of
 from studio.method import Code, Method
 from studio.sampling import blank, decode
+
+if TYPE_CHECKING:
+    from nibabel.spatialimages import SpatialImage
 
 __all__ = [
     "MapTest",
@@ -151,14 +154,16 @@ def maximum_test(
     return MapTest(observed, p, float(np.quantile(ordered, 0.95, method="higher")))
 
 
-def read_atlas(path: Path, space: tuple[int, ...]) -> np.ndarray:
+def read_atlas(path: Path, space: tuple[int, ...], affine: np.ndarray | None = None) -> np.ndarray:
     """Returns the regions of the pixels or voxels of the images, (*space) whole numbers.
 
-    A slice of a volume is turned upright as `folders` turns the slices of its files.
+    A slice of a volume is turned upright as `folders` turns the slices of its files. A volume
+    takes the nearest region of the file at each of its voxels, if both state their place in space.
 
     Args:
         path: a NIfTI file.
         space: shape of the images without their channels.
+        affine: of volumes, see `Dataset.affine`.
 
     Raises:
         StudioError: the file cannot be read, has another shape, or holds no whole numbers.
@@ -167,7 +172,7 @@ def read_atlas(path: Path, space: tuple[int, ...]) -> np.ndarray:
         if len(space) == 2:
             found = read_image(path, "middle", space[0]).values[0]
         else:
-            found = np.squeeze(np.asarray(open_nifti(path).dataobj))
+            found = _place_atlas(open_nifti(path), space, affine)
     except (UnreadableError, OSError, ValueError, EOFError) as error:
         raise StudioError(f"analysis.atlas: {path}: {reason_of(error)}") from None
     except Exception as error:  # nibabel's ImageFileError is no OSError
@@ -185,6 +190,21 @@ def read_atlas(path: Path, space: tuple[int, ...]) -> np.ndarray:
     if not numbers.any():
         raise StudioError(f"analysis.atlas: {path}: is 0 everywhere, so it has no regions")
     return numbers
+
+
+def _place_atlas(
+    image: "SpatialImage", space: tuple[int, ...], affine: np.ndarray | None
+) -> np.ndarray:
+    """Returns the values of an atlas at the voxels of volumes, (*space)."""
+    from nibabel.nifti1 import Nifti1Image
+    from nibabel.processing import resample_from_to
+
+    values = np.squeeze(np.asarray(image.dataobj))
+    own = values.ndim == 3 and not np.allclose(image.affine, np.eye(4))
+    if affine is None or not own or (values.shape == space and np.allclose(image.affine, affine)):
+        return values
+    made = resample_from_to(Nifti1Image(np.float64(values), image.affine), (space, affine), order=0)
+    return np.asarray(made.dataobj)
 
 
 def region_means(maps: np.ndarray, atlas: np.ndarray) -> dict[int, np.ndarray]:

@@ -55,7 +55,8 @@ def measure_places(found: Analysis, out: Path, log: Log = lambda line: None) -> 
     say, config, cohort = pace(log), found.config, found.cohort
     space = tuple(found.run.shape[1:]) or tuple(found.run.shape)
     # An atlas that does not fit is an error before the long part.
-    atlas = read_atlas(Path(config.atlas).expanduser(), space) if config.atlas else None
+    affine = found.run.data.affine()
+    atlas = read_atlas(Path(config.atlas).expanduser(), space, affine) if config.atlas else None
     if atlas is not None and not config.same_space:
         raise StudioError(
             "analysis.atlas: needs images that share a space; analysis.same_space: true says so"
@@ -175,21 +176,25 @@ def _list_regions(
 def _write(found: Analysis, drawn: dict[str, list[Any]], out: Path) -> list[list[str]]:
     """Writes the maps, and returns the names of the files of each group."""
     if len(found.run.shape) == 4:
-        return [_write_volume(title, mean, t, out) for title, (mean, t) in drawn.items()]
+        given = found.run.data.affine()
+        affine = np.eye(4) if given is None else given
+        return [_write_volume(title, mean, t, affine, out) for title, (mean, t) in drawn.items()]
     path = out / "where.png"
     picture = _draw(found, drawn)
     write_file(path, lambda partial: picture.save(partial))
     return [[path.name]] * len(drawn)
 
 
-def _write_volume(title: str, mean: np.ndarray, t: np.ndarray | None, out: Path) -> list[str]:
+def _write_volume(
+    title: str, mean: np.ndarray, t: np.ndarray | None, affine: np.ndarray, out: Path
+) -> list[str]:
     import nibabel
 
     files = []
     for ending, volume in (("", mean), ("_t", t)):
         if volume is not None:
             path = out / f"where_{title}{ending}.nii.gz"
-            image = nibabel.Nifti1Image(np.float32(volume), np.eye(4))
+            image = nibabel.Nifti1Image(np.float32(volume), affine)
             write_file(path, lambda partial, image=image: nibabel.save(image, partial))
             files.append(path.name)
     return files

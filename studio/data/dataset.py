@@ -152,6 +152,13 @@ class Dataset(ABC):
         """
         return {}
 
+    def affine(self) -> np.ndarray | None:
+        """Returns the affine (4, 4) from the voxels (d, h, w) of every volume to mm, as in NIfTI.
+
+        None: the volumes lie in no common space, or the items are no volumes.
+        """
+        return None
+
     def fingerprint(self) -> Fingerprint:
         """Returns the content in short, so that a run can tell whether its data have changed."""
         items: dict[str, Value] = {}

@@ -47,7 +47,8 @@ from studio.data.vbm.participants import (
     drop_words,
     read_participants,
 )
-from studio.data.vbm.preprocess import CubeOptions, cut_cube
+from studio.data.vbm.preprocess import CubeOptions, cut_cube, item_affine, place_cube
+from studio.data.vbm.sessions import merge_sessions
 from studio.domains import DOMAINS
 from studio.errors import StudioError, nearest
 
@@ -64,12 +65,14 @@ class Item:
     Attributes:
         name: its file, relative to the root.
         subject: its subject, as in `bare_id`.
+        row: key of its values in `Participants.rows`: its subject, or one of its sessions.
         domain: its set.
         entry: its place in the cache.
     """
 
     name: str
     subject: str
+    row: str
     domain: str
     entry: CacheEntry
 
@@ -108,8 +111,12 @@ class Vbm(Dataset):
         self.root = data_folder(config, VBM_LAYOUT)
         found = find_volumes(self.root, config)
         table = read_participants(self.root, config)
-        chosen = choose_attributes(table, config)
         wanted, faults = _match(found, table)
+        sessions = merge_sessions(self.root, wanted, found.subjects, table, config)
+        chosen = choose_attributes(table, config)
+        faults += sessions.faults
+        for name, _ in sessions.faults:
+            del wanted[name]
         without = self._check_missing(found, table)
         entries, reasons = self._read(list(wanted))
         if config.mixed == "refuse":
@@ -117,7 +124,7 @@ class Vbm(Dataset):
         self.quarantined = [*table.faults, *faults, *reasons.items()]
         self._check_quarantine(len(faults) + len(reasons), len(faults) + len(wanted))
         self._items = [
-            Item(name, subject, table.domains[subject], entries[name])
+            Item(name, subject, sessions.rows[name], table.domains[subject], entries[name])
             for name, subject in wanted.items()
             if name not in reasons
         ]
@@ -140,6 +147,7 @@ class Vbm(Dataset):
             *missing_notes(self.quarantined, without),
             *found.notes,
             *table.notes,
+            *sessions.notes,
             *notes,
             *split_notes(self._splits, self._sites(), config),
             f"volumes are kept in {self._cache.folder}",
@@ -179,6 +187,12 @@ class Vbm(Dataset):
         """Returns the subject of each item."""
         return [f"sub-{self._items[row].subject}" for row in self._rows[split, domain]]
 
+    def affine(self) -> np.ndarray | None:
+        """Returns the affine of every volume if `data.align` is world."""
+        if self.config.align != "world":
+            return None
+        return item_affine(place_cube(cube_options(self.config)), self.config.resolution)
+
     def derived(self) -> dict[str, Any]:
         return {"split": dict(self._splits)}
 
@@ -188,10 +202,7 @@ class Vbm(Dataset):
             f"two numbers of each volume's voxels, and its cells of {self.config.participants}",
             "volume",
             {item.name: item.entry.numbers[0].astype(float).tolist() for item in self._items},
-            {
-                item.name: hash_cells(self._table.rows[item.subject], columns)
-                for item in self._items
-            },
+            {item.name: hash_cells(self._table.rows[item.row], columns) for item in self._items},
             columns,
         )
 
@@ -258,27 +269,30 @@ class Vbm(Dataset):
                 self.quarantined,
             )
 
+    def _site(self, item: Item) -> str:
+        """Returns the site of a volume, "" if it is not known."""
+        return self._table.rows[item.row].get(self.config.site_column, "")
+
     def _sites(self) -> dict[str, str]:
-        """Returns subject -> site, "" where it has none."""
-        column = self.config.site_column
-        return {
-            item.subject: self._table.rows[item.subject].get(column, "") for item in self._items
-        }
+        """Returns subject -> site of its first volume, "" if it is not known."""
+        return {item.subject: self._site(item) for item in reversed(self._items)}
 
     def _assign_splits(self, stored: Mapping[str, Split]) -> dict[str, Split]:
         """Returns the split of each subject: the stored one, or that of the rule of the config."""
         config = self.config
         domains = {item.subject: {item.domain} for item in self._items}
         if config.test_site is not None:
-            sites = self._sites()
-            names = sorted({site for site in sites.values() if site})
+            names = sorted({self._site(item) for item in self._items} - {""})
             if config.test_site.casefold() not in map(str.casefold, names):
                 raise StudioError(
                     f"data.test_site: no subject with a volume has the site {config.test_site!r} "
                     f"in the column {config.site_column}{nearest(config.test_site, names)}"
                 )
+            # With all volumes of a subject that has one of the site, so that training sees none.
             test = {
-                s for s, site in sites.items() if site.casefold() == config.test_site.casefold()
+                item.subject
+                for item in self._items
+                if self._site(item).casefold() == config.test_site.casefold()
             }
         elif config.split == "folds":
             test = choose_test(domains, {}, config)
@@ -310,11 +324,11 @@ class Vbm(Dataset):
             The attributes, and notes on how the columns were read.
         """
         config, table = self.config, self._table
-        subjects = {item.subject for item in self._items}
-        chosen, notes = drop_words(table, sorted(subjects), chosen, config)
-        targets = {item.subject for item in self._items if item.domain == "target"}
+        rows = {item.row for item in self._items}
+        chosen, notes = drop_words(table, sorted(rows), chosen, config)
+        targets = {item.row for item in self._items if item.domain == "target"}
         for name in [*chosen]:
-            if not any(table.rows[subject][name] for subject in targets):
+            if not any(table.rows[row][name] for row in targets):
                 if name in config.attributes:
                     raise StudioError(
                         f"data.attributes.{name}: no target subject has a value in "
@@ -323,7 +337,7 @@ class Vbm(Dataset):
                 notes.append(f"column {name} is not used: no target subject has a value")
                 del chosen[name]
         names = {item.name: item.domain for item in self._items}
-        cells = {item.name: table.rows[item.subject] for item in self._items}
+        cells = {item.name: table.rows[item.row] for item in self._items}
         full = config.model_copy(update={"attributes": chosen})
         attributes, self._columns = read_columns(names, cells, full)
         notes += column_notes(attributes, self._columns, full)

@@ -41,6 +41,7 @@ class Participants:
         domains: subject -> set.
         kinds: subject -> the value of `data.column`, as the config spells it.
         others: subjects of neither set.
+        of_sessions: columns that the tables of sessions have, and this one has not.
         faults: (row, reason) for each row that cannot be used.
         broken: subject -> reason, for the subjects of these rows.
         notes: facts that a user should know.
@@ -52,6 +53,7 @@ class Participants:
     domains: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    of_sessions: list[str] = field(default_factory=list)
     faults: list[tuple[str, str]] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -242,8 +244,9 @@ def drop_words(
             f"{join_names(texts)}{more}"
         )
         if len(words) > config.max_bad * len(cells):
+            file = "sub-XX_sessions.tsv" if name in table.of_sessions else config.participants
             raise StudioError(
-                f"{config.participants}: {text}; max_bad is {config.max_bad:.0%}; for words write "
+                f"{file}: {text}; max_bad is {config.max_bad:.0%}; for words write "
                 f"data.attributes.{name}: {{belongs: {belongs}, kind: category}}"
             )
         notes.append(f"{text}; they count as no value")

@@ -34,6 +34,7 @@ __all__ = [
     "CubeOptions",
     "cut_cube",
     "from_cube_axes",
+    "item_affine",
     "place_cube",
     "prepare_cube",
     "refuse_thin",
@@ -237,6 +238,15 @@ def to_cube_axes(values: np.ndarray) -> np.ndarray:
 def from_cube_axes(cube: np.ndarray) -> np.ndarray:
     """Converts the axes of a cube (D, H, W) to canonical ones (X, Y, Z)."""
     return cube[::-1, ::-1].transpose(2, 1, 0)
+
+
+def item_affine(affine: np.ndarray, resolution: int) -> np.ndarray:
+    """Returns the affine (4, 4) from voxels (d, h, w) of a cube to mm, from that of its canonical
+    axes (x, y, z)."""
+    turn = np.zeros((4, 4))  # x = w, y = last - h, z = last - d
+    turn[[0, 1, 2, 3], [2, 1, 0, 3]] = 1, -1, -1, 1
+    turn[1:3, 3] = resolution - 1
+    return affine @ turn
 
 
 def _find_brain(values: np.ndarray, background: float | None, options: CubeOptions) -> np.ndarray:

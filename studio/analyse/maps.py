@@ -199,11 +199,10 @@ def _place_atlas(
     from nibabel.nifti1 import Nifti1Image
     from nibabel.processing import resample_from_to
 
-    values = np.squeeze(np.asarray(image.dataobj))
-    own = values.ndim == 3 and not np.allclose(image.affine, np.eye(4))
-    if affine is None or not own or (values.shape == space and np.allclose(image.affine, affine)):
+    values, given = np.squeeze(np.asarray(image.dataobj)), image.affine
+    if affine is None or given is None or values.ndim != 3 or np.allclose(given, np.eye(4)):
         return values
-    made = resample_from_to(Nifti1Image(np.float64(values), image.affine), (space, affine), order=0)
+    made = resample_from_to(Nifti1Image(np.float64(values), given), (space, affine), order=0)
     return np.asarray(made.dataobj)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "check_size",
     "count_array_slices",
     "count_nifti_slices",
+    "find_orientation",
     "find_volume",
     "locate_nifti_slice",
     "place_array_slice",
@@ -268,18 +269,30 @@ def _canonical(
     image: "SpatialImage", options: VolumeOptions
 ) -> tuple[np.ndarray, tuple[int, ...], int]:
     """Returns the orientation, the first three sides, and the stored axis of the slices."""
-    import nibabel
-
     if len(image.shape) < 2:
         raise UnreadableError(f"has shape {image.shape}: expected an image or a volume")
     find_volume(image.shape, options)
     shape = (*image.shape, 1)[:3]
-    orientation = nibabel.io_orientation(image.affine)
-    if np.isnan(orientation).any():
-        raise UnreadableError("has an affine that leaves out an axis")
+    orientation = find_orientation(image)
     wanted = 2 if options.axis == "auto" else options.axis
     axis = shape.index(1) if 1 in shape else int(np.flatnonzero(orientation[:, 0] == wanted)[0])
     return orientation, shape, axis
+
+
+def find_orientation(image: "SpatialImage") -> np.ndarray:
+    """Returns the orientation of the stored axes, as nibabel states it.
+
+    Raises:
+        UnreadableError: the affine has NaN or infinity, or leaves out an axis.
+    """
+    import nibabel
+
+    if not np.isfinite(np.asarray(image.affine, np.float64)).all():
+        raise UnreadableError("has an affine with NaN or infinity")
+    orientation = nibabel.io_orientation(image.affine)
+    if np.isnan(orientation).any():
+        raise UnreadableError("has an affine that leaves out an axis")
+    return orientation
 
 
 def _resolve_slice(at: Slice, slices: int) -> int:

@@ -14,7 +14,13 @@ import numpy as np
 from studio.data.io.background import NanRule, fill_nan
 from studio.data.io.images import LARGEST, UnreadableError, nan_remedy
 from studio.data.io.nifti import Fault, find_orientation_fault, open_nifti
-from studio.data.io.slices import UnavailableError, VolumeOptions, find_volume, verify_gzip
+from studio.data.io.slices import (
+    UnavailableError,
+    VolumeOptions,
+    find_orientation,
+    find_volume,
+    verify_gzip,
+)
 from studio.lfs import POINTER, is_pointer
 
 __all__ = ["Volume", "axial_slice", "check_voxel_count", "read_volume"]
@@ -120,9 +126,7 @@ def _read(path: Path, number: int | None) -> Volume:
         raise UnreadableError(f"holds values of the type {kind}: expected real numbers")
     check_voxel_count(image.shape[:3])
     chosen = (..., *find_volume(image.shape, VolumeOptions(volume=number)))
-    orientation = nibabel.io_orientation(image.affine)
-    if np.isnan(orientation).any():
-        raise UnreadableError("has an affine that leaves out an axis")
+    orientation = find_orientation(image)
     # Values beyond float32 become infinite, and `read_volume` then refuses them.
     with np.errstate(over="ignore"):
         stored = np.asarray(image.dataobj[chosen]).reshape(image.shape[:3]).astype(np.float32)

@@ -282,6 +282,11 @@ class Vbm(Dataset):
         config = self.config
         domains = {item.subject: {item.domain} for item in self._items}
         if config.test_site is not None:
+            if config.site_column not in self._table.columns:
+                raise StudioError(
+                    f"data.site_column: {config.participants} has no column "
+                    f"{config.site_column!r}{nearest(config.site_column, self._table.columns)}"
+                )
             names = sorted({self._site(item) for item in self._items} - {""})
             if config.test_site.casefold() not in map(str.casefold, names):
                 raise StudioError(

@@ -160,7 +160,8 @@ def _sort_into_sets(path: Path, found: Participants, config: VbmConfig) -> None:
             hint = nearest(value, [name for name in seen if name != "no value"])
             raise StudioError(
                 f"data.{domain}: no row of {path} has {value!r} in the column {config.column}"
-                f"{hint if 'did you mean' in hint else ''}; found {join_names(counted)}"
+                f"{hint if 'did you mean' in hint else ''}; found "
+                f"{join_names(counted) or 'no row'}"
             )
     rest = Counter(values[subject] or "no value" for subject in found.others)
     if rest:

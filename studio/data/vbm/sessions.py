@@ -57,7 +57,7 @@ def merge_sessions(
     Raises:
         StudioError: a table is damaged or has no column `session_id`.
     """
-    found = Sessions(dict(volumes))
+    found = Sessions(dict(volumes), notes=[*_several_notes(volumes)])
     tables: dict[str, Rows] = {}
     twins: dict[str, dict[str, str]] = {}
     columns: list[str] = []
@@ -116,6 +116,19 @@ def _use_notes(
         yield (
             f"{len(without)} volumes have no row in their sub-XX_sessions.tsv and take the values "
             f"of their subject: {join_names(without)}"
+        )
+
+
+def _several_notes(volumes: Mapping[str, str]) -> Iterator[str]:
+    """Yields how many sessions have several volumes, which may be several maps of one scan."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, subject in volumes.items():
+        groups[subject, _session(name)].append(name)
+    several = [names for names in groups.values() if len(names) > 1]
+    if several:
+        yield (
+            f"{len(several)} subjects or sessions have several volumes, such as "
+            f"{join_names(several[0])}; each is an item (data.files, data.exclude pick others)"
         )
 
 

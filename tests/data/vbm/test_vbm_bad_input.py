@@ -1,5 +1,6 @@
 """`vbm`: bad tables and bad volumes are named and counted, and refused when there are too many."""
 
+import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -296,3 +297,61 @@ def test_check_reports_bad_volumes_as_a_problem(root: Path) -> None:
     assert report["quarantined"] == [
         ["sub-09/anat/sub-09_T1w.nii.gz", "has the value 0 everywhere"]
     ]
+
+
+def test_a_table_of_a_spreadsheet_is_read_as_a_plain_one(root: Path) -> None:
+    plain = opened(root)
+    text = (root / "participants.tsv").read_text(encoding="utf-8")
+    quoted = text.replace("Boston", '"Boston"').replace("diagnosis", '"diagnosis"')
+    (root / "participants.tsv").write_bytes(
+        b"\xef\xbb\xbf" + quoted.replace("\n", "\r\n").encode("utf-8")
+    )
+    again = opened(root)
+    assert again.attributes == plain.attributes
+    for domain in ("background", "target"):
+        found, expected = (d.labels("train", domain) for d in (again, plain))
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[k], expected[k], equal_nan=True) for k in found)
+
+
+def test_a_table_that_is_not_utf_8_or_has_no_row_is_named(root: Path) -> None:
+    path = root / "participants.tsv"
+    text = path.read_text(encoding="utf-8")
+    path.write_bytes(text.encode("utf-16"))
+    with pytest.raises(StudioError, match=r"participants\.tsv: not UTF-8"):
+        opened(root)
+    path.write_text(text.splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(StudioError, match=r"in the column diagnosis; found no row$"):
+        opened(root)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "with NaN or infinity"), (0, "that leaves out an axis")]
+)
+def test_an_affine_that_states_no_place_is_set_aside(root: Path, value: float, words: str) -> None:
+    path = scan(root, "sub-02")
+    stored = bytearray(gzip.decompress(path.read_bytes()))
+    rows_of_affine = grid()[:3]
+    rows_of_affine[0, 0] = value
+    stored[280:328] = rows_of_affine.astype("<f4").tobytes()  # srow of NIfTI-1
+    path.write_bytes(gzip.compress(bytes(stored)))
+    ((name, reason),) = opened(root, max_bad=ONE_BAD).quarantined
+    assert (name, reason) == ("sub-02/anat/sub-02_T1w.nii.gz", f"has an affine {words}")
+
+
+def test_several_volumes_of_a_session_are_noted(root: Path) -> None:
+    assert "have several volumes" not in notes(root)
+    save(root / "sub-02" / "anat" / "sub-02_run-2_T1w.nii.gz", brain(2))
+    assert (
+        "1 subjects or sessions have several volumes, such as sub-02/anat/sub-02_T1w.nii.gz, "
+        "sub-02/anat/sub-02_run-2_T1w.nii.gz; each is an item"
+    ) in notes(root)
+
+
+def test_options_of_sites_and_folds_are_refused_by_name(shared: Path) -> None:
+    with pytest.raises(StudioError, match=r"data\.site_column: .* no column 'sit'; did you mean"):
+        opened(shared, test_site="Boston", site_column="sit")
+    with pytest.raises(ValueError, match="found 5, expected 0 to 4"):
+        opened(shared, fold=5)
+    with pytest.raises(StudioError, match=r"data\.files: 'mwp1\*' matches none; found 16 NIfTI"):
+        opened(shared, files=["mwp1*"])

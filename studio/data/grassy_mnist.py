@@ -75,7 +75,7 @@ class GrassyMnistConfig(ContaminationConfig):
     """
 
     channels: Literal[1, 3] = 1
-    """Channels of an image. With 3, grass has colours if `grass_root` has. The digit is white.
+    """Channels of an image. With 3, grass has colours if `grass_root` has. Digits are gray.
 
     Unit: channels.
 

@@ -98,10 +98,6 @@ class VectorRule:
             picked = log_counts(picked, values.sum(1), self.total)
         return picked
 
-    def read(self, values: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        """Maps rows of a user's file to vectors (n, F), see `pick`."""
-        return self.scale(self.pick(values, names))
-
     def _places(self, names: Sequence[str]) -> list[int]:
         places = {name: i for i, name in enumerate(names)}
         if len(places) < len(names):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import nibabel
@@ -25,8 +26,7 @@ FEW = [
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of 16 + 16 subjects, and an untrained run on it."""
     place = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
+    with chdir(place):
         studio("data", "init", "study", "--cohort", "16")
         fields = ("data.resolution=32", "method.name=cvae", "method.z=4", "method.s=3",
                   "nets.width=4", "train.images=16", "train.batch=16", "train.threads=1",

@@ -1,6 +1,7 @@
 """Every verb that opens a run, on a run on whole volumes of a drawn study."""
 
 import json
+from contextlib import chdir
 from pathlib import Path
 
 import nibabel
@@ -26,8 +27,7 @@ train: {{images: 8, batch: 4, threads: 1, grid_every: 0}}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of 24 + 24 volumes, and `runs/tiny-seed0`, trained by two steps."""
     place = tmp_path_factory.mktemp("volumes")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
+    with chdir(place):
         studio("data", "init", "study", "--cohort", "24", "--volumes")
         Path("tiny.yaml").write_text(CONFIG, encoding="utf-8")
         studio("train", "--cfg", "tiny.yaml", "--run", "runs/tiny-seed0", "--no-report")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.painting import Painted, Painter, S, Z
+from support.warned import no_warning
 
 from studio.data import Attribute
 from studio.errors import StudioError
@@ -116,7 +117,7 @@ def test_codes_give_every_named_class_its_own_colour_and_marker(
     assert picture.width > plain.width, "room for the names"
 
 
-@pytest.mark.filterwarnings("error")
+@no_warning
 def test_codes_are_drawn_without_attributes_or_variance(painter: Painter) -> None:
     dataset = Painted(5)
     dataset.code = lambda domain, indices: Code(

@@ -8,6 +8,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
+from support.warned import no_warning
 
 from studio.data.dataset import Attribute
 from studio.projection import Plane
@@ -88,7 +89,7 @@ def test_letters_beside_those_of_another_font_keep_their_place_and_width(
     assert (text[:, :15] == np.asarray(draw_text("ab", align="left"))[:, :15]).all()
 
 
-@pytest.mark.filterwarnings("error")
+@no_warning
 def test_missing_letters_are_one_warning_in_words(
     only: None, capsys: pytest.CaptureFixture
 ) -> None:
@@ -100,7 +101,7 @@ def test_missing_letters_are_one_warning_in_words(
     assert "Noto Sans CJK" in line
 
 
-@pytest.mark.filterwarnings("error")
+@no_warning
 @pytest.mark.parametrize("text", ["état ± 0.3 ↑ σ", "плохо", "new\nline", "a\u0301", "\u200b x"])
 def test_letters_that_dejavu_has_need_no_other_font_and_no_warning(
     text: str, only: None, capsys: pytest.CaptureFixture

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 from PIL import Image
+from support.warned import no_warning
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from studio.errors import StudioError
@@ -25,7 +26,7 @@ def log_until_refused(logger: Logger) -> None:
         time.sleep(0.001)
 
 
-@pytest.mark.filterwarnings("error")  # pytest turns the traceback of a thread into a warning
+@no_warning  # pytest turns the traceback of a thread into a warning
 def test_full_disk_under_tensorboard_is_one_clean_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -43,7 +44,7 @@ def test_full_disk_under_tensorboard_is_one_clean_line(
     assert threading.excepthook == before
 
 
-@pytest.mark.filterwarnings("error")
+@no_warning
 def test_full_disk_at_the_start_is_one_clean_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

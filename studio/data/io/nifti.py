@@ -15,6 +15,9 @@ __all__ = ["Fault", "find_orientation_fault", "open_nifti", "orientation_notes"]
 
 Fault = Literal["", "unknown", "contradictory"]
 
+# Where the headers of NIfTI-2 and NIfTI-1 name their format, and how.
+MAGIC = slice(4, 7), slice(344, 347)
+MAGICS = b"n+1", b"n+2"
 NIFTI_2 = 540  # length of the header of NIfTI-2, which is its first number
 
 
@@ -22,10 +25,13 @@ def open_nifti(path: Path) -> "SpatialImage":
     """Opens a .nii or .nii.gz file without reading its voxels.
 
     Raises:
-        UnreadableError: an uncompressed file is shorter than its header says.
+        UnreadableError: an uncompressed file is shorter than its header says, or its name says that
+            it is compressed.
     """
     import nibabel
 
+    if path.name.lower().endswith(".gz"):
+        _check_compression(path)
     if path.name.endswith((".nii", ".nii.gz")):
         image = nibabel.load(path)
     else:
@@ -92,3 +98,13 @@ def _check_length(path: Path, image: "SpatialImage") -> None:
     found = path.stat().st_size
     if found < needed:
         raise UnreadableError(f"is cut short: {found} bytes, expected {needed} by its header")
+
+
+def _check_compression(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(MAGIC[-1].stop)
+    if any(start[place] in MAGICS for place in MAGIC):
+        right = path.name[: -len(".gz")]
+        raise UnreadableError(
+            f"is not compressed, although its name ends in {path.suffix}; rename it to {right}"
+        )

@@ -41,6 +41,19 @@ def test_reading_takes_the_named_file_when_the_ending_is_in_any_case(
     assert read_image(path, 0).values.max() == (VALUES + 1)[:, :, 0].max()
 
 
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_reading_names_the_remedy_when_a_plain_file_is_called_gz(
+    tmp_path: Path, kind: type
+) -> None:
+    path = save(tmp_path / "a.nii", kind=kind).rename(tmp_path / "a.nii.gz")
+    for read in (read_volume, read_image):
+        with pytest.raises(UnreadableError, match=r"ends in \.gz; rename it to a\.nii$"):
+            read(path)
+    path.write_text("not a volume" * 100)
+    with pytest.raises(UnreadableError, match="not a gzip file"):
+        read_volume(path)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_reading_a_user_file_converts_when_it_is_gray_saved_as_colours(
     tmp_path: Path, mode: str

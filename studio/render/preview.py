@@ -13,7 +13,7 @@ from studio.planes import describe_planes
 from studio.render.grid import Grid
 from studio.render.selection import TILES
 
-__all__ = ["preview", "preview_grid"]
+__all__ = ["describe_value", "preview", "preview_grid"]
 
 # Attributes that are written below an image: up to 4 that all images have, and 4 of targets alone.
 WRITTEN = 4
@@ -93,7 +93,8 @@ def _values(
     names = [*both[:WRITTEN], *own[:WRITTEN]]
     having = {name: attributes[name].classes for name in names if name in labels}
     texts = (
-        ", ".join(_value(name, having[name], labels[name][i]) for name in having) for i in indices
+        ", ".join(describe_value(name, having[name], labels[name][i]) for name in having)
+        for i in indices
     )
     return [text or None for text in texts]
 
@@ -108,7 +109,7 @@ def _name_written(names: list[str]) -> str:
     return ", ".join(names[:WRITTEN]) + more
 
 
-def _value(name: str, classes: tuple[str, ...], value: float) -> str:
+def describe_value(name: str, classes: tuple[str, ...], value: float) -> str:
     """Returns a category as its name, and a number after the name of its attribute.
 
     Of an attribute that is yes or no, its name says which: `Male` or `not Male`.

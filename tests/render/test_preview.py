@@ -12,7 +12,7 @@ from studio.data.catalogue import init_example
 from studio.data.folders import Folders, FoldersConfig
 from studio.data.textured_digits import TexturedDigits, TexturedDigitsConfig
 from studio.planes import describe_planes
-from studio.render.preview import _value, preview, preview_grid
+from studio.render.preview import describe_value, preview, preview_grid
 
 BELONGS = {"digit": "salient", "texture": "common"}
 
@@ -116,5 +116,5 @@ def test_preview_writes_values_in_the_order_of_its_caption() -> None:
 
 def test_value_of_yes_or_no_is_the_name_of_its_attribute() -> None:
     values = [("Male", ("no", "yes"), place) for place in (1, 0, -1)]
-    assert [_value(*value) for value in values] == ["Male", "not Male", "-"]
-    assert _value("accessory", ("glasses", "hat"), 1) == "hat"
+    assert [describe_value(*value) for value in values] == ["Male", "not Male", "-"]
+    assert describe_value("accessory", ("glasses", "hat"), 1) == "hat"

@@ -48,6 +48,7 @@ RATIOS = {
     "transplant_error_outside": "reconstructed",
 }
 Columns = dict[str, Tensor]  # name -> (n,), a value per image
+MapsAndMasks = tuple[Tensor, Tensor]  # (n, *space) each
 
 
 class ImageSource(Protocol):
@@ -118,6 +119,8 @@ def counterfactual(
 
         Only if the true counterfactuals are known:
 
+        - `dice_attainable`: `dice` of |reconstruction - reconstruction of the true healthy image|,
+          which is the map of a method that heals perfectly with the same decoder.
         - `error_inside`: error of healed images inside the mask.
         - `error_inside_unhealed`: that of the original images.
         - `error_inside_reconstructed`: that of plain reconstructions.
@@ -147,8 +150,8 @@ def counterfactual(
     maps, masks = _maps(method, dataset, "test", test)
     if not (known.isfinite().all() and maps.isfinite().all()):
         return {"n": 0, "note": "not measured: decoded images are NaN or infinite"}
-    threshold = best_threshold(known, known_masks)
-    overlap, judge = dice(maps > threshold, masks), train_judge(dataset, method.device, seed)
+    overlap, threshold = _overlap((known, known_masks), (maps, masks))
+    judge = train_judge(dataset, method.device, seed)
     columns = _concatenate(_measure_healed(method, dataset, rows, judge) for rows in _chunks(test))
     columns |= _concatenate(
         _measure_background(method, dataset, rows, judge) for rows in _chunks(background)
@@ -157,6 +160,10 @@ def counterfactual(
         pairs = min(len(test), len(background))
         both = zip(_chunks(background[:pairs]), _chunks(test[:pairs]), strict=True)
         columns |= _concatenate(_measure_transplants(method, dataset, *rows) for rows in both)
+        columns["dice_attainable"], _ = _overlap(
+            (_true_maps(method, dataset, "train", train), known_masks),
+            (_true_maps(method, dataset, "test", test), masks),
+        )
     means = {name: _mean(column) for name, column in columns.items()}
     return {
         "dice": float(overlap.mean()),
@@ -194,6 +201,12 @@ def best_threshold(maps: Tensor, masks: Tensor) -> float:
     quantiles = 1 - np.logspace(-4, 0, THRESHOLDS)
     candidates = np.unique(np.quantile(maps.numpy(), quantiles))
     return float(max(candidates, key=lambda threshold: dice(maps > threshold, masks).mean()))
+
+
+def _overlap(train: MapsAndMasks, test: MapsAndMasks) -> tuple[Tensor, float]:
+    """Returns the Dice of each test image, and the threshold that training images chose."""
+    threshold = best_threshold(*train)
+    return dice(test[0] > threshold, test[1]), threshold
 
 
 def _mean(values: Tensor) -> float | None:
@@ -242,6 +255,20 @@ def _maps(
         for chunk in _chunks(rows)
     ]
     return torch.cat(maps), torch.cat([dataset.masks(split, chunk) for chunk in _chunks(rows)])
+
+
+def _true_maps(
+    method: Method, dataset: CounterfactualImages, split: Split, rows: np.ndarray
+) -> Tensor:
+    """Returns the maps if healing turned each reconstruction into that of the healthy image."""
+    maps = [
+        salient_map(
+            reconstruct(method, dataset.images(split, "target", chunk), "target"),
+            reconstruct(method, dataset.healthy(split, chunk), "background"),
+        )
+        for chunk in _chunks(rows)
+    ]
+    return torch.cat(maps)
 
 
 def _measure_healed(

@@ -168,8 +168,11 @@ def counterfactual_lines(found: dict[str, Any]) -> list[str]:
     def times(key: str) -> str:
         return "-" if found[key] is None else f"{found[key]:.2f} times"
 
+    spread = f"s.e. {found['dice_error']:.3f}"
+    if "dice_attainable" in found:
+        spread += f", perfectly healed {found['dice_attainable']:.3f}"
     lines = [
-        f"map of the salient content: Dice {found['dice']:.3f} (s.e. {found['dice_error']:.3f}), "
+        f"map of the salient content: Dice {found['dice']:.3f} ({spread}), "
         f"AUROC per pixel {found['auroc']:.3f} ({found['n']:,} target images; threshold "
         f"{found['threshold']:.3g}, chosen on training images)"
     ]

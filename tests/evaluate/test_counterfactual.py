@@ -129,7 +129,7 @@ def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counterfactual_is_perfect_for_a_perfect_method() -> None:
     found = counterfactual(Perfect().eval(), Known())
     assert found["n"] == SIZE - 1, "the image without a mask is left out"
-    assert found["dice"] == found["auroc"] == 1
+    assert found["dice"] == found["auroc"] == found["dice_attainable"] == 1
     assert found["dice_error"] == 0
     assert 0 <= found["threshold"] < 1
     for name in (
@@ -158,6 +158,7 @@ def test_counterfactual_is_perfect_for_a_perfect_method() -> None:
 def test_counterfactual_has_no_gain_for_an_idle_method() -> None:
     found = counterfactual(Idle().eval(), Known())
     assert found["dice"] == 0
+    assert found["dice_attainable"] == 1, "its decoder draws everything, only the codes are mixed"
     assert found["auroc"] == 0.5
     assert found["error_inside_ratio"] == found["transplant_error_inside_ratio"] == 1
     assert (
@@ -201,12 +202,14 @@ def test_counterfactual_detects_destruction_outside_the_mask() -> None:
     assert found["auroc"] < 0.1
     assert found["reversibility"] > 0.4, "the healed image has lost what it was"
     assert found["dice"] < 0.3
+    assert found["dice_attainable"] < 0.3, "its decoder cannot draw healthy images"
 
 
 def test_counterfactual_compares_with_the_image_when_only_masks_are_known() -> None:
     known, found = (counterfactual(Half().eval(), data()) for data in (Known, Marked))
     missing = {name for name in known if name.startswith(("error_inside", "ssim_", "transplant_"))}
-    assert len(missing) == 16
+    missing.add("dice_attainable")
+    assert len(missing) == 17
     assert set(found) == set(known) - missing
     assert found == {name: pytest.approx(known[name], abs=1e-6) for name in found}
 
@@ -283,9 +286,10 @@ def test_counterfactual_lines_state_the_measurements() -> None:
         counterfactual_lines(counterfactual(Half().eval(), data())) for data in (Known, Marked)
     )
     assert known[0].startswith(
-        "map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per pixel 1.000 "
-        "(79 target images"
+        "map of the salient content: Dice 1.000 (s.e. 0.000, perfectly healed 1.000), AUROC per "
+        "pixel 1.000 (79 target images"
     )
+    assert masked[0].startswith("map of the salient content: Dice 1.000 (s.e. 0.000), AUROC per")
     assert (
         "error inside the mask 0.600, 0.60 times that of the original image; "
         "outside 0.100, 1.00 times" in known[1]

@@ -29,7 +29,7 @@ paper, is a list of layers in the config.
 
 from nets.architecture import NetsSpec, build_decoder, build_encoder, check_nets
 from nets.attention import SelfAttention
-from nets.critic import Critic, JointCritic
+from nets.critic import Critic, JointCritic, Predictor
 from nets.dimensions import memory_format
 from nets.generator import Generator
 from nets.headed_trunk import HeadedTrunk
@@ -53,6 +53,7 @@ __all__ = [
     "ListedGenerator",
     "ListedTrunk",
     "NetsSpec",
+    "Predictor",
     "SelfAttention",
     "Stages",
     "Trunk",

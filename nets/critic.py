@@ -1,11 +1,11 @@
-"""Small networks that classify codes, or images together with their codes."""
+"""Small networks that judge codes, or images together with their codes."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Critic", "JointCritic"]
+__all__ = ["Critic", "JointCritic", "Predictor"]
 
 
 class Critic(nn.Module):
@@ -23,16 +23,34 @@ class Critic(nn.Module):
 
     def __init__(self, inputs: int, width: int, depth: int = 2) -> None:
         super().__init__()
-        sizes = [inputs, *[width] * depth]
-        hidden = [
-            nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(0.2))
-            for before, after in pairwise(sizes)
-        ]
-        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+        self.layers = _perceptron(inputs, width, depth, 1)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Maps vectors (B, inputs) to logits (B,)."""
         return self.layers(vectors).squeeze(1)
+
+
+class Predictor(nn.Module):
+    """A multilayer perceptron that predicts a vector from another, beside the best constant.
+
+    Args:
+        inputs: length of the vectors that it reads.
+        outputs: length of the vectors that it predicts.
+        width: of every hidden layer.
+        depth: number of hidden layers.
+
+    Attributes:
+        constant: (outputs,), the prediction of one who reads nothing. It starts at 0.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int = 2) -> None:
+        super().__init__()
+        self.layers = _perceptron(inputs, width, depth, outputs)
+        self.constant = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Maps vectors (B, inputs) to predictions (B, outputs)."""
+        return self.layers(vectors)
 
 
 class JointCritic(nn.Module):
@@ -54,3 +72,12 @@ class JointCritic(nn.Module):
         """Maps images (B, ...) and their codes (B, latents) to logits (B,)."""
         features = self.reader(images)["features"]
         return self.critic(torch.cat([features, code.to(features)], 1))
+
+
+def _perceptron(inputs: int, width: int, depth: int, outputs: int) -> nn.Sequential:
+    sizes = [inputs, *[width] * depth]
+    hidden = [
+        nn.Sequential(nn.Linear(before, after), nn.LeakyReLU(0.2))
+        for before, after in pairwise(sizes)
+    ]
+    return nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))

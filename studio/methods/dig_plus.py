@@ -15,6 +15,11 @@ from z with a balanced accuracy of about 0.9. DIG+ adds three things, each with 
   critic sees noisy codes in training, and a classifier of the noise-free codes still finds the
   domain.
 
+Off by default is a fourth one, for salient content that hides in z although the critic sees no
+domain there (`weights.independence`, `weights.predict`). The net P predicts s of target images from
+their z, in the critic's step. Step D moves z until P can do no better than a constant. The gradient
+stops at s, so that z gives up what s knows and not the reverse.
+
 The common code is short by default (`z: 16`), because each coordinate is a place for the domain to
 hide. Everything else is Double InfoGAN: see `studio.methods.double_infogan`.
 """
@@ -26,8 +31,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from losses import bce, domain_confusion
-from nets import Critic
+from losses import bce, domain_confusion, latent_regression
+from nets import Critic, Predictor
 from studio.limits import Most
 from studio.method import Code, Step, stack_domains, unstack_domains
 from studio.methods.double_infogan import DoubleInfoGAN, DoubleInfoGANConfig, DoubleInfoGANDraw
@@ -43,6 +48,8 @@ class DIGPlusConfig(DoubleInfoGANConfig):
         **DoubleInfoGANConfig.default_weights,
         "critic": 1.0,
         "confuse": 1.0,
+        "predict": 1.0,
+        "independence": 0.0,
     }
 
     name: Literal["dig_plus"] = "dig_plus"
@@ -69,12 +76,12 @@ class DIGPlusConfig(DoubleInfoGANConfig):
     Unit: none.
     """
     critic_width: int = Field(default=256, ge=1, le=Most.CHANNELS)
-    """Width of the hidden layers of the critic.
+    """Width of the hidden layers of the critic, and of the predictor of s.
 
     Unit: units.
     """
     critic_depth: int = Field(default=2, ge=0, le=Most.COUNT)
-    """Number of hidden layers of the critic.
+    """Number of hidden layers of the critic, and of the predictor of s.
 
     Unit: layers.
     """
@@ -86,9 +93,9 @@ class DIGPlusConfig(DoubleInfoGANConfig):
 
 
 class DIGPlus(DoubleInfoGAN):
-    """Creates the nets of Double InfoGAN, and the critic `R` of common codes.
+    """Creates the nets of Double InfoGAN, the critic `R` of common codes and the predictor `P`.
 
-    `R` does not exist where `weights.confuse` is 0.
+    `R` does not exist where `weights.confuse` is 0, and `P` where `weights.independence` is 0.
 
     Args:
         config: the `method` section of the config.
@@ -103,23 +110,31 @@ class DIGPlus(DoubleInfoGAN):
     Config = DIGPlusConfig
     config: DIGPlusConfig
     R: Critic
+    P: Predictor
 
     def __init__(self, config: DIGPlusConfig, nets: NetsConfig, shape: tuple[int, ...]) -> None:
         super().__init__(config, nets, shape)
         if self.has_critic:
             self.R = Critic(config.z, config.critic_width, config.critic_depth)
+        if self.has_predictor:
+            self.P = Predictor(config.z, config.s, config.critic_width, config.critic_depth)
 
     @property
     def has_critic(self) -> bool:
         """Whether a critic reads the domain from common codes."""
         return self.config.weights["confuse"] > 0
 
+    @property
+    def has_predictor(self) -> bool:
+        """Whether a net predicts salient codes from common ones."""
+        return self.config.weights["independence"] > 0
+
     def steps(self) -> Sequence[Step]:
         steps = super().steps()
-        if not self.has_critic:
+        nets = [getattr(self, name) for name in ("R", "P") if hasattr(self, name)]
+        if not nets:
             return steps
-        times = self.config.critic_steps
-        return [Step("R", [self.R], self.critic_terms, times, redraw=False), *steps]
+        return [Step("R", nets, self.critic_terms, self.config.critic_steps, redraw=False), *steps]
 
     def choose_codes(self, prior: Code, outputs: dict[str, Tensor]) -> Code:
         """Replaces about a share of the prior's codes by swapped codes of real images.
@@ -148,15 +163,26 @@ class DIGPlus(DoubleInfoGAN):
         )
 
     def critic_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
-        """The cross-entropy of the critic, on codes without gradient."""
-        background, target = unstack_domains(self.R(draw.outputs["z"].detach().float()))
-        # One term, because the weights of the domains would make the critic prefer one of them.
-        return {"critic": stack_domains(bce(background, 0), bce(target, 1))}
+        """The errors of the critic and of the predictor, on codes without gradient."""
+        terms = {}
+        if self.has_critic:
+            background, target = unstack_domains(self.R(draw.outputs["z"].detach().float()))
+            # One term, because the weights of the domains would make the critic prefer one of them.
+            terms["critic"] = stack_domains(bce(background, 0), bce(target, 1))
+        if self.has_predictor:
+            z, s = (unstack_domains(draw.outputs[head].detach().float()).target for head in "zs")
+            blind = self.P.constant.expand_as(s)
+            terms["predict"] = latent_regression(self.P(z), s, "l2")
+            terms["predict"] = terms["predict"] + latent_regression(blind, s, "l2")
+        return terms
 
     def discriminator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:
-        """The terms of Double InfoGAN, and the confusion of the critic."""
+        """The terms of Double InfoGAN, the confusion of the critic and that of the predictor."""
         terms = super().discriminator_terms(draw)
+        z = draw.outputs["z"].float()
         if self.has_critic:
-            logits = self.R(draw.outputs["z"].float())
-            terms["confuse"] = domain_confusion(logits)
+            terms["confuse"] = domain_confusion(self.R(z))
+        if self.has_predictor:
+            found = self.P(unstack_domains(z).target)
+            terms["independence"] = latent_regression(found, self.P.constant.expand_as(found), "l2")
         return terms

@@ -11,6 +11,8 @@ from studio.method import Code, unstack_domains
 from studio.methods.dig_plus import DIGPlus
 from studio.training.engine import Engine, schedule
 
+WITH_PREDICTOR = {**tiny("dig_plus").method.weights, "independence": 2.0}
+
 
 def engine_of(**fields: object) -> Engine:
     config = tiny("dig_plus")
@@ -93,6 +95,72 @@ def test_without_confusion_there_is_no_critic() -> None:
     method = engine_of(weights=weights).method
     assert [step.name for step in method.steps()] == ["D", "G"]
     assert not hasattr(method, "R")
+
+
+def parts_with_gradient(term: torch.Tensor, method: DIGPlus) -> set[str]:
+    """Returns which nets, and which heads of D, a term has a gradient for."""
+    names, parameters = zip(*method.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+    return {
+        name.removeprefix("D.heads.").removeprefix("D.").split(".")[0]
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None and gradient.any()
+    }
+
+
+def test_predictor_learns_from_targets_and_leaves_the_codes_alone() -> None:
+    engine = engine_of(weights=WITH_PREDICTOR)
+    draw = engine.method.draw(first_pair(engine))
+    term = engine.method.critic_terms(draw)["predict"]
+    assert term.shape == (len(draw.reals) // 2,)
+    assert parts_with_gradient(term.mean(), engine.method) == {"P"}
+    z, s = (unstack_domains(draw.outputs[head].detach()).target for head in ("z", "s"))
+    errors = (engine.method.P(z) - s).square() + (engine.method.P.constant - s).square()
+    torch.testing.assert_close(term, errors.mean(1) / 2)
+
+
+def test_independence_moves_z_and_not_s() -> None:
+    engine = engine_of(weights=WITH_PREDICTOR)
+    draw = engine.method.draw(first_pair(engine))
+    term = engine.method.discriminator_terms(draw)["independence"].mean()
+    assert parts_with_gradient(term, engine.method) >= {"trunk", "z"}
+    assert not parts_with_gradient(term, engine.method) & {"s", "C", "D", "G", "R"}
+
+
+def test_independence_ends_where_the_predictor_says_the_constant() -> None:
+    engine = engine_of(weights=WITH_PREDICTOR)
+    draw = engine.method.draw(first_pair(engine))
+    with torch.no_grad():
+        last = engine.method.P.layers[-1]
+        last.weight.zero_()
+        last.bias.fill_(0.3)
+        engine.method.P.constant.fill_(0.3)
+    terms = engine.method.discriminator_terms(draw)
+    torch.testing.assert_close(terms["independence"], torch.zeros_like(terms["independence"]))
+    with torch.no_grad():
+        engine.method.P.constant.fill_(0.1)
+    terms = engine.method.discriminator_terms(draw)
+    torch.testing.assert_close(terms["independence"], torch.full_like(terms["independence"], 0.02))
+
+
+@pytest.mark.parametrize(
+    ("confuse", "independence", "nets"),
+    [(1.0, 0.0, ["R"]), (0.0, 2.0, ["P"]), (1.0, 2.0, ["R", "P"])],
+)
+def test_step_r_trains_the_nets_that_exist(
+    confuse: float, independence: float, nets: list[str]
+) -> None:
+    weights = {**WITH_PREDICTOR, "confuse": confuse, "independence": independence}
+    engine = engine_of(weights=weights)
+    first = engine.method.steps()[0]
+    assert first.name == "R"
+    assert list(first.trains) == [getattr(engine.method, name) for name in nets]
+    before = {name: value.clone() for name, value in engine.method.state_dict().items()}
+    logged = engine.advance(first_pair(engine))
+    assert ("R/predict" in logged, "R/critic" in logged) == ("P" in nets, "R" in nets)
+    for name in nets:
+        for key, value in getattr(engine.method, name).state_dict().items():
+            assert not torch.equal(value, before[f"{name}.{key}"]), key
 
 
 def test_without_swaps_and_confusion_the_terms_are_those_of_double_infogan() -> None:

@@ -16,7 +16,7 @@ from z with a balanced accuracy of about 0.9. DIG+ adds three things, each with 
   domain.
 
 Off by default is a fourth one, for salient content that hides in z although the critic sees no
-domain there (`weights.independence`, `weights.predict`). The net P predicts s of target images from
+domain there (`weights.independence`). The net P predicts s of target images from
 their z, in the critic's step. Step D moves z until P can do no better than a constant. The gradient
 stops at s, so that z gives up what s knows and not the reverse.
 
@@ -48,7 +48,6 @@ class DIGPlusConfig(DoubleInfoGANConfig):
         **DoubleInfoGANConfig.default_weights,
         "critic": 1.0,
         "confuse": 1.0,
-        "predict": 1.0,
         "independence": 0.0,
     }
 
@@ -172,8 +171,8 @@ class DIGPlus(DoubleInfoGAN):
         if self.has_predictor:
             z, s = (unstack_domains(draw.outputs[head].detach().float()).target for head in "zs")
             blind = self.P.constant.expand_as(s)
-            terms["predict"] = latent_regression(self.P(z), s, "l2")
-            terms["predict"] = terms["predict"] + latent_regression(blind, s, "l2")
+            terms["independence"] = latent_regression(self.P(z), s, "l2")
+            terms["independence"] = terms["independence"] + latent_regression(blind, s, "l2")
         return terms
 
     def discriminator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:

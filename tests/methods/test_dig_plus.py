@@ -111,7 +111,7 @@ def parts_with_gradient(term: torch.Tensor, method: DIGPlus) -> set[str]:
 def test_predictor_learns_from_targets_and_leaves_the_codes_alone() -> None:
     engine = engine_of(weights=WITH_PREDICTOR)
     draw = engine.method.draw(first_pair(engine))
-    term = engine.method.critic_terms(draw)["predict"]
+    term = engine.method.critic_terms(draw)["independence"]
     assert term.shape == (len(draw.reals) // 2,)
     assert parts_with_gradient(term.mean(), engine.method) == {"P"}
     z, s = (unstack_domains(draw.outputs[head].detach()).target for head in ("z", "s"))
@@ -157,7 +157,7 @@ def test_step_r_trains_the_nets_that_exist(
     assert list(first.trains) == [getattr(engine.method, name) for name in nets]
     before = {name: value.clone() for name, value in engine.method.state_dict().items()}
     logged = engine.advance(first_pair(engine))
-    assert ("R/predict" in logged, "R/critic" in logged) == ("P" in nets, "R" in nets)
+    assert ("R/independence" in logged, "R/critic" in logged) == ("P" in nets, "R" in nets)
     for name in nets:
         for key, value in getattr(engine.method, name).state_dict().items():
             assert not torch.equal(value, before[f"{name}.{key}"]), key

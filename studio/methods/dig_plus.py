@@ -15,10 +15,10 @@ from z with a balanced accuracy of about 0.9. DIG+ adds three things, each with 
   critic sees noisy codes in training, and a classifier of the noise-free codes still finds the
   domain.
 
-Off by default is a fourth one, for salient content that hides in z although the critic sees no
-domain there (`weights.independence`). The net P predicts s of target images from
-their z, in the critic's step. Step D moves z until P can do no better than a constant. The gradient
-stops at s, so that z gives up what s knows and not the reverse.
+A fourth addition is off by default (`weights.independence`). The critic only sees whether z tells
+the domains apart, so an attribute within the target set can stay in z. In the critic's step a net P
+learns to predict s of target images from their z. Step D moves z until P can do no better than a
+constant. The gradient stops at s, so that the content leaves z and not s.
 
 The common code is short by default (`z: 16`), because each coordinate is a place for the domain to
 hide. Everything else is Double InfoGAN: see `studio.methods.double_infogan`.
@@ -130,7 +130,9 @@ class DIGPlus(DoubleInfoGAN):
 
     def steps(self) -> Sequence[Step]:
         steps = super().steps()
-        nets = [getattr(self, name) for name in ("R", "P") if hasattr(self, name)]
+        nets = [self.R] if self.has_critic else []
+        if self.has_predictor:
+            nets = [*nets, self.P]
         if not nets:
             return steps
         return [Step("R", nets, self.critic_terms, self.config.critic_steps, redraw=False), *steps]
@@ -169,10 +171,13 @@ class DIGPlus(DoubleInfoGAN):
             # One term, because the weights of the domains would make the critic prefer one of them.
             terms["critic"] = stack_domains(bce(background, 0), bce(target, 1))
         if self.has_predictor:
-            z, s = (unstack_domains(draw.outputs[head].detach().float()).target for head in "zs")
+            z, s = (
+                unstack_domains(draw.outputs[head].detach().float()).target for head in ("z", "s")
+            )
             blind = self.P.constant.expand_as(s)
-            terms["independence"] = latent_regression(self.P(z), s, "l2")
-            terms["independence"] = terms["independence"] + latent_regression(blind, s, "l2")
+            terms["independence"] = latent_regression(self.P(z), s, "l2") + latent_regression(
+                blind, s, "l2"
+            )
         return terms
 
     def discriminator_terms(self, draw: DoubleInfoGANDraw) -> dict[str, Tensor]:

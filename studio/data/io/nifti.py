@@ -15,9 +15,9 @@ __all__ = ["Fault", "find_orientation_fault", "open_nifti", "orientation_notes"]
 
 Fault = Literal["", "unknown", "contradictory"]
 
-# Where the headers of NIfTI-2 and NIfTI-1 name their format, and how.
-MAGIC = slice(4, 7), slice(344, 347)
-MAGICS = b"n+1", b"n+2"
+# The headers of NIfTI-2 and of NIfTI-1 name their format at these bytes.
+FORMAT_AT = slice(4, 7), slice(344, 347)
+FORMATS = b"n+2", b"n+1"
 NIFTI_2 = 540  # length of the header of NIfTI-2, which is its first number
 
 
@@ -102,8 +102,8 @@ def _check_length(path: Path, image: "SpatialImage") -> None:
 
 def _check_compression(path: Path) -> None:
     with path.open("rb") as file:
-        start = file.read(MAGIC[-1].stop)
-    if any(start[place] in MAGICS for place in MAGIC):
+        start = file.read(FORMAT_AT[-1].stop)
+    if any(start[place] in FORMATS for place in FORMAT_AT):
         right = path.name[: -len(".gz")]
         raise UnreadableError(
             f"is not compressed, although its name ends in {path.suffix}; rename it to {right}"
